@@ -1,1 +1,31 @@
-//! Placeholder.
+//! What a model is asked to do, and how its raw outputs become an answer.
+//!
+//! Training, evaluation, the quantizer and the device all decode with this crate, so an answer
+//! means the same thing at every stage of the road:
+//!
+//! ```text
+//!              Task                 which of the five applications a head was trained for
+//!               |
+//! logits ---> argmax                the best label alone: what accuracy is counted with
+//!        \--> softmax               a probability for every label
+//!        \--> classify ---> Score   every label, best first
+//!                             |
+//!                          Labels   index -> name, as the training file spelt it
+//! ```
+//!
+//! 1. **No allocator and no standard library.** Label names live inside [`Labels`], scores in a
+//!    `heapless::Vec`; both have the fixed capacities [`MAX_LABELS`] and [`MAX_LABEL_BYTES`].
+//! 2. **The same bits everywhere.** The exponential is a polynomial of our own over `+ - * /`, each
+//!    rounded by itself, so a board prints the digits that a workstation printed.
+//! 3. **One order.** Labels are ranked by their logits and, among equals, by their index. The
+//!    first row of [`classify`] is always the label that [`argmax`] names, even where two
+//!    probabilities round to the same number.
+#![no_std]
+
+mod kind;
+mod labels;
+mod scores;
+
+pub use kind::{Task, UnknownTask};
+pub use labels::{LabelError, Labels, MAX_LABEL_BYTES, MAX_LABELS};
+pub use scores::{Score, argmax, classify, softmax};
