@@ -1,0 +1,100 @@
+//! The one place that chooses an instruction set.
+
+use core::fmt;
+use core::str::FromStr;
+
+/// The instruction sets that there is a kernel for, the fastest first.
+#[derive(Copy, Clone, Eq, PartialEq, Hash, Debug)]
+pub enum Tier {
+    /// x86-64 with AVX-512 and its four-way int8 dot product.
+    Avx512Vnni,
+    /// x86-64 with AVX2.
+    Avx2,
+    /// Plain Rust, for every machine.
+    Portable,
+}
+
+impl Tier {
+    /// Every tier, the fastest first.
+    pub const ALL: [Tier; 3] = [Tier::Avx512Vnni, Tier::Avx2, Tier::Portable];
+
+    /// The name in the environment variable `BERTH_ISA` and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Tier::Avx512Vnni => "avx512vnni",
+            Tier::Avx2 => "avx2",
+            Tier::Portable => "portable",
+        }
+    }
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Tier {
+    type Err = UnknownTier;
+
+    fn from_str(name: &str) -> Result<Self, UnknownTier> {
+        if name == "avx512" {
+            return Ok(Tier::Avx512Vnni);
+        }
+        let found = Tier::ALL.into_iter().find(|tier| tier.name() == name);
+        found.ok_or(UnknownTier)
+    }
+}
+
+/// A name that is none of [`Tier::ALL`].
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub struct UnknownTier;
+
+impl fmt::Display for UnknownTier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not an instruction set; there are")?;
+        for (i, tier) in Tier::ALL.into_iter().enumerate() {
+            let separator = if i == 0 { " " } else { ", " };
+            write!(f, "{separator}{tier}")?;
+        }
+        Ok(())
+    }
+}
+
+impl core::error::Error for UnknownTier {}
+
+/// An instruction set that this machine has: who holds one may run its kernels.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub struct Isa(Tier);
+
+impl Isa {
+    /// The fastest that this machine has.
+    pub fn best() -> Isa {
+        Isa::available().next().unwrap_or(Isa::portable())
+    }
+
+    /// The given one, if this machine has it.
+    pub fn with(tier: Tier) -> Option<Isa> {
+        is_here(tier).then_some(Isa(tier))
+    }
+
+    /// The one that every machine has.
+    pub fn portable() -> Isa {
+        Isa(Tier::Portable)
+    }
+
+    /// Which one this is.
+    pub fn tier(self) -> Tier {
+        self.0
+    }
+
+    /// All that this machine has, the fastest first; the last is [`portable`](Isa::portable).
+    pub fn available() -> impl Iterator<Item = Isa> {
+        Tier::ALL.into_iter().filter_map(Isa::with)
+    }
+}
+
+/// Whether this machine has all instructions of a tier.
+fn is_here(tier: Tier) -> bool {
+    tier == Tier::Portable
+}
