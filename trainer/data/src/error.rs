@@ -1,0 +1,278 @@
+//! What can be wrong with a data file: where it is, what was found, and the way out.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use berth_task::{MAX_LABEL_BYTES, MAX_LABELS, Task};
+
+use crate::format::Format;
+use crate::task_name::TaskName;
+
+/// A line of a file, written `file:line` as editors and compilers do.
+#[derive(Clone, Eq, PartialEq, Debug)]
+pub struct Place {
+    /// The file as the caller named it.
+    pub path: PathBuf,
+    /// The line, counted from 1.
+    pub line: u64,
+}
+
+impl Place {
+    pub(crate) fn new(path: &Path, line: u64) -> Self {
+        let path = path.to_owned();
+        Place { path, line }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.path.display(), self.line)
+    }
+}
+
+/// Why a data file was not read. Its text is one line.
+#[derive(thiserror::Error, Debug)]
+#[allow(missing_docs, reason = "each variant's message names its fields")]
+pub enum DataError {
+    /// The file can't be opened or read.
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+
+    /// The compressed data is damaged or ends too early.
+    #[error("{}: damaged gzip data ({source}); get or compress the file again", path.display())]
+    Gzip { path: PathBuf, source: io::Error },
+
+    /// None of the files that a task name reads lies in the folder.
+    #[error("{}: holds none of {}; Berth downloads no data sets, {name} is found at {}",
+        dir.display(), list(names), name.home())]
+    NoFile {
+        dir: PathBuf,
+        name: TaskName,
+        names: Vec<String>,
+    },
+
+    /// The extension belongs to no format.
+    #[error("{}: the name does not tell the format, which ends in {} (each also .gz); say --format {}",
+        path.display(), list(Format::ALL.map(|format| format!(".{format}"))),
+        Format::ALL.map(Format::name).join("|"))]
+    UnknownFormat { path: PathBuf },
+
+    /// The task's files are of a kind that no reader here knows.
+    #[error("{}: no reader for {task}; the tasks with one are {}", path.display(),
+        list(readable_tasks()))]
+    UnreadTask { path: PathBuf, task: Task },
+
+    /// A task name goes with one task, and another one was asked for.
+    #[error("{}: {name} is a data set for {}, not for {asked}", path.display(), name.task())]
+    OtherTask {
+        path: PathBuf,
+        name: TaskName,
+        asked: Task,
+    },
+
+    /// Bytes that are no UTF-8.
+    #[error("{place}: not UTF-8 at byte {byte} of the line; save the file as UTF-8")]
+    Utf8 { place: Place, byte: u64 },
+
+    /// Not one row is left.
+    #[error("{place}: {}", match unlabelled {
+        0 => "no rows; the file is empty or holds a header alone".to_owned(),
+        n => format!("no labelled rows; the label is empty in all {n}"),
+    })]
+    NoRows { place: Place, unlabelled: u64 },
+
+    /// A column that the task needs is not there.
+    #[error(
+        "{place}: no column {}; the columns are {}; say {flag} NAME",
+        alternatives(wanted),
+        list(found)
+    )]
+    MissingColumn {
+        place: Place,
+        wanted: Vec<String>,
+        found: Vec<String>,
+        flag: &'static str,
+    },
+
+    /// A row with more or fewer columns than the file has.
+    #[error("{place}: {found} column{} where there should be {expected}{}", plural(*found),
+        if found > expected { "; is there a stray separator in a text?" } else { "; is the row cut off?" })]
+    ColumnCount {
+        place: Place,
+        expected: usize,
+        found: usize,
+    },
+
+    /// A JSON object without one of the task's keys.
+    #[error("{place}: the object has no {column:?}, which the first one has")]
+    MissingKey { place: Place, column: String },
+
+    /// A JSON value that is itself an array or an object, where a text or label is read.
+    #[error("{place}: {column:?} holds an array or object; a text, number or boolean is read here")]
+    Nested { place: Place, column: String },
+
+    /// A quoted CSV field without its end.
+    #[error(
+        "{place}: the quote that opens here never closes; double a quote that belongs to the \
+        text, or read the file raw with --format tsv if tabs part its columns"
+    )]
+    OpenQuote { place: Place },
+
+    /// A quoted CSV field with text behind it.
+    #[error("{place}: text behind a closing quote; double a quote that belongs to the text")]
+    TextBehindQuote { place: Place },
+
+    /// Broken JSON.
+    #[error("{place}: not valid JSON at column {column}: {reason}")]
+    Json {
+        place: Place,
+        column: usize,
+        reason: String,
+    },
+
+    /// JSON, but not rows.
+    #[error(
+        "{place}: a row is a JSON object like {{\"text\": …, \"label\": …}}; one a line, or an \
+        array of them"
+    )]
+    NotAnObject { place: Place },
+
+    /// A label that the model doesn't have.
+    #[error(
+        "{place}: unknown label {}; the labels are {}",
+        shortened(label),
+        list(known)
+    )]
+    UnknownLabel {
+        place: Place,
+        label: String,
+        known: Vec<String>,
+    },
+
+    /// More labels, or longer names, than a model can have.
+    #[error(
+        "{place}: label {} is one too many; a model has at most {MAX_LABELS} labels with \
+        {MAX_LABEL_BYTES} bytes of names. Is this the label column? For numbers, say --task {}",
+        shortened(label),
+        Task::TextPairRegression
+    )]
+    TooManyLabels { place: Place, label: String },
+
+    /// `--label_names` has not one name for each label.
+    #[error("{place}: --label_names gives {given} name{} for the {} labels {}", plural(*given),
+        found.len(), list(found))]
+    LabelNames {
+        place: Place,
+        given: usize,
+        found: Vec<String>,
+    },
+
+    /// `--label_names` says a name twice.
+    #[error("{}: --label_names gives {} twice", path.display(), shortened(name))]
+    RepeatedName { path: PathBuf, name: String },
+
+    /// A label that should be a number and isn't.
+    #[error(
+        "{place}: the label {} is no number; regression learns from numbers such as 3.5",
+        shortened(label)
+    )]
+    NotANumber { place: Place, label: String },
+}
+
+/// The tasks that [`read`](crate::read) takes.
+fn readable_tasks() -> impl Iterator<Item = &'static str> {
+    Task::ALL
+        .into_iter()
+        .filter(|&task| crate::read::reads(task))
+        .map(Task::name)
+}
+
+/// `a, b, c`, shortened where there are many.
+fn list<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> String {
+    const SHOWN: usize = 24;
+    let names: Vec<S> = names.into_iter().collect();
+    let shown: Vec<String> = names
+        .iter()
+        .take(SHOWN)
+        .map(|name| one_line(name.as_ref()))
+        .collect();
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// `a`, or `a or b` with all that would do.
+fn alternatives(names: &[String]) -> String {
+    names
+        .iter()
+        .map(|name| one_line(name))
+        .collect::<Vec<_>>()
+        .join(" or ")
+}
+
+/// A cell in quotes, with its control characters escaped and cut at 60 characters.
+fn shortened(cell: &str) -> String {
+    match cell.char_indices().nth(60) {
+        Some((end, _)) => format!("{:?}…", &cell[..end]),
+        None => format!("{cell:?}"),
+    }
+}
+
+/// A name as it is, or quoted where it would not stand well among others.
+fn one_line(name: &str) -> String {
+    let plain = |c: char| !c.is_control() && c != ',';
+    match !name.is_empty() && name.chars().all(plain) && name.chars().count() <= 60 {
+        true => name.to_owned(),
+        false => shortened(name),
+    }
+}
+
+fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_stays_one_line_of_bearable_length_whatever_the_file_holds() {
+        let place = Place::new(Path::new("some/train.csv"), 7);
+        let wild = format!("a\nb\u{7}{}", "x".repeat(10_000));
+        let error = DataError::UnknownLabel {
+            place: place.clone(),
+            label: wild.clone(),
+            known: vec![wild; 600],
+        };
+        let text = error.to_string();
+        assert!(
+            text.starts_with(r#"some/train.csv:7: unknown label "a\nb\u{7}xxx"#),
+            "{text}"
+        );
+        assert!(text.ends_with("… and 576 more"), "{text}");
+        assert!(!text.contains('\n') && text.len() < 3000, "{}", text.len());
+
+        let (expected, found) = (3, 1);
+        let error = DataError::ColumnCount {
+            place,
+            expected,
+            found,
+        };
+        let text = "some/train.csv:7: 1 column where there should be 3; is the row cut off?";
+        assert_eq!(error.to_string(), text);
+    }
+
+    #[test]
+    fn an_unknown_format_names_those_that_are_known() {
+        let error = DataError::UnknownFormat {
+            path: "a.xlsx".into(),
+        };
+        assert_eq!(
+            error.to_string(),
+            "a.xlsx: the name does not tell the format, which ends in .tsv, .csv, .jsonl, .json \
+             (each also .gz); say --format tsv|csv|jsonl|json"
+        );
+    }
+}

@@ -1,0 +1,146 @@
+//! File formats: one module each, and the rule that chooses between them.
+//!
+//! | format | rows |
+//! |---|---|
+//! | [`Tsv`](Format::Tsv) | a line each, cells parted by tabs, everything else taken as it stands |
+//! | [`Csv`](Format::Csv) | as RFC 4180 has it: cells parted by commas, quoted where needed |
+//! | [`Jsonl`](Format::Jsonl), [`Json`](Format::Json) | JSON objects: one after another, or in one array |
+//!
+//! A format knows lines and cells, and nothing of tasks: `tsv` and `csv` give [`Row`]s of cells,
+//! `json` gives objects. What the cells mean is said in `table`.
+
+pub(crate) mod csv;
+pub(crate) mod json;
+pub(crate) mod tsv;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::task_name::TaskName;
+
+/// How a file is laid out.
+#[derive(Copy, Clone, Eq, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Tab-separated, raw: a quote is a character like any other.
+    Tsv,
+    /// Comma-separated, with quotes.
+    Csv,
+    /// A JSON object a line.
+    Jsonl,
+    /// An array of JSON objects.
+    Json,
+}
+
+impl Format {
+    /// Every format.
+    pub const ALL: [Format; 4] = [Format::Tsv, Format::Csv, Format::Jsonl, Format::Json];
+
+    /// The name in `--format`, which is the extension too.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Tsv => "tsv",
+            Format::Csv => "csv",
+            Format::Jsonl => "jsonl",
+            Format::Json => "json",
+        }
+    }
+
+    /// The format that the file's extension stands for; a `.gz` behind it changes nothing.
+    pub fn of_path(path: &Path) -> Option<Self> {
+        let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+        let name = name.strip_suffix(".gz").unwrap_or(&name);
+        let (_, extension) = name.rsplit_once('.')?;
+        extension.parse().ok()
+    }
+
+    /// The format to read `path` in: the one asked for, else the task name's, else the
+    /// extension's.
+    ///
+    /// The files behind the task names are raw TSV whatever they are called (`sts-train.csv`,
+    /// `SICK_train.txt`); only a name in `.json` or `.jsonl` is believed against that.
+    pub(crate) fn choose(
+        asked: Option<Format>,
+        task_name: Option<TaskName>,
+        path: &Path,
+    ) -> Option<Self> {
+        let by_extension = Format::of_path(path);
+        let published = match by_extension {
+            Some(Format::Json | Format::Jsonl) => by_extension,
+            _ => Some(Format::Tsv),
+        };
+        asked.or(task_name.and(published)).or(by_extension)
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Format {
+    type Err = UnknownFormatName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownFormatName> {
+        let found = Format::ALL.into_iter().find(|format| format.name() == name);
+        found.ok_or(UnknownFormatName)
+    }
+}
+
+/// A name that is none of [`Format::ALL`].
+#[derive(thiserror::Error, Copy, Clone, Eq, PartialEq, Debug)]
+#[error("not a format; the formats are {}", Format::ALL.map(Format::name).join(", "))]
+pub struct UnknownFormatName;
+
+/// A row of cells, and the line that it begins on.
+pub(crate) struct Row<'t> {
+    pub(crate) line: u64,
+    pub(crate) cells: Vec<Cow<'t, str>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_extension_tells_the_format() {
+        let of = |path: &str| Format::of_path(Path::new(path));
+        assert_eq!(of("a/b.tsv"), Some(Format::Tsv));
+        assert_eq!(of("b.CSV.gz"), Some(Format::Csv));
+        assert_eq!(of("b.x.jsonl.GZ"), Some(Format::Jsonl));
+        for path in ["b", "b.txt", "tsv", "b.gz", "", "a.tsv/b"] {
+            assert_eq!(of(path), None, "{path}");
+        }
+        for format in Format::ALL {
+            assert_eq!(of(&format!("x.{format}")), Some(format));
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_goes_before_the_task_name_and_that_before_the_extension() {
+        let choose = |asked, name, path| Format::choose(asked, name, Path::new(path));
+        assert_eq!(choose(None, None, "a.csv"), Some(Format::Csv));
+        assert_eq!(
+            choose(None, Some(TaskName::Stsb), "a.csv"),
+            Some(Format::Tsv)
+        );
+        assert_eq!(
+            choose(None, Some(TaskName::Sick), "a.txt"),
+            Some(Format::Tsv)
+        );
+        assert_eq!(
+            choose(None, Some(TaskName::Sst2), "a.jsonl"),
+            Some(Format::Jsonl)
+        );
+        assert_eq!(
+            choose(Some(Format::Csv), Some(TaskName::Sst2), "a"),
+            Some(Format::Csv)
+        );
+        assert_eq!(choose(None, None, "a.txt"), None);
+    }
+}

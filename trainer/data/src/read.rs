@@ -1,0 +1,129 @@
+//! A file to examples, for the tasks whose rows are one or two texts and a label.
+
+use berth_task::Task;
+
+use crate::dataset::{Dataset, Example, Label};
+use crate::error::DataError;
+use crate::format::Format;
+use crate::input::Text;
+use crate::labels::{self, Spellings};
+use crate::source::Source;
+use crate::table;
+
+/// Reads a file whole.
+///
+/// Labels are taken without the white space around them; a row whose label is empty (or `null`)
+/// is left out and counted. Texts are taken as they stand, empty ones too.
+///
+/// # Errors
+/// At the first thing that is wrong, naming the line. Nothing is guessed and no row is skipped
+/// but those without a label.
+pub fn read(source: &Source) -> Result<Dataset, DataError> {
+    let format = check(source)?;
+    examples(source, format, &Text::read(&source.path)?)
+}
+
+/// Whether files for `task` are read here.
+pub(crate) fn reads(task: Task) -> bool {
+    match task {
+        Task::TextClassification | Task::TextPairClassification | Task::TextPairRegression => true,
+        Task::TokenClassification | Task::QuestionAnswering => false,
+    }
+}
+
+/// What can be wrong with a source before its file is opened.
+fn check(source: &Source) -> Result<Format, DataError> {
+    let path = || source.path.clone();
+    if !reads(source.task) {
+        return Err(DataError::UnreadTask {
+            path: path(),
+            task: source.task,
+        });
+    }
+    if let Some(name) = source.task_name.filter(|name| name.task() != source.task) {
+        return Err(DataError::OtherTask {
+            path: path(),
+            name,
+            asked: source.task,
+        });
+    }
+    let format = Format::choose(source.format, source.task_name, &source.path);
+    format.ok_or_else(|| DataError::UnknownFormat { path: path() })
+}
+
+fn examples(source: &Source, format: Format, text: &Text) -> Result<Dataset, DataError> {
+    let regression = source.task == Task::TextPairRegression;
+    let mut spellings = Spellings::default();
+    let mut examples = Vec::new();
+    let mut unlabelled = 0;
+    for fields in table::rows(source, format, text)? {
+        let fields = fields?;
+        let label = match fields.label.as_deref().map(str::trim) {
+            None => Label::None,
+            Some("") => {
+                unlabelled += 1;
+                continue;
+            }
+            Some(label) if regression => Label::Value(value(text, fields.line, label)?),
+            Some(label) => Label::Class(spellings.number(label, fields.line)),
+        };
+        let pair = fields.pair.map(Into::into);
+        examples.push(Example {
+            text: fields.text.into(),
+            pair,
+            label,
+            line: fields.line,
+        });
+    }
+    if examples.is_empty() {
+        return Err(DataError::NoRows {
+            place: text.place(1),
+            unlabelled,
+        });
+    }
+    let path = source.path.clone();
+    let none = Vec::new;
+    let mut dataset = Dataset {
+        path,
+        examples,
+        labels: none(),
+        spellings: none(),
+        unlabelled,
+    };
+    if source.labelled && !regression {
+        name_labels(source, text, spellings, &mut dataset)?;
+    }
+    Ok(dataset)
+}
+
+/// Turns the numbers of spellings into those of labels.
+fn name_labels(
+    source: &Source,
+    text: &Text,
+    spellings: Spellings,
+    dataset: &mut Dataset,
+) -> Result<(), DataError> {
+    let classes = labels::classes(source, text, spellings)?;
+    for example in &mut dataset.examples {
+        if let Label::Class(class) = &mut example.label {
+            *class = classes.of_spelling[*class as usize];
+        }
+    }
+    dataset.labels = classes.names;
+    dataset.spellings = classes.spellings;
+    Ok(())
+}
+
+/// The number that a regression label is.
+fn value(text: &Text, line: u64, label: &str) -> Result<f32, DataError> {
+    let value = labels::number(label)
+        .map(|value| value as f32)
+        .filter(|value| value.is_finite());
+    value.ok_or_else(|| DataError::NotANumber {
+        place: text.place(line),
+        label: label.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests;

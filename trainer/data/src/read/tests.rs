@@ -1,0 +1,450 @@
+//! Reading by hand-made contents: every format, every published layout, every error, and damage.
+
+use super::*;
+use crate::task_name::TaskName;
+use std::path::Path;
+
+/// Reads `content` as if the source's file held it.
+fn read_from(source: &Source, content: &[u8]) -> Result<Dataset, DataError> {
+    let format = check(source)?;
+    examples(
+        source,
+        format,
+        &Text::decode(&source.path, content.to_vec())?,
+    )
+}
+
+fn error(source: &Source, content: &str) -> String {
+    read_from(source, content.as_bytes())
+        .unwrap_err()
+        .to_string()
+}
+
+fn single(path: &str) -> Source {
+    Source::new(path, Task::TextClassification)
+}
+
+fn pair(path: &str) -> Source {
+    Source::new(path, Task::TextPairClassification)
+}
+
+fn classes(dataset: &Dataset) -> Vec<u32> {
+    let class = |example: &Example| match example.label {
+        Label::Class(class) => class,
+        other => panic!("{other:?}"),
+    };
+    dataset.examples.iter().map(class).collect()
+}
+
+fn strings(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| name.to_string()).collect()
+}
+
+#[test]
+fn the_four_formats_say_the_same() {
+    let tsv = "id\ttext\tlabel\n1\tgood, \"so\" good\tpos\n\n2\t\tneg\n";
+    let csv = "id,text,label\r\n1,\"good, \"\"so\"\" good\",pos\r\n\r\n2,,neg";
+    let jsonl = "\n{\"text\": \"good, \\\"so\\\" good\", \"label\": \"pos\"}\n\n{\"label\":\"neg\",\"text\":null}";
+    let json = format!("[{}]", jsonl.replace("\n\n", "\n,\n"));
+    for (path, content) in [
+        ("a.tsv", tsv),
+        ("a.csv", csv),
+        ("a.jsonl", jsonl),
+        ("a.json", json.as_str()),
+    ] {
+        for mark in ["", "\u{feff}"] {
+            let content = format!("{mark}{content}");
+            let dataset = read_from(&single(path), content.as_bytes()).unwrap();
+            assert_eq!(dataset.labels, ["neg", "pos"], "{path}");
+            assert_eq!(classes(&dataset), [1, 0]);
+            let lines: Vec<_> = dataset.examples.iter().map(|row| row.line).collect();
+            assert_eq!(lines, [2, 4], "{path}");
+            let texts: Vec<_> = dataset.examples.iter().map(|row| &*row.text).collect();
+            assert_eq!(texts, ["good, \"so\" good", ""]);
+        }
+    }
+}
+
+#[test]
+fn columns_are_found_by_their_usual_names_or_those_asked_for() {
+    let content = b"labels,hypothesis,premise,other\n1,b,a,x\n";
+    let mut source = pair("a.csv");
+    let row = |source: &Source| {
+        let row = read_from(source, content).unwrap().examples.remove(0);
+        (row.text, row.pair)
+    };
+    assert_eq!(row(&source), ("a".into(), Some("b".into())));
+    source.columns.text_pair = Some("other".into());
+    assert_eq!(row(&source), ("a".into(), Some("x".into())));
+    source.task = Task::TextClassification;
+    assert_eq!(row(&source), ("a".into(), None));
+    source.columns.text = Some("hypothesis".into());
+    assert_eq!(row(&source), ("b".into(), None));
+}
+
+#[test]
+fn labels_that_are_not_wanted_are_not_looked_at() {
+    let source = Source {
+        labelled: false,
+        ..single("a.tsv")
+    };
+    let dataset = read_from(&source, b"text\none\ntwo\n").unwrap();
+    assert_eq!(dataset.examples.len(), 2);
+    assert!(dataset.examples.iter().all(|row| row.label == Label::None));
+    assert!(dataset.labels.is_empty());
+}
+
+#[test]
+fn rows_without_a_label_are_left_out_and_counted() {
+    let dataset = read_from(&single("a.csv"), b"text,label\na,1\nb,\nc, \nd,0\n").unwrap();
+    assert_eq!(
+        (dataset.unlabelled, dataset.rows(), dataset.examples.len()),
+        (2, 4, 2)
+    );
+    assert_eq!(dataset.labels, ["0", "1"]);
+    let message = error(&single("a.csv"), "text,label\na,\nb,\n");
+    assert_eq!(
+        message,
+        "a.csv:1: no labelled rows; the label is empty in all 2"
+    );
+}
+
+#[test]
+fn own_labels_are_sorted_numbers_as_numbers() {
+    let content = b"text,label\na,10\nb, 9\nc,x\nd,-1\ne,2.5\nf,nan\ng,9\n";
+    let dataset = read_from(&single("a.csv"), content).unwrap();
+    assert_eq!(dataset.labels, ["-1", "2.5", "9", "10", "nan", "x"]);
+    assert_eq!(classes(&dataset), [3, 2, 5, 0, 1, 4, 2]);
+    assert_eq!(dataset.histogram(), [1, 1, 2, 1, 1, 1]);
+}
+
+#[test]
+fn new_names_go_to_the_labels_in_their_order() {
+    let names = |names: &[&str]| Source {
+        label_names: Some(strings(names)),
+        ..single("a.csv")
+    };
+    let two = names(&["bad", "good"]);
+    for (content, expected) in [
+        // ids; ids of which one is missing; the names themselves; any two others, sorted
+        ("text,label\na,1\nb,0\n", vec![1, 0]),
+        ("text,label\na,1\nb,1\n", vec![1, 1]),
+        ("text,label\na,good\nb,0\n", vec![1, 0]),
+        ("text,label\na,2\nb,1\n", vec![1, 0]),
+        ("text,label\na,pos\nb,neg\n", vec![1, 0]),
+    ] {
+        let dataset = read_from(&two, content.as_bytes()).unwrap();
+        assert_eq!(dataset.labels, ["bad", "good"]);
+        assert_eq!(classes(&dataset), expected, "{content}");
+
+        // The same rows to measure with, alone: the spellings are known from before.
+        for (line, expected) in content.lines().skip(1).zip(expected) {
+            let source = Source {
+                labels: Some(dataset.labels.clone()),
+                spellings: dataset.spellings.clone(),
+                ..single("a.csv")
+            };
+            let content = format!("text,label\n{line}\n");
+            let dataset = read_from(&source, content.as_bytes()).unwrap();
+            assert_eq!(classes(&dataset), [expected], "{content}");
+        }
+    }
+    let content = "text,label\na,x\nb,y\nc,z\n";
+    let message = error(&two, content);
+    assert_eq!(
+        message,
+        "a.csv:1: --label_names gives 2 names for the 3 labels x, y, z"
+    );
+    let message = error(&names(&["a", "b", "a"]), content);
+    assert_eq!(message, "a.csv: --label_names gives \"a\" twice");
+}
+
+#[test]
+fn a_file_holds_names_or_ids_but_ids_only_where_they_are_clear() {
+    let known = |labels: &[&str]| Source {
+        labels: Some(strings(labels)),
+        ..single("a.tsv")
+    };
+    let content = b"text\tlabel\na\tno\nb\t1\nc\t0.0\nd\tmaybe\n";
+    let dataset = read_from(&known(&["yes", "no", "maybe"]), content).unwrap();
+    assert_eq!(classes(&dataset), [1, 1, 0, 2]);
+    assert_eq!(dataset.labels, ["yes", "no", "maybe"]);
+
+    let dataset = read_from(&known(&["1", "2"]), b"text\tlabel\na\t1\n").unwrap();
+    assert_eq!(classes(&dataset), [0]);
+    let message = error(&known(&["1", "2"]), "text\tlabel\na\t1\nb\t0\n");
+    assert_eq!(message, "a.tsv:3: unknown label \"0\"; the labels are 1, 2");
+}
+
+#[test]
+fn regression_reads_numbers_and_nothing_else() {
+    let source = Source::new("a.tsv", Task::TextPairRegression);
+    let read = |label: &str| {
+        let content = format!("text\ttext_pair\tlabel\na\tb\t1\na\tb\t{label}\n");
+        read_from(&source, content.as_bytes())
+    };
+    let dataset = read("-2.5e0").unwrap();
+    assert_eq!(dataset.examples[1].label, Label::Value(-2.5));
+    assert_eq!(dataset.range(), Some((-2.5, 1.0)));
+    for label in ["x", "nan", "inf", "1e39", "1,5", "0x1"] {
+        let message = read(label).unwrap_err().to_string();
+        let expected = format!("a.tsv:3: the label \"{label}\" is no number;");
+        assert!(message.starts_with(&expected), "{message}");
+    }
+}
+
+#[test]
+fn published_files_are_read_as_they_are() {
+    const STSB: &str = "index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\t\
+        sentence1\tsentence2\tscore\n0\tn\tf\t2012\t1\ts\ts\ta\tb\t3.250";
+    const SICK: &str = "pair_ID\tsentence_A\tsentence_B\trelatedness_score\t\
+        entailment_judgment\n1\ta\tb\t4.5\tNEUTRAL";
+    const MNLI: &str = "index\tsentence1\tsentence2\tlabel1\tgold_label\n\
+        0\ta\tb\tneutral\tcontradiction";
+    const MRPC: &str = "\u{feff}Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\r\n\
+        1\t7\t8\ta\tb\r\n";
+    const RTE: &str = "index\tsentence1\tsentence2\tlabel\n0\ta\tb\tnot_entailment";
+    const QNLI: &str = "index\tquestion\tsentence\tlabel\n0\ta\tb\tentailment";
+    const COLA_WITH_HEADER: &str = "source\tlabel\tmark\tsentence\ngj04\t0\t*\tRan he.";
+    let (class, value) = (Label::Class, Label::Value);
+    for (name, content, text, second, label) in [
+        (
+            TaskName::Cola,
+            "gj04\t1\t\tHe \"ran.",
+            "He \"ran.",
+            None,
+            class(1),
+        ),
+        (TaskName::Cola, COLA_WITH_HEADER, "Ran he.", None, class(0)),
+        (
+            TaskName::Sst2,
+            "sentence\tlabel\nfine \t1",
+            "fine ",
+            None,
+            class(1),
+        ),
+        (
+            TaskName::Mr,
+            "sentence\tlabel\ndull\tnegative",
+            "dull",
+            None,
+            class(0),
+        ),
+        (TaskName::Rte, RTE, "a", Some("b"), class(1)),
+        (TaskName::Qnli, QNLI, "a", Some("b"), class(0)),
+        (TaskName::Mnli, MNLI, "a", Some("b"), class(2)),
+        (TaskName::Mrpc, MRPC, "a", Some("b"), class(1)),
+        (TaskName::Sick, SICK, "a", Some("b"), class(1)),
+        (TaskName::SickR, SICK, "a", Some("b"), value(4.5)),
+        (TaskName::Stsb, STSB, "a", Some("b"), value(3.25)),
+        (
+            TaskName::Stsb,
+            "news\tMSRpar\t2012\t1\t5.0\ta\tb",
+            "a",
+            Some("b"),
+            value(5.0),
+        ),
+        (
+            TaskName::Stsb,
+            "news\tf\t2012\t1\t5.0\ta\tb\tl\tu\r\n",
+            "a",
+            Some("b"),
+            value(5.0),
+        ),
+    ] {
+        let dataset = read_from(&Source::named("any.csv", name), content.as_bytes()).unwrap();
+        assert_eq!(dataset.labels, name.labels());
+        let row = &dataset.examples[0];
+        assert_eq!((&*row.text, row.pair.as_deref()), (text, second), "{name}");
+        assert_eq!(row.label, label, "{name}");
+    }
+}
+
+#[test]
+fn a_task_names_labels_are_known_to_models_that_number_theirs() {
+    let labels = Some(strings(&["LABEL_0", "LABEL_1"]));
+    let source = Source {
+        labels,
+        ..Source::named("dev.tsv", TaskName::Rte)
+    };
+    let content = b"sentence1\tsentence2\tlabel\na\tb\tnot_entailment\na\tb\t0\n";
+    let dataset = read_from(&source, content).unwrap();
+    assert_eq!(dataset.labels, ["LABEL_0", "LABEL_1"]);
+    assert_eq!(classes(&dataset), [1, 0]);
+}
+
+#[test]
+fn bad_input_is_one_line_with_file_and_line() {
+    for (source, content, expected) in [
+        (single("a.tsv"), "", "a.tsv:1: no rows;"),
+        (single("a.csv"), "text,label\n\n", "a.csv:1: no rows;"),
+        (single("a.json"), "[]", "a.json:1: no rows;"),
+        (
+            single("a.csv"),
+            "\nbody,class\nx,y\n",
+            "a.csv:2: no column text or sentence or sentence1 or premise or question; the \
+             columns are body, class; say --text_column_name NAME",
+        ),
+        (
+            single("a.csv"),
+            "text,class\nx,y\n",
+            "a.csv:1: no column label or labels; the columns",
+        ),
+        (
+            pair("a.jsonl"),
+            "{\"text\":\"a\",\"label\":1}",
+            "a.jsonl:1: no column text_pair or sentence2 or hypothesis or context; the columns \
+             are text, label; say --text_pair_column_name NAME",
+        ),
+        (
+            single("a.tsv"),
+            "text\tlabel\nfine\t1\nshort\n",
+            "a.tsv:3: 1 column where there should be 2; is the row cut off?",
+        ),
+        (
+            single("a.tsv"),
+            "text\tlabel\na tab\there\t1\n",
+            "a.tsv:2: 3 columns where there should be 2; is there a stray separator",
+        ),
+        (
+            Source::named("a", TaskName::Cola),
+            "gj04\t1\t\tx\ngj04\t1\t\n",
+            "a:2: 3 columns where",
+        ),
+        (
+            single("a.jsonl"),
+            "{\"text\":\"a\",\"label\":1}\n{\"text\":\"a\"}",
+            "a.jsonl:2: the object has no \"label\", which the first one has",
+        ),
+        (
+            single("a.jsonl"),
+            "{\"text\":\"a\",\"label\":[1]}",
+            "a.jsonl:1: \"label\" holds an array or object;",
+        ),
+        (
+            Source::named("a.tsv", TaskName::Mr),
+            "sentence\tlabel\nx\t1\nx\tmixed\n",
+            "a.tsv:3: unknown label \"mixed\"; the labels are negative, positive",
+        ),
+        (
+            single("a.xlsx"),
+            "",
+            "a.xlsx: the name does not tell the format",
+        ),
+        (
+            Source::new("a.tsv", Task::QuestionAnswering),
+            "",
+            "a.tsv: no reader for question-answering; the tasks with one are text-classification",
+        ),
+        (
+            Source {
+                task: Task::TextClassification,
+                ..Source::named("a", TaskName::Rte)
+            },
+            "",
+            "a: rte is a data set for text-pair-classification, not for text-classification",
+        ),
+    ] {
+        let message = error(&source, content);
+        assert!(message.starts_with(expected), "{message}");
+        assert!(!message.contains('\n'), "{message}");
+    }
+}
+
+#[test]
+fn more_labels_than_a_model_can_have_are_refused_at_their_line() {
+    let rows: String = (0..600).map(|i| format!("text {i}\t{i}.5\n")).collect();
+    let message = error(&single("a.tsv"), &format!("text\tlabel\n{rows}"));
+    assert!(
+        message.starts_with("a.tsv:514: label \"512.5\" is one too many;"),
+        "{message}"
+    );
+}
+
+#[test]
+fn empty_cells_behind_the_last_column_are_borne() {
+    let dataset = read_from(&single("a.csv"), b"text,label\na,1,\nb,0,,\n").unwrap();
+    assert_eq!(classes(&dataset), [1, 0]);
+}
+
+/// Bytes cut, doubled, overwritten and swapped at random: never a panic, and every error is
+/// one line that begins with the file's name.
+#[test]
+fn damaged_files_give_rows_or_an_error() {
+    let seeds: [(&str, &[u8]); 5] = [
+        ("a.tsv", b"\xef\xbb\xbftext\ttext_pair\tlabel\r\na \xc3\xa4\tb\t1\r\n\r\nc\t\"d\t0\r\n"),
+        ("a.csv", b"text,text_pair,label\n\"a, \"\"x\"\"\ny\",b,1\nc,\"d\",0\n"),
+        ("a.jsonl", b"{\"text\":\"a\\u00e4\",\"text_pair\":\"b\",\"label\":1}\n{\"label\":0.0,\"text_pair\":null,\"text\":true}\n"),
+        ("a.json", b"[{\"text\":\"a\",\"text_pair\":\"b\",\"label\":\"1\"},\n {\"label\":\"0\",\"text_pair\":\"\",\"text\":\"c\"}]"),
+        ("sts.csv", b"g\tf\ty\t1\t4.5\ta\tb\ng\tf\ty\t2\t-0.5\ta\tb\tl\tu\n"),
+    ];
+    let mut random = Random(1);
+    let (mut good, mut bad) = (0, 0);
+    for round in 0..40_000 {
+        let (path, seed) = seeds[round % seeds.len()];
+        let mut content = seed.to_vec();
+        for _ in 0..=random.below(4) {
+            damage(&mut content, &mut random);
+        }
+        let source = match path {
+            "sts.csv" => Source::named(path, TaskName::Stsb),
+            _ => pair(path),
+        };
+        match read_from(&source, &content) {
+            Ok(dataset) => {
+                assert!(!dataset.examples.is_empty());
+                good += 1;
+            }
+            Err(error) => {
+                let message = error.to_string();
+                assert!(message.starts_with(&format!("{path}:")), "{message}");
+                assert!(!message.contains('\n'), "{message}");
+                bad += 1;
+            }
+        }
+    }
+    assert!(good > 2_000 && bad > 20_000, "{good} read, {bad} refused");
+}
+
+fn damage(content: &mut Vec<u8>, random: &mut Random) {
+    const TELLING: &[u8] = b"\t\n\r\",[]{}:\\01e-\x00\xff\xc3\xef\x1f\x8b";
+    if content.is_empty() {
+        return content.push(b'"');
+    }
+    let at = random.below(content.len());
+    match random.below(5) {
+        0 => content.truncate(at),
+        1 => drop(content.remove(at)),
+        2 => content[at] = TELLING[random.below(TELLING.len())],
+        3 => content.insert(at, TELLING[random.below(TELLING.len())]),
+        _ => {
+            let other = random.below(content.len());
+            content.swap(at, other);
+        }
+    }
+}
+
+/// Xorshift: enough to be different every time.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % bound as u64) as usize
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let message = read(&single("nowhere/a.tsv")).unwrap_err().to_string();
+    assert!(message.starts_with("nowhere/a.tsv: "), "{message}");
+    let message = TaskName::Cola
+        .train_file(Path::new("nowhere"))
+        .unwrap_err()
+        .to_string();
+    let expected = "nowhere: holds none of train.tsv, train.tsv.gz, in_domain_train.tsv, \
+        in_domain_train.tsv.gz; Berth downloads no data sets, cola is found at https://";
+    assert!(message.starts_with(expected), "{message}");
+}

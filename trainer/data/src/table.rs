@@ -1,0 +1,208 @@
+//! From rows with columns to what a text task looks at: a text, perhaps a second one, a label.
+//!
+//! Columns are found once, in the first row: by the name that was asked for, else the task name's,
+//! else the usual names. Files without a header have them by position.
+
+use std::borrow::Cow;
+use std::ops::RangeInclusive;
+
+use serde_json::Value;
+
+use crate::error::DataError;
+use crate::format::json::{self, Object};
+use crate::format::{Format, Row, csv, tsv};
+use crate::input::Text;
+use crate::source::Source;
+use crate::task_name::Positions;
+
+const TEXT: [&str; 5] = ["text", "sentence", "sentence1", "premise", "question"];
+const PAIR: [&str; 4] = ["text_pair", "sentence2", "hypothesis", "context"];
+const LABEL: [&str; 2] = ["label", "labels"];
+
+/// What a task reads from a row.
+pub(crate) struct Fields<'t> {
+    pub(crate) line: u64,
+    pub(crate) text: Cow<'t, str>,
+    pub(crate) pair: Option<Cow<'t, str>>,
+    pub(crate) label: Option<Cow<'t, str>>,
+}
+
+/// What is asked for, for each of the columns that a task reads.
+struct Columns<C> {
+    text: C,
+    pair: Option<C>,
+    label: Option<C>,
+}
+
+type Rows<'t> = Box<dyn Iterator<Item = Result<Fields<'t>, DataError>> + 't>;
+
+/// The rows of `text`, in its order. No rows at all is not an error here.
+pub(crate) fn rows<'t>(
+    source: &Source,
+    format: Format,
+    text: &'t Text,
+) -> Result<Rows<'t>, DataError> {
+    match format {
+        Format::Tsv => cells(source, text, tsv::rows(&text.body).map(Ok)),
+        Format::Csv => cells(source, text, csv::rows(text)),
+        Format::Json | Format::Jsonl => objects(source, text, json::objects(text)),
+    }
+}
+
+/// Rows of cells, with a header or with columns by position.
+fn cells<'t>(
+    source: &Source,
+    text: &'t Text,
+    mut rows: impl Iterator<Item = Result<Row<'t>, DataError>> + 't,
+) -> Result<Rows<'t>, DataError> {
+    let Some(first) = rows.next().transpose()? else {
+        return Ok(Box::new(std::iter::empty()));
+    };
+    let names: Vec<&str> = first.cells.iter().map(|cell| cell.trim()).collect();
+    let (columns, widths, first) = match headerless(source, &names) {
+        Some(positions) => {
+            let (fewest, most) = positions.columns;
+            (positions.columns_of(source), fewest..=most, Some(first))
+        }
+        None => {
+            let columns = find(source, text, first.line, &names)?;
+            (columns, names.len()..=names.len(), None)
+        }
+    };
+    let rows = first.map(Ok).into_iter().chain(rows);
+    Ok(Box::new(
+        rows.map(move |row| pick(text, row?, &columns, &widths)),
+    ))
+}
+
+/// The columns by position, if the task name's files have no header and this one hasn't either.
+fn headerless(source: &Source, first: &[&str]) -> Option<Positions> {
+    let layout = source.task_name?.layout();
+    let header = first.iter().any(|name| layout.text.contains(name));
+    layout.positions.filter(|_| !header)
+}
+
+impl Positions {
+    fn columns_of(self, source: &Source) -> Columns<usize> {
+        Columns {
+            text: self.text,
+            pair: self.pair.filter(|_| source.task.takes_pair()),
+            label: source.labelled.then_some(self.label),
+        }
+    }
+}
+
+/// Takes the cells of `columns` out of a row whose number of cells must be one of `widths`. Empty
+/// cells behind the last column are borne, as spreadsheets write them.
+fn pick<'t>(
+    text: &Text,
+    row: Row<'t>,
+    columns: &Columns<usize>,
+    widths: &RangeInclusive<usize>,
+) -> Result<Fields<'t>, DataError> {
+    let Row { line, cells } = row;
+    let (fewest, most) = (*widths.start(), *widths.end());
+    let surplus = cells.iter().skip(most).any(|cell| !cell.is_empty());
+    if cells.len() < fewest || surplus {
+        let (expected, found) = (if surplus { most } else { fewest }, cells.len());
+        return Err(DataError::ColumnCount {
+            place: text.place(line),
+            expected,
+            found,
+        });
+    }
+    let cell = |column: usize| cells[column].clone();
+    Ok(Fields {
+        line,
+        text: cell(columns.text),
+        pair: columns.pair.map(cell),
+        label: columns.label.map(cell),
+    })
+}
+
+/// JSON objects, whose columns are the keys of the first one.
+fn objects<'t>(
+    source: &Source,
+    text: &'t Text,
+    mut rows: impl Iterator<Item = Result<Object, DataError>> + 't,
+) -> Result<Rows<'t>, DataError> {
+    let Some(first) = rows.next().transpose()? else {
+        return Ok(Box::new(std::iter::empty()));
+    };
+    let names: Vec<&str> = first.fields.keys().map(String::as_str).collect();
+    let columns = find(source, text, first.line, &names)?;
+    let key = |column: usize| names[column].to_owned();
+    let keys = Columns {
+        text: key(columns.text),
+        pair: columns.pair.map(key),
+        label: columns.label.map(key),
+    };
+    let rows = std::iter::once(Ok(first)).chain(rows);
+    Ok(Box::new(rows.map(move |object| {
+        let mut object = object?;
+        Ok(Fields {
+            line: object.line,
+            text: value(text, &mut object, &keys.text)?,
+            pair: keys
+                .pair
+                .as_ref()
+                .map(|key| value(text, &mut object, key))
+                .transpose()?,
+            label: keys
+                .label
+                .as_ref()
+                .map(|key| value(text, &mut object, key))
+                .transpose()?,
+        })
+    })))
+}
+
+/// The text of a JSON value; `null` is an empty one, numbers keep their spelling.
+fn value(text: &Text, object: &mut Object, key: &str) -> Result<Cow<'static, str>, DataError> {
+    let (place, column) = (text.place(object.line), key.to_owned());
+    match object.fields.get_mut(key) {
+        Some(Value::String(string)) => Ok(std::mem::take(string).into()),
+        Some(Value::Null) => Ok("".into()),
+        Some(Value::Bool(boolean)) => Ok(boolean.to_string().into()),
+        Some(Value::Number(number)) => Ok(number.to_string().into()),
+        Some(Value::Array(_) | Value::Object(_)) => Err(DataError::Nested { place, column }),
+        None => Err(DataError::MissingKey { place, column }),
+    }
+}
+
+/// Finds the task's columns among the `names` that stand on `line`.
+fn find(
+    source: &Source,
+    text: &Text,
+    line: u64,
+    names: &[&str],
+) -> Result<Columns<usize>, DataError> {
+    let asked = &source.columns;
+    let layout = source.task_name.map(|name| name.layout());
+    let (own_text, own_pair, own_label) = layout.map_or((&[][..], &[][..], &[][..]), |own| {
+        (own.text, own.pair, own.label)
+    });
+    let column = |asked: &Option<String>, own: &[&str], usual: &[&str], flag| {
+        let wanted: Vec<&str> = match asked {
+            Some(name) => vec![name],
+            None => own.iter().chain(usual).copied().collect(),
+        };
+        let found = wanted
+            .iter()
+            .find_map(|wanted| names.iter().position(|name| name == wanted));
+        let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        found.ok_or_else(|| DataError::MissingColumn {
+            place: text.place(line),
+            wanted: owned(&wanted),
+            found: owned(names),
+            flag,
+        })
+    };
+    let pair = || column(&asked.text_pair, own_pair, &PAIR, "--text_pair_column_name");
+    let label = || column(&asked.label, own_label, &LABEL, "--label_column_name");
+    Ok(Columns {
+        text: column(&asked.text, own_text, &TEXT, "--text_column_name")?,
+        pair: source.task.takes_pair().then(pair).transpose()?,
+        label: source.labelled.then(label).transpose()?,
+    })
+}

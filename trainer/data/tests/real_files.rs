@@ -1,0 +1,136 @@
+//! The published data sets, where the environment variable `BERTH_DATA` names the folder that
+//! holds them: rows and labels must be those that their publishers count.
+
+use std::env;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use berth_data::{Dataset, Format, Label, Source, TaskName, read};
+use berth_task::Task;
+
+/// A file of a data set and how many rows each label has in it. For regression: all rows.
+type Expected = (TaskName, &'static str, &'static [u64]);
+
+const FILES: [Expected; 14] = [
+    (TaskName::Mr, "mr/train.tsv", &[4306, 4356]),
+    (TaskName::Mr, "mr/dev.tsv", &[509, 491]),
+    (TaskName::Cola, "cola/in_domain_train.tsv", &[2528, 6023]),
+    (TaskName::Cola, "cola/in_domain_dev.tsv", &[160, 367]),
+    (TaskName::Sst2, "sst2/train.tsv.gz", &[29780, 37569]),
+    (TaskName::Sst2, "sst2/dev.tsv", &[428, 444]),
+    (TaskName::Rte, "rte/train.tsv", &[1249, 1241]),
+    (TaskName::Rte, "rte/dev.tsv", &[146, 131]),
+    (TaskName::Sick, "sick/SICK_train.txt", &[1299, 2536, 665]),
+    (TaskName::Sick, "sick/SICK_trial.txt", &[144, 282, 74]),
+    (TaskName::SickR, "sick/SICK_train.txt", &[4500]),
+    (TaskName::SickR, "sick/SICK_trial.txt", &[500]),
+    (TaskName::Stsb, "stsb/sts-train.csv", &[5749]),
+    (TaskName::Stsb, "stsb/sts-dev.csv", &[1500]),
+];
+
+/// The folder of the data sets. Says how many files are read or skipped, past the capture of test
+/// output.
+fn data_folder(files: usize) -> Option<PathBuf> {
+    let folder = env::var_os("BERTH_DATA").map(PathBuf::from);
+    let (read, skipped) = if folder.is_some() {
+        (files, 0)
+    } else {
+        (0, files)
+    };
+    let line = format!("berth-data: {read} published files read, {skipped} skipped (BERTH_DATA)");
+    let _ = writeln!(io::stderr(), "{line}");
+    folder
+}
+
+#[test]
+fn published_files_have_the_rows_and_labels_that_are_known_of_them() {
+    let Some(folder) = data_folder(FILES.len()) else {
+        return;
+    };
+    for (name, file, expected) in FILES {
+        let dataset = read(&Source::named(folder.join(file), name)).unwrap();
+        let counts = match name.task() {
+            Task::TextPairRegression => vec![dataset.rows()],
+            _ => dataset.histogram(),
+        };
+        assert_eq!(counts, expected, "{file}");
+        assert_eq!(dataset.unlabelled, 0);
+        check_rows(&dataset, name);
+    }
+    for (name, train, dev) in [
+        (TaskName::Mr, "mr/train.tsv", "mr/dev.tsv"),
+        (
+            TaskName::Cola,
+            "cola/in_domain_train.tsv",
+            "cola/in_domain_dev.tsv",
+        ),
+        (TaskName::Stsb, "stsb/sts-train.csv", "stsb/sts-dev.csv"),
+        (TaskName::Sst2, "sst2/train.tsv.gz", "sst2/dev.tsv"),
+        (TaskName::Sick, "sick/SICK_train.txt", "sick/SICK_trial.txt"),
+    ] {
+        let (folder, files) = (folder.join(name_of_folder(train)), [train, dev]);
+        let found = [
+            name.train_file(&folder).unwrap(),
+            name.dev_file(&folder).unwrap(),
+        ];
+        assert_eq!(
+            found.map(|path| path.file_name().unwrap().to_owned()),
+            files.map(file_name)
+        );
+    }
+}
+
+/// The same file must come out the same when it is described by flags instead of its task name.
+#[test]
+fn a_published_file_can_be_read_without_its_name() {
+    let Some(folder) = data_folder(1) else { return };
+    let by_name = read(&Source::named(
+        folder.join("sick/SICK_trial.txt"),
+        TaskName::Sick,
+    ))
+    .unwrap();
+    let mut source = Source::new(by_name.path.clone(), Task::TextPairClassification);
+    source.format = Some(Format::Tsv);
+    source.columns.text = Some("sentence_A".into());
+    source.columns.text_pair = Some("sentence_B".into());
+    source.columns.label = Some("entailment_judgment".into());
+    let by_flags = read(&source).unwrap();
+    assert_eq!(by_flags.labels, ["CONTRADICTION", "ENTAILMENT", "NEUTRAL"]);
+    let [entailment, neutral, contradiction] = by_name.histogram()[..] else {
+        panic!()
+    };
+    assert_eq!(by_flags.histogram(), [contradiction, entailment, neutral]);
+    let texts = |dataset: &Dataset| -> Vec<_> {
+        dataset
+            .examples
+            .iter()
+            .map(|row| (row.text.clone(), row.pair.clone(), row.line))
+            .collect()
+    };
+    assert_eq!(texts(&by_flags), texts(&by_name));
+}
+
+fn check_rows(dataset: &Dataset, name: TaskName) {
+    for row in &dataset.examples {
+        let place = format!("{}:{}", dataset.path.display(), row.line);
+        assert!(!row.text.contains(['\t', '\n', '\r']), "{place}");
+        assert_eq!(row.pair.is_some(), name.task().takes_pair(), "{place}");
+        assert!(
+            row.pair
+                .iter()
+                .all(|text| !text.is_empty() && !text.ends_with('\r')),
+            "{place}"
+        );
+        if let Label::Value(value) = row.label {
+            assert!((0.0..=5.0).contains(&value), "{place}");
+        }
+    }
+}
+
+fn name_of_folder(file: &str) -> &Path {
+    Path::new(file).parent().unwrap()
+}
+
+fn file_name(file: &str) -> std::ffi::OsString {
+    Path::new(file).file_name().unwrap().to_owned()
+}
