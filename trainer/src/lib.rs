@@ -1,1 +1,5 @@
-//! Placeholder.
+//! BERT in candle.
+
+pub mod kernels;
+pub mod ops;
+pub mod random;
