@@ -1,0 +1,268 @@
+//! Where each array stands in its section: one walk for the reader, the writer and the lengths.
+//!
+//! [`embeddings`], [`layer`] and [`head`] name the arrays of a section in the order of the file,
+//! each with the number of elements that the shape asks for. What happens to an array on the way
+//! is the visitor's: [`Measure`] adds up the bytes, [`Slices`] points the array at its bytes, and
+//! the writer's visitor copies it. So the three can't disagree.
+
+use berth_kernels::{LANES, Linear, Norm};
+use berth_task::Task;
+
+use crate::ALIGNMENT;
+use crate::header::SectionKind;
+use crate::shape::Shape;
+
+/// The embedding tables, row by row.
+#[derive(Copy, Clone, Debug)]
+pub struct Embeddings<'a> {
+    /// `[vocab_size][hidden]`.
+    pub word: &'a [i8],
+    /// `[vocab_size]`: what one step of each row is worth.
+    pub word_scale: &'a [f32],
+    /// `[positions][hidden]`.
+    pub position: &'a [i8],
+    /// `[positions]`: what one step of each row is worth.
+    pub position_scale: &'a [f32],
+    /// `[types][hidden]`, not quantized.
+    pub kind: &'a [f32],
+    /// Applied to the sum of the three.
+    pub norm: Norm<'a>,
+}
+
+/// One encoder layer.
+#[derive(Copy, Clone, Debug)]
+pub struct Layer<'a> {
+    /// Query, key and value in one: `3 * hidden` outputs, each third sorted by head.
+    ///
+    /// The outputs of the query carry the factor `log2(e) / sqrt(head size)`.
+    pub qkv: Linear<'a>,
+    /// From the heads' values, side by side, back to `hidden`.
+    pub attention_out: Linear<'a>,
+    /// After attention.
+    pub attention_norm: Norm<'a>,
+    /// From `hidden` to `intermediate`; GELU follows.
+    pub up: Linear<'a>,
+    /// From `intermediate` to `hidden`.
+    pub down: Linear<'a>,
+    /// At the end of the layer.
+    pub output_norm: Norm<'a>,
+}
+
+/// What turns the encoder's rows into logits.
+#[derive(Copy, Clone, Debug)]
+pub struct Head<'a> {
+    /// `hidden` to `hidden` on the first row; tanh follows. There for tasks that read the first
+    /// row only, and for no other.
+    pub pooler: Option<Linear<'a>>,
+    /// `[outputs][hidden]`, not quantized.
+    pub weight: &'a [f32],
+    /// `[outputs]`.
+    pub bias: &'a [f32],
+}
+
+/// What is done with each array of a section, in the order of the file.
+pub(crate) trait Arrays<'a> {
+    /// `array` has, or shall have, `count` elements.
+    fn integers(&mut self, array: &mut &'a [i8], count: u64);
+    /// As `integers`.
+    fn floats(&mut self, array: &mut &'a [f32], count: u64);
+    /// `field` is, or shall be, `size`; it is not stored, since the shape has it.
+    fn dimension(&mut self, field: &mut usize, size: u64);
+}
+
+/// Walks over the section of the embeddings.
+pub(crate) fn embeddings<'a>(shape: &Shape, of: &mut Embeddings<'a>, to: &mut impl Arrays<'a>) {
+    let hidden = u64::from(shape.hidden);
+    let [words, positions, types] = [shape.vocab_size, shape.positions, shape.types].map(u64::from);
+    to.integers(&mut of.word, words * hidden);
+    to.floats(&mut of.word_scale, words);
+    to.integers(&mut of.position, positions * hidden);
+    to.floats(&mut of.position_scale, positions);
+    to.floats(&mut of.kind, types * hidden);
+    norm(shape, &mut of.norm, to);
+}
+
+/// Walks over the section of a layer.
+pub(crate) fn layer<'a>(shape: &Shape, of: &mut Layer<'a>, to: &mut impl Arrays<'a>) {
+    let [hidden, intermediate] = [shape.hidden, shape.intermediate].map(u64::from);
+    linear(hidden, 3 * hidden, &mut of.qkv, to);
+    linear(hidden, hidden, &mut of.attention_out, to);
+    norm(shape, &mut of.attention_norm, to);
+    linear(hidden, intermediate, &mut of.up, to);
+    linear(intermediate, hidden, &mut of.down, to);
+    norm(shape, &mut of.output_norm, to);
+}
+
+/// Walks over the section of the head, and over the pooler where `of` has one.
+pub(crate) fn head<'a>(shape: &Shape, of: &mut Head<'a>, to: &mut impl Arrays<'a>) {
+    let [hidden, outputs] = [shape.hidden, shape.outputs].map(u64::from);
+    if let Some(pooler) = &mut of.pooler {
+        linear(hidden, hidden, pooler, to);
+    }
+    to.floats(&mut of.weight, outputs * hidden);
+    to.floats(&mut of.bias, outputs);
+}
+
+/// Walks over a linear. Both dimensions are multiples of 16, so the packed weights have no padding.
+fn linear<'a>(inputs: u64, outputs: u64, of: &mut Linear<'a>, to: &mut impl Arrays<'a>) {
+    debug_assert!(inputs.is_multiple_of(LANES as u64) && outputs.is_multiple_of(LANES as u64));
+    to.dimension(&mut of.inputs, inputs);
+    to.dimension(&mut of.outputs, outputs);
+    to.integers(&mut of.weights, outputs * inputs);
+    for array in [&mut of.scale, &mut of.sum, &mut of.bias] {
+        to.floats(array, outputs);
+    }
+}
+
+/// Walks over a layer norm; its epsilon is the shape's.
+fn norm<'a>(shape: &Shape, of: &mut Norm<'a>, to: &mut impl Arrays<'a>) {
+    of.eps = shape.norm_eps;
+    for array in [&mut of.weight, &mut of.bias] {
+        to.floats(array, u64::from(shape.hidden));
+    }
+}
+
+impl Embeddings<'_> {
+    /// Before a walk has filled it in.
+    const EMPTY: Self = Embeddings {
+        word: &[],
+        word_scale: &[],
+        position: &[],
+        position_scale: &[],
+        kind: &[],
+        norm: NO_NORM,
+    };
+
+    /// The embeddings in their section.
+    pub(crate) fn read<'a>(shape: &Shape, section: &'a [u8]) -> Embeddings<'a> {
+        let mut this = Embeddings::EMPTY;
+        embeddings(shape, &mut this, &mut Slices { rest: section });
+        this
+    }
+}
+
+impl Layer<'_> {
+    /// Before a walk has filled it in.
+    const EMPTY: Self = Layer {
+        qkv: NO_LINEAR,
+        attention_out: NO_LINEAR,
+        attention_norm: NO_NORM,
+        up: NO_LINEAR,
+        down: NO_LINEAR,
+        output_norm: NO_NORM,
+    };
+
+    /// The layer in its section.
+    pub(crate) fn read<'a>(shape: &Shape, section: &'a [u8]) -> Layer<'a> {
+        let mut this = Layer::EMPTY;
+        layer(shape, &mut this, &mut Slices { rest: section });
+        this
+    }
+}
+
+impl Head<'_> {
+    /// Before a walk has filled it in.
+    fn empty(task: Task) -> Self {
+        Head {
+            pooler: task.reads_first_row_only().then_some(NO_LINEAR),
+            weight: &[],
+            bias: &[],
+        }
+    }
+
+    /// The head in its section.
+    pub(crate) fn read<'a>(shape: &Shape, task: Task, section: &'a [u8]) -> Head<'a> {
+        let mut this = Head::empty(task);
+        head(shape, &mut this, &mut Slices { rest: section });
+        this
+    }
+}
+
+/// Before a walk has filled it in.
+const NO_LINEAR: Linear<'static> = Linear {
+    inputs: 0,
+    outputs: 0,
+    weights: &[],
+    scale: &[],
+    sum: &[],
+    bias: &[],
+};
+
+/// Before a walk has filled it in.
+const NO_NORM: Norm<'static> = Norm {
+    weight: &[],
+    bias: &[],
+    eps: 0.0,
+};
+
+/// How many bytes a section has for a checked shape; `None` where the shape doesn't say.
+pub(crate) fn section_len(kind: SectionKind, shape: &Shape, task: Task) -> Option<u64> {
+    let mut measure = Measure { len: 0 };
+    match kind {
+        SectionKind::Embeddings => {
+            embeddings(shape, &mut { Embeddings::EMPTY }, &mut measure);
+        }
+        SectionKind::Layer(_) => layer(shape, &mut { Layer::EMPTY }, &mut measure),
+        SectionKind::Head => head(shape, &mut Head::empty(task), &mut measure),
+        SectionKind::Tokenizer => return None,
+    }
+    Some(measure.len)
+}
+
+/// How many zeros follow `len` bytes up to the next multiple of 64.
+pub(crate) fn padding(len: u64) -> u64 {
+    len.next_multiple_of(ALIGNMENT as u64) - len
+}
+
+/// Adds up how long a section is. With the bounds of a checked shape no sum comes near `u64::MAX`.
+struct Measure {
+    len: u64,
+}
+
+impl Measure {
+    fn add(&mut self, bytes: u64) {
+        self.len += bytes + padding(bytes);
+    }
+}
+
+impl Arrays<'_> for Measure {
+    fn integers(&mut self, _: &mut &[i8], count: u64) {
+        self.add(count);
+    }
+
+    fn floats(&mut self, _: &mut &[f32], count: u64) {
+        self.add(count * 4);
+    }
+
+    fn dimension(&mut self, _: &mut usize, _: u64) {}
+}
+
+/// Cuts a section into its arrays.
+///
+/// Opening has checked that the section is as long as [`Measure`] says, and that it begins at a
+/// multiple of 64 in memory. So every cut is inside, and no cast meets a bad alignment.
+struct Slices<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Slices<'a> {
+    fn take(&mut self, bytes: u64) -> &'a [u8] {
+        let (array, rest) = self.rest.split_at(bytes as usize);
+        self.rest = &rest[padding(bytes) as usize..];
+        array
+    }
+}
+
+impl<'a> Arrays<'a> for Slices<'a> {
+    fn integers(&mut self, array: &mut &'a [i8], count: u64) {
+        *array = bytemuck::cast_slice(self.take(count));
+    }
+
+    fn floats(&mut self, array: &mut &'a [f32], count: u64) {
+        *array = bytemuck::cast_slice(self.take(count * 4));
+    }
+
+    fn dimension(&mut self, field: &mut usize, size: u64) {
+        *field = size as usize;
+    }
+}

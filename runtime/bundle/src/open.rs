@@ -1,0 +1,257 @@
+//! Opening: the structure is checked once, here, and every view relies on it.
+
+use core::fmt;
+use core::ops::Range;
+
+use berth_kernels::NUMERICS_VERSION;
+
+use crate::ALIGNMENT;
+use crate::header::{Header, Section, SectionKind};
+use crate::layout::{Embeddings, Head, Layer, padding};
+use crate::prefix::{self, FORMAT_VERSION, Prefix};
+use crate::shape::ShapeError;
+use crate::verify::{Verifier, VerifyError};
+
+/// An open bundle: the header, copied out, and views into the file's bytes.
+#[derive(Clone)]
+pub struct Bundle<'a> {
+    file: &'a [u8],
+    header: Header,
+    /// Where the header ends and its padding begins.
+    header_end: usize,
+}
+
+impl<'a> Bundle<'a> {
+    /// Reads the prefix and the header, and checks that the file has the structure that they tell:
+    /// known versions, the right length, a shape that the kernels can run, a section of the right
+    /// length for everything in it. The content of the sections is not read.
+    ///
+    /// # Errors
+    /// Says in what way the bytes are not a bundle that this version can use.
+    pub fn open(file: &'a [u8]) -> Result<Self, OpenError> {
+        if !(file.as_ptr() as usize).is_multiple_of(ALIGNMENT) {
+            return Err(OpenError::Misaligned);
+        }
+        let prefix = Prefix::read(file)?;
+        let header = read_header(prefix.header(file))?;
+        header.check()?;
+        header.check_sections()?;
+        let bundle = Bundle {
+            file,
+            header,
+            header_end: prefix::LEN + prefix.header_len as usize,
+        };
+        let end = bundle.spans().last().map(|(_, span)| span.end);
+        if end != Some(prefix.file_len) {
+            return Err(OpenError::FileLength);
+        }
+        Ok(bundle)
+    }
+
+    /// Reads every byte and holds it against its checksum.
+    ///
+    /// # Errors
+    /// Names the part of the file that was changed since it was written.
+    pub fn verify(&self) -> Result<(), VerifyError> {
+        let mut verifier = self.verifier();
+        verifier.update(self.file)?;
+        verifier.finish()
+    }
+
+    /// The same check on bytes that come from elsewhere, piece by piece: for the content of a
+    /// mapped file read once by ordinary reads, which report an error where a map would fault.
+    pub fn verifier(&self) -> Verifier<'_> {
+        Verifier::new(&self.file[..self.header_end], &self.header.sections)
+    }
+
+    /// What the bundle says about itself.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// How many bytes the file has.
+    pub fn file_len(&self) -> usize {
+        self.file.len()
+    }
+
+    /// The embedding tables.
+    pub fn embeddings(&self) -> Embeddings<'a> {
+        Embeddings::read(&self.header.shape, self.section(SectionKind::Embeddings))
+    }
+
+    /// The encoder layer `index`, counted from 0.
+    ///
+    /// # Panics
+    /// When `index` is not below the shape's number of layers.
+    pub fn layer(&self, index: usize) -> Layer<'a> {
+        assert!(index < self.header.shape.layers as usize, "no such layer");
+        let kind = SectionKind::Layer(index as u16);
+        Layer::read(&self.header.shape, self.section(kind))
+    }
+
+    /// The pooler, where there is one, and the last dense layer.
+    pub fn head(&self) -> Head<'a> {
+        let section = self.section(SectionKind::Head);
+        Head::read(&self.header.shape, self.header.task, section)
+    }
+
+    /// The tokenizer's tables, to be checked by who reads them.
+    pub fn tokenizer(&self) -> &'a [u8] {
+        self.section(SectionKind::Tokenizer)
+    }
+
+    /// Every section with its place in the file.
+    pub fn spans(&self) -> impl Iterator<Item = (Section, Range<u64>)> {
+        let mut end = self.header_end as u64;
+        self.header.sections.iter().map(move |&section| {
+            let start = end + padding(end);
+            end = start + u64::from(section.len);
+            (section, start..end)
+        })
+    }
+
+    /// The bytes of a section; `open` has seen that every kind is there and inside the file.
+    fn section(&self, kind: SectionKind) -> &'a [u8] {
+        let found = self.spans().find(|(section, _)| section.kind == kind);
+        match found {
+            Some((_, span)) => &self.file[span.start as usize..span.end as usize],
+            None => &[],
+        }
+    }
+}
+
+impl fmt::Debug for Bundle<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bundle")
+            .field("file_len", &self.file.len())
+            .field("header", &self.header)
+            .finish()
+    }
+}
+
+/// Decodes the header. The numerics version stands first and is looked at alone first, since
+/// another version may go on differently.
+fn read_header(bytes: &[u8]) -> Result<Header, OpenError> {
+    let numerics = postcard::take_from_bytes::<u16>(bytes);
+    let (numerics, _) = numerics.map_err(|_| OpenError::HeaderEncoding)?;
+    if numerics != NUMERICS_VERSION {
+        return Err(OpenError::Numerics(numerics));
+    }
+    let header = postcard::take_from_bytes(bytes);
+    let (header, rest) = header.map_err(|_| OpenError::HeaderEncoding)?;
+    if !rest.is_empty() {
+        return Err(OpenError::HeaderTail);
+    }
+    Ok(header)
+}
+
+/// Why bytes are not a bundle that can be used: one variant for each way in which they can lie.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub enum OpenError {
+    /// They don't begin as a bundle does.
+    NotABundle,
+    /// They don't begin at a multiple of [`ALIGNMENT`] in memory.
+    Misaligned,
+    /// They are in a format of another version, this one.
+    FormatVersion(u32),
+    /// Some are missing at the end.
+    Cut {
+        /// How many there are.
+        found: u64,
+        /// How many there should be, at least.
+        expected: u64,
+    },
+    /// There are some behind the end.
+    Longer {
+        /// How many there are.
+        found: u64,
+        /// How many there should be.
+        expected: u64,
+    },
+    /// A header of this length is over the cap, or longer than the file.
+    HeaderLength(u32),
+    /// A byte of the prefix that has no meaning yet is not zero.
+    Reserved,
+    /// The prefix or the header has changed since it was written.
+    HeaderChecksum,
+    /// The header's bytes are not the encoding of one, or something in it is over its capacity.
+    HeaderEncoding,
+    /// There are bytes between the end of the header and where it should end.
+    HeaderTail,
+    /// The weights were quantized for another version of the arithmetic, this one.
+    Numerics(u16),
+    /// A dimension can't be.
+    Shape(ShapeError),
+    /// The number of labels, or of outputs, is not what the task asks for.
+    Outputs,
+    /// This bound on the tokens is too small for a pair of texts, or above the positions.
+    MaxTokens(u32),
+    /// The section table doesn't name exactly the sections of such a model, in their order.
+    SectionTable,
+    /// This section is not as long as the shape asks.
+    SectionLength(SectionKind),
+    /// The last section doesn't end where the file does.
+    FileLength,
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            OpenError::NotABundle => f.write_str("not a Berth bundle"),
+            OpenError::Misaligned => write!(
+                f,
+                "the bundle must begin at a multiple of {ALIGNMENT} in memory"
+            ),
+            OpenError::FormatVersion(version) if version > FORMAT_VERSION => write!(
+                f,
+                "bundle format {version} is newer than {FORMAT_VERSION}, the newest that this \
+                 program reads; use a newer Berth, or quantize the model again with this one"
+            ),
+            OpenError::FormatVersion(version) => write!(
+                f,
+                "bundle format {version} is not read any more; quantize the model again"
+            ),
+            OpenError::Cut { found, expected } => write!(
+                f,
+                "the bundle is cut off: {found} of at least {expected} bytes are there"
+            ),
+            OpenError::Longer { found, expected } => write!(
+                f,
+                "the bundle has {} bytes behind its end at {expected}",
+                found.saturating_sub(expected)
+            ),
+            OpenError::HeaderLength(len) => {
+                write!(f, "the bundle can't have a header of {len} bytes")
+            }
+            OpenError::Reserved => f.write_str("the bundle's prefix is not padded with zeros"),
+            OpenError::HeaderChecksum => {
+                f.write_str("the bundle's header is damaged: its checksum differs")
+            }
+            OpenError::HeaderEncoding => f.write_str("the bundle's header can't be decoded"),
+            OpenError::HeaderTail => f.write_str("the bundle's header is longer than its content"),
+            OpenError::Numerics(version) => write!(
+                f,
+                "the bundle was quantized for numerics {version}, and this program computes \
+                 numerics {NUMERICS_VERSION}; quantize the model again with this version"
+            ),
+            OpenError::Shape(error) => write!(f, "the bundle holds no model: {error}"),
+            OpenError::Outputs => f.write_str("the bundle's labels and outputs don't fit its task"),
+            OpenError::MaxTokens(tokens) => write!(
+                f,
+                "the bundle's bound of {tokens} tokens can't hold a pair, or is above its positions"
+            ),
+            OpenError::SectionTable => {
+                f.write_str("the bundle's table doesn't list the sections of its model in order")
+            }
+            OpenError::SectionLength(kind) => write!(
+                f,
+                "the bundle's section \"{kind}\" is not as long as the model's shape asks"
+            ),
+            OpenError::FileLength => {
+                f.write_str("the bundle's last section doesn't end where the file does")
+            }
+        }
+    }
+}
+
+impl core::error::Error for OpenError {}

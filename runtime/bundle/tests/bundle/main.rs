@@ -1,0 +1,7 @@
+//! The format from outside: a hand-made bundle, written, read, damaged and lied about.
+
+mod damage;
+mod example;
+mod golden;
+mod lies;
+mod writing;
