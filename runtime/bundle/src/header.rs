@@ -154,6 +154,8 @@ pub enum SectionKind {
     Head,
     /// The tokenizer's tables.
     Tokenizer,
+    /// How the model was trained, for the workstation; empty where that is not known.
+    Training,
 }
 
 impl SectionKind {
@@ -162,7 +164,11 @@ impl SectionKind {
         let layers = (0..shape.layers as u16).map(SectionKind::Layer);
         core::iter::once(SectionKind::Embeddings)
             .chain(layers)
-            .chain([SectionKind::Head, SectionKind::Tokenizer])
+            .chain([
+                SectionKind::Head,
+                SectionKind::Tokenizer,
+                SectionKind::Training,
+            ])
     }
 }
 
@@ -173,6 +179,7 @@ impl fmt::Display for SectionKind {
             SectionKind::Layer(index) => write!(f, "layer {index}"),
             SectionKind::Head => f.pad("head"),
             SectionKind::Tokenizer => f.pad("tokenizer"),
+            SectionKind::Training => f.pad("training"),
         }
     }
 }

@@ -95,6 +95,12 @@ impl<'a> Bundle<'a> {
         Head::read(&self.header.shape, self.header.task, section)
     }
 
+    /// How the model was trained, as the checkpoint's `training_args.json` has it, or nothing. A
+    /// device has no use for it.
+    pub fn training(&self) -> &'a [u8] {
+        self.section(SectionKind::Training)
+    }
+
     /// The tokenizer's tables, to be checked by who reads them.
     pub fn tokenizer(&self) -> &'a [u8] {
         self.section(SectionKind::Tokenizer)

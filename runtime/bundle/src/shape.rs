@@ -15,9 +15,9 @@ pub const MAX_WIDTH: u32 = 65_536;
 /// The most positions, for the same reason: attention sums one product for each token.
 pub const MAX_POSITIONS: u32 = 65_536;
 
-/// The most encoder layers: beside them, the section table names the embeddings, the head and the
-/// tokenizer.
-pub const MAX_LAYERS: u32 = MAX_SECTIONS as u32 - 3;
+/// The most encoder layers: beside them, the section table names the embeddings, the head, the
+/// tokenizer and the training.
+pub const MAX_LAYERS: u32 = MAX_SECTIONS as u32 - 4;
 
 /// The dimensions of a model.
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]

@@ -86,12 +86,21 @@ impl Writer {
         self.push(SectionKind::Head, gather.finish()?)
     }
 
-    /// Adds the tokenizer's tables, the last section.
+    /// Adds the tokenizer's tables, behind the head.
     ///
     /// # Errors
     /// When it is another section's turn.
     pub fn tokenizer(&mut self, tables: &[u8]) -> Result<(), WriteError> {
         self.push(SectionKind::Tokenizer, tables.to_vec())
+    }
+
+    /// Adds what the workstation wants to remember of the training, the last section: the text of
+    /// `training_args.json`, or nothing.
+    ///
+    /// # Errors
+    /// When it is another section's turn.
+    pub fn training(&mut self, json: &[u8]) -> Result<(), WriteError> {
+        self.push(SectionKind::Training, json.to_vec())
     }
 
     /// The bundle in memory, as the reader takes it.

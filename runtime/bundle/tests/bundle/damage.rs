@@ -203,5 +203,5 @@ fn use_all(bundle: &Bundle<'_>) {
         assert_eq!(layer.output_norm.bias.len(), hidden);
     }
     assert_eq!(bundle.head().bias.len(), shape.outputs as usize);
-    let _ = bundle.tokenizer();
+    let _ = (bundle.tokenizer(), bundle.training());
 }

@@ -18,6 +18,9 @@ pub const SHAPE: Shape = Shape {
     norm_eps: 1e-12,
 };
 
+/// What the workstation remembers; as long as the tables.
+pub const TRAINING: &[u8] = br#"{"task":"text-classification","max_seq_length":9,"mor":7}"#;
+
 /// Bytes that are no multiple of 64, so that nothing hides in padding.
 pub const TABLES: &[u8] = b"not the tables of a tokenizer, but bytes that are carried";
 
@@ -121,6 +124,7 @@ pub fn writer() -> Writer {
     writer.layer(&numbers.layer()).unwrap();
     writer.head(&numbers.head()).unwrap();
     writer.tokenizer(TABLES).unwrap();
+    writer.training(TRAINING).unwrap();
     writer
 }
 

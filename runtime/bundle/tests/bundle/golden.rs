@@ -33,7 +33,7 @@ fn the_golden_bytes_are_read_as_what_was_written() {
     let bundle = Bundle::open(&golden).unwrap();
     bundle.verify().unwrap();
     let mut header = bundle.header().clone();
-    assert_eq!(header.sections.len(), 5);
+    assert_eq!(header.sections.len(), 6);
     header.sections.clear();
     assert_eq!(header, example::header());
     assert_eq!(bundle.file_len(), golden.len());
@@ -59,6 +59,7 @@ fn the_golden_bytes_are_read_as_what_was_written() {
     same_linear(&read.pooler.unwrap(), &written.pooler.unwrap());
     assert_eq!((read.weight, read.bias), (written.weight, written.bias));
     assert_eq!(bundle.tokenizer(), example::TABLES);
+    assert_eq!(bundle.training(), example::TRAINING);
 }
 
 /// Every array begins at a multiple of 64, so an array alone tells its neighbours' places.
@@ -111,19 +112,21 @@ fn the_golden_bytes_lie_where_the_specification_says() {
         linear(48, 16) + linear(16, 16) + linear(32, 16) + linear(16, 32) + 4 * 64,
         linear(16, 16) + 128 + 64,
         example::TABLES.len(),
+        example::TRAINING.len(),
     ];
-    assert_eq!(start + lens.iter().sum::<usize>(), file.len());
-    let mut table = vec![5];
-    let mut at = start;
+    let mut table = vec![6];
+    let (mut at, mut end) = (start, 0);
     for (len, kind) in lens
         .into_iter()
-        .zip([&[0][..], &[1, 0], &[1, 1], &[2], &[3]])
+        .zip([&[0][..], &[1, 0], &[1, 1], &[2], &[3], &[4]])
     {
         table.extend_from_slice(kind);
         table.extend(varint(len as u32));
         table.extend(varint(crc32c(&file[at..at + len])));
-        at += len;
+        end = at + len;
+        at = end.next_multiple_of(64);
     }
+    assert_eq!(end, file.len());
     assert_eq!(file[header_end - table.len()..header_end], table);
 
     let words: Vec<u8> = (0..13 * 16).map(|n| (n * 37 % 255 - 127) as u8).collect();
@@ -131,7 +134,7 @@ fn the_golden_bytes_lie_where_the_specification_says() {
     assert_eq!(file[start + 208..start + 256], [0; 48]);
     let first_scale = (208 * 29 % 257 - 128) as f32 / 64.0;
     assert_eq!(file[start + 256..start + 260], first_scale.to_le_bytes());
-    assert!(file.ends_with(example::TABLES));
+    assert!(file.ends_with(example::TRAINING));
 }
 
 /// The bytes of a linear whose dimensions are multiples of 16.

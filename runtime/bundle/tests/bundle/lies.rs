@@ -199,11 +199,11 @@ fn dimensions_whose_products_are_beyond_any_file() {
 
 #[test]
 fn layers() {
-    for layers in [0, 62, 65_538, u32::MAX] {
+    for layers in [0, 61, 65_538, u32::MAX] {
         let lie = with(|header| header.shape.layers = layers);
         assert_eq!(lie, shape_error(ShapeError::Layers), "{layers}");
     }
-    for layers in [1, 3, 61] {
+    for layers in [1, 3, 60] {
         let lie = with(|header| header.shape.layers = layers);
         assert_eq!(lie, Err(OpenError::SectionTable), "{layers}");
     }
@@ -374,10 +374,10 @@ fn section_table() {
     assert_eq!(lie(&|_| ()), Ok(()));
     let table = Err(OpenError::SectionTable);
     assert_eq!(lie(&|sections| sections.clear()), table);
-    assert_eq!(lie(&|sections| sections.truncate(4)), table);
+    assert_eq!(lie(&|sections| sections.truncate(5)), table);
     assert_eq!(lie(&|sections| sections.swap(1, 2)), table);
     assert_eq!(lie(&|sections| sections.swap(0, 3)), table);
-    assert_eq!(lie(&|sections| sections.push(sections[4])), table);
+    assert_eq!(lie(&|sections| sections.push(sections[5])), table);
     assert_eq!(
         lie(&|sections| sections[2].kind = SectionKind::Layer(2)),
         table
@@ -406,14 +406,14 @@ fn section_length() {
         }
     }
     for len in [0, 1, 56, 58, 64, 121, u32::MAX] {
-        let lie = with(|header| header.sections[4].len = len);
+        let lie = with(|header| header.sections[5].len = len);
         assert_eq!(lie, Err(OpenError::FileLength), "{len}");
     }
 }
 
 #[test]
 fn section_checksum() {
-    for index in 0..5 {
+    for index in 0..6 {
         let mut kind = SectionKind::Head;
         let header = edited(|header| {
             header.sections[index].crc ^= 1;
@@ -442,7 +442,7 @@ fn every_refusal_is_one_line() {
         with(|header| header.max_tokens = 1),
         with(|header| header.sections.clear()),
         with(|header| header.sections[1].len = 0),
-        with(|header| header.sections[4].len = 0),
+        with(|header| header.sections[5].len = 0),
         with_field(7, &[]),
     ] {
         let text = lie.unwrap_err().to_string();

@@ -76,7 +76,9 @@ fn parts_come_in_their_order() {
         WriteError::Missing(SectionKind::Tokenizer)
     ));
     writer.tokenizer(b"").unwrap();
-    out_of_turn(writer.tokenizer(b""), None);
+    out_of_turn(writer.tokenizer(b""), Some(SectionKind::Training));
+    writer.training(b"").unwrap();
+    out_of_turn(writer.training(b""), None);
     let bytes = writer.to_bytes().unwrap();
     Bundle::open(&bytes).unwrap().verify().unwrap();
 }
@@ -121,6 +123,7 @@ fn the_head_has_a_pooler_where_its_task_reads_the_first_row() {
     };
     writer.head(&head).unwrap();
     writer.tokenizer(example::TABLES).unwrap();
+    writer.training(example::TRAINING).unwrap();
     let bytes = writer.to_bytes().unwrap();
     let bundle = Bundle::open(&bytes).unwrap();
     bundle.verify().unwrap();
@@ -179,6 +182,7 @@ fn the_fullest_header_is_written_and_read() {
     };
     writer.head(&head).unwrap();
     writer.tokenizer(example::TABLES).unwrap();
+    writer.training(example::TRAINING).unwrap();
     let bytes = writer.to_bytes().unwrap();
     assert!(example::header_bytes(&bytes).len() < MAX_HEADER_LEN as usize);
     let bundle = Bundle::open(&bytes).unwrap();
