@@ -1,0 +1,515 @@
+//! Writing: a checkpoint's folder appears under its name whole, or not at all.
+//!
+//! Files are written into a hidden folder beside the destination, each flushed to the disk, and the
+//! folder is renamed at the end. When anything fails on the way, a full disk above all, the hidden
+//! folder is removed and the destination is as it was.
+//!
+//! A destination that exists is replaced only when asked. [`Existing::Merge`] keeps what else lies in
+//! it, such as the `checkpoint-<step>` folders of a training run: then the files are moved in one by
+//! one, each atomically, and config.json, without which no folder is a checkpoint, is taken away
+//! first and comes last.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
+use serde::Serialize;
+use serde_json::json;
+use tempfile::{NamedTempFile, TempDir};
+
+use crate::config::{CONFIG_FILE, Config};
+use crate::error::SaveError;
+use crate::training_args::{TRAINING_ARGS_FILE, TrainingArgs};
+use crate::vocabulary::{
+    SPECIAL_TOKENS_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, TokenizerFiles, VOCAB_FILE,
+};
+use crate::weights::WEIGHTS_FILE;
+
+/// What happens to a destination that is there already and not empty.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum Existing {
+    /// An error; the destination stays as it is.
+    Refuse,
+    /// The new folder takes its place.
+    Replace,
+    /// The new files come into it, over those of the same names.
+    Merge,
+}
+
+/// A tensor to be written.
+#[derive(Copy, Clone, Debug)]
+pub struct TensorRef<'a> {
+    /// Its name in the file.
+    pub name: &'a str,
+    /// Sizes, the slowest first.
+    pub shape: &'a [usize],
+    /// As many numbers as the shape says.
+    pub data: &'a [f32],
+}
+
+/// A folder being written. Dropped without [`Folder::commit`], it leaves nothing behind.
+#[derive(Debug)]
+pub struct Folder {
+    target: PathBuf,
+    parent: PathBuf,
+    staging: TempDir,
+}
+
+impl Folder {
+    /// Begins a folder that will stand at `target`. Folders above it are made where they are
+    /// missing.
+    ///
+    /// # Errors
+    /// When nothing can be written there.
+    pub fn create(target: impl AsRef<Path>) -> Result<Self, SaveError> {
+        let target = std::path::absolute(&target).unwrap_or_else(|_| target.as_ref().to_owned());
+        let io = |source| SaveError::io(&target, source);
+        let name = target
+            .file_name()
+            .ok_or_else(|| io(io::ErrorKind::InvalidInput.into()))?;
+        let parent = target
+            .parent()
+            .ok_or_else(|| io(io::ErrorKind::InvalidInput.into()))?;
+        fs::create_dir_all(parent).map_err(io)?;
+        let staging = tempfile::Builder::new()
+            .prefix(&format!(".{}.", name.to_string_lossy()))
+            .suffix(".partial")
+            .tempdir_in(parent)
+            .map_err(io)?;
+        let parent = parent.to_owned();
+        Ok(Folder {
+            target,
+            parent,
+            staging,
+        })
+    }
+
+    /// Writes a file by a function, buffered, and flushes it to the disk.
+    ///
+    /// # Errors
+    /// When the function or the system fails, or `name` is no plain file name.
+    pub fn file(
+        &mut self,
+        name: &str,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<(), SaveError> {
+        let plain = Path::new(name).file_name().is_some_and(|last| last == name);
+        if !plain {
+            return Err(SaveError::Name {
+                dir: self.target.clone(),
+                name: name.to_owned(),
+            });
+        }
+        let write_all = || {
+            let file = File::create(self.staging.path().join(name))?;
+            let mut buffered = BufWriter::with_capacity(1 << 18, file);
+            write(&mut buffered)?;
+            buffered
+                .into_inner()
+                .map_err(io::IntoInnerError::into_error)?
+                .sync_all()
+        };
+        write_all().map_err(|source| SaveError::io(&self.target.join(name), source))
+    }
+
+    /// Writes a file of bytes.
+    ///
+    /// # Errors
+    /// As [`Folder::file`].
+    pub fn bytes(&mut self, name: &str, bytes: &[u8]) -> Result<(), SaveError> {
+        self.file(name, |out| out.write_all(bytes))
+    }
+
+    /// Writes a value as indented JSON.
+    ///
+    /// # Errors
+    /// As [`Folder::file`].
+    pub fn json(&mut self, name: &str, value: &impl Serialize) -> Result<(), SaveError> {
+        self.file(name, |out| {
+            serde_json::to_writer_pretty(&mut *out, value)?;
+            out.write_all(b"\n")
+        })
+    }
+
+    /// Copies a file from elsewhere; a link is followed.
+    ///
+    /// # Errors
+    /// As [`Folder::file`], and when the file cannot be read.
+    pub fn copy(&mut self, name: &str, from: &Path) -> Result<(), SaveError> {
+        let mut source = File::open(from).map_err(|source| SaveError::io(from, source))?;
+        self.file(name, |out| io::copy(&mut source, out).map(drop))
+    }
+
+    /// Writes tensors as a safetensors file, in the order of their names.
+    ///
+    /// # Errors
+    /// As [`Folder::file`], and when a tensor has more or fewer numbers than its shape.
+    pub fn tensors(&mut self, name: &str, tensors: &[TensorRef]) -> Result<(), SaveError> {
+        let mut sorted: Vec<&TensorRef> = tensors.iter().collect();
+        sorted.sort_by_key(|tensor| tensor.name);
+        let header = header(&sorted)?;
+        self.file(name, |out| {
+            out.write_all(&(header.len() as u64).to_le_bytes())?;
+            out.write_all(&header)?;
+            let mut bytes = Vec::new();
+            for part in sorted.iter().flat_map(|tensor| tensor.data.chunks(1 << 14)) {
+                bytes.clear();
+                bytes.extend(part.iter().flat_map(|number| number.to_le_bytes()));
+                out.write_all(&bytes)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Writes config.json and model.safetensors. The tensors have canonical names.
+    ///
+    /// # Errors
+    /// As [`Folder::tensors`].
+    pub fn model(&mut self, config: &Config, tensors: &[TensorRef]) -> Result<(), SaveError> {
+        let config = Config {
+            dtype: Some("float32".to_owned()),
+            ..config.clone()
+        };
+        self.json(CONFIG_FILE, &config.to_json())?;
+        self.tensors(WEIGHTS_FILE, tensors)
+    }
+
+    /// Writes the four tokenizer files, with `max_length` as `model_max_length`.
+    ///
+    /// # Errors
+    /// As [`Folder::file`].
+    pub fn tokenizer(
+        &mut self,
+        files: &TokenizerFiles,
+        max_length: usize,
+    ) -> Result<(), SaveError> {
+        let mut config = files.config.clone();
+        config.insert("model_max_length".to_owned(), json!(max_length));
+        self.json(TOKENIZER_FILE, &files.tokenizer)?;
+        self.json(TOKENIZER_CONFIG_FILE, &config)?;
+        self.json(SPECIAL_TOKENS_FILE, &files.special_tokens)?;
+        self.bytes(VOCAB_FILE, &files.vocab)
+    }
+
+    /// Writes training_args.json.
+    ///
+    /// # Errors
+    /// As [`Folder::file`].
+    pub fn training_args(&mut self, args: &TrainingArgs) -> Result<(), SaveError> {
+        self.json(TRAINING_ARGS_FILE, args)
+    }
+
+    /// Gives the folder its name; returns it as an absolute path.
+    ///
+    /// # Errors
+    /// [`SaveError::Exists`] for a destination that is not empty and that `existing` refuses, else
+    /// what the system said. Then the destination is as it was, or, after a failed
+    /// [`Existing::Merge`], no checkpoint.
+    pub fn commit(self, existing: Existing) -> Result<PathBuf, SaveError> {
+        let finish = || {
+            sync(self.staging.path())?;
+            if !self.target.exists() || is_empty_folder(&self.target)? {
+                fs::rename(self.staging.path(), &self.target)?;
+            } else {
+                match existing {
+                    Existing::Refuse => return Ok(false),
+                    Existing::Replace => self.replace()?,
+                    Existing::Merge => self.merge()?,
+                }
+            }
+            sync(&self.parent)?;
+            Ok(true)
+        };
+        match finish() {
+            Ok(true) => Ok(self.target),
+            Ok(false) => Err(SaveError::Exists(self.target)),
+            Err(source) => Err(SaveError::io(&self.target, source)),
+        }
+    }
+
+    /// Moves the old folder aside, into the hidden one's neighbourhood, and removes it at the end.
+    fn replace(&self) -> io::Result<()> {
+        let aside = tempfile::Builder::new()
+            .prefix(".replaced.")
+            .suffix(".partial")
+            .tempdir_in(&self.parent)?;
+        let old = aside.path().join("old");
+        fs::rename(&self.target, &old)?;
+        if let Err(error) = fs::rename(self.staging.path(), &self.target) {
+            fs::rename(&old, &self.target)?;
+            return Err(error);
+        }
+        aside.close()
+    }
+
+    fn merge(&self) -> io::Result<()> {
+        let config = self.staging.path().join(CONFIG_FILE);
+        let whole = config.exists();
+        if whole {
+            remove_if_there(&self.target.join(CONFIG_FILE))?;
+            sync(&self.target)?;
+        }
+        for entry in fs::read_dir(self.staging.path())? {
+            let entry = entry?;
+            if entry.file_name() != CONFIG_FILE {
+                fs::rename(entry.path(), self.target.join(entry.file_name()))?;
+            }
+        }
+        sync(&self.target)?;
+        if whole {
+            fs::rename(config, self.target.join(CONFIG_FILE))?;
+            sync(&self.target)?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes one file, whole or not at all; a file of that name is replaced.
+///
+/// # Errors
+/// What the system said; the file is as it was.
+pub fn write_file(path: impl AsRef<Path>, bytes: &[u8]) -> Result<(), SaveError> {
+    let path = path.as_ref();
+    let write = || {
+        let parent = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let mut file = named_in(parent)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        sync(parent)
+    };
+    write().map_err(|source| SaveError::io(path, source))
+}
+
+/// A temporary file that others may read once it has its name, as files made in the usual way.
+fn named_in(parent: &Path) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".berth.").suffix(".partial");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    builder.tempfile_in(parent)
+}
+
+/// The header of a safetensors file, padded with spaces so that the numbers are aligned.
+fn header(tensors: &[&TensorRef]) -> Result<Vec<u8>, SaveError> {
+    let mut infos = Vec::with_capacity(tensors.len());
+    let mut end = 0;
+    for tensor in tensors {
+        let wrong = || SaveError::Tensor {
+            name: tensor.name.to_owned(),
+            shape: tensor.shape.to_vec(),
+            len: tensor.data.len(),
+        };
+        let count = tensor
+            .shape
+            .iter()
+            .try_fold(1_usize, |n, size| n.checked_mul(*size));
+        if count != Some(tensor.data.len()) {
+            return Err(wrong());
+        }
+        let start = end;
+        end += size_of_val(tensor.data);
+        let (shape, data_offsets) = (tensor.shape.to_vec(), (start, end));
+        infos.push((
+            tensor.name.to_owned(),
+            TensorInfo {
+                dtype: Dtype::F32,
+                shape,
+                data_offsets,
+            },
+        ));
+    }
+    let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let invalid = |what: String| SaveError::io(Path::new(WEIGHTS_FILE), io::Error::other(what));
+    let metadata = Metadata::new(Some(format), infos).map_err(|e| invalid(e.to_string()))?;
+    let mut header = serde_json::to_vec(&metadata).map_err(|e| invalid(e.to_string()))?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+    Ok(header)
+}
+
+fn is_empty_folder(path: &Path) -> io::Result<bool> {
+    Ok(path.is_dir() && fs::read_dir(path)?.next().is_none())
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Makes the names in a folder last, where the system has a way to ask for it.
+fn sync(dir: &Path) -> io::Result<()> {
+    if cfg!(unix) {
+        File::open(dir)?.sync_all()
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names in a folder, hidden ones too, sorted.
+    fn names(dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn folder(target: &Path, files: &[(&str, &str)]) -> Folder {
+        let mut folder = Folder::create(target).unwrap();
+        for (name, text) in files {
+            folder.bytes(name, text.as_bytes()).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn a_folder_appears_whole_and_leaves_nothing_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("new").join("deep");
+        let folder = folder(&target, &[("a", "1"), (CONFIG_FILE, "{}")]);
+        assert!(!target.exists());
+        assert_eq!(folder.commit(Existing::Refuse).unwrap(), target);
+        assert_eq!(names(&target), ["a", CONFIG_FILE]);
+        assert_eq!(names(target.parent().unwrap()), ["deep"]);
+    }
+
+    #[test]
+    fn a_folder_given_up_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("model");
+        drop(folder(&target, &[("a", "1")]));
+        let mut folder = folder(&target, &[("a", "1")]);
+        let full = folder
+            .file("b", |_| Err(io::ErrorKind::StorageFull.into()))
+            .unwrap_err();
+        assert!(
+            full.to_string()
+                .starts_with(&target.join("b").display().to_string()),
+            "{full}"
+        );
+        drop(folder);
+        assert!(names(dir.path()).is_empty());
+    }
+
+    #[test]
+    fn an_existing_folder_is_refused_replaced_or_merged_into() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("model");
+        let new = [("a", "new"), (CONFIG_FILE, "new")];
+        fs::create_dir(&target).unwrap();
+        folder(&target, &[("a", "old"), ("b", "old"), (CONFIG_FILE, "old")])
+            .commit(Existing::Refuse)
+            .unwrap();
+        let text = |name: &str| fs::read_to_string(target.join(name)).unwrap();
+
+        let error = folder(&target, &new).commit(Existing::Refuse).unwrap_err();
+        assert!(matches!(error, SaveError::Exists(_)), "{error}");
+        assert_eq!(text("a"), "old");
+
+        folder(&target, &new).commit(Existing::Merge).unwrap();
+        assert_eq!(names(&target), ["a", "b", CONFIG_FILE]);
+        assert_eq!(
+            [text("a"), text("b"), text(CONFIG_FILE)],
+            ["new", "old", "new"]
+        );
+
+        folder(&target, &[("c", "3")])
+            .commit(Existing::Replace)
+            .unwrap();
+        assert_eq!(names(&target), ["c"]);
+        assert_eq!(names(dir.path()), ["model"]);
+    }
+
+    #[test]
+    fn a_failed_merge_is_no_checkpoint() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("model");
+        fs::create_dir_all(target.join("a")).unwrap();
+        fs::write(target.join(CONFIG_FILE), "old").unwrap();
+        let result = folder(&target, &[("a", "1"), (CONFIG_FILE, "new")]).commit(Existing::Merge);
+        assert!(
+            matches!(result, Err(SaveError::Io { .. })),
+            "a file cannot replace a folder"
+        );
+        assert_eq!(names(&target), ["a"]);
+        assert_eq!(names(dir.path()), ["model"]);
+    }
+
+    #[test]
+    fn names_that_leave_the_folder_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut folder = Folder::create(dir.path().join("model")).unwrap();
+        for name in ["", ".", "..", "a/b", "/a", "../a", "a/"] {
+            let error = folder.bytes(name, b"").unwrap_err();
+            assert!(matches!(error, SaveError::Name { .. }), "{name:?}: {error}");
+        }
+        assert!(Folder::create("/").is_err());
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        let error = Folder::create(file.join("model")).unwrap_err().to_string();
+        assert!(
+            error.starts_with(&file.join("model").display().to_string()),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_tensor_that_does_not_fill_its_shape_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut folder = Folder::create(dir.path().join("model")).unwrap();
+        let short = TensorRef {
+            name: "w",
+            shape: &[2, 3],
+            data: &[0.0; 5],
+        };
+        let error = folder.tensors("t", &[short]).unwrap_err().to_string();
+        assert_eq!(error, "tensor `w`: shape [2, 3] does not hold 5 numbers");
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("all_results.json");
+        write_file(&path, b"a longer text").unwrap();
+        write_file(&path, b"{}").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"{}");
+        assert!(write_file(dir.path().join("none").join("f"), b"").is_err());
+        assert!(
+            write_file(dir.path(), b"").is_err(),
+            "a folder is in the way"
+        );
+        assert_eq!(names(dir.path()), ["all_results.json"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn files_have_the_usual_rights() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("model");
+        folder(&target, &[("a", "1")])
+            .commit(Existing::Refuse)
+            .unwrap();
+        write_file(target.join("b"), b"1").unwrap();
+        let plain = target.join("c");
+        fs::write(&plain, "1").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&target.join("a")), mode(&plain));
+        assert_eq!(mode(&target.join("b")), mode(&plain));
+    }
+}
