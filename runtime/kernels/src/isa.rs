@@ -3,6 +3,9 @@
 use core::fmt;
 use core::str::FromStr;
 
+use crate::simd::Kernel;
+use crate::tiers;
+
 /// The instruction sets that there is a kernel for, the fastest first.
 #[derive(Copy, Clone, Eq, PartialEq, Hash, Debug)]
 pub enum Tier {
@@ -92,9 +95,46 @@ impl Isa {
     pub fn available() -> impl Iterator<Item = Isa> {
         Tier::ALL.into_iter().filter_map(Isa::with)
     }
+
+    /// Runs an algorithm with this tier's instructions.
+    #[inline]
+    pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `is_here` found what `run` asks for, or this `Isa` would not exist.
+            Tier::Avx512Vnni => unsafe { tiers::avx512::run(kernel) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Tier::Avx2 => unsafe { tiers::avx2::run(kernel) },
+            _ => tiers::portable::run(kernel),
+        }
+    }
+}
+
+/// Whether every named feature is there: asked of the machine with the standard library, and of
+/// the compiler's target without it.
+#[cfg(target_arch = "x86_64")]
+macro_rules! have_all {
+    ($($feature:tt)*) => {
+        true $(&& {
+            #[cfg(feature = "std")]
+            let here = std::arch::is_x86_feature_detected!($feature);
+            #[cfg(not(feature = "std"))]
+            let here = cfg!(target_feature = $feature);
+            here
+        })*
+    };
 }
 
 /// Whether this machine has all instructions of a tier.
 fn is_here(tier: Tier) -> bool {
-    tier == Tier::Portable
+    match tier {
+        #[cfg(target_arch = "x86_64")]
+        Tier::Avx512Vnni => {
+            have_all!("avx512f" "avx512bw" "avx512vl" "avx512dq" "avx512vnni")
+        }
+        #[cfg(target_arch = "x86_64")]
+        Tier::Avx2 => have_all!("avx2"),
+        tier => tier == Tier::Portable,
+    }
 }

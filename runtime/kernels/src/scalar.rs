@@ -10,9 +10,50 @@ pub(crate) fn round(x: f32) -> i32 {
     ((x + ROUND).to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32)
 }
 
+/// The square root of a positive normal number, correctly rounded; 0 for anything else.
+///
+/// The mantissa is widened until its integer root has 25 bits: one more than a float holds, and the
+/// last one rounds. No root of a float lies halfway between two floats, so there is no tie.
+pub(crate) fn sqrt(x: f32) -> f32 {
+    if !(x.is_normal() && x > 0.0) {
+        return 0.0;
+    }
+    let bits = x.to_bits();
+    let exponent = (bits >> 23) as i32 - 127;
+    let mantissa = u64::from(bits & 0x7f_ffff | 0x80_0000);
+    // In [2^48, 2^50): the mantissa times 2^25, or twice that to make the exponent even.
+    let root = (mantissa << (25 + (exponent & 1))).isqrt() as u32;
+    // The 24 bits of a mantissa include the leading one, which carries into the exponent.
+    let biased = ((exponent >> 1) + 126) as u32;
+    f32::from_bits((biased << 23) + root.div_ceil(2))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn roots_are_the_nearest_floats() {
+        let same = |x: f32| assert_eq!(sqrt(x).to_bits(), x.sqrt().to_bits(), "{x:e}");
+        let mut bits = f32::MIN_POSITIVE.to_bits();
+        while bits < f32::INFINITY.to_bits() {
+            same(f32::from_bits(bits));
+            bits += 1009;
+        }
+        for x in [
+            1.0,
+            4.0,
+            2.0,
+            1.0f32.next_down(),
+            1.0f32.next_up(),
+            f32::MAX,
+        ] {
+            same(x);
+        }
+        for x in [0.0, -0.0, -1.0, f32::INFINITY, f32::NAN, 1e-40] {
+            assert_eq!(sqrt(x), 0.0);
+        }
+    }
 
     #[test]
     fn rounds_to_the_nearest_and_ties_to_even() {

@@ -15,6 +15,9 @@ use crate::scalar::round;
 /// How many inputs of one output stand side by side.
 pub(crate) const GROUP: usize = 4;
 
+/// The most products that a sum may have: so many of the largest, 255 times -128, fit into 32 bits.
+pub(crate) const MOST_PRODUCTS: usize = 65_536;
+
 /// The smallest range that is ever divided by, so that a row of zeros needs no branch.
 pub(crate) const SMALLEST_RANGE: f32 = 1e-20;
 
@@ -38,8 +41,9 @@ pub struct Linear<'a> {
 }
 
 impl<'a> Linear<'a> {
-    /// The layer over these arrays, or `None` when a length is not what the dimensions ask for or
-    /// a dimension is 0.
+    /// The layer over these arrays, or `None` when a length is not what the dimensions ask for,
+    /// when a dimension is 0, or when there are more than 65,536 inputs, whose sum might not fit
+    /// into 32 bits.
     pub fn new(
         inputs: usize,
         outputs: usize,
@@ -68,7 +72,7 @@ impl<'a> Linear<'a> {
     /// they read anything, since the fields can be set from outside.
     pub(crate) fn is_whole(&self) -> bool {
         let columns = self.panels() * LANES;
-        self.inputs > 0
+        (1..=MOST_PRODUCTS).contains(&self.inputs)
             && self.outputs > 0
             && self.weights.len() == packed_len(self.outputs, self.inputs)
             && [self.scale, self.sum, self.bias]
@@ -185,5 +189,18 @@ mod tests {
         assert!(Linear::new(5, 3, &weights, &floats, &floats, short).is_none());
         assert!(Linear::new(0, 3, &[], &floats, &floats, &floats).is_none());
         assert!(Linear::new(5, 0, &[], &[], &[], &[]).is_none());
+        let long = std::vec![0; packed_len(3, 65_540)];
+        assert!(
+            Linear::new(
+                65_536,
+                3,
+                &long[..packed_len(3, 65_536)],
+                &floats,
+                &floats,
+                &floats
+            )
+            .is_some()
+        );
+        assert!(Linear::new(65_537, 3, &long, &floats, &floats, &floats).is_none());
     }
 }

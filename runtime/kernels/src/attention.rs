@@ -1,0 +1,440 @@
+//! Attention in int8, one head after another.
+//!
+//! ```text
+//! keys     less their mean over the tokens, s8 a token ---> scores ---> weights, u8 ---> context
+//! queries  u8 a token -----------------------------------/                            /
+//! values   s8 a channel -------------------------------------------------------------/
+//! ```
+//!
+//! Keys and values of a head are packed like weights, so both products are the tiles that linear
+//! layers use. The queries are then taken through a few rows at a time: scores, softmax and
+//! context of a tile stay in the innermost cache, and memory grows with the tokens, not with their
+//! square. The factor `log2(e) / sqrt(head size)` is folded into the query weights by the
+//! quantizer, so a score is the exponent of a power of two.
+//!
+//! Tokens are padded to whole panels of 16. What stands in the padding does not matter: its scores
+//! are replaced by the lowest float, its weights become 0, and so its values count nothing.
+
+use core::ops::Range;
+
+use crate::columns::ColumnsMut;
+use crate::polynomials::{EXP2_255, exp2};
+use crate::rows::quantize_row;
+use crate::simd::{Kernel, MAX_ROWS, Simd, lanes, lanes_mut};
+use crate::tile::{self, Tiles};
+use crate::weights::{GROUP, MOST_PRODUCTS, SMALLEST_RANGE};
+use crate::{Isa, LANES};
+
+/// What attention reads: for each token its queries, keys and values, each for all heads.
+#[derive(Copy, Clone, Debug)]
+pub struct Attention<'a> {
+    /// `[tokens][3][heads][head_size]`; the queries of a row that has no output may be anything.
+    pub qkv: &'a [f32],
+    /// How many tokens there are.
+    pub tokens: usize,
+    /// How many heads there are.
+    pub heads: usize,
+    /// How many channels a head has, a multiple of 16.
+    pub head_size: usize,
+}
+
+/// The memory that one call of attention works in. Threads need one each.
+#[derive(Debug)]
+pub struct AttentionScratch<'s> {
+    floats: &'s mut [f32],
+    bytes: &'s mut [u8],
+}
+
+impl<'s> AttentionScratch<'s> {
+    /// How many floats and how many bytes it takes for so many tokens and channels.
+    pub const fn lens(tokens: usize, head_size: usize) -> (usize, usize) {
+        let padded = tokens.saturating_add(LANES - 1) / LANES * LANES;
+        let floats = padded
+            .saturating_mul(2 + MAX_ROWS)
+            .saturating_add(head_size.saturating_mul(2));
+        let bytes = padded
+            .saturating_mul(head_size.saturating_mul(2).saturating_add(MAX_ROWS))
+            .saturating_add(head_size.saturating_mul(MAX_ROWS));
+        (floats, bytes)
+    }
+
+    /// Memory for as many tokens and channels as [`lens`](Self::lens) allows for. Its contents do
+    /// not matter.
+    pub fn new(floats: &'s mut [f32], bytes: &'s mut [u8]) -> Self {
+        AttentionScratch { floats, bytes }
+    }
+}
+
+impl Isa {
+    /// Computes the given heads for the first tokens, as many as `out` has rows:
+    /// `out[token][head - heads.start][channel]`.
+    ///
+    /// # Panics
+    /// When the input's length is not what its dimensions ask for, when there is no token or more
+    /// than 65,536, when the head size is not a multiple of 16 from 16 on, when there are no such heads, when `out` has
+    /// more rows than tokens or not just the heads' columns, or when the scratch is too small.
+    pub fn attention(
+        self,
+        input: &Attention<'_>,
+        heads: Range<usize>,
+        scratch: &mut AttentionScratch<'_>,
+        out: ColumnsMut<'_>,
+    ) {
+        let (tokens, head_size) = (input.tokens, input.head_size);
+        let hidden = input.heads * head_size;
+        assert!((1..=MOST_PRODUCTS).contains(&tokens), "no sum overflows");
+        assert!(head_size > 0 && head_size.is_multiple_of(LANES));
+        assert_eq!(input.qkv.len(), tokens * 3 * hidden, "all of the input");
+        assert!(heads.start <= heads.end && heads.end <= input.heads);
+        assert!(out.rows() <= tokens, "outputs of tokens that there are");
+        assert_eq!(out.columns(), heads.len() * head_size, "the heads' columns");
+        let work = Work::carve(scratch, tokens, head_size);
+        self.run(Heads {
+            input: *input,
+            heads,
+            work,
+            out,
+        });
+    }
+}
+
+/// The scratch, cut into what a head needs.
+struct Work<'s> {
+    /// Packed, `[tokens / 16][head_size / 4][16][4]`.
+    keys: &'s mut [u8],
+    /// For each token what a step of its key is worth, and that times the sum of the steps.
+    key_scale: &'s mut [f32],
+    key_sum: &'s mut [f32],
+    /// For each channel of the head.
+    key_mean: &'s mut [f32],
+    /// Packed, `[head_size / 16][tokens / 4][16][4]`.
+    values: &'s mut [u8],
+    /// For each channel of the head.
+    value_scale: &'s mut [f32],
+    /// A tile of quantized queries, of scores, and of softmax weights.
+    queries: &'s mut [u8],
+    scores: &'s mut [f32],
+    weights: &'s mut [u8],
+}
+
+impl<'s> Work<'s> {
+    fn carve(scratch: &'s mut AttentionScratch<'_>, tokens: usize, head_size: usize) -> Self {
+        let padded = tokens.next_multiple_of(LANES);
+        let (floats, bytes) = AttentionScratch::lens(tokens, head_size);
+        let fits = floats <= scratch.floats.len() && bytes <= scratch.bytes.len();
+        assert!(fits, "scratch for so many tokens");
+        let (key_scale, floats) = scratch.floats.split_at_mut(padded);
+        let (key_sum, floats) = floats.split_at_mut(padded);
+        let (scores, floats) = floats.split_at_mut(MAX_ROWS * padded);
+        let (value_scale, floats) = floats.split_at_mut(head_size);
+        let (keys, bytes) = scratch.bytes.split_at_mut(padded * head_size);
+        let (values, bytes) = bytes.split_at_mut(padded * head_size);
+        let (queries, bytes) = bytes.split_at_mut(MAX_ROWS * head_size);
+        Work {
+            keys,
+            key_scale,
+            key_sum,
+            key_mean: &mut floats[..head_size],
+            values,
+            value_scale,
+            queries,
+            scores,
+            weights: &mut bytes[..MAX_ROWS * padded],
+        }
+    }
+}
+
+/// A checked call of [`Isa::attention`].
+struct Heads<'a> {
+    input: Attention<'a>,
+    heads: Range<usize>,
+    work: Work<'a>,
+    out: ColumnsMut<'a>,
+}
+
+impl Kernel for Heads<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        let head_size = self.input.head_size;
+        for (index, number) in self.heads.enumerate() {
+            let head = Head {
+                input: self.input,
+                number,
+            };
+            head.pack_keys(s, &mut self.work);
+            head.pack_values(s, &mut self.work);
+            let column = index * head_size;
+            for (row, len) in tile::cut(self.out.rows(), S::ROWS) {
+                let (work, out) = (&mut self.work, &mut self.out);
+                match len {
+                    1 => head.rows::<S, 1>(s, row, work, out, column),
+                    2 => head.rows::<S, 2>(s, row, work, out, column),
+                    3 => head.rows::<S, 3>(s, row, work, out, column),
+                    4 => head.rows::<S, 4>(s, row, work, out, column),
+                    5 => head.rows::<S, 5>(s, row, work, out, column),
+                    _ => head.rows::<S, MAX_ROWS>(s, row, work, out, column),
+                }
+            }
+        }
+    }
+}
+
+/// Which third of a token's input.
+#[derive(Copy, Clone)]
+enum Part {
+    Query,
+    Key,
+    Value,
+}
+
+/// One head of the input.
+#[derive(Copy, Clone)]
+struct Head<'a> {
+    input: Attention<'a>,
+    number: usize,
+}
+
+impl<'a> Head<'a> {
+    /// This head's channels of one part of one token.
+    #[inline(always)]
+    fn channels(&self, token: usize, part: Part) -> &'a [f32] {
+        let size = self.input.head_size;
+        let at = ((token * 3 + part as usize) * self.input.heads + self.number) * size;
+        &self.input.qkv[at..at + size]
+    }
+
+    /// Subtracts each channel's mean over the tokens, quantizes each token to s8, and packs.
+    #[inline(always)]
+    fn pack_keys<S: Simd>(self, s: S, work: &mut Work<'_>) {
+        let tokens = self.input.tokens;
+        let count = s.splat(tokens as f32);
+        for c in 0..self.input.head_size / LANES {
+            let mut sum = s.splat(0.0);
+            for token in 0..tokens {
+                sum = s.add(sum, s.load(lanes(self.channels(token, Part::Key), c)));
+            }
+            s.store(s.div(sum, count), lanes_mut(work.key_mean, c));
+        }
+        for token in 0..tokens {
+            self.pack_key(s, token, work);
+        }
+    }
+
+    #[inline(always)]
+    fn pack_key<S: Simd>(self, s: S, token: usize, work: &mut Work<'_>) {
+        let head_size = self.input.head_size;
+        let channels = self.channels(token, Part::Key);
+        let mut range = s.splat(SMALLEST_RANGE);
+        for c in 0..head_size / LANES {
+            let mean = s.load(lanes(work.key_mean, c));
+            range = s.max(s.abs(s.sub(s.load(lanes(channels, c)), mean)), range);
+        }
+        let range = s.largest(range);
+        let steps = s.splat(127.0 / range);
+
+        let panel_len = LANES * head_size;
+        let panel = &mut work.keys[token / LANES * panel_len..][..panel_len];
+        let mut groups = panel.chunks_exact_mut(LANES * GROUP);
+        let place = token % LANES * GROUP;
+        let mut total = s.round(s.splat(0.0));
+        for c in 0..head_size / LANES {
+            let mean = s.load(lanes(work.key_mean, c));
+            let centred = s.sub(s.load(lanes(channels, c)), mean);
+            let q = s.round(s.mul(centred, steps));
+            total = s.add_int(total, q);
+            let mut bytes = [0; LANES];
+            s.store_bytes(q, &mut bytes);
+            for (four, group) in bytes.as_chunks::<GROUP>().0.iter().zip(&mut groups) {
+                group[place..place + GROUP].copy_from_slice(four);
+            }
+        }
+        let scale = range / 127.0;
+        work.key_scale[token] = scale;
+        work.key_sum[token] = scale * s.total(total) as f32;
+    }
+
+    /// Quantizes each channel to s8 over all tokens, and packs.
+    #[inline(always)]
+    fn pack_values<S: Simd>(self, s: S, work: &mut Work<'_>) {
+        let tokens = self.input.tokens;
+        let largest = s.splat(127.0);
+        let panels = work
+            .values
+            .chunks_exact_mut(tokens.div_ceil(GROUP) * GROUP * LANES);
+        for (c, panel) in (0..self.input.head_size / LANES).zip(panels) {
+            let mut range = s.splat(SMALLEST_RANGE);
+            for token in 0..tokens {
+                let x = s.load(lanes(self.channels(token, Part::Value), c));
+                range = s.max(s.abs(x), range);
+            }
+            let steps = s.div(largest, range);
+            s.store(s.div(range, largest), lanes_mut(work.value_scale, c));
+            for (group, quads) in panel.as_chunks_mut().0.iter_mut().enumerate() {
+                let mut four = [s.round(s.splat(0.0)); GROUP];
+                for i in 0..GROUP.min(tokens - group * GROUP) {
+                    let channels = self.channels(group * GROUP + i, Part::Value);
+                    four[i] = s.round(s.mul(s.load(lanes(channels, c)), steps));
+                }
+                s.store_quads(four, quads);
+            }
+        }
+    }
+
+    /// Everything for `M` rows from `row` on; this head's columns of the output begin at `column`.
+    #[inline(always)]
+    fn rows<S: Simd, const M: usize>(
+        self,
+        s: S,
+        row: usize,
+        work: &mut Work<'_>,
+        out: &mut ColumnsMut<'_>,
+        column: usize,
+    ) {
+        if M > S::ROWS {
+            return; // Never asked for; said so that the compiler leaves such tiles out.
+        }
+        let (tokens, head_size) = (self.input.tokens, self.input.head_size);
+        let padded = tokens.next_multiple_of(LANES);
+
+        let mut scores = Scores {
+            tokens,
+            head_size,
+            scale: [0.0; MAX_ROWS],
+            low: [0.0; MAX_ROWS],
+            largest: [s.splat(f32::MIN); MAX_ROWS],
+            work,
+        };
+        for m in 0..M {
+            let q = &mut scores.work.queries[m * head_size..][..head_size];
+            let x = self.channels(row + m, Part::Query);
+            (scores.scale[m], scores.low[m]) = quantize_row(s, x, q);
+        }
+        tile::of_rows::<S, M>(s, 0, 0..padded / LANES, &mut scores);
+        let largest = scores.largest;
+
+        let mut share = [0.0; MAX_ROWS];
+        for m in 0..M {
+            let scores = &work.scores[m * padded..][..padded];
+            let weights = &mut work.weights[m * padded..][..padded];
+            let sum = softmax(s, scores, s.largest(largest[m]) + 0.0, weights);
+            share[m] = 1.0 / sum as f32;
+        }
+
+        let mut context = Context {
+            groups: tokens.div_ceil(GROUP),
+            padded,
+            share,
+            work,
+            out,
+            row,
+            column,
+        };
+        tile::of_rows::<S, M>(s, 0, 0..head_size / LANES, &mut context);
+    }
+}
+
+/// Queries times keys.
+struct Scores<'w, 's, S: Simd> {
+    tokens: usize,
+    head_size: usize,
+    /// The quantized queries' scale and smallest value.
+    scale: [f32; MAX_ROWS],
+    low: [f32; MAX_ROWS],
+    /// The largest scores of each row so far, lane by lane.
+    largest: [S::F32; MAX_ROWS],
+    work: &'w mut Work<'s>,
+}
+
+impl<S: Simd> Tiles<S> for Scores<'_, '_, S> {
+    #[inline(always)]
+    fn tile<const M: usize, const N: usize>(&mut self, s: S, _row: usize, panel: usize) {
+        let padded = self.tokens.next_multiple_of(LANES);
+        let panel_len = LANES * self.head_size;
+        debug_assert!((panel + N) * LANES <= padded && M <= MAX_ROWS);
+        // SAFETY: `Work::carve` made `queries` long enough for `MAX_ROWS` rows, and `keys` for all
+        // panels of `padded` tokens.
+        let sums = unsafe {
+            let keys = self.work.keys.as_ptr().cast::<i8>().add(panel * panel_len);
+            let queries = self.work.queries.as_ptr();
+            s.tile::<M, N>(
+                queries,
+                self.head_size,
+                keys,
+                panel_len,
+                self.head_size / GROUP,
+            )
+        };
+        for n in 0..N {
+            let scale = s.load(lanes(self.work.key_scale, panel + n));
+            let sum = s.load(lanes(self.work.key_sum, panel + n));
+            let left = self.tokens - (panel + n) * LANES;
+            for m in 0..M {
+                let product = s.mul(s.mul(s.float(sums[m][n]), scale), s.splat(self.scale[m]));
+                let mut score = s.add(product, s.mul(s.splat(self.low[m]), sum));
+                if left < LANES {
+                    score = s.first(left, score, s.splat(f32::MIN));
+                }
+                self.largest[m] = s.max(self.largest[m], score);
+                s.store(
+                    score,
+                    lanes_mut(&mut self.work.scores[m * padded..], panel + n),
+                );
+            }
+        }
+    }
+}
+
+/// Writes `255 * 2^(score - largest)`, rounded, and returns the sum of what it wrote.
+#[inline(always)]
+fn softmax<S: Simd>(s: S, scores: &[f32], largest: f32, weights: &mut [u8]) -> i32 {
+    let largest = s.splat(largest);
+    let mut sum = s.round(s.splat(0.0));
+    for (scores, weights) in scores.as_chunks().0.iter().zip(weights.as_chunks_mut().0) {
+        let weight = s.round(exp2(s, &EXP2_255, s.sub(s.load(scores), largest)));
+        sum = s.add_int(sum, weight);
+        s.store_bytes(weight, weights);
+    }
+    s.total(sum)
+}
+
+/// Softmax weights times values.
+struct Context<'w, 's, 'o> {
+    groups: usize,
+    padded: usize,
+    /// One over the sum of each row's weights.
+    share: [f32; MAX_ROWS],
+    work: &'w Work<'s>,
+    out: &'w mut ColumnsMut<'o>,
+    row: usize,
+    column: usize,
+}
+
+impl<S: Simd> Tiles<S> for Context<'_, '_, '_> {
+    #[inline(always)]
+    fn tile<const M: usize, const N: usize>(&mut self, s: S, _row: usize, panel: usize) {
+        let panel_len = self.groups * GROUP * LANES;
+        debug_assert!((panel + N) * panel_len <= self.work.values.len() && M <= MAX_ROWS);
+        // SAFETY: `Work::carve` made `weights` long enough for `MAX_ROWS` rows of `padded`, which
+        // is no less than `4 * groups`, and `values` for all panels.
+        let sums = unsafe {
+            let values = self
+                .work
+                .values
+                .as_ptr()
+                .cast::<i8>()
+                .add(panel * panel_len);
+            let weights = self.work.weights.as_ptr();
+            s.tile::<M, N>(weights, self.padded, values, panel_len, self.groups)
+        };
+        for n in 0..N {
+            let scale = s.load(lanes(self.work.value_scale, panel + n));
+            for m in 0..M {
+                let mean = s.mul(s.float(sums[m][n]), s.splat(self.share[m]));
+                let columns = &mut self.out.row(self.row + m)[self.column..];
+                s.store(s.mul(mean, scale), lanes_mut(columns, panel + n));
+            }
+        }
+    }
+}

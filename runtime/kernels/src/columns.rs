@@ -1,0 +1,158 @@
+//! A matrix that is written in pieces: some of its columns, for all of its rows.
+//!
+//! Threads share the work on a query by columns (panels of a linear layer, heads of attention), but
+//! rows are what lies together in memory. [`ColumnsMut`] can be split between columns, which a
+//! slice cannot.
+
+use core::marker::PhantomData;
+use core::ops::Range;
+use core::ptr::NonNull;
+use core::slice;
+
+/// Exclusive access to a range of columns of a row-major matrix.
+#[derive(Debug)]
+pub struct ColumnsMut<'a> {
+    /// The first of these columns in the first row.
+    start: NonNull<f32>,
+    rows: usize,
+    columns: usize,
+    /// How far the same column of the next row is away; at least `columns`.
+    stride: usize,
+    owner: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: like `&mut [f32]`, the view is the only way to its floats, and floats may be sent.
+unsafe impl Send for ColumnsMut<'_> {}
+
+impl<'a> ColumnsMut<'a> {
+    /// All columns of a matrix that has `columns` of them, or `None` when the last row would not be
+    /// whole.
+    pub fn new(matrix: &'a mut [f32], columns: usize) -> Option<Self> {
+        let rows = matrix.len().checked_div(columns)?;
+        (rows * columns == matrix.len()).then(|| ColumnsMut {
+            start: NonNull::from(matrix).cast(),
+            rows,
+            columns,
+            stride: columns,
+            owner: PhantomData,
+        })
+    }
+
+    /// How many rows there are.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// How many columns there are.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// The columns before `column`, and those from it on.
+    ///
+    /// # Panics
+    /// When there are fewer columns.
+    pub fn split_at(self, column: usize) -> (Self, Self) {
+        assert!(column <= self.columns, "split inside the matrix");
+        let left = ColumnsMut {
+            columns: column,
+            ..self
+        };
+        let right = ColumnsMut {
+            // SAFETY: the first row has `columns` floats from `start` on, or there is no row and
+            // the pointer, which may then be dangling, is left as it is.
+            start: unsafe { self.start.add(if self.rows > 0 { column } else { 0 }) },
+            columns: self.columns - column,
+            ..self
+        };
+        (left, right)
+    }
+
+    /// The given columns alone.
+    ///
+    /// # Panics
+    /// When there are fewer columns.
+    pub fn only(self, columns: Range<usize>) -> Self {
+        self.split_at(columns.end).0.split_at(columns.start).1
+    }
+
+    /// The first `rows` rows alone.
+    ///
+    /// # Panics
+    /// When there are fewer rows.
+    pub fn first_rows(self, rows: usize) -> Self {
+        assert!(rows <= self.rows, "no more rows than there are");
+        ColumnsMut { rows, ..self }
+    }
+
+    /// These columns of one row.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    #[inline(always)]
+    pub fn row(&mut self, row: usize) -> &mut [f32] {
+        assert!(row < self.rows, "a row of the matrix");
+        // SAFETY: the matrix is borrowed for as long as the view lives, and row `row` of it has
+        // `columns` floats from here on. No two views share a float, since they are only ever
+        // split, and this one is borrowed exclusively for as long as the slice lives.
+        unsafe {
+            let start = self.start.as_ptr().add(row * self.stride);
+            slice::from_raw_parts_mut(start, self.columns)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+    use std::vec;
+
+    #[test]
+    fn threads_write_their_own_columns() {
+        let mut matrix = vec![0.0; 5 * 7];
+        let all = ColumnsMut::new(&mut matrix, 7).unwrap();
+        let (left, right) = all.split_at(3);
+        let (middle, right) = right.split_at(4);
+        assert_eq!(
+            (middle.rows(), middle.columns(), right.columns()),
+            (5, 4, 0)
+        );
+        thread::scope(|scope| {
+            for (mut view, mark) in [(left, 10.0), (middle, 20.0), (right, 30.0)] {
+                scope.spawn(move || {
+                    for row in 0..5 {
+                        view.row(row).fill(mark + row as f32);
+                    }
+                });
+            }
+        });
+        for (at, &value) in matrix.iter().enumerate() {
+            let mark = if at % 7 < 3 { 10.0 } else { 20.0 };
+            assert_eq!(value, mark + (at / 7) as f32);
+        }
+    }
+
+    #[test]
+    fn ranges_of_columns_and_rows() {
+        let mut matrix: vec::Vec<f32> = (0..12).map(|i| i as f32).collect();
+        let mut view = ColumnsMut::new(&mut matrix, 4)
+            .unwrap()
+            .only(1..3)
+            .first_rows(2);
+        assert_eq!(view.row(0), [1.0, 2.0]);
+        assert_eq!(view.row(1), [5.0, 6.0]);
+        assert_eq!(view.rows(), 2);
+        assert!(ColumnsMut::new(&mut matrix, 5).is_none());
+        assert!(ColumnsMut::new(&mut matrix, 0).is_none());
+        let empty = ColumnsMut::new(&mut [], 4).unwrap();
+        assert_eq!(empty.split_at(2).1.columns(), 2);
+    }
+
+    #[test]
+    #[should_panic(expected = "a row of the matrix")]
+    fn no_row_behind_the_last() {
+        let mut matrix = [0.0; 4];
+        ColumnsMut::new(&mut matrix, 2).unwrap().row(2);
+    }
+}

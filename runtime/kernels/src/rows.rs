@@ -1,0 +1,217 @@
+//! Activations in int8: each row with a range of its own.
+//!
+//! `x` is about `q * scale + low`, where `low` is the row's smallest value and 255 steps of `scale`
+//! lead to its largest. See NUMERICS.md, "Rows of activations".
+
+use crate::simd::{Kernel, Simd};
+use crate::weights::{GROUP, SMALLEST_RANGE};
+use crate::{Isa, LANES};
+
+/// Quantized rows: `q` is `values[row * row_bytes(width) + column]`.
+#[derive(Copy, Clone, Debug)]
+pub struct Rows<'a> {
+    width: usize,
+    values: &'a [u8],
+    scale: &'a [f32],
+    low: &'a [f32],
+}
+
+/// Space for quantized rows.
+#[derive(Debug)]
+pub struct RowsMut<'a> {
+    width: usize,
+    values: &'a mut [u8],
+    scale: &'a mut [f32],
+    low: &'a mut [f32],
+}
+
+/// How many bytes a row of `width` values takes: whole groups of four.
+pub const fn row_bytes(width: usize) -> usize {
+    width.next_multiple_of(GROUP)
+}
+
+impl<'a> RowsMut<'a> {
+    /// As many rows as `scale` is long, or `None` when `low` is not as long, `values` is not
+    /// [`row_bytes`] for each of them, or `width` is 0.
+    pub fn new(
+        width: usize,
+        values: &'a mut [u8],
+        scale: &'a mut [f32],
+        low: &'a mut [f32],
+    ) -> Option<Self> {
+        let fits = width > 0
+            && low.len() == scale.len()
+            && Some(values.len()) == scale.len().checked_mul(row_bytes(width));
+        fits.then_some(RowsMut {
+            width,
+            values,
+            scale,
+            low,
+        })
+    }
+
+    /// The same rows for a shorter time, so that they are still at hand afterwards.
+    pub fn reborrow(&mut self) -> RowsMut<'_> {
+        RowsMut {
+            width: self.width,
+            values: self.values,
+            scale: self.scale,
+            low: self.low,
+        }
+    }
+
+    /// The rows, to be read.
+    pub fn into_rows(self) -> Rows<'a> {
+        Rows {
+            width: self.width,
+            values: self.values,
+            scale: self.scale,
+            low: self.low,
+        }
+    }
+}
+
+impl<'a> Rows<'a> {
+    /// As many rows as `scale` is long; refuses what [`RowsMut::new`] refuses.
+    pub fn new(width: usize, values: &'a [u8], scale: &'a [f32], low: &'a [f32]) -> Option<Self> {
+        let fits = width > 0
+            && low.len() == scale.len()
+            && Some(values.len()) == scale.len().checked_mul(row_bytes(width));
+        fits.then_some(Rows {
+            width,
+            values,
+            scale,
+            low,
+        })
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.scale.len()
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many values a row has.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// The quantized values of all rows, each padded to [`row_bytes`].
+    pub fn values(&self) -> &'a [u8] {
+        self.values
+    }
+
+    /// What one step of each row is worth.
+    pub fn scale(&self) -> &'a [f32] {
+        self.scale
+    }
+
+    /// What the quantized value 0 stands for in each row.
+    pub fn low(&self) -> &'a [f32] {
+        self.low
+    }
+
+    /// The first `rows` rows alone.
+    ///
+    /// # Panics
+    /// When there are fewer.
+    pub fn first(self, rows: usize) -> Self {
+        Rows {
+            width: self.width,
+            values: &self.values[..rows * row_bytes(self.width)],
+            scale: &self.scale[..rows],
+            low: &self.low[..rows],
+        }
+    }
+}
+
+impl Isa {
+    /// Quantizes the rows of `x`, which stand behind one another. The padding becomes 0.
+    ///
+    /// # Panics
+    /// When `x` does not have the values of just these rows.
+    pub fn quantize_rows(self, x: &[f32], rows: RowsMut<'_>) {
+        let values = rows.scale.len() * rows.width;
+        assert_eq!(x.len(), values, "a value for each place");
+        self.run(Quantize { x, rows });
+    }
+}
+
+struct Quantize<'a> {
+    x: &'a [f32],
+    rows: RowsMut<'a>,
+}
+
+impl Kernel for Quantize<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let width = self.rows.width;
+        let values = self.rows.values.chunks_exact_mut(row_bytes(width));
+        let ranges = self.rows.scale.iter_mut().zip(self.rows.low);
+        for ((x, q), (scale, low)) in self.x.chunks_exact(width).zip(values).zip(ranges) {
+            (*scale, *low) = quantize_row(s, x, q);
+        }
+    }
+}
+
+/// Quantizes one row that is not empty, and returns its scale and its smallest value.
+#[inline(always)]
+pub(crate) fn quantize_row<S: Simd>(s: S, x: &[f32], q: &mut [u8]) -> (f32, f32) {
+    let (whole, rest) = x.as_chunks::<LANES>();
+    // The last incomplete group, filled up with a value that is in the row anyway.
+    let mut tail = [x[0]; LANES];
+    tail[..rest.len()].copy_from_slice(rest);
+
+    let (low, high) = range(s, whole, &tail);
+    let range = if high - low > SMALLEST_RANGE {
+        high - low
+    } else {
+        SMALLEST_RANGE
+    };
+    let steps = s.splat(255.0 / range);
+    let lows = s.splat(low);
+    let (q_whole, q_rest) = q.split_at_mut(whole.len() * LANES);
+    for (x, q) in whole.iter().zip(q_whole.as_chunks_mut().0) {
+        let x = s.sub(s.load(x), lows);
+        s.store_bytes(s.round(s.mul(x, steps)), q);
+    }
+    if !rest.is_empty() {
+        let x = s.sub(s.load(&tail), lows);
+        let mut bytes = [0; LANES];
+        s.store_bytes(s.round(s.mul(x, steps)), &mut bytes);
+        bytes[rest.len()..].fill(0);
+        let len = q_rest.len();
+        q_rest.copy_from_slice(&bytes[..len]);
+    }
+    (range / 255.0, low)
+}
+
+/// The smallest and the largest value, zeros without a sign. The order of the comparisons does not
+/// show, so two chains of them run side by side.
+#[inline(always)]
+fn range<S: Simd>(s: S, whole: &[[f32; LANES]], tail: &[f32; LANES]) -> (f32, f32) {
+    let tail = s.load(tail);
+    let (mut low, mut high) = ([tail; 2], [tail; 2]);
+    let (pairs, single) = whole.as_chunks::<2>();
+    for pair in pairs {
+        for i in 0..2 {
+            let x = s.load(&pair[i]);
+            low[i] = s.min(low[i], x);
+            high[i] = s.max(high[i], x);
+        }
+    }
+    for x in single {
+        let x = s.load(x);
+        low[0] = s.min(low[0], x);
+        high[0] = s.max(high[0], x);
+    }
+    let low = s.smallest(s.min(low[0], low[1]));
+    let high = s.largest(s.max(high[0], high[1]));
+    (low + 0.0, high + 0.0)
+}

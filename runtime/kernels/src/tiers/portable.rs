@@ -1,0 +1,223 @@
+//! Plain Rust for every machine: loops over sixteen lanes, which the compiler turns into whatever
+//! vectors the target has.
+
+use crate::LANES;
+use crate::scalar;
+use crate::simd::{Kernel, Simd};
+
+/// Runs a kernel with nothing but the instructions that the program was compiled for.
+pub(crate) fn run<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Portable)
+}
+
+/// The token of this tier. Anyone may make one.
+#[derive(Copy, Clone)]
+struct Portable;
+
+/// Sixteen numbers, aligned so that a target's widest loads can be used.
+#[derive(Copy, Clone)]
+#[repr(align(64))]
+struct Lanes<T>([T; LANES]);
+
+impl<T: Copy> Lanes<T> {
+    #[inline(always)]
+    fn map<U: Copy>(self, zero: U, op: impl Fn(T) -> U) -> Lanes<U> {
+        let mut out = [zero; LANES];
+        for (out, x) in out.iter_mut().zip(self.0) {
+            *out = op(x);
+        }
+        Lanes(out)
+    }
+
+    #[inline(always)]
+    fn zip(self, other: Self, op: impl Fn(T, T) -> T) -> Self {
+        let mut out = self.0;
+        for (out, x) in out.iter_mut().zip(other.0) {
+            *out = op(*out, x);
+        }
+        Lanes(out)
+    }
+
+    /// Combines lane `j` with `j + 8`, then with `j + 4`, `j + 2` and `j + 1`.
+    #[inline(always)]
+    fn fold(mut self, op: impl Fn(T, T) -> T) -> T {
+        for half in [8, 4, 2, 1] {
+            for j in 0..half {
+                self.0[j] = op(self.0[j], self.0[j + half]);
+            }
+        }
+        self.0[0]
+    }
+}
+
+#[inline(always)]
+fn smaller(a: f32, b: f32) -> f32 {
+    if a < b { a } else { b }
+}
+
+#[inline(always)]
+fn larger(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
+}
+
+impl Simd for Portable {
+    type F32 = Lanes<f32>;
+    type I32 = Lanes<i32>;
+
+    const ROWS: usize = 2;
+    const PANELS: usize = 1;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Lanes<f32> {
+        Lanes([x; LANES])
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[f32; LANES]) -> Lanes<f32> {
+        Lanes(*from)
+    }
+
+    #[inline(always)]
+    fn load_bytes(self, from: &[i8; LANES]) -> Lanes<f32> {
+        Lanes(*from).map(0.0, f32::from)
+    }
+
+    #[inline(always)]
+    fn store(self, x: Lanes<f32>, to: &mut [f32; LANES]) {
+        *to = x.0;
+    }
+
+    #[inline(always)]
+    fn store_bytes(self, x: Lanes<i32>, to: &mut [u8; LANES]) {
+        *to = x.map(0, |x| x as u8).0;
+    }
+
+    #[inline(always)]
+    fn store_quads(self, x: [Lanes<i32>; 4], to: &mut [u8; 4 * LANES]) {
+        let [a, b, c, d] = x.map(|x| x.map(0, |x| x as u8).0);
+        let (quads, _) = to.as_chunks_mut();
+        for (j, quad) in quads.iter_mut().enumerate() {
+            *quad = [a[j], b[j], c[j], d[j]];
+        }
+    }
+
+    #[inline(always)]
+    fn add(self, a: Lanes<f32>, b: Lanes<f32>) -> Lanes<f32> {
+        a.zip(b, |a, b| a + b)
+    }
+
+    #[inline(always)]
+    fn sub(self, a: Lanes<f32>, b: Lanes<f32>) -> Lanes<f32> {
+        a.zip(b, |a, b| a - b)
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Lanes<f32>, b: Lanes<f32>) -> Lanes<f32> {
+        a.zip(b, |a, b| a * b)
+    }
+
+    #[inline(always)]
+    fn div(self, a: Lanes<f32>, b: Lanes<f32>) -> Lanes<f32> {
+        a.zip(b, |a, b| a / b)
+    }
+
+    #[inline(always)]
+    fn min(self, a: Lanes<f32>, b: Lanes<f32>) -> Lanes<f32> {
+        a.zip(b, smaller)
+    }
+
+    #[inline(always)]
+    fn max(self, a: Lanes<f32>, b: Lanes<f32>) -> Lanes<f32> {
+        a.zip(b, larger)
+    }
+
+    #[inline(always)]
+    fn abs(self, a: Lanes<f32>) -> Lanes<f32> {
+        a.map(0.0, f32::abs)
+    }
+
+    #[inline(always)]
+    fn copy_sign(self, a: Lanes<f32>, b: Lanes<f32>) -> Lanes<f32> {
+        a.zip(b, f32::copysign)
+    }
+
+    #[inline(always)]
+    fn first(self, count: usize, a: Lanes<f32>, b: Lanes<f32>) -> Lanes<f32> {
+        let mut out = b;
+        for j in 0..LANES {
+            out.0[j] = if j < count { a.0[j] } else { b.0[j] };
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn round(self, a: Lanes<f32>) -> Lanes<i32> {
+        a.map(0, scalar::round)
+    }
+
+    #[inline(always)]
+    fn float(self, a: Lanes<i32>) -> Lanes<f32> {
+        a.map(0.0, |x| x as f32)
+    }
+
+    #[inline(always)]
+    fn add_int(self, a: Lanes<i32>, b: Lanes<i32>) -> Lanes<i32> {
+        a.zip(b, i32::wrapping_add)
+    }
+
+    #[inline(always)]
+    fn raise(self, a: Lanes<f32>, b: Lanes<f32>) -> Lanes<f32> {
+        a.zip(b, |a, b| {
+            f32::from_bits(a.to_bits().wrapping_add(b.to_bits() << 23))
+        })
+    }
+
+    #[inline(always)]
+    fn sum(self, a: Lanes<f32>) -> f32 {
+        a.fold(|a, b| a + b)
+    }
+
+    #[inline(always)]
+    fn smallest(self, a: Lanes<f32>) -> f32 {
+        a.fold(smaller)
+    }
+
+    #[inline(always)]
+    fn largest(self, a: Lanes<f32>) -> f32 {
+        a.fold(larger)
+    }
+
+    #[inline(always)]
+    fn total(self, a: Lanes<i32>) -> i32 {
+        a.fold(i32::wrapping_add)
+    }
+
+    #[inline(always)]
+    unsafe fn tile<const M: usize, const N: usize>(
+        self,
+        a: *const u8,
+        row: usize,
+        w: *const i8,
+        panel: usize,
+        groups: usize,
+    ) -> [[Lanes<i32>; N]; M] {
+        let mut out = [[Lanes([0; LANES]); N]; M];
+        for group in 0..groups {
+            for n in 0..N {
+                // SAFETY: the caller grants reads of `64 * groups` bytes of each panel, and an
+                // array of bytes has no alignment to keep.
+                let w = unsafe { &*w.add(n * panel + group * 64).cast::<[[i8; 4]; LANES]>() };
+                for m in 0..M {
+                    // SAFETY: the caller grants reads of `4 * groups` bytes of each row.
+                    let a = unsafe { &*a.add(m * row + group * 4).cast::<[u8; 4]>() };
+                    let sums: &mut [i32; LANES] = &mut out[m][n].0;
+                    for (sum, w) in sums.iter_mut().zip(w) {
+                        let [p, q, r, s] = [0, 1, 2, 3].map(|i| i32::from(a[i]) * i32::from(w[i]));
+                        *sum += p + q + (r + s);
+                    }
+                }
+            }
+        }
+        out
+    }
+}
