@@ -1,0 +1,120 @@
+//! f32 matrices to i8 rows: dense layers in the kernels' layout, embeddings as they are.
+
+use berth_kernels::{Linear, pack, packed_len, quantize_weight_row};
+
+/// An embedding table, quantized row by row.
+pub(crate) struct Rows {
+    /// `[rows][width]`.
+    pub(crate) values: Vec<i8>,
+    /// What one step of each row is worth.
+    pub(crate) scale: Vec<f32>,
+}
+
+impl Rows {
+    /// Quantizes `matrix[rows][width]`.
+    pub(crate) fn of(matrix: &[f32], width: usize) -> Self {
+        let mut values = vec![0; matrix.len()];
+        let rows = matrix.chunks_exact(width);
+        let scale = rows
+            .zip(values.chunks_exact_mut(width))
+            .map(|(row, q)| quantize_weight_row(row, q))
+            .collect();
+        Rows { values, scale }
+    }
+}
+
+/// A dense layer, quantized by output channel.
+pub(crate) struct Dense {
+    inputs: usize,
+    outputs: usize,
+    weights: Vec<i8>,
+    scale: Vec<f32>,
+    sum: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+impl Dense {
+    /// Quantizes `weight[outputs][inputs]`, with one bias for each output.
+    pub(crate) fn of(weight: &[f32], bias: Vec<f32>, inputs: usize) -> Self {
+        Dense::times(weight, bias, inputs, |_| 1.0)
+    }
+
+    /// The same, with each output made `factor(output)` times as large. The factor goes into what a
+    /// step is worth, so the steps themselves are those of the plain layer.
+    pub(crate) fn times(
+        weight: &[f32],
+        mut bias: Vec<f32>,
+        inputs: usize,
+        factor: impl Fn(usize) -> f32,
+    ) -> Self {
+        let outputs = bias.len();
+        let mut rows = Rows::of(weight, inputs);
+        for (output, (scale, bias)) in rows.scale.iter_mut().zip(&mut bias).enumerate() {
+            *scale *= factor(output);
+            *bias *= factor(output);
+        }
+        let mut weights = vec![0; packed_len(outputs, inputs)];
+        pack(&rows.values, outputs, inputs, &mut weights);
+        Dense {
+            inputs,
+            outputs,
+            weights,
+            sum: sums(&rows, inputs),
+            scale: rows.scale,
+            bias,
+        }
+    }
+
+    /// The layer as the kernels take it.
+    pub(crate) fn linear(&self) -> Linear<'_> {
+        Linear {
+            inputs: self.inputs,
+            outputs: self.outputs,
+            weights: &self.weights,
+            scale: &self.scale,
+            sum: &self.sum,
+            bias: &self.bias,
+        }
+    }
+}
+
+/// What each row's values add up to, in the row's steps: what a constant added to every input
+/// does to the output.
+fn sums(rows: &Rows, width: usize) -> Vec<f32> {
+    let sum = |row: &[i8]| row.iter().map(|&q| i32::from(q)).sum::<i32>() as f32;
+    let rows_and_scales = rows.values.chunks_exact(width).zip(&rows.scale);
+    rows_and_scales
+        .map(|(row, scale)| scale * sum(row))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two rows, one with its largest weight below zero; 1.0 and 2.0 are the steps.
+    const WEIGHT: [f32; 8] = [127.0, 1.0, -2.0, 3.0, -254.0, 2.0, 5.0, -1.0];
+
+    #[test]
+    fn a_row_has_its_own_step() {
+        let rows = Rows::of(&WEIGHT, 4);
+        assert_eq!(rows.scale, [1.0, 2.0]);
+        // 5 / 2 and -1 / 2 are ties, which go to the even number.
+        assert_eq!(rows.values, [127, 1, -2, 3, -127, 1, 2, 0]);
+    }
+
+    #[test]
+    fn sums_are_of_the_quantized_weights_and_factors_leave_the_steps_alone() {
+        let bias = vec![0.5, -0.25];
+        let plain = Dense::of(&WEIGHT, bias.clone(), 4);
+        assert_eq!(plain.scale, [1.0, 2.0]);
+        assert_eq!(plain.sum, [129.0, -248.0]);
+        assert_eq!(plain.bias, bias);
+        let factor = |output: usize| [3.0, 1.0][output];
+        let times = Dense::times(&WEIGHT, bias, 4, factor);
+        assert_eq!(times.weights, plain.weights);
+        assert_eq!(times.scale, [3.0, 2.0]);
+        assert_eq!(times.sum, [387.0, -248.0]);
+        assert_eq!(times.bias, [1.5, -0.25]);
+    }
+}

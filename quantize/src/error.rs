@@ -1,0 +1,140 @@
+//! Why a checkpoint can't be quantized.
+
+use std::path::PathBuf;
+
+use berth_bundle::{ShapeError, WriteError};
+use berth_checkpoint::CheckpointError;
+use berth_checkpoint::tokenizer::TokenizerError;
+use berth_task::{LabelError, Task};
+use berth_wordpiece::TableError;
+use thiserror::Error;
+
+/// Why no bundle was made of a checkpoint. Nothing has been written.
+#[derive(Debug, Error)]
+pub enum QuantizeError {
+    /// A tensor is missing, or a file can't be read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// Its tokenizer is none that a device runs.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// Nothing says what the model answers.
+    #[error(
+        "{}: no training_args.json says what the model answers; give it with --task",
+        dir.display()
+    )]
+    NoTask {
+        /// The checkpoint's folder.
+        dir: PathBuf,
+    },
+    /// There is no bundle for this task.
+    #[error(
+        "{}: the model is for {task}; text-classification, text-pair-classification and \
+         text-pair-regression are quantized",
+        dir.display()
+    )]
+    Task {
+        /// The checkpoint's folder.
+        dir: PathBuf,
+        /// What the model answers.
+        task: Task,
+    },
+    /// There is an encoder, and nothing on it that answers.
+    #[error(
+        "{}: the model has no classifier; fine-tune it first, with berth finetune",
+        dir.display()
+    )]
+    NoHead {
+        /// The checkpoint's folder.
+        dir: PathBuf,
+    },
+    /// A model for regression with more outputs than the one number.
+    #[error("{}: {outputs} labels for a model that answers with one number", config.display())]
+    Regression {
+        /// The config.json.
+        config: PathBuf,
+        /// Labels in it.
+        outputs: usize,
+    },
+    /// The labels don't exclude each other.
+    #[error(
+        "{}: `problem_type` is multi_label_classification; a bundle answers with one label of \
+         several",
+        config.display()
+    )]
+    MultiLabel {
+        /// The config.json.
+        config: PathBuf,
+    },
+    /// A size that the kernels don't run.
+    #[error("{}: {source}", config.display())]
+    Shape {
+        /// The config.json.
+        config: PathBuf,
+        /// Which one.
+        source: ShapeError,
+    },
+    /// The labels don't fit into a bundle.
+    #[error("{}: `id2label` has {source}", config.display())]
+    Labels {
+        /// The config.json.
+        config: PathBuf,
+        /// In what way.
+        source: LabelError,
+    },
+    /// The bound on the tokens of an input is out of range.
+    #[error(
+        "{}: inputs can't be bounded to {tokens} tokens; the least is 3, and the model has \
+         {positions} positions",
+        dir.display()
+    )]
+    MaxTokens {
+        /// The checkpoint's folder.
+        dir: PathBuf,
+        /// The bound.
+        tokens: usize,
+        /// `max_position_embeddings`.
+        positions: usize,
+    },
+    /// The tokenizer knows more pieces than the model has embeddings for.
+    #[error(
+        "{}: the tokenizer has {pieces} pieces, and the model embeddings for {rows}; they don't \
+         belong together",
+        dir.display()
+    )]
+    Vocabulary {
+        /// The checkpoint's folder.
+        dir: PathBuf,
+        /// Ids that the tokenizer gives.
+        pieces: u32,
+        /// `vocab_size` of the model.
+        rows: u32,
+    },
+    /// The tokenizer's tables are refused by their own reader.
+    #[error("{}: {source}", dir.display())]
+    Tables {
+        /// The checkpoint's folder.
+        dir: PathBuf,
+        /// What it says.
+        source: TableError,
+    },
+    /// A weight is infinite or not a number.
+    #[error(
+        "{}: tensor `{name}` holds {value} at {index:?}; the training went wrong, take an earlier \
+         checkpoint",
+        dir.display()
+    )]
+    NotFinite {
+        /// The checkpoint's folder.
+        dir: PathBuf,
+        /// The tensor's canonical name.
+        name: String,
+        /// The first such weight.
+        value: f32,
+        /// Where it stands, by dimension.
+        index: Vec<usize>,
+    },
+    /// The bundle can't be put together or written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}

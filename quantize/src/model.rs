@@ -1,0 +1,343 @@
+//! A checkpoint's tensors, one section after another, to a bundle.
+
+use std::f64::consts::LOG2_E;
+use std::path::PathBuf;
+
+use berth_bundle::{Embeddings, Head, Header, Layer, Provenance, Shape, Writer};
+use berth_checkpoint::{Checkpoint, Config, ProblemType, TrainingArgs, tokenizer};
+use berth_kernels::Norm;
+use berth_task::{Labels, Task};
+use berth_wordpiece::Tokenizer;
+
+use crate::dense::{Dense, Rows};
+use crate::error::QuantizeError;
+
+/// What the checkpoint doesn't say, or what is wanted otherwise.
+#[derive(Clone, Default, Debug)]
+pub struct Options {
+    /// What the model answers; else training_args.json says it.
+    pub task: Option<Task>,
+    /// The bound on an input's tokens; else that of the training, else what the tokenizer's files
+    /// and the positions allow.
+    pub max_tokens: Option<usize>,
+    /// The name under which the bundle will know its model; else the folder's name.
+    pub name: Option<String>,
+}
+
+/// Quantizes a checkpoint with a head on the `[CLS]` row (Hugging Face's
+/// `BertForSequenceClassification`): dense layers to i8 by output channel, word and position
+/// embeddings to i8 by row. Token types, layer norms, biases and the last dense layer stay f32.
+///
+/// Query, key and value become one layer, and the outputs of the query carry the factor
+/// `log2(e) / sqrt(head size)`, so that attention's scores are exponents of 2 without another
+/// multiplication on the device.
+///
+/// The bundle that comes back has no metrics yet and is in memory alone.
+///
+/// # Errors
+/// When the checkpoint doesn't hold such a model, or one that the kernels don't run.
+pub fn quantize(checkpoint: &Checkpoint, options: &Options) -> Result<Writer, QuantizeError> {
+    let source = Source {
+        checkpoint,
+        hidden: checkpoint.config.hidden_size,
+    };
+    let mut writer = Writer::new(source.header(options)?)?;
+    source.embeddings(&mut writer)?;
+    for index in 0..checkpoint.config.num_hidden_layers {
+        source.layer(index, &mut writer)?;
+    }
+    source.head(&mut writer)?;
+    let tables = source.tokenizer(writer.header().shape.vocab_size)?;
+    writer.tokenizer(&tables)?;
+    let training = source.training(writer.header());
+    writer.training(&training)?;
+    Ok(writer)
+}
+
+/// The checkpoint that is read from.
+struct Source<'c> {
+    checkpoint: &'c Checkpoint,
+    hidden: usize,
+}
+
+impl Source<'_> {
+    /// All that the bundle will say about itself before it is measured.
+    fn header(&self, options: &Options) -> Result<Header, QuantizeError> {
+        let Checkpoint { dir, config, .. } = self.checkpoint;
+        let task = self.task(options)?;
+        let shape = shape(config);
+        let shape_error = |source| QuantizeError::Shape {
+            config: self.config_file(),
+            source,
+        };
+        shape.check().map_err(shape_error)?;
+        let labels = self.labels(task)?;
+        let training = self.checkpoint.training_args();
+        let trained_with = training.map(|args| args.max_seq_length);
+        let tokens = options.max_tokens.or(trained_with);
+        let tokens = tokens.unwrap_or_else(|| self.checkpoint.max_length());
+        let positions = config.max_position_embeddings;
+        if !(3..=positions).contains(&tokens) {
+            return Err(QuantizeError::MaxTokens {
+                dir: dir.clone(),
+                tokens,
+                positions,
+            });
+        }
+        let mut header = Header::new(shape, task, labels, tokens as u32);
+        header.provenance = self.provenance(options)?;
+        Ok(header)
+    }
+
+    /// What the model answers, if a bundle can hold that.
+    fn task(&self, options: &Options) -> Result<Task, QuantizeError> {
+        let Checkpoint { dir, config, .. } = self.checkpoint;
+        let dir = || dir.clone();
+        let remembered = self.checkpoint.training_args().map(|args| args.task);
+        let task = options.task.or(remembered);
+        let task = task.ok_or_else(|| QuantizeError::NoTask { dir: dir() })?;
+        if !task.reads_first_row_only() {
+            return Err(QuantizeError::Task { dir: dir(), task });
+        }
+        if !self.checkpoint.has("classifier.weight") {
+            return Err(QuantizeError::NoHead { dir: dir() });
+        }
+        if config.problem_type == Some(ProblemType::MultiLabelClassification) {
+            let config = self.config_file();
+            return Err(QuantizeError::MultiLabel { config });
+        }
+        Ok(task)
+    }
+
+    /// The names of the outputs; a number has none.
+    fn labels(&self, task: Task) -> Result<Labels, QuantizeError> {
+        let names = &self.checkpoint.config.id2label;
+        let config = || self.config_file();
+        if task != Task::TextPairRegression {
+            let names = Labels::of(names.iter().map(String::as_str));
+            let error = |source| QuantizeError::Labels {
+                config: config(),
+                source,
+            };
+            return names.map_err(error);
+        }
+        match names.len() {
+            1 => Ok(Labels::new()),
+            outputs => Err(QuantizeError::Regression {
+                config: config(),
+                outputs,
+            }),
+        }
+    }
+
+    fn config_file(&self) -> PathBuf {
+        let name = berth_checkpoint::config::CONFIG_FILE;
+        self.checkpoint.dir.join(name)
+    }
+
+    fn provenance(&self, options: &Options) -> Result<Provenance, QuantizeError> {
+        let Checkpoint { dir, config, .. } = self.checkpoint;
+        let folder = || {
+            let whole = dir.canonicalize().unwrap_or_else(|_| dir.clone());
+            let name = whole.file_name().unwrap_or_default();
+            name.to_string_lossy().into_owned()
+        };
+        let name = options.name.clone().unwrap_or_else(folder);
+        let base = config.raw.get("_name_or_path");
+        let base = base.and_then(|value| value.as_str()).unwrap_or_default();
+        Ok(Provenance {
+            berth: bounded(env!("CARGO_PKG_VERSION")),
+            model: bounded(&name),
+            base: bounded(base),
+            weights_sha256: self.checkpoint.sha256()?,
+        })
+    }
+
+    fn embeddings(&self, writer: &mut Writer) -> Result<(), QuantizeError> {
+        let table = |name: &str| self.tensor(&format!("bert.embeddings.{name}.weight"));
+        let word = Rows::of(&table("word_embeddings")?, self.hidden);
+        let position = Rows::of(&table("position_embeddings")?, self.hidden);
+        let kind = table("token_type_embeddings")?;
+        let norm = self.norm("bert.embeddings.LayerNorm")?;
+        writer.embeddings(&Embeddings {
+            word: &word.values,
+            word_scale: &word.scale,
+            position: &position.values,
+            position_scale: &position.scale,
+            kind: &kind,
+            norm: self.norm_of(&norm),
+        })?;
+        Ok(())
+    }
+
+    fn layer(&self, index: usize, writer: &mut Writer) -> Result<(), QuantizeError> {
+        let at = |part: &str| format!("bert.encoder.layer.{index}.{part}");
+        let intermediate = self.checkpoint.config.intermediate_size;
+        let qkv = self.qkv(index)?;
+        let attention_out = self.dense(&at("attention.output.dense"), self.hidden)?;
+        let attention_norm = self.norm(&at("attention.output.LayerNorm"))?;
+        let up = self.dense(&at("intermediate.dense"), self.hidden)?;
+        let down = self.dense(&at("output.dense"), intermediate)?;
+        let output_norm = self.norm(&at("output.LayerNorm"))?;
+        writer.layer(&Layer {
+            qkv: qkv.linear(),
+            attention_out: attention_out.linear(),
+            attention_norm: self.norm_of(&attention_norm),
+            up: up.linear(),
+            down: down.linear(),
+            output_norm: self.norm_of(&output_norm),
+        })?;
+        Ok(())
+    }
+
+    /// Query, key and value of a layer as one dense layer.
+    fn qkv(&self, layer: usize) -> Result<Dense, QuantizeError> {
+        let (mut weight, mut bias) = (Vec::new(), Vec::new());
+        for part in ["query", "key", "value"] {
+            let at = format!("bert.encoder.layer.{layer}.attention.self.{part}");
+            weight.extend(self.tensor(&format!("{at}.weight"))?);
+            bias.extend(self.tensor(&format!("{at}.bias"))?);
+        }
+        let head_size = self.hidden / self.checkpoint.config.num_attention_heads;
+        let score = (LOG2_E / (head_size as f64).sqrt()) as f32;
+        let factor = |output| if output < self.hidden { score } else { 1.0 };
+        Ok(Dense::times(&weight, bias, self.hidden, factor))
+    }
+
+    fn head(&self, writer: &mut Writer) -> Result<(), QuantizeError> {
+        let pooler = self.dense("bert.pooler.dense", self.hidden)?;
+        let weight = self.tensor("classifier.weight")?;
+        let bias = self.tensor("classifier.bias")?;
+        writer.head(&Head {
+            pooler: Some(pooler.linear()),
+            weight: &weight,
+            bias: &bias,
+        })?;
+        Ok(())
+    }
+
+    /// The tokenizer's tables, if the model has an embedding for every piece.
+    fn tokenizer(&self, rows: u32) -> Result<Vec<u8>, QuantizeError> {
+        let dir = &self.checkpoint.dir;
+        let tables = tokenizer::tables(dir)?;
+        let opened = Tokenizer::new(&tables);
+        let pieces = opened.map(|tokenizer| tokenizer.ids());
+        match pieces {
+            Ok(pieces) if pieces > rows => Err(QuantizeError::Vocabulary {
+                dir: dir.clone(),
+                pieces,
+                rows,
+            }),
+            Ok(_) => Ok(tables),
+            Err(source) => Err(QuantizeError::Tables {
+                dir: dir.clone(),
+                source,
+            }),
+        }
+    }
+
+    /// What the workstation remembers of the training, with the task and the bound that the
+    /// bundle has.
+    fn training(&self, header: &Header) -> Vec<u8> {
+        let (task, length) = (header.task, header.max_tokens as usize);
+        let args = match self.checkpoint.training_args() {
+            Some(args) => TrainingArgs {
+                task,
+                max_seq_length: length,
+                ..args.clone()
+            },
+            None => TrainingArgs::new(task, length),
+        };
+        serde_json::to_vec(&args).expect("text and numbers become JSON")
+    }
+
+    /// Weight and bias of a dense layer, quantized.
+    fn dense(&self, name: &str, inputs: usize) -> Result<Dense, QuantizeError> {
+        let weight = self.tensor(&format!("{name}.weight"))?;
+        let bias = self.tensor(&format!("{name}.bias"))?;
+        Ok(Dense::of(&weight, bias, inputs))
+    }
+
+    /// Weight and bias of a layer norm.
+    fn norm(&self, name: &str) -> Result<[Vec<f32>; 2], QuantizeError> {
+        let weight = self.tensor(&format!("{name}.weight"))?;
+        Ok([weight, self.tensor(&format!("{name}.bias"))?])
+    }
+
+    fn norm_of<'n>(&self, [weight, bias]: &'n [Vec<f32>; 2]) -> Norm<'n> {
+        Norm {
+            weight,
+            bias,
+            eps: self.checkpoint.config.layer_norm_eps as f32,
+        }
+    }
+
+    /// The numbers of a tensor, all finite. Their count is what config.json asks for: that was
+    /// checked when the checkpoint was opened.
+    fn tensor(&self, name: &str) -> Result<Vec<f32>, QuantizeError> {
+        let tensor = self.checkpoint.tensor(name)?;
+        match tensor.data.iter().position(|value| !value.is_finite()) {
+            None => Ok(tensor.data),
+            Some(place) => Err(QuantizeError::NotFinite {
+                dir: self.checkpoint.dir.clone(),
+                name: name.to_owned(),
+                value: tensor.data[place],
+                index: unravel(place, &tensor.shape),
+            }),
+        }
+    }
+}
+
+/// The dimensions as a bundle has them. Those of an open checkpoint fit into 32 bits.
+fn shape(config: &Config) -> Shape {
+    Shape {
+        vocab_size: config.vocab_size as u32,
+        hidden: config.hidden_size as u32,
+        layers: config.num_hidden_layers as u32,
+        heads: config.num_attention_heads as u32,
+        intermediate: config.intermediate_size as u32,
+        positions: config.max_position_embeddings as u32,
+        types: config.type_vocab_size as u32,
+        outputs: config.id2label.len() as u32,
+        norm_eps: config.layer_norm_eps as f32,
+    }
+}
+
+/// The index in each dimension of the element at `place`, row by row.
+fn unravel(mut place: usize, shape: &[usize]) -> Vec<usize> {
+    let mut index = vec![0; shape.len()];
+    for (at, &size) in index.iter_mut().zip(shape).rev() {
+        *at = place % size;
+        place /= size;
+    }
+    index
+}
+
+/// As much of a text as there is room for, cut between characters.
+fn bounded<const N: usize>(text: &str) -> heapless::String<N> {
+    let mut bounded = heapless::String::new();
+    for character in text.chars() {
+        if bounded.push(character).is_err() {
+            break;
+        }
+    }
+    bounded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_in_a_tensor_is_told_by_dimension() {
+        assert_eq!(unravel(7, &[3, 5]), [1, 2]);
+        assert_eq!(unravel(7, &[8]), [7]);
+        assert_eq!(unravel(0, &[]), Vec::<usize>::new());
+    }
+
+    #[test]
+    fn names_are_cut_between_characters() {
+        assert_eq!(bounded::<8>("größer"), "größer");
+        assert_eq!(bounded::<3>("größer"), "gr");
+    }
+}
