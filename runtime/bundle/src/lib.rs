@@ -3,11 +3,11 @@
 //! `FORMAT.md` beside this crate is the specification. In one picture:
 //!
 //! ```text
-//! +--------+------------------+---+------------+---------+- ... -+------+-----------+
-//! | prefix | header           | 0 | Embeddings | Layer 0 |       | Head | Tokenizer |
-//! | 64     | task, labels,    |   | weights as the kernels read them, |             |
-//! | bytes  | shape, sections  |   | every array 64-byte aligned       |             |
-//! +--------+------------------+---+------------+---------+- ... -+------+-----------+
+//! +--------+------------------+---+------------+-----+- ... -+------+-----------+----------+
+//! | prefix | header           | 0 | embeddings | layer 0     | head | tokenizer | training |
+//! | 64     | task, labels,    |   | weights as the kernels read them,     | for the          |
+//! | bytes  | shape, sections  |   | every array 64-byte aligned           | workstation      |
+//! +--------+------------------+---+------------+-----+- ... -+------+-----------+----------+
 //!      \______ CRC-32C ______/         each section with a CRC-32C in the header
 //! ```
 //!
