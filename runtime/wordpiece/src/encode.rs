@@ -101,10 +101,8 @@ impl Tokenizer<'_> {
             (Truncation::LongestFirst, Some(_)) => longest_first(first, second, room),
             (Truncation::OnlySecond, _) => only_second(first, second, room)?,
         };
-        let out = out.get_mut(..needed).ok_or(capacity)?;
-        if b > 0 {
-            out.copy_within(limit..limit + b, a + 2);
-        }
+        let (out, scratch) = out.split_at_mut_checked(limit).ok_or(capacity)?;
+        copy(scratch.get(..b).unwrap_or_default(), out, a + 2);
         let truncated = first.total + second.total - a - b;
         Ok(Encoding {
             truncated,
@@ -126,13 +124,8 @@ impl Tokenizer<'_> {
         let out = out
             .get_mut(..needed)
             .ok_or(EncodeError::Capacity { needed })?;
-        let texts = out.iter_mut().skip(1).zip(first);
-        texts.for_each(|(place, piece)| *place = *piece);
-        let texts = out
-            .iter_mut()
-            .skip(first.len() + 2)
-            .zip(second.unwrap_or_default());
-        texts.for_each(|(place, piece)| *place = *piece);
+        copy(first, out, 1);
+        copy(second.unwrap_or_default(), out, first.len() + 2);
         Ok(self.frame(first.len(), second.map(<[Piece]>::len), out))
     }
 
@@ -184,6 +177,13 @@ struct Measure {
     /// The number that `tokenizers` compares texts by when it cuts: it stops tokenizing after the
     /// word with which a text reaches the limit.
     compared: usize,
+}
+
+/// Writes `pieces` to `out` from the place `at` on.
+fn copy(pieces: &[Piece], out: &mut [Piece], at: usize) {
+    for (place, piece) in out.iter_mut().skip(at).zip(pieces) {
+        *place = *piece;
+    }
 }
 
 fn added_tokens(pair: bool) -> usize {

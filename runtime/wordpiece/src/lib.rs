@@ -11,7 +11,7 @@
 //!    |  words               clean, decompose, strip, lower, split           (words.rs, order.rs)
 //!    |                      "schon" "," <[MASK]> "!"   each byte knows the source bytes it is from
 //!    v  split               longest piece first, "##" inside a word         (split.rs)
-//!  pieces                   8040##.. 1010 103 999
+//!  pieces                   sc ##hon , [MASK] !      8040 8747 1010 103 999
 //!    |  encode              cut to a limit, [CLS] a [SEP] b [SEP]           (encode.rs, windows.rs)
 //!    v
 //!  ids for the encoder, offsets for the answer

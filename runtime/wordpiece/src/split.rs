@@ -39,7 +39,7 @@ impl<'t> Tokenizer<'t> {
     /// Writes the pieces of `text` to `out`, as many as fit, and counts all of them.
     ///
     /// No token is added around them; special tokens that are written in the text are found.
-    /// Offsets are bytes of `text`, of which at most the first 4 GiB are numbered rightly.
+    /// Offsets are bytes of `text`, of which at most the first 4 GiB are read.
     pub fn pieces(&self, text: &str, out: &mut [Piece]) -> Count {
         let mut stream = self.stream(text);
         let kept = stream.fill(out);

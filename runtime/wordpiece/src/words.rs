@@ -149,9 +149,10 @@ pub(crate) struct Words<'t, 'a> {
 
 impl<'t, 'a> Words<'t, 'a> {
     pub fn new(tokenizer: &'a Tokenizer<'t>, text: &'a str) -> Self {
+        let readable = text.floor_char_boundary(u32::MAX as usize);
         let mut words = Words {
             tokenizer,
-            text,
+            text: text.get(..readable).unwrap_or_default(),
             spot: Spot { at: 0, item: 0 },
             start: 0,
             stop: 0,

@@ -20,7 +20,7 @@ use super::Odd;
 const SEPARATOR: char = '\u{13000}';
 
 /// How many characters are asked about at once.
-const BLOCK: usize = 1024;
+const BLOCK: usize = 512;
 
 /// Three sections of the tables.
 pub(super) struct Characters {
@@ -36,9 +36,12 @@ pub(super) fn ask(
 ) -> Result<Characters, Odd> {
     let answers = Answers::collect(normalizer, pre_tokenizer)?;
     let mut sequences = Sequences::default();
-    let mut entries = vec![Kind::Gone as u32; 0x11_0000];
+    // Surrogates have entries too, which nothing looks at.
+    let mut entries = vec![Kind::Letter as u32; 0x11_0000];
     for (index, c) in ('\0'..=char::MAX).enumerate() {
-        entries[c as usize] = sequences.entry(c, answers.items(index, c)?);
+        if !answers.is_plain(index, c) {
+            entries[c as usize] = sequences.entry(c, answers.items(index, c)?);
+        }
     }
     let (pages, entries) = in_pages(&entries);
     Ok(Characters {
@@ -55,18 +58,18 @@ pub(super) fn ask(
     })
 }
 
-/// What was answered, for every scalar value in order.
+/// What was answered, for every scalar value in order. `None` stands for the character itself.
 struct Answers {
     /// After cleaning and setting Chinese characters apart.
-    cleaned: Vec<String>,
+    cleaned: Vec<Option<String>>,
     /// After stripping and lowering alone.
-    lowered: Vec<String>,
+    lowered: Vec<Option<String>>,
     /// After everything.
-    whole: Vec<String>,
+    whole: Vec<Option<String>>,
     /// How it is split.
     kinds: Vec<Kind>,
-    /// The ranks of combining classes; empty where nothing is decomposed.
-    ranks: HashMap<u8, u8>,
+    /// The ranks of combining classes; `None` where nothing is decomposed.
+    ranks: Option<[u8; 256]>,
 }
 
 impl Answers {
@@ -84,43 +87,59 @@ impl Answers {
         } = normalizer;
         let clean = BertNormalizer::new(clean_text, handle_chinese_chars, Some(false), false);
         let lower = BertNormalizer::new(false, false, strip_accents, lowercase);
-        let strips = strip_accents.unwrap_or(lowercase);
+        let cleaned = normalize_each(clean, &scalars)?;
+        let whole = normalize_each(normalizer, &scalars)?;
+        // Where cleaning does nothing, everything is stripping and lowering.
+        let mut lowered = whole.clone();
+        let (at, changed): (Vec<usize>, Vec<char>) = scalars
+            .iter()
+            .copied()
+            .enumerate()
+            .filter(|&(index, _)| cleaned[index].is_some())
+            .unzip();
+        for (index, answer) in at.into_iter().zip(normalize_each(lower, &changed)?) {
+            lowered[index] = answer;
+        }
+        let kinds = kinds(pre_tokenizer, &scalars)?;
+        let ranks = strip_accents.unwrap_or(lowercase).then(|| ranks(&scalars));
         Ok(Answers {
-            cleaned: normalize_each(clean, &scalars)?,
-            lowered: normalize_each(lower, &scalars)?,
-            whole: normalize_each(normalizer, &scalars)?,
-            kinds: kinds(pre_tokenizer, &scalars)?,
-            ranks: if strips {
-                ranks(&scalars)
-            } else {
-                HashMap::new()
-            },
+            cleaned,
+            lowered,
+            whole,
+            kinds,
+            ranks,
         })
     }
 
     /// The items of `c`, the `index`th scalar value, none of them left out that matters.
     fn items(&self, index: usize, c: char) -> Result<Vec<Item>, Odd> {
         let mut items = Vec::new();
-        for source in self.cleaned[index].chars() {
+        let itself = c.to_string();
+        for source in self.cleaned[index].as_ref().unwrap_or(&itself).chars() {
             let mut added = false;
             let mut part = |part: char| {
                 self.push_items(part, added, &mut items);
                 added = true;
             };
-            if self.ranks.is_empty() {
-                part(source);
-            } else {
-                decompose_canonical(source, part);
+            match self.ranks {
+                Some(_) => decompose_canonical(source, part),
+                None => part(source),
             }
         }
-        let together: String = items
-            .iter()
-            .filter_map(|item| char::from_u32(item.value).filter(|_| item.kind != Kind::Stripped))
+        let stays = items.iter().filter(|item| item.kind != Kind::Stripped);
+        let together: String = stays
+            .filter_map(|item| char::from_u32(item.value))
             .collect();
-        let orderly =
-            |item: &Item| item.rank == 0 || matches!(item.kind, Kind::Letter | Kind::Stripped);
-        if together != self.whole[index] || !items.iter().all(orderly) {
-            return Err(odd(c, &self.whole[index]));
+        let whole = self.whole[index].as_ref().unwrap_or(&itself);
+        let orderly = |item: &Item| {
+            item.rank == 0
+                || item.rank <= Item::MAX_RANK && matches!(item.kind, Kind::Letter | Kind::Stripped)
+        };
+        if together != *whole
+            || items.len() > usize::from(Item::MAX_RANK)
+            || !items.iter().all(orderly)
+        {
+            return Err(odd(c, whole));
         }
         // A mark without a source of its own that doesn't stay moves nothing.
         items.retain(|item| !(item.kind == Kind::Stripped && item.added && item.rank > 0));
@@ -144,28 +163,32 @@ impl Answers {
 
     /// What a decomposed character becomes.
     fn push_items(&self, part: char, added: bool, items: &mut Vec<Item>) {
-        let rank = self
-            .ranks
-            .get(&canonical_combining_class(part))
-            .copied()
-            .unwrap_or(0);
-        let lowered = &self.lowered[position(part)];
-        if lowered.is_empty() {
+        let rank = self.ranks.map_or(0, |ranks| {
+            ranks[usize::from(canonical_combining_class(part))]
+        });
+        let mut push = |kind, added, value| {
             items.push(Item {
-                kind: Kind::Stripped,
+                kind,
                 rank,
                 added,
-                value: 0,
-            });
+                value,
+            })
+        };
+        match self.lowered[position(part)].as_deref() {
+            None => push(self.kinds[position(part)], added, part as u32),
+            Some("") => push(Kind::Stripped, added, 0),
+            Some(lowered) => {
+                for (index, c) in lowered.chars().enumerate() {
+                    push(self.kinds[position(c)], added || index > 0, c as u32);
+                }
+            }
         }
-        for (index, c) in lowered.chars().enumerate() {
-            items.push(Item {
-                kind: self.kinds[position(c)],
-                rank,
-                added: added || index > 0,
-                value: c as u32,
-            });
-        }
+    }
+
+    /// Whether `c` is a plain letter that nothing changes: most scalar values are.
+    fn is_plain(&self, index: usize, c: char) -> bool {
+        let unchanged = self.cleaned[index].is_none() && self.whole[index].is_none();
+        unchanged && self.kinds[index] == Kind::Letter && canonical_combining_class(c) == 0
     }
 }
 
@@ -225,26 +248,33 @@ fn is_hangul(c: char, items: &[Item]) -> bool {
         && items.iter().enumerate().all(letter)
 }
 
-/// Normalizes each of `chars` by itself.
-fn normalize_each(normalizer: BertNormalizer, chars: &[char]) -> Result<Vec<String>, Odd> {
+/// Normalizes each of `chars` by itself; `None` for those that stay as they are.
+fn normalize_each(normalizer: BertNormalizer, chars: &[char]) -> Result<Vec<Option<String>>, Odd> {
     let mut all = Vec::with_capacity(chars.len());
     for block in chars.chunks(BLOCK) {
+        let text: String = block.iter().collect();
+        if normalize(normalizer, &text)? == text {
+            all.extend(block.iter().map(|_| None));
+            continue;
+        }
         let text: String = block.iter().flat_map(|&c| [c, SEPARATOR]).collect();
-        let normalized = normalize(normalizer, text)?;
-        let mut parts: Vec<&str> = normalized.split(SEPARATOR).collect();
-        parts.pop();
+        let normalized = normalize(normalizer, &text)?;
+        let parts: Vec<&str> = normalized.split_terminator(SEPARATOR).collect();
         if parts.len() == block.len() {
-            all.extend(parts.into_iter().map(str::to_owned));
+            let owned =
+                |(part, c): (&str, &char)| (!part.chars().eq([*c])).then(|| part.to_owned());
+            all.extend(parts.into_iter().zip(block).map(owned));
         } else {
-            for &c in block {
-                all.push(normalize(normalizer, c.to_string())?);
+            for c in block.iter().map(char::to_string) {
+                let normalized = normalize(normalizer, &c)?;
+                all.push((normalized != c).then_some(normalized));
             }
         }
     }
     Ok(all)
 }
 
-fn normalize(normalizer: BertNormalizer, text: String) -> Result<String, Odd> {
+fn normalize(normalizer: BertNormalizer, text: &str) -> Result<String, Odd> {
     let mut normalized = NormalizedString::from(text);
     normalizer
         .normalize(&mut normalized)
@@ -291,16 +321,16 @@ fn push_kinds(
     Ok(())
 }
 
-/// Numbers the combining classes that occur, from 1 on.
-fn ranks(scalars: &[char]) -> HashMap<u8, u8> {
-    let mut classes: Vec<u8> = scalars
-        .iter()
-        .map(|&c| canonical_combining_class(c))
-        .collect();
-    classes.sort_unstable();
-    classes.dedup();
-    let marks = classes.into_iter().filter(|&class| class > 0);
-    marks.zip(1..=Item::MAX_RANK).collect()
+/// Numbers the combining classes that occur, from 1 on; 0 stays 0.
+fn ranks(scalars: &[char]) -> [u8; 256] {
+    let mut ranks = [0; 256];
+    for &c in scalars {
+        ranks[usize::from(canonical_combining_class(c))] = 1;
+    }
+    ranks[0] = 0;
+    let occurring = ranks.iter_mut().filter(|rank| **rank > 0);
+    occurring.zip(1..).for_each(|(rank, number)| *rank = number);
+    ranks
 }
 
 /// Shares equal pages.
