@@ -92,13 +92,16 @@ fn run(pip: &Pip, package: &str, dir: &Path) -> Result<(), Failure> {
     if said.contains("No module named pip") {
         return Err(Failure::NoPip(format!("{program} has no pip")));
     }
+    Err(Failure::Pip(reason(&said).to_owned()))
+}
+
+/// pip's last word on what went wrong: an error in its own words, or the end of a Python traceback.
+fn reason(said: &str) -> &str {
+    let error = |line: &&str| line.starts_with("ERROR:") && !line.ends_with("Exception:");
     let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
-    let last = lines
-        .clone()
-        .rfind(|line| line.starts_with("ERROR:"))
-        .or_else(|| lines.next_back());
-    let last = last.unwrap_or("failed without a word");
-    Err(Failure::Pip(last.trim_start_matches("ERROR: ").to_owned()))
+    let last = lines.clone().rfind(error).or_else(|| lines.next_back());
+    last.unwrap_or("failed without a word")
+        .trim_start_matches("ERROR: ")
 }
 
 fn find_wheel(dir: &Path, package: &str) -> Result<PathBuf, FetchError> {

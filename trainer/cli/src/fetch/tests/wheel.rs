@@ -153,6 +153,10 @@ fn without_any_source_the_files_and_their_folder_are_named() {
             "echo 'x: No module named pip' >&2; exit 1",
             "pip: no program no-such-program, sh has no pip",
         ),
+        (
+            "printf 'ERROR: Exception:\\nTraceback\\nOSError: No space left\\n' >&2; exit 2",
+            "pip: OSError: No space left; put",
+        ),
         ("exit 3", "pip: failed without a word"),
         ("exit 0", "pip: no wheel of test-tiny was downloaded"),
         ("echo x > $5/a.whl", "a.whl: "),
