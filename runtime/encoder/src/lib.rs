@@ -1,1 +1,28 @@
-//! Placeholder.
+//! BERT's forward pass, over weights that a bundle lends and memory that the caller brings.
+//!
+//! ```text
+//!            embed            layer(0) … layer(n-1)           head
+//!  ids ────► word + position ─► attention, add + norm ─► … ─► pooler, dense ─► logits
+//!            + type, norm       feed-forward, add + norm      on the rows that it reads
+//!                    hidden rows, [tokens][hidden] f32, changed in place
+//! ```
+//!
+//! 1. **Blocks.** [`Encoder::embed`], [`Encoder::layer`] and [`Encoder::head`] are what a graph of
+//!    another library wraps; [`Encoder::forward`] runs them one after another, for where there is
+//!    no such library. Both ways give the same bits, since there is no other code.
+//! 2. **The arithmetic is elsewhere.** Every number is computed by `berth-kernels`, whose
+//!    `NUMERICS.md` says how; here is only which kernel follows which.
+//! 3. **Memory is the caller's.** [`scratch_bytes`] says how much a number of tokens takes,
+//!    [`Scratch::carve`] cuts it up, and nothing is allocated.
+//! 4. **What no head reads is not computed.** A head on the `[CLS]` row needs one row of the last
+//!    layer: keys and values of all tokens, and the rest for that row alone ([`Rows::First`]).
+#![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+mod encoder;
+mod scratch;
+
+pub use encoder::{Encoder, ForwardError, Rows};
+pub use scratch::{Scratch, scratch_bytes};
