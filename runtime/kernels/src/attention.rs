@@ -21,7 +21,7 @@ use crate::columns::ColumnsMut;
 use crate::polynomials::{EXP2_255, exp2};
 use crate::rows::quantize_row;
 use crate::simd::{Kernel, MAX_ROWS, Simd, lanes, lanes_mut};
-use crate::tile::{self, Tiles};
+use crate::tile::{self, Tiles, unroll};
 use crate::weights::{GROUP, MOST_PRODUCTS, SMALLEST_RANGE};
 use crate::{Isa, LANES};
 
@@ -366,23 +366,20 @@ impl<S: Simd> Tiles<S> for Scores<'_, '_, S> {
                 self.head_size / GROUP,
             )
         };
-        for n in 0..N {
+        unroll!(n < N {
             let scale = s.load(lanes(self.work.key_scale, panel + n));
             let sum = s.load(lanes(self.work.key_sum, panel + n));
             let left = self.tokens - (panel + n) * LANES;
-            for m in 0..M {
+            unroll!(m < M {
                 let product = s.mul(s.mul(s.float(sums[m][n]), scale), s.splat(self.scale[m]));
                 let mut score = s.add(product, s.mul(s.splat(self.low[m]), sum));
                 if left < LANES {
                     score = s.first(left, score, s.splat(f32::MIN));
                 }
                 self.largest[m] = s.max(self.largest[m], score);
-                s.store(
-                    score,
-                    lanes_mut(&mut self.work.scores[m * padded..], panel + n),
-                );
-            }
-        }
+                s.store(score, lanes_mut(&mut self.work.scores[m * padded..], panel + n));
+            });
+        });
     }
 }
 
@@ -428,13 +425,13 @@ impl<S: Simd> Tiles<S> for Context<'_, '_, '_> {
             let weights = self.work.weights.as_ptr();
             s.tile::<M, N>(weights, self.padded, values, panel_len, self.groups)
         };
-        for n in 0..N {
+        unroll!(n < N {
             let scale = s.load(lanes(self.work.value_scale, panel + n));
-            for m in 0..M {
+            unroll!(m < M {
                 let mean = s.mul(s.float(sums[m][n]), s.splat(self.share[m]));
                 let columns = &mut self.out.row(self.row + m)[self.column..];
                 s.store(s.mul(mean, scale), lanes_mut(columns, panel + n));
-            }
-        }
+            });
+        });
     }
 }

@@ -6,7 +6,7 @@ use crate::columns::ColumnsMut;
 use crate::polynomials::gelu;
 use crate::rows::{Rows, row_bytes};
 use crate::simd::{Kernel, Simd, lanes};
-use crate::tile::{self, Tiles};
+use crate::tile::{self, Tiles, unroll};
 use crate::weights::GROUP;
 use crate::{Isa, LANES, Linear};
 
@@ -90,11 +90,11 @@ impl<S: Simd, const GELU: bool> Tiles<S> for Product<'_, GELU> {
             let w = self.linear.weights.as_ptr().add(panel * panel_len);
             s.tile::<M, N>(a, row_len, w, panel_len, row_len / GROUP)
         };
-        for n in 0..N {
+        unroll!(n < N {
             let scale = s.load(lanes(self.linear.scale, panel + n));
             let sum = s.load(lanes(self.linear.sum, panel + n));
             let bias = s.load(lanes(self.linear.bias, panel + n));
-            for m in 0..M {
+            unroll!(m < M {
                 let x_scale = s.splat(self.x.scale()[row + m]);
                 let x_low = s.splat(self.x.low()[row + m]);
                 let product = s.mul(s.mul(s.float(sums[m][n]), scale), x_scale);
@@ -103,8 +103,8 @@ impl<S: Simd, const GELU: bool> Tiles<S> for Product<'_, GELU> {
                     y = gelu(s, y);
                 }
                 self.put(s, y, row + m, panel + n);
-            }
-        }
+            });
+        });
     }
 }
 

@@ -1,8 +1,12 @@
 //! Layer norm, and the two places where it stands: behind a residual sum, and behind the sum of
 //! the three embeddings.
 
-use crate::simd::{Kernel, Simd, lanes, lanes_mut};
+use crate::simd::{Kernel, Simd, lanes};
 use crate::{Isa, LANES, Norm};
+
+/// How many rows are normalized side by side. The sums of one row are a chain of additions that
+/// wait for one another; several chains fill the waiting.
+const TOGETHER: usize = 4;
 
 /// A row of signed bytes with the worth of one step: how a bundle keeps its embeddings.
 #[derive(Copy, Clone, Debug)]
@@ -75,20 +79,33 @@ impl Kernel for AddNorm<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let width = self.norm.weight.len();
-        for (x, y) in self
-            .x
-            .chunks_exact_mut(width)
-            .zip(self.y.chunks_exact(width))
-        {
-            let mut sum = s.splat(0.0);
-            for (x, y) in x.as_chunks_mut().0.iter_mut().zip(y.as_chunks().0) {
-                let z = s.add(s.load(x), s.load(y));
-                s.store(z, x);
-                sum = s.add(sum, z);
-            }
-            normalize(s, x, sum, self.norm);
+        let mut x = self.x.chunks_exact_mut(TOGETHER * width);
+        let mut y = self.y.chunks_exact(TOGETHER * width);
+        for (x, y) in (&mut x).zip(&mut y) {
+            add_norm::<S, TOGETHER>(s, x, y, self.norm);
+        }
+        let x = x.into_remainder().chunks_exact_mut(width);
+        for (x, y) in x.zip(y.remainder().chunks_exact(width)) {
+            add_norm::<S, 1>(s, x, y, self.norm);
         }
     }
+}
+
+/// Adds and normalizes `R` rows.
+#[inline(always)]
+fn add_norm<S: Simd, const R: usize>(s: S, x: &mut [f32], y: &[f32], norm: &Norm<'_>) {
+    let groups = norm.weight.len() / LANES;
+    let (z, y) = (x.as_chunks_mut().0, y.as_chunks().0);
+    let mut sums = [s.splat(0.0); R];
+    for i in 0..groups {
+        for r in 0..R {
+            let at = r * groups + i;
+            let sum = s.add(s.load(&z[at]), s.load(&y[at]));
+            s.store(sum, &mut z[at]);
+            sums[r] = s.add(sums[r], sum);
+        }
+    }
+    normalize(s, z, sums, norm);
 }
 
 struct Embed<'a> {
@@ -107,34 +124,53 @@ impl Kernel for Embed<'_> {
         let word_scale = s.splat(self.word.scale);
         let position_scale = s.splat(self.position.scale);
         let mut sum = s.splat(0.0);
-        for i in 0..self.out.len() / LANES {
+        let (out, _) = self.out.as_chunks_mut();
+        for (i, out) in out.iter_mut().enumerate() {
             let word = s.mul(s.load_bytes(lanes(self.word.values, i)), word_scale);
             let position = s.load_bytes(lanes(self.position.values, i));
             let position = s.mul(position, position_scale);
             let z = s.add(s.add(word, position), s.load(lanes(self.kind, i)));
-            s.store(z, lanes_mut(self.out, i));
+            s.store(z, out);
             sum = s.add(sum, z);
         }
-        normalize(s, self.out, sum, self.norm);
+        normalize(s, out, [sum], self.norm);
     }
 }
 
-/// Normalizes one row in place. `sum` has the sums of its sixteen lanes.
+/// Normalizes `R` rows in place, which stand behind one another; `sums` has the sums of each
+/// row's sixteen lanes.
 #[inline(always)]
-fn normalize<S: Simd>(s: S, row: &mut [f32], sum: S::F32, norm: &Norm<'_>) {
-    let count = row.len() as f32;
-    let mean = s.splat(s.sum(sum) / count);
-    let (row, _) = row.as_chunks_mut::<LANES>();
-    let mut squares = s.splat(0.0);
-    for z in row.iter() {
-        let distance = s.sub(s.load(z), mean);
-        squares = s.add(squares, s.mul(distance, distance));
-    }
-    let variance = s.sum(squares) / count;
-    let factor = s.splat(1.0 / s.sqrt(variance + norm.eps));
+fn normalize<S: Simd, const R: usize>(
+    s: S,
+    rows: &mut [[f32; LANES]],
+    sums: [S::F32; R],
+    norm: &Norm<'_>,
+) {
     let (weight, bias) = (norm.weight.as_chunks().0, norm.bias.as_chunks().0);
-    for ((z, weight), bias) in row.iter_mut().zip(weight).zip(bias) {
-        let unit = s.mul(s.sub(s.load(z), mean), factor);
-        s.store(s.add(s.mul(unit, s.load(weight)), s.load(bias)), z);
+    let groups = weight.len();
+    let count = (groups * LANES) as f32;
+    let mut means = sums;
+    for r in 0..R {
+        means[r] = s.splat(s.sum(sums[r]) / count);
+    }
+    let mut squares = [s.splat(0.0); R];
+    for i in 0..groups {
+        for r in 0..R {
+            let distance = s.sub(s.load(&rows[r * groups + i]), means[r]);
+            squares[r] = s.add(squares[r], s.mul(distance, distance));
+        }
+    }
+    let mut factors = squares;
+    for r in 0..R {
+        let variance = s.sum(squares[r]) / count;
+        factors[r] = s.splat(1.0 / s.sqrt(variance + norm.eps));
+    }
+    for i in 0..groups {
+        let (weight, bias) = (s.load(&weight[i]), s.load(&bias[i]));
+        for r in 0..R {
+            let z = &mut rows[r * groups + i];
+            let unit = s.mul(s.sub(s.load(z), means[r]), factors[r]);
+            s.store(s.add(s.mul(unit, weight), bias), z);
+        }
     }
 }

@@ -164,10 +164,11 @@ impl Kernel for Quantize<'_> {
 #[inline(always)]
 pub(crate) fn quantize_row<S: Simd>(s: S, x: &[f32], q: &mut [u8]) -> (f32, f32) {
     let (whole, rest) = x.as_chunks::<LANES>();
-    // The last incomplete group, filled up with a value that is in the row anyway.
     let mut tail = [x[0]; LANES];
-    tail[..rest.len()].copy_from_slice(rest);
-
+    if !rest.is_empty() {
+        // Filled up with a value that is in the row anyway.
+        tail[..rest.len()].copy_from_slice(rest);
+    }
     let (low, high) = range(s, whole, &tail);
     let range = if high - low > SMALLEST_RANGE {
         high - low

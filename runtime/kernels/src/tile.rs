@@ -8,6 +8,23 @@ use core::ops::Range;
 
 use crate::simd::{MAX_ROWS, Simd};
 
+/// Writes a block out for `i = 0, 1, ..`, as long as that is below a constant of at most six.
+///
+/// The sums of a tile live in registers only while every index into them is a constant, and the
+/// compiler does not unroll loops this large by itself.
+macro_rules! unroll {
+    ($i:ident < $count:ident $block:block) => {
+        unroll!($i < $count $block 0 1 2 3 4 5)
+    };
+    ($i:ident < $count:ident $block:block $($number:literal)*) => {
+        $(if $number < $count {
+            let $i = $number;
+            $block
+        })*
+    };
+}
+pub(crate) use unroll;
+
 /// What is done with each tile.
 pub(crate) trait Tiles<S: Simd> {
     /// Computes rows `row..row + M` of panels `panel..panel + N`.

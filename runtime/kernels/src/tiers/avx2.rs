@@ -5,6 +5,7 @@
 //! that each column has two sums until the end: inputs 0 and 1 of a group, and inputs 2 and 3.
 
 use core::arch::x86_64::*;
+use core::mem::MaybeUninit;
 
 use super::x86;
 use crate::LANES;
@@ -48,8 +49,9 @@ impl Simd for Avx2 {
     type F32 = [__m256; 2];
     type I32 = [__m256i; 2];
 
-    const ROWS: usize = 2;
-    const PANELS: usize = 1;
+    // 12 sums, 2 registers of weights, one of activations and one of products: all 16.
+    const ROWS: usize = 6;
+    const PANELS: usize = 4;
 
     #[inline(always)]
     fn splat(self, x: f32) -> [__m256; 2] {
@@ -221,37 +223,94 @@ impl Simd for Avx2 {
     ) -> [[[__m256i; 2]; N]; M] {
         let zero = have!(_mm256_setzero_si256());
         let mut out = [[[zero; 2]; N]; M];
-        for n in 0..N {
-            let mut sums = [[zero; 4]; M];
-            for group in 0..groups {
-                let mut weights = [zero; 4];
-                for (part, weights) in weights.iter_mut().enumerate() {
-                    // SAFETY: the caller grants reads of `64 * groups` bytes of each panel.
-                    let from = unsafe { w.add(n * panel + group * 64 + part * 16) };
-                    *weights = have!(_mm256_cvtepi8_epi16(_mm_loadu_si128(from.cast())));
-                }
-                for m in 0..M {
-                    // SAFETY: the caller grants reads of `4 * groups` bytes of each row.
-                    let four = unsafe { a.add(m * row + group * 4).cast::<i32>().read_unaligned() };
-                    let four = have!(_mm256_cvtepu8_epi16(_mm_set1_epi32(four)));
-                    for part in 0..4 {
-                        let products = have!(_mm256_madd_epi16(four, weights[part]));
-                        sums[m][part] = have!(_mm256_add_epi32(sums[m][part], products));
+        let mut wide = [const { MaybeUninit::<[i16; 4 * WIDENED]>::uninit() }; M];
+        let mut done = 0;
+        while done < groups {
+            let now = (groups - done).min(WIDENED);
+            for m in 0..M {
+                // SAFETY: the caller grants reads of `4 * groups` bytes of each row, and `wide` has
+                // room for `4 * WIDENED` numbers of each.
+                unsafe { self.widen(a.add(m * row + 4 * done), now, wide[m].as_mut_ptr().cast()) };
+            }
+            for n in 0..N {
+                for half in 0..2 {
+                    // SAFETY: the caller grants reads of `64 * groups` bytes of each panel, of which
+                    // these are the halves of `now`; as many numbers of each row were just widened.
+                    let sums = unsafe {
+                        let w = w.add(n * panel + 64 * done + 32 * half);
+                        self.half_panel::<M>(&wide, w, now)
+                    };
+                    for m in 0..M {
+                        let columns = self.join(sums[m][0], sums[m][1]);
+                        out[m][n][half] = have!(_mm256_add_epi32(out[m][n][half], columns));
                     }
                 }
             }
-            for m in 0..M {
-                out[m][n] = [
-                    self.join(sums[m][0], sums[m][1]),
-                    self.join(sums[m][2], sums[m][3]),
-                ];
-            }
+            done += now;
         }
         out
     }
 }
 
+/// How many groups of four activations are widened at a time: 18 KiB for six rows.
+const WIDENED: usize = 384;
+
 impl Avx2 {
+    /// Widens `4 * groups` activations of one row.
+    ///
+    /// # Safety
+    /// As many bytes can be read at `from`, and as many numbers written at `to`.
+    #[inline(always)]
+    unsafe fn widen(self, from: *const u8, groups: usize, to: *mut i16) {
+        let (fours, ones) = (groups / 4, groups % 4);
+        for i in 0..fours {
+            // SAFETY: sixteen of the numbers begin at `16 * i`.
+            unsafe {
+                let bytes = _mm_loadu_si128(from.add(16 * i).cast());
+                _mm256_storeu_si256(to.add(16 * i).cast(), _mm256_cvtepu8_epi16(bytes));
+            }
+        }
+        for i in 4 * fours..4 * fours + ones {
+            // SAFETY: four of the numbers begin at `4 * i`.
+            unsafe {
+                let bytes = _mm_cvtsi32_si128(from.add(4 * i).cast::<i32>().read_unaligned());
+                _mm_storel_epi64(to.add(4 * i).cast(), _mm_cvtepu8_epi16(bytes));
+            }
+        }
+    }
+
+    /// `M` rows times 8 of a panel's 16 columns: for each row two registers with two sums for each
+    /// of four columns.
+    ///
+    /// # Safety
+    /// The first `4 * groups` numbers of each row are initialized, and 32 bytes can be read at each
+    /// of `groups` steps of 64 bytes from `w` on.
+    #[inline(always)]
+    unsafe fn half_panel<const M: usize>(
+        self,
+        a: &[MaybeUninit<[i16; 4 * WIDENED]>; M],
+        w: *const i8,
+        groups: usize,
+    ) -> [[__m256i; 2]; M] {
+        let mut sums = [[have!(_mm256_setzero_si256()); 2]; M];
+        for group in 0..groups {
+            // SAFETY: the caller grants these reads.
+            let bytes = unsafe {
+                let w = w.add(64 * group).cast::<__m128i>();
+                [_mm_loadu_si128(w), _mm_loadu_si128(w.add(1))]
+            };
+            let weights = both!(_mm256_cvtepi8_epi16, bytes);
+            for m in 0..M {
+                // SAFETY: the caller has initialized four numbers here.
+                let four = unsafe { a[m].as_ptr().cast::<i64>().add(group).read_unaligned() };
+                let four = have!(_mm256_set1_epi64x(four));
+                let products = both!(_mm256_madd_epi16, [four; 2], weights);
+                sums[m] = self.add_int(sums[m], products);
+            }
+        }
+        sums
+    }
+
     /// The low bytes of `a` and `b` in the low halves of the lanes.
     #[inline(always)]
     fn pairs(self, a: __m256i, b: __m256i) -> __m256i {
