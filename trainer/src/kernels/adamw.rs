@@ -13,6 +13,7 @@ use rayon::prelude::*;
 
 use super::isa::{Arithmetic, Isa, kernel};
 use super::math::sum;
+use super::parallel::ROWS;
 
 /// Elements in one task.
 const TASK: usize = 1 << 15;
@@ -74,13 +75,46 @@ impl Update {
         tasks.for_each(|(((p, g), m), v)| update(isa, self, p, g, m, v));
     }
 
-    /// The update of parameters whose gradient and moments are 0: the decay alone.
-    pub fn apply_decay(self, isa: Isa, p: &mut [f32]) {
-        if self.keep != 1.0 {
-            p.par_chunks_mut(TASK)
-                .for_each(|p| multiply(isa, self.keep, p));
-        }
+    /// The same for a table of rows of `width`; `gradient` gives each row's.
+    pub fn apply_rows<'g>(
+        self,
+        isa: Isa,
+        width: usize,
+        p: &mut [f32],
+        m: &mut [f32],
+        v: &mut [f32],
+        gradient: impl Fn(usize) -> RowGradient<'g> + Sync,
+    ) {
+        let zeros = vec![0.0; width];
+        let task = ROWS * width;
+        let tasks = p
+            .par_chunks_mut(task)
+            .zip(m.par_chunks_mut(task))
+            .zip(v.par_chunks_mut(task));
+        tasks.enumerate().for_each(|(index, ((p, m), v))| {
+            let rows = p
+                .chunks_exact_mut(width)
+                .zip(m.chunks_exact_mut(width))
+                .zip(v.chunks_exact_mut(width));
+            for (row, ((p, m), v)) in rows.enumerate() {
+                match gradient(index * ROWS + row) {
+                    RowGradient::Some(g) => update(isa, self, p, g, m, v),
+                    RowGradient::Zero => update(isa, self, p, &zeros, m, v),
+                    RowGradient::NeverAny => multiply(isa, self.keep, p),
+                }
+            }
+        });
     }
+}
+
+/// What is known of the gradient of a table's row.
+pub enum RowGradient<'a> {
+    /// It is this one.
+    Some(&'a [f32]),
+    /// It is zero, but the moments may not be.
+    Zero,
+    /// It is zero and has been so at every step: the moments are zero too, and the update is the decay alone.
+    NeverAny,
 }
 
 /// Σ x², in a fixed order.
@@ -166,22 +200,6 @@ mod tests {
                 );
             }
         }
-    }
-
-    #[test]
-    fn decay_alone_is_the_update_of_a_zero_gradient() {
-        let (mut a, zeros) = (numbers(50, 1), vec![0.0; 50]);
-        let mut b = a.clone();
-        let update = Update::new(BETAS, 1e-3, 0.01, 3, 1.0);
-        update.apply(
-            Isa::best(),
-            &mut a,
-            &zeros,
-            &mut zeros.clone(),
-            &mut zeros.clone(),
-        );
-        update.apply_decay(Isa::best(), &mut b);
-        assert_eq!(a, b);
     }
 
     #[test]

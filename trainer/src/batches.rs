@@ -1,0 +1,248 @@
+//! From encoded examples to packed batches, in an order that depends on the seed and the epoch alone.
+
+use std::sync::Arc;
+
+use berth_data::{Encoded, Label};
+use serde::{Deserialize, Serialize};
+
+use crate::kernels::embed::Token;
+use crate::ops::Packing;
+use crate::ops::loss::Targets;
+use crate::random::{self, Random};
+
+/// Sequences one after the other, without padding.
+pub struct Batch {
+    /// What each row takes from the embedding tables.
+    pub tokens: Vec<Token>,
+    /// Where the sequences lie.
+    pub packing: Arc<Packing>,
+}
+
+impl Batch {
+    /// Packs `rows` in their order.
+    pub fn new<'a>(rows: impl Iterator<Item = &'a Encoded> + Clone) -> Self {
+        let tokens = rows.clone().flat_map(|row| {
+            row.ids.iter().zip(0..).map(|(&word, position)| Token {
+                word,
+                position,
+                kind: u32::from(position as usize >= row.second),
+            })
+        });
+        Self {
+            tokens: tokens.collect(),
+            packing: Arc::new(Packing::new(rows.map(|row| row.ids.len()))),
+        }
+    }
+}
+
+/// The targets of `rows`, or the index among them of the first whose label is not of the kind of the first one.
+///
+/// # Errors
+/// The index.
+pub fn targets<'a>(rows: impl Iterator<Item = &'a Encoded> + Clone) -> Result<Targets, usize> {
+    let regression = matches!(
+        rows.clone().next(),
+        Some(Encoded {
+            label: Label::Value(_),
+            ..
+        })
+    );
+    let mut classes = Vec::new();
+    let mut values = Vec::new();
+    for (index, row) in rows.enumerate() {
+        match row.label {
+            Label::Class(class) if !regression => classes.push(i64::from(class)),
+            Label::Value(value) if regression => values.push(value),
+            _ => return Err(index),
+        }
+    }
+    Ok(if regression {
+        Targets::Values(values)
+    } else {
+        Targets::Classes(classes)
+    })
+}
+
+/// How the examples of an epoch are put in order; names as in `transformers`.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sampling {
+    /// Shuffled anew for each epoch.
+    Random,
+    /// Shuffled, then sorted by length inside stretches of fifty batches, the longest example first of all.
+    GroupByLength,
+    /// The file's order.
+    Sequential,
+}
+
+impl Sampling {
+    /// All of them, with their names on command lines.
+    pub const NAMES: [(&'static str, Self); 3] = [
+        ("random", Self::Random),
+        ("group_by_length", Self::GroupByLength),
+        ("sequential", Self::Sequential),
+    ];
+}
+
+/// Which examples each update of a run sees.
+pub struct Plan {
+    lengths: Vec<usize>,
+    sampling: Sampling,
+    seed: u64,
+    batch: usize,
+    accumulation: usize,
+}
+
+impl Plan {
+    /// A plan over examples of the given lengths, `batch` at a time and `accumulation` batches an update; all of
+    /// them at least one.
+    pub fn new(
+        lengths: Vec<usize>,
+        sampling: Sampling,
+        seed: u64,
+        batch: usize,
+        accumulation: usize,
+    ) -> Self {
+        Self {
+            lengths,
+            sampling,
+            seed,
+            batch: batch.max(1),
+            accumulation: accumulation.max(1),
+        }
+    }
+
+    /// Updates that see every example once.
+    pub fn updates_per_epoch(&self) -> u64 {
+        self.lengths
+            .len()
+            .div_ceil(self.batch)
+            .div_ceil(self.accumulation) as u64
+    }
+
+    /// The batches of epoch `epoch`, by update: indices of examples.
+    pub fn epoch(&self, epoch: u64) -> Vec<Vec<Vec<usize>>> {
+        let order = self.order(epoch);
+        let batches: Vec<Vec<usize>> = order.chunks(self.batch).map(<[usize]>::to_vec).collect();
+        batches
+            .chunks(self.accumulation)
+            .map(<[Vec<usize>]>::to_vec)
+            .collect()
+    }
+
+    fn order(&self, epoch: u64) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.lengths.len()).collect();
+        if self.sampling == Sampling::Sequential {
+            return order;
+        }
+        Random::new(random::key(&[self.seed, random::text_key("order"), epoch]))
+            .shuffle(&mut order);
+        if self.sampling == Sampling::GroupByLength {
+            self.group(&mut order);
+        }
+        order
+    }
+
+    /// As `transformers` groups: stretches of fifty batches (fewer for small data, so that there are four stretches)
+    /// sorted from long to short, and the longest example of all in the first place, so that memory that would not
+    /// suffice is noticed at once.
+    fn group(&self, order: &mut [usize]) {
+        let batches = (order.len() / (self.batch * 4)).clamp(1, 50);
+        for stretch in order.chunks_mut(batches * self.batch) {
+            stretch.sort_by_key(|&i| std::cmp::Reverse(self.lengths[i]));
+        }
+        if let Some(longest) = (0..order.len())
+            .max_by_key(|&place| (self.lengths[order[place]], std::cmp::Reverse(place)))
+        {
+            order.swap(0, longest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(sampling: Sampling, seed: u64) -> Plan {
+        Plan::new(
+            (0..103).map(|i| 5 + i * 37 % 41).collect(),
+            sampling,
+            seed,
+            4,
+            3,
+        )
+    }
+
+    fn flat(updates: Vec<Vec<Vec<usize>>>) -> Vec<usize> {
+        updates.into_iter().flatten().flatten().collect()
+    }
+
+    #[test]
+    fn every_strategy_sees_every_example_once_an_epoch() {
+        for (_, sampling) in Sampling::NAMES {
+            let updates = plan(sampling, 1).epoch(0);
+            assert_eq!(updates.len() as u64, plan(sampling, 1).updates_per_epoch());
+            assert!(
+                updates
+                    .iter()
+                    .flatten()
+                    .all(|batch| (1..=4).contains(&batch.len()))
+            );
+            let mut seen = flat(updates);
+            seen.sort_unstable();
+            assert_eq!(seen, (0..103).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn the_order_depends_on_seed_and_epoch_except_for_the_files_own() {
+        for (_, sampling) in Sampling::NAMES {
+            let first = flat(plan(sampling, 1).epoch(0));
+            assert_eq!(first, flat(plan(sampling, 1).epoch(0)));
+            let fixed = sampling == Sampling::Sequential;
+            assert_eq!(first == flat(plan(sampling, 1).epoch(1)), fixed);
+            assert_eq!(first == flat(plan(sampling, 2).epoch(0)), fixed);
+        }
+    }
+
+    #[test]
+    fn grouping_starts_with_the_longest_and_keeps_lengths_together() {
+        let plan = plan(Sampling::GroupByLength, 1);
+        let length = |i: &usize| plan.lengths[*i];
+        let order = flat(plan.epoch(0));
+        assert_eq!(order.iter().map(length).max(), Some(length(&order[0])));
+        let spread = |order: &[usize]| -> usize {
+            let of = |batch: &[usize]| {
+                batch.iter().map(length).max().unwrap_or(0)
+                    - batch.iter().map(length).min().unwrap_or(0)
+            };
+            order.chunks(4).map(of).sum()
+        };
+        assert!(spread(&order) * 2 < spread(&(0..103).collect::<Vec<_>>()));
+    }
+
+    #[test]
+    fn packing_numbers_positions_and_types_for_each_sequence() {
+        let row = |ids: &[u32], second| Encoded {
+            ids: ids.to_vec(),
+            second,
+            truncated: 0,
+            label: Label::Class(1),
+        };
+        let rows = [row(&[7, 8, 9], 2), row(&[5], 1)];
+        let batch = Batch::new(rows.iter());
+        let seen: Vec<_> = batch
+            .tokens
+            .iter()
+            .map(|t| (t.word, t.position, t.kind))
+            .collect();
+        assert_eq!(seen, [(7, 0, 0), (8, 1, 0), (9, 2, 1), (5, 0, 0)]);
+        assert_eq!(batch.packing.starts(), [0, 3, 4]);
+        assert_eq!(targets(rows.iter()), Ok(Targets::Classes(vec![1, 1])));
+        let unlabelled = Encoded {
+            label: Label::None,
+            ..rows[0].clone()
+        };
+        assert_eq!(targets([&rows[0], &unlabelled].into_iter()), Err(1));
+    }
+}

@@ -1,0 +1,141 @@
+//! Looks at examples before anything is computed, so that no run ends in the middle over one of them.
+
+use berth_checkpoint::Config;
+use berth_data::{Encoded, Label};
+use berth_task::Task;
+
+use crate::error::{ExampleProblem, TrainError};
+
+/// What a model can read.
+pub(crate) struct Limits {
+    vocabulary: usize,
+    positions: usize,
+    types: usize,
+}
+
+impl Limits {
+    /// From config.json.
+    pub fn of(config: &Config) -> Self {
+        Self {
+            vocabulary: config.vocab_size,
+            positions: config.max_position_embeddings,
+            types: config.type_vocab_size,
+        }
+    }
+
+    /// # Errors
+    /// The first row that the model can't read.
+    pub fn check_inputs(&self, rows: &[Encoded]) -> Result<(), TrainError> {
+        first_problem(rows, |row| self.problem(row))
+    }
+
+    fn problem(&self, row: &Encoded) -> Option<ExampleProblem> {
+        let length = row.ids.len();
+        if length == 0 {
+            return Some(ExampleProblem::Empty);
+        }
+        if length > self.positions {
+            return Some(ExampleProblem::TooLong {
+                length,
+                positions: self.positions,
+            });
+        }
+        if row.second < length && self.types < 2 {
+            return Some(ExampleProblem::SecondText);
+        }
+        let unknown = row.ids.iter().find(|&&id| id as usize >= self.vocabulary);
+        unknown.map(|&id| ExampleProblem::UnknownPiece {
+            id,
+            vocabulary: self.vocabulary,
+        })
+    }
+}
+
+/// # Errors
+/// The first row whose label is not one of `outputs` classes, or for regression not a finite number.
+pub(crate) fn check_labels(task: Task, outputs: usize, rows: &[Encoded]) -> Result<(), TrainError> {
+    first_problem(rows, |row| {
+        let fits = match row.label {
+            Label::Class(class) => task != Task::TextPairRegression && (class as usize) < outputs,
+            Label::Value(value) => task == Task::TextPairRegression && value.is_finite(),
+            Label::None => false,
+        };
+        (!fits).then_some(ExampleProblem::Label)
+    })
+}
+
+fn first_problem(
+    rows: &[Encoded],
+    problem: impl Fn(&Encoded) -> Option<ExampleProblem>,
+) -> Result<(), TrainError> {
+    match rows
+        .iter()
+        .enumerate()
+        .find_map(|(i, row)| Some((i, problem(row)?)))
+    {
+        Some((i, problem)) => Err(TrainError::Example {
+            row: i + 1,
+            problem,
+        }),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(ids: &[u32], second: usize, label: Label) -> Encoded {
+        Encoded {
+            ids: ids.to_vec(),
+            second,
+            truncated: 0,
+            label,
+        }
+    }
+
+    #[test]
+    fn each_problem_is_found_and_the_row_named() {
+        let limits = Limits {
+            vocabulary: 10,
+            positions: 3,
+            types: 1,
+        };
+        let good = row(&[1, 9], 2, Label::Class(0));
+        limits.check_inputs(&[good.clone()]).unwrap();
+        for (bad, message) in [
+            (row(&[], 0, Label::None), "example 2 is empty"),
+            (
+                row(&[1; 4], 4, Label::None),
+                "example 2 has 4 pieces; the model has 3 positions",
+            ),
+            (
+                row(&[10], 1, Label::None),
+                "example 2 has piece 10; the model's vocabulary has 10",
+            ),
+            (
+                row(&[1, 2], 1, Label::None),
+                "example 2 has two texts; the model has one token type",
+            ),
+        ] {
+            assert_eq!(
+                limits
+                    .check_inputs(&[good.clone(), bad])
+                    .unwrap_err()
+                    .to_string(),
+                message
+            );
+        }
+    }
+
+    #[test]
+    fn labels_must_be_of_the_tasks_kind() {
+        let check = |task, label| check_labels(task, 2, &[row(&[1], 1, label)]).is_ok();
+        assert!(check(Task::TextClassification, Label::Class(1)));
+        assert!(!check(Task::TextClassification, Label::Class(2)));
+        assert!(!check(Task::TextClassification, Label::Value(1.0)));
+        assert!(!check(Task::TextClassification, Label::None));
+        assert!(check(Task::TextPairRegression, Label::Value(2.5)));
+        assert!(!check(Task::TextPairRegression, Label::Value(f32::NAN)));
+    }
+}

@@ -1,0 +1,276 @@
+//! The `checkpoint-<step>` folders of a run: writing, finding and removing them.
+//!
+//! A checkpoint is a Hugging Face folder with two files more, `trainer_state.json` and `optimizer.safetensors`. It
+//! appears under its name when every file is on the disk, so a folder of that name is a whole checkpoint, whatever
+//! happened to the machine.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use berth_checkpoint::save::{Existing, Folder, TensorRef};
+use berth_checkpoint::{Config, TokenizerFiles, TrainingArgs};
+use safetensors::SafeTensors;
+
+use crate::error::TrainError;
+use crate::model::Bert;
+use crate::optimizer::AdamW;
+use crate::state::{STATE_FILE, TrainerState};
+
+/// The optimizer's moments.
+const OPTIMIZER_FILE: &str = "optimizer.safetensors";
+/// What a checkpoint's name begins with.
+const PREFIX: &str = "checkpoint-";
+
+/// What the model's folder holds beside the weights; the same in every checkpoint of a run.
+pub(crate) struct Card {
+    pub config: Config,
+    pub tokenizer: TokenizerFiles,
+    pub max_length: usize,
+    pub training_args: TrainingArgs,
+}
+
+impl Card {
+    /// Begins a folder with the model in it.
+    pub fn folder(&self, target: &Path, model: &Bert) -> Result<Folder, TrainError> {
+        let mut folder = Folder::create(target)?;
+        let values: Vec<_> = model
+            .parameters()
+            .iter()
+            .map(|parameter| parameter.values())
+            .collect();
+        let tensor = |(parameter, data)| -> TensorRef<'_> {
+            let parameter: &crate::ops::Parameter = parameter;
+            TensorRef {
+                name: parameter.name(),
+                shape: parameter.shape(),
+                data,
+            }
+        };
+        let tensors: Vec<TensorRef<'_>> = model
+            .parameters()
+            .iter()
+            .zip(&values)
+            .map(|(parameter, values)| tensor((parameter, &values[..])))
+            .collect();
+        folder.model(&self.config, &tensors)?;
+        folder.tokenizer(&self.tokenizer, self.max_length)?;
+        folder.training_args(&self.training_args)?;
+        Ok(folder)
+    }
+}
+
+/// Writes the checkpoint of `state.global_step` and returns its folder.
+pub(crate) fn save(
+    output_dir: &Path,
+    card: &Card,
+    model: &Bert,
+    optimizer: &AdamW,
+    state: &TrainerState,
+) -> Result<PathBuf, TrainError> {
+    let mut folder = card.folder(&path(output_dir, state.global_step), model)?;
+    let moments = optimizer.moments();
+    let tensors: Vec<TensorRef<'_>> = moments
+        .iter()
+        .map(|(name, shape, data)| TensorRef { name, shape, data })
+        .collect();
+    folder.tensors(OPTIMIZER_FILE, &tensors)?;
+    folder.json(STATE_FILE, state)?;
+    Ok(folder.commit(Existing::Replace)?)
+}
+
+/// The folder of a step's checkpoint.
+pub(crate) fn path(output_dir: &Path, step: u64) -> PathBuf {
+    output_dir.join(format!("{PREFIX}{step}"))
+}
+
+/// The steps that `output_dir` has checkpoints of, in ascending order.
+pub(crate) fn steps(output_dir: &Path) -> Result<Vec<u64>, TrainError> {
+    let mut steps = Vec::new();
+    for name in names(output_dir)? {
+        if let Some(step) = name.strip_prefix(PREFIX).and_then(|step| step.parse().ok())
+            && path(output_dir, step).join(STATE_FILE).exists()
+        {
+            steps.push(step);
+        }
+    }
+    steps.sort_unstable();
+    Ok(steps)
+}
+
+/// The state in a folder, if there is one.
+pub(crate) fn read_state(folder: &Path) -> Result<Option<TrainerState>, TrainError> {
+    let path = folder.join(STATE_FILE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = fs::read(&path).map_err(|source| TrainError::Io {
+        path: path.clone(),
+        source,
+    })?;
+    match serde_json::from_slice(&text) {
+        Ok(state) => Ok(Some(state)),
+        Err(error) => Err(TrainError::Damaged {
+            path,
+            problem: error.to_string(),
+        }),
+    }
+}
+
+/// Brings the optimizer to where it was when `folder` was written, after `steps` updates.
+pub(crate) fn restore(folder: &Path, steps: u64, optimizer: &mut AdamW) -> Result<(), TrainError> {
+    let path = folder.join(OPTIMIZER_FILE);
+    let damaged = |problem: String| TrainError::Damaged {
+        path: path.clone(),
+        problem,
+    };
+    let bytes = fs::read(&path).map_err(|source| TrainError::Io {
+        path: path.clone(),
+        source,
+    })?;
+    let tensors = SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
+    optimizer.restore(steps, |name, place| {
+        let tensor = tensors
+            .tensor(name)
+            .map_err(|error| damaged(error.to_string()))?;
+        let (numbers, rest) = tensor.data().as_chunks::<4>();
+        if numbers.len() != place.len() || !rest.is_empty() {
+            return Err(damaged(format!(
+                "`{name}` has {} numbers, not {}",
+                numbers.len(),
+                place.len()
+            )));
+        }
+        for (place, number) in place.iter_mut().zip(numbers) {
+            *place = f32::from_le_bytes(*number);
+        }
+        Ok(())
+    })
+}
+
+/// Removes the oldest checkpoints until `limit` are left (0: no limit), but never the newest, nor `best`.
+pub(crate) fn rotate(output_dir: &Path, limit: usize, best: Option<u64>) -> Result<(), TrainError> {
+    let steps = steps(output_dir)?;
+    if limit == 0 || steps.len() <= limit {
+        return Ok(());
+    }
+    let surplus = steps.len() - limit;
+    let newest = steps.last().copied();
+    for step in steps
+        .into_iter()
+        .filter(|&step| Some(step) != best && Some(step) != newest)
+        .take(surplus)
+    {
+        remove(output_dir, step)?;
+    }
+    Ok(())
+}
+
+/// Removes a checkpoint; whatever happens on the way, no half of it is left under its name.
+pub(crate) fn remove(output_dir: &Path, step: u64) -> Result<(), TrainError> {
+    let path = path(output_dir, step);
+    let aside = output_dir.join(format!(".{PREFIX}{step}.removed.partial"));
+    let remove = || {
+        fs::rename(&path, &aside)?;
+        fs::remove_dir_all(&aside)
+    };
+    remove().map_err(|source| TrainError::Io {
+        path: path.clone(),
+        source,
+    })
+}
+
+/// Removes what an interrupted save of this run may have left: hidden folders of its checkpoints, and of
+/// `output_dir` itself beside it.
+pub(crate) fn tidy(output_dir: &Path) -> Result<(), TrainError> {
+    let absolute = std::path::absolute(output_dir).unwrap_or_else(|_| output_dir.to_owned());
+    let beside = absolute.parent().zip(absolute.file_name());
+    let own =
+        beside.map(|(parent, name)| (parent.to_owned(), format!(".{}.", name.to_string_lossy())));
+    for (dir, prefix) in own
+        .into_iter()
+        .chain([(absolute.clone(), format!(".{PREFIX}"))])
+    {
+        for name in names(&dir)? {
+            if name.starts_with(&prefix) && name.ends_with(".partial") {
+                let path = dir.join(name);
+                fs::remove_dir_all(&path).map_err(|source| TrainError::Io { path, source })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The names in a folder; none if there is no such folder.
+pub(crate) fn names(dir: &Path) -> Result<Vec<String>, TrainError> {
+    let list = || match fs::read_dir(dir) {
+        Ok(entries) => entries
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    };
+    list().map_err(|source| TrainError::Io {
+        path: dir.to_owned(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder_with(steps: &[u64]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for step in steps {
+            fs::create_dir(path(dir.path(), *step)).unwrap();
+            fs::write(path(dir.path(), *step).join(STATE_FILE), "{}").unwrap();
+        }
+        dir
+    }
+
+    fn left(limit: usize, best: Option<u64>) -> Vec<u64> {
+        let dir = folder_with(&[5, 10, 15, 100]);
+        rotate(dir.path(), limit, best).unwrap();
+        steps(dir.path()).unwrap()
+    }
+
+    #[test]
+    fn the_oldest_go_but_neither_the_best_nor_the_newest() {
+        assert_eq!(left(0, None), [5, 10, 15, 100]);
+        assert_eq!(left(2, None), [15, 100]);
+        assert_eq!(left(2, Some(5)), [5, 100]);
+        assert_eq!(left(1, Some(10)), [10, 100]);
+        assert_eq!(left(1, Some(100)), [100]);
+    }
+
+    #[test]
+    fn what_is_not_a_checkpoint_is_not_found_nor_touched() {
+        let dir = folder_with(&[3]);
+        for name in ["checkpoint-7", "checkpoint-x", "other"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        assert_eq!(steps(dir.path()).unwrap(), [3]);
+        rotate(dir.path(), 1, None).unwrap();
+        assert_eq!(names(dir.path()).unwrap().len(), 4);
+        assert!(steps(&dir.path().join("nowhere")).unwrap().is_empty());
+    }
+
+    #[test]
+    fn leftovers_of_an_interrupted_save_are_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let output = dir.path().join("out");
+        for name in [
+            "out/.checkpoint-5.ab12.partial",
+            ".out.cd34.partial",
+            "out/checkpoint-5",
+            ".outer.partial",
+        ] {
+            fs::create_dir_all(dir.path().join(name)).unwrap();
+        }
+        tidy(&output).unwrap();
+        assert_eq!(names(&output).unwrap(), ["checkpoint-5"]);
+        let mut beside = names(dir.path()).unwrap();
+        beside.sort();
+        assert_eq!(beside, [".outer.partial", "out"]);
+    }
+}

@@ -1,0 +1,144 @@
+//! Why a run or a prediction could not go on.
+
+use std::path::PathBuf;
+
+use berth_checkpoint::{CheckpointError, SaveError};
+use berth_data::EvaluationError;
+use berth_task::Task;
+use thiserror::Error;
+
+use crate::model::ModelError;
+use crate::recipe::RecipeError;
+
+/// The reason, in one line with the way out where there is one.
+#[derive(Debug, Error)]
+pub enum TrainError {
+    /// A setting is wrong.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// The model could not be made.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A checkpoint could not be read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A checkpoint could not be written.
+    #[error(transparent)]
+    Save(#[from] SaveError),
+    /// The predictions could not be measured.
+    #[error(transparent)]
+    Evaluation(#[from] EvaluationError),
+    /// candle refused a computation.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+    /// The threads could not be started.
+    #[error("threads: {0}")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
+    /// A folder could not be read or tidied up.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The head of this task is not made here.
+    #[error("{0} is not trained here")]
+    Task(Task),
+    /// There is nothing to learn from.
+    #[error("no examples to train on")]
+    NoExamples,
+    /// An example that the model can't read or learn from.
+    #[error("example {row} {problem}")]
+    Example {
+        /// Counted from 1.
+        row: usize,
+        /// What is wrong with it.
+        problem: ExampleProblem,
+    },
+    /// A new run would write into a folder that holds something.
+    #[error(
+        "{}: not empty; `--overwrite_output_dir` starts anew in it, `--resume_from_checkpoint true` goes on with it",
+        .0.display()
+    )]
+    OutputNotEmpty(PathBuf),
+    /// There is no checkpoint to go on from.
+    #[error("{}: no checkpoint to resume from", .0.display())]
+    NothingToResume(PathBuf),
+    /// The run to go on with was another one.
+    #[error("{}: {what} was {then} and is now {now}, which would be another run", checkpoint.display())]
+    OtherRun {
+        /// Its checkpoint.
+        checkpoint: PathBuf,
+        /// What differs.
+        what: &'static str,
+        /// In the checkpoint.
+        then: String,
+        /// Now.
+        now: String,
+    },
+    /// A file of a checkpoint is not what a run leaves there.
+    #[error("{}: {problem}", path.display())]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Parameters that take no part in the computation, by name. It is a mistake in the model, not in the input.
+    #[error("no gradient reaches {}", .0.join(", "))]
+    NoGradient(Vec<String>),
+    /// The run has diverged, or started with damaged weights.
+    #[error(
+        "step {step}: the {what} is not finite (examples {}); {}",
+        numbers(rows),
+        last.as_ref().map_or_else(|| "no checkpoint was saved yet".to_owned(), |dir| format!("the last good checkpoint is {}", dir.display()))
+    )]
+    NotFinite {
+        /// `loss` or `gradient`.
+        what: &'static str,
+        /// Counted from 1.
+        step: u64,
+        /// The step's examples, counted from 1.
+        rows: Vec<usize>,
+        /// The newest checkpoint.
+        last: Option<PathBuf>,
+    },
+}
+
+/// What is wrong with an example.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Error)]
+pub enum ExampleProblem {
+    /// It has no pieces, not even `[CLS]`.
+    #[error("is empty")]
+    Empty,
+    /// It has more pieces than the model has positions.
+    #[error("has {length} pieces; the model has {positions} positions")]
+    TooLong {
+        /// Its pieces.
+        length: usize,
+        /// The model's limit.
+        positions: usize,
+    },
+    /// A piece is not in the model's vocabulary.
+    #[error("has piece {id}; the model's vocabulary has {vocabulary}")]
+    UnknownPiece {
+        /// The piece.
+        id: u32,
+        /// Pieces of the vocabulary.
+        vocabulary: usize,
+    },
+    /// A second text where the model has one type.
+    #[error("has two texts; the model has one token type")]
+    SecondText,
+    /// No label, or not one of the task's.
+    #[error("has no label that fits the task")]
+    Label,
+}
+
+fn numbers(rows: &[usize]) -> String {
+    rows.iter()
+        .map(usize::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
+}

@@ -1,0 +1,631 @@
+//! The training loop: from a base model and encoded examples to a fine-tuned checkpoint.
+//!
+//! ```text
+//! for each step:  batches → loss → gradients, added up → norm, clip → AdamW → log → evaluate → save
+//! ```
+//!
+//! Everything that a step does follows from the seed, the step's number and the parameters: the order of the
+//! examples, dropout, the sums. So a checkpoint needs the parameters, the moments and the step, and a run that goes on
+//! from one ends with the very weights that an uninterrupted run has.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use berth_checkpoint::save::Existing;
+use berth_checkpoint::{Checkpoint, TrainingArgs};
+use berth_data::{Encoded, Evaluation, Label, TaskName};
+use berth_task::Task;
+use serde_json::{Map, Value};
+
+use crate::batches::{Batch, Plan, targets};
+use crate::check::{Limits, check_labels};
+use crate::checkpoints::{self, Card};
+use crate::error::TrainError;
+use crate::kernels::adamw::Betas;
+use crate::kernels::isa::Isa;
+use crate::model::{Bert, HeadKind, Missing};
+use crate::observer::{Control, Observer, StepInfo};
+use crate::optimizer::AdamW;
+use crate::predict;
+use crate::random;
+use crate::recipe::{Recipe, Strategy};
+use crate::schedule::Schedule;
+use crate::state::{STATE_FILE, TrainerState};
+
+/// What is to be trained, on what, and where it goes.
+pub struct Job<'a> {
+    /// The model to start from; its tokenizer made the examples.
+    pub base: &'a Checkpoint,
+    /// What the head answers.
+    pub task: Task,
+    /// The published data set, for its metrics.
+    pub task_name: Option<TaskName>,
+    /// The labels in the order of the outputs; none for regression.
+    pub labels: &'a [String],
+    /// Examples to learn from.
+    pub train: &'a [Encoded],
+    /// Examples to measure on.
+    pub dev: Option<&'a [Encoded]>,
+    /// The settings.
+    pub recipe: &'a Recipe,
+    /// Where the result and the checkpoints go.
+    pub output_dir: &'a Path,
+    /// What the result remembers of its training. The recipe in it is filled in.
+    pub training_args: TrainingArgs,
+    /// From where.
+    pub start: Start,
+}
+
+/// Where a run begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At the base model, with an output folder that is empty or not there yet.
+    Fresh,
+    /// At the base model, whatever is in the output folder. Checkpoints in it are removed.
+    Overwrite,
+    /// At the newest checkpoint in the output folder.
+    ResumeNewest,
+    /// At this checkpoint.
+    ResumeFrom(PathBuf),
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// The result is in the output folder.
+    Finished(Results),
+    /// The observer stopped it; the checkpoint has all of it.
+    Interrupted {
+        /// To resume from.
+        checkpoint: PathBuf,
+        /// Steps done.
+        step: u64,
+    },
+    /// The run to be resumed had finished before. Nothing was changed.
+    AlreadyFinished,
+}
+
+/// The figures of a finished run, as `all_results.json` has them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Results {
+    /// `train_loss`, `train_runtime` and so on.
+    pub train: Map<String, Value>,
+    /// `eval_accuracy` and so on; empty without examples to measure on.
+    pub eval: Map<String, Value>,
+}
+
+/// Trains.
+///
+/// # Errors
+/// If the settings, the examples or the folders are not fit for it, the run diverges, or a file can't be written.
+/// Checkpoints written until then stay.
+pub fn finetune(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(job.recipe.threads)
+        .build()?;
+    pool.install(|| {
+        let mut run = match Run::begin(job)? {
+            Some(run) => run,
+            None => return Ok(Outcome::AlreadyFinished),
+        };
+        if let Some(from) = &run.resumed {
+            observer.on_resume(from, run.state.global_step);
+        }
+        match run.train(observer)? {
+            Control::Continue => Ok(Outcome::Finished(run.finish()?)),
+            Control::Stop => {
+                let step = run.state.global_step;
+                Ok(Outcome::Interrupted {
+                    checkpoint: checkpoints::path(job.output_dir, step),
+                    step,
+                })
+            }
+        }
+    })
+}
+
+/// A run in progress.
+struct Run<'a> {
+    job: &'a Job<'a>,
+    isa: Isa,
+    card: Card,
+    model: Bert,
+    optimizer: AdamW,
+    plan: Plan,
+    schedule: Schedule,
+    state: TrainerState,
+    resumed: Option<PathBuf>,
+    started: Instant,
+    /// The step that the run began or resumed at.
+    first_step: u64,
+    /// The step of the newest checkpoint.
+    saved: Option<u64>,
+}
+
+impl<'a> Run<'a> {
+    /// Checks the job, and reads the model and where it was resumed the state. None if nothing is left to do.
+    fn begin(job: &'a Job<'a>) -> Result<Option<Self>, TrainError> {
+        let recipe = job.recipe;
+        recipe.check()?;
+        let labels = labels(job)?;
+        check_examples(job, labels.len())?;
+        let lengths = job.train.iter().map(|row| row.ids.len()).collect();
+        let (batch, accumulation) = (
+            recipe.per_device_train_batch_size,
+            recipe.gradient_accumulation_steps,
+        );
+        let plan = Plan::new(
+            lengths,
+            recipe.train_sampling_strategy,
+            recipe.seed,
+            batch,
+            accumulation,
+        );
+        let total = recipe.total_steps(plan.updates_per_epoch());
+        let mut run_state = fresh_state(job, total, plan.updates_per_epoch());
+        let Some(resumed) = prepare_folder(job, total)? else {
+            return Ok(None);
+        };
+        let resumed = resumed.0;
+
+        let training_args = TrainingArgs {
+            recipe: to_json(recipe),
+            ..job.training_args.clone()
+        };
+        let kind = HeadKind::Sequence {
+            outputs: labels.len(),
+        };
+        let betas = Betas {
+            first: recipe.adam_beta1,
+            second: recipe.adam_beta2,
+            eps: recipe.adam_epsilon,
+        };
+        let model = match &resumed {
+            Some(dir) => Bert::load(&open_same_run(job, dir, &labels)?, kind, Missing::Refused)?,
+            None => Bert::load(job.base, kind, Missing::Seeded(recipe.seed))?,
+        };
+        let mut optimizer = AdamW::new(model.parameters(), betas, recipe.weight_decay);
+        if let Some(dir) = &resumed {
+            let old = checkpoints::read_state(dir)?
+                .ok_or_else(|| TrainError::NothingToResume(dir.clone()))?;
+            checkpoints::restore(dir, old.global_step, &mut optimizer)?;
+            run_state = continued(run_state, old);
+        }
+        Ok(Some(Self {
+            job,
+            isa: Isa::best(),
+            card: Card {
+                config: job.base.config.with_head(job.task, &labels),
+                tokenizer: job.base.tokenizer_files()?,
+                max_length: job.base.max_length(),
+                training_args,
+            },
+            model,
+            optimizer,
+            plan,
+            schedule: Schedule::new(
+                recipe.learning_rate,
+                recipe.lr_scheduler_type,
+                recipe.warmup_steps,
+                total,
+            ),
+            first_step: run_state.global_step,
+            saved: resumed.as_ref().map(|_| run_state.global_step),
+            state: run_state,
+            resumed,
+            started: Instant::now(),
+        }))
+    }
+
+    /// Trains to the end, or until the observer stops it; then a checkpoint is saved.
+    fn train(&mut self, observer: &mut dyn Observer) -> Result<Control, TrainError> {
+        let per_epoch = self.plan.updates_per_epoch();
+        while self.state.global_step < self.state.max_steps {
+            let epoch = self.state.global_step / per_epoch;
+            let done = (self.state.global_step % per_epoch) as usize;
+            let left = (self.state.max_steps - self.state.global_step) as usize;
+            for batches in self.plan.epoch(epoch).iter().skip(done).take(left) {
+                let info = self.step(batches)?;
+                self.log(&info);
+                let ends_epoch = self.state.global_step.is_multiple_of(per_epoch);
+                self.evaluate_and_save(ends_epoch, observer)?;
+                if observer.on_step(&info) == Control::Stop
+                    && self.state.global_step < self.state.max_steps
+                {
+                    self.save(observer)?;
+                    return Ok(Control::Stop);
+                }
+            }
+        }
+        Ok(Control::Continue)
+    }
+
+    /// One update of the parameters.
+    fn step(&mut self, batches: &[Vec<usize>]) -> Result<StepInfo, TrainError> {
+        let started = Instant::now();
+        let step = self.state.global_step;
+        let (mut loss, mut tokens) = (0.0, 0);
+        for (part, rows) in batches.iter().enumerate() {
+            let (part_loss, part_tokens) = self.batch(part as u64, rows)?;
+            loss += part_loss / batches.len() as f64;
+            tokens += part_tokens;
+        }
+        let fault = |what| self.not_finite(what, batches);
+        if !loss.is_finite() {
+            return Err(fault("loss"));
+        }
+        if step == self.first_step {
+            let missing = self.optimizer.without_gradient();
+            if !missing.is_empty() {
+                return Err(TrainError::NoGradient(
+                    missing.into_iter().map(str::to_owned).collect(),
+                ));
+            }
+        }
+        let norm = self.optimizer.gradient_norm(self.isa) / batches.len() as f64;
+        if !norm.is_finite() {
+            return Err(fault("gradient"));
+        }
+        let limit = self.job.recipe.max_grad_norm;
+        // As PyTorch clips: never up, and a hair below the limit.
+        let clip = if limit > 0.0 {
+            (limit / (norm + 1e-6)).min(1.0)
+        } else {
+            1.0
+        };
+        let learning_rate = self.schedule.at(step);
+        self.optimizer
+            .step(self.isa, learning_rate, clip / batches.len() as f64)?;
+
+        self.state.global_step = step + 1;
+        self.state.epoch = (step + 1) as f64 / self.plan.updates_per_epoch() as f64;
+        self.state.num_input_tokens_seen += tokens as u64;
+        self.state.add_loss(loss);
+        Ok(StepInfo {
+            step: step + 1,
+            total_steps: self.state.max_steps,
+            epoch: self.state.epoch,
+            loss,
+            learning_rate,
+            grad_norm: norm,
+            tokens,
+            tokens_per_second: tokens as f64 / started.elapsed().as_secs_f64(),
+        })
+    }
+
+    /// Adds the gradients of one batch; returns its loss and its tokens.
+    fn batch(&self, part: u64, rows: &[usize]) -> Result<(f64, usize), TrainError> {
+        let examples = || rows.iter().map(|&row| &self.job.train[row]);
+        let batch = Batch::new(examples());
+        let tokens = batch.tokens.len();
+        let targets = targets(examples()).expect("labels were checked when the run began");
+        let masks = random::key(&[
+            self.job.recipe.seed,
+            random::text_key("dropout"),
+            self.state.global_step,
+            part,
+        ]);
+        let loss = targets.loss(&self.model.forward(&batch, Some(masks))?)?;
+        loss.backward()?;
+        Ok((f64::from(loss.to_scalar::<f32>()?), tokens))
+    }
+
+    fn not_finite(&self, what: &'static str, batches: &[Vec<usize>]) -> TrainError {
+        TrainError::NotFinite {
+            what,
+            step: self.state.global_step + 1,
+            rows: batches.iter().flatten().map(|row| row + 1).collect(),
+            last: self
+                .saved
+                .map(|step| checkpoints::path(self.job.output_dir, step)),
+        }
+    }
+
+    fn log(&mut self, info: &StepInfo) {
+        if self.job.recipe.logging_steps > 0
+            && info.step.is_multiple_of(self.job.recipe.logging_steps)
+        {
+            let loss = self.state.take_logged_loss();
+            let values = [
+                ("loss", loss),
+                ("grad_norm", info.grad_norm),
+                ("learning_rate", info.learning_rate),
+            ];
+            self.state
+                .log(values.map(|(name, value)| (name.to_owned(), value)));
+        }
+    }
+
+    /// Whatever is due after a step.
+    fn evaluate_and_save(
+        &mut self,
+        ends_epoch: bool,
+        observer: &mut dyn Observer,
+    ) -> Result<(), TrainError> {
+        let recipe = self.job.recipe;
+        let step = self.state.global_step;
+        let due = |strategy, every: u64| match strategy {
+            Strategy::No => false,
+            Strategy::Steps => step.is_multiple_of(every.max(1)),
+            Strategy::Epoch => ends_epoch,
+        };
+        if due(recipe.eval_strategy, recipe.steps_between_evaluations())
+            && let Some(metrics) = self.evaluate()?
+        {
+            self.state.log(metrics.clone());
+            self.remember_best(&metrics);
+            observer.on_evaluate(step, &metrics);
+        }
+        let last = step == self.state.max_steps && recipe.save_strategy != Strategy::No;
+        if last || due(recipe.save_strategy, recipe.save_steps) {
+            self.save(observer)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Measures the model on the examples to measure on.
+    fn evaluate(&self) -> Result<Option<Vec<(String, f64)>>, TrainError> {
+        let Some(dev) = self.job.dev else {
+            return Ok(None);
+        };
+        let started = Instant::now();
+        let logits = predict::logits(&self.model, dev, self.job.recipe.per_device_eval_batch_size)?;
+        let labels: Vec<Label> = dev.iter().map(|row| row.label).collect();
+        let evaluation = Evaluation::of(self.job.task, self.job.task_name, &logits, &labels)?;
+        let seconds = started.elapsed().as_secs_f64();
+        let mut metrics = evaluation.entries();
+        metrics.push(("eval_runtime".to_owned(), seconds));
+        metrics.push((
+            "eval_samples_per_second".to_owned(),
+            dev.len() as f64 / seconds,
+        ));
+        Ok(Some(metrics))
+    }
+
+    fn remember_best(&mut self, metrics: &[(String, f64)]) {
+        let name = self.job.recipe.best_metric();
+        let Some((_, value)) = metrics.iter().find(|(found, _)| *found == name) else {
+            return;
+        };
+        if self
+            .state
+            .best_metric
+            .is_none_or(|best| self.job.recipe.is_better(*value, best))
+        {
+            let step = self.state.global_step;
+            self.state.best_metric = Some(*value);
+            self.state.best_global_step = Some(step);
+            self.state.best_model_checkpoint = Some(
+                checkpoints::path(self.job.output_dir, step)
+                    .display()
+                    .to_string(),
+            );
+        }
+    }
+
+    /// Saves a checkpoint, if this step has none yet.
+    fn save(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        let step = self.state.global_step;
+        if self.saved == Some(step) {
+            return Ok(());
+        }
+        let folder = checkpoints::save(
+            self.job.output_dir,
+            &self.card,
+            &self.model,
+            &self.optimizer,
+            &self.state,
+        )?;
+        self.saved = Some(step);
+        checkpoints::rotate(
+            self.job.output_dir,
+            self.job.recipe.save_total_limit,
+            self.state.best_global_step,
+        )?;
+        observer.on_save(&folder);
+        Ok(())
+    }
+
+    /// Writes the result: the best or the last model, its figures and the state.
+    fn finish(mut self) -> Result<Results, TrainError> {
+        let train = self.train_results();
+        self.state.log(numbers(&train));
+        if self.job.recipe.load_best_model_at_end
+            && let Some(best) = self.state.best_global_step
+        {
+            self.load_weights(&checkpoints::path(self.job.output_dir, best))?;
+        }
+        let mut eval = Map::new();
+        if let Some(metrics) = self.evaluate()? {
+            eval.insert("epoch".into(), self.state.epoch.into());
+            eval.extend(
+                metrics
+                    .into_iter()
+                    .map(|(name, value)| (name, value.into())),
+            );
+            eval.insert(
+                "eval_samples".into(),
+                self.job.dev.map_or(0, <[Encoded]>::len).into(),
+            );
+        }
+        let mut all = train.clone();
+        all.extend(eval.clone());
+        let mut folder = self.card.folder(self.job.output_dir, &self.model)?;
+        folder.json(STATE_FILE, &self.state)?;
+        folder.json("train_results.json", &train)?;
+        if !eval.is_empty() {
+            folder.json("eval_results.json", &eval)?;
+        }
+        folder.json("all_results.json", &all)?;
+        folder.commit(Existing::Merge)?;
+        Ok(Results { train, eval })
+    }
+
+    fn train_results(&self) -> Map<String, Value> {
+        let seconds = self.started.elapsed().as_secs_f64();
+        let steps = self.state.global_step - self.first_step;
+        let samples =
+            steps as f64 / self.plan.updates_per_epoch() as f64 * self.job.train.len() as f64;
+        let mut results = Map::new();
+        let mut set = |name: &str, value: Value| results.insert(name.to_owned(), value);
+        set("epoch", self.state.epoch.into());
+        set(
+            "train_loss",
+            (self.state.loss_sum / self.state.global_step.max(1) as f64).into(),
+        );
+        set("train_runtime", seconds.into());
+        set("train_samples", self.job.train.len().into());
+        set("train_samples_per_second", (samples / seconds).into());
+        set("train_steps_per_second", (steps as f64 / seconds).into());
+        results
+    }
+
+    fn load_weights(&self, dir: &Path) -> Result<(), TrainError> {
+        let checkpoint = Checkpoint::open(dir)?;
+        for parameter in self.model.parameters() {
+            let tensor = checkpoint.tensor(parameter.name())?;
+            parameter.update(|values| values.copy_from_slice(&tensor.data))?;
+        }
+        Ok(())
+    }
+}
+
+/// The labels of the result's config.json: for regression the one that `transformers` gives it.
+fn labels(job: &Job<'_>) -> Result<Vec<String>, TrainError> {
+    match job.task {
+        Task::TextClassification | Task::TextPairClassification => Ok(job.labels.to_vec()),
+        Task::TextPairRegression => Ok(vec!["LABEL_0".to_owned()]),
+        Task::TokenClassification | Task::QuestionAnswering => Err(TrainError::Task(job.task)),
+    }
+}
+
+fn check_examples(job: &Job<'_>, outputs: usize) -> Result<(), TrainError> {
+    if job.train.is_empty() {
+        return Err(TrainError::NoExamples);
+    }
+    let limits = Limits::of(&job.base.config);
+    for rows in [Some(job.train), job.dev].into_iter().flatten() {
+        limits.check_inputs(rows)?;
+        check_labels(job.task, outputs, rows)?;
+    }
+    Ok(())
+}
+
+fn fresh_state(job: &Job<'_>, total: u64, per_epoch: u64) -> TrainerState {
+    let recipe = job.recipe;
+    TrainerState {
+        max_steps: total,
+        num_train_epochs: total.div_ceil(per_epoch),
+        train_batch_size: recipe.per_device_train_batch_size,
+        logging_steps: recipe.logging_steps,
+        eval_steps: recipe.steps_between_evaluations(),
+        save_steps: recipe.save_steps,
+        train_samples: job.train.len(),
+        is_local_process_zero: true,
+        is_world_process_zero: true,
+        ..TrainerState::default()
+    }
+}
+
+/// The old run's progress with the new run's settings.
+fn continued(new: TrainerState, old: TrainerState) -> TrainerState {
+    TrainerState {
+        max_steps: new.max_steps,
+        num_train_epochs: new.num_train_epochs,
+        logging_steps: new.logging_steps,
+        eval_steps: new.eval_steps,
+        save_steps: new.save_steps,
+        ..old
+    }
+}
+
+/// Where a run begins: at a checkpoint, or at the base model.
+struct Beginning(Option<PathBuf>);
+
+/// Makes the output folder fit for the run. None if the run to be resumed has finished.
+fn prepare_folder(job: &Job<'_>, total: u64) -> Result<Option<Beginning>, TrainError> {
+    let dir = job.output_dir;
+    match &job.start {
+        Start::Fresh => {
+            if !checkpoints::names(dir)?.is_empty() {
+                return Err(TrainError::OutputNotEmpty(dir.to_owned()));
+            }
+        }
+        Start::Overwrite => {
+            for step in checkpoints::steps(dir)? {
+                checkpoints::remove(dir, step)?;
+            }
+        }
+        Start::ResumeNewest | Start::ResumeFrom(_) => {
+            let finished = |state: TrainerState| state.global_step >= total;
+            if Checkpoint::open(dir).is_ok() && checkpoints::read_state(dir)?.is_some_and(finished)
+            {
+                return Ok(None);
+            }
+        }
+    }
+    checkpoints::tidy(dir)?;
+    let from = match &job.start {
+        Start::Fresh | Start::Overwrite => None,
+        Start::ResumeFrom(checkpoint) => Some(checkpoint.clone()),
+        Start::ResumeNewest => match checkpoints::steps(dir)?.last() {
+            Some(&step) => Some(checkpoints::path(dir, step)),
+            None => return Err(TrainError::NothingToResume(dir.to_owned())),
+        },
+    };
+    Ok(Some(Beginning(from)))
+}
+
+/// Opens a checkpoint if it is of the same run: what decides its course must not have changed.
+fn open_same_run(job: &Job<'_>, dir: &Path, labels: &[String]) -> Result<Checkpoint, TrainError> {
+    const DECISIVE: [&str; 4] = [
+        "seed",
+        "per_device_train_batch_size",
+        "gradient_accumulation_steps",
+        "train_sampling_strategy",
+    ];
+    let checkpoint = Checkpoint::open(dir)?;
+    let other = |what, then: String, now: String| TrainError::OtherRun {
+        checkpoint: dir.to_owned(),
+        what,
+        then,
+        now,
+    };
+    let state =
+        checkpoints::read_state(dir)?.ok_or_else(|| TrainError::NothingToResume(dir.to_owned()))?;
+    if state.train_samples != job.train.len() {
+        return Err(other(
+            "the number of examples",
+            state.train_samples.to_string(),
+            job.train.len().to_string(),
+        ));
+    }
+    if checkpoint.config.id2label != labels {
+        return Err(other(
+            "the list of labels",
+            checkpoint.config.id2label.join(","),
+            labels.join(","),
+        ));
+    }
+    let then = checkpoint
+        .training_args()
+        .map_or(Value::Null, |args| args.recipe.clone());
+    let now = to_json(job.recipe);
+    match DECISIVE.into_iter().find(|&name| then[name] != now[name]) {
+        Some(name) => Err(other(name, then[name].to_string(), now[name].to_string())),
+        None => Ok(checkpoint),
+    }
+}
+
+fn to_json(recipe: &Recipe) -> Value {
+    serde_json::to_value(recipe).expect("a recipe is made of numbers and names")
+}
+
+/// The entries that are numbers, without the epoch, which every log entry has anyway.
+fn numbers(map: &Map<String, Value>) -> Vec<(String, f64)> {
+    map.iter()
+        .filter(|(name, _)| *name != "epoch")
+        .filter_map(|(name, value)| Some((name.clone(), value.as_f64()?)))
+        .collect()
+}

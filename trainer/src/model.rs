@@ -1,0 +1,295 @@
+//! BERT: the ops of [`crate::ops`] put together, with parameters named as in a Hugging Face checkpoint.
+
+use std::sync::Arc;
+
+use berth_checkpoint::{Checkpoint, CheckpointError, Config};
+use candle_core::Tensor;
+use thiserror::Error;
+
+use crate::batches::Batch;
+use crate::kernels::attention::Heads;
+use crate::kernels::isa::Isa;
+use crate::kernels::workspace::Workspace;
+use crate::ops::classifier::Classifier;
+use crate::ops::embeddings::Embeddings;
+use crate::ops::feed_forward::FeedForward;
+use crate::ops::pooler::Pooler;
+use crate::ops::self_attention::{Asking, SelfAttention};
+use crate::ops::{Dense, LayerNorm, Parameter, Pass};
+use crate::random::{self, Random};
+
+/// Why a model could not be made from a checkpoint.
+#[derive(Debug, Error)]
+pub enum ModelError {
+    /// The checkpoint could not be read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// candle refused a tensor.
+    #[error("{name}: {source}")]
+    Tensor {
+        /// Which.
+        name: String,
+        /// What candle said.
+        source: candle_core::Error,
+    },
+    /// An answer is asked of a model that has never learned to give one.
+    #[error("the checkpoint has no `{name}` for {outputs} outputs; fine-tune it first")]
+    NoHead {
+        /// What is missing.
+        name: &'static str,
+        /// How many outputs it should have.
+        outputs: usize,
+    },
+}
+
+/// What stands on the encoder.
+pub enum Head {
+    /// One answer for a text or two: pooler and classifier on the first row of each sequence.
+    Sequence {
+        /// `bert.pooler`
+        pooler: Arc<Pooler>,
+        /// `classifier`
+        classifier: Arc<Classifier>,
+    },
+}
+
+/// The kind of head, and its size.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum HeadKind {
+    /// [`Head::Sequence`]
+    Sequence {
+        /// Labels, or 1 for regression.
+        outputs: usize,
+    },
+}
+
+/// Where parameters come from that the checkpoint lacks.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// Normal draws of this seed with the deviation of config.json; biases 0.
+    Seeded(u64),
+    /// Nowhere: it is an error.
+    Refused,
+}
+
+struct Layer {
+    attention: Arc<SelfAttention>,
+    feed_forward: Arc<FeedForward>,
+}
+
+/// A BERT with a head.
+pub struct Bert {
+    parameters: Vec<Arc<Parameter>>,
+    embeddings: Arc<Embeddings>,
+    layers: Vec<Layer>,
+    head: Head,
+    workspace: Workspace,
+}
+
+impl Bert {
+    /// Reads the encoder from a checkpoint, and what it has of the head.
+    ///
+    /// A classifier of another size than asked for counts as missing.
+    ///
+    /// # Errors
+    /// If a tensor can't be read, or is missing and refused.
+    pub fn load(
+        checkpoint: &Checkpoint,
+        kind: HeadKind,
+        missing: Missing,
+    ) -> Result<Self, ModelError> {
+        let mut loader = Loader {
+            checkpoint,
+            missing,
+            parameters: Vec::new(),
+        };
+        let config = &checkpoint.config;
+        let embeddings = Arc::new(loader.embeddings(config)?);
+        let layers = (0..config.num_hidden_layers)
+            .map(|i| loader.layer(config, i))
+            .collect::<Result<_, _>>()?;
+        let head = loader.head(config, kind)?;
+        let mut parameters = loader.parameters;
+        parameters.sort_by(|a, b| a.name().cmp(b.name()));
+        Ok(Self {
+            parameters,
+            embeddings,
+            layers,
+            head,
+            workspace: Workspace::default(),
+        })
+    }
+
+    /// All parameters, in the order of their names.
+    pub fn parameters(&self) -> &[Arc<Parameter>] {
+        &self.parameters
+    }
+
+    /// The logits of a batch, `[sequences, outputs]`. With `masks`, dropout is on and candle tracks the graph.
+    ///
+    /// # Errors
+    /// If a token is not in the vocabulary or a sequence longer than the position table.
+    pub fn forward(&self, batch: &Batch, masks: Option<u64>) -> candle_core::Result<Tensor> {
+        let pass = Pass {
+            isa: Isa::best(),
+            workspace: self.workspace.clone(),
+            packing: batch.packing.clone(),
+            masks,
+        };
+        let mut x = self.embeddings.forward(batch.tokens.clone(), &pass)?;
+        for (i, layer) in self.layers.iter().enumerate() {
+            let last = i + 1 == self.layers.len();
+            let asking = if last {
+                self.head.asking()
+            } else {
+                Asking::EveryRow
+            };
+            x = layer.attention.forward(&x, asking, &pass)?;
+            x = layer.feed_forward.forward(&x, &pass)?;
+        }
+        match &self.head {
+            Head::Sequence { pooler, classifier } => {
+                classifier.forward(&pooler.forward(&x, &pass)?, &pass)
+            }
+        }
+    }
+}
+
+impl Head {
+    /// The rows of the last layer that the head reads.
+    fn asking(&self) -> Asking {
+        match self {
+            Self::Sequence { .. } => Asking::FirstRows,
+        }
+    }
+}
+
+/// Makes parameters from a checkpoint's tensors and remembers them.
+struct Loader<'a> {
+    checkpoint: &'a Checkpoint,
+    missing: Missing,
+    parameters: Vec<Arc<Parameter>>,
+}
+
+type Maker = fn(&str, &[usize], Vec<f32>) -> candle_core::Result<Arc<Parameter>>;
+
+impl Loader<'_> {
+    fn embeddings(&mut self, config: &Config) -> Result<Embeddings, ModelError> {
+        let mut table =
+            |name: &str| self.stored(&format!("bert.embeddings.{name}.weight"), Parameter::table);
+        Ok(Embeddings {
+            word: table("word_embeddings")?,
+            position: table("position_embeddings")?,
+            kind: table("token_type_embeddings")?,
+            norm: self.norm("bert.embeddings.LayerNorm", config)?,
+            dropout: config.hidden_dropout_prob,
+        })
+    }
+
+    fn layer(&mut self, config: &Config, layer: usize) -> Result<Layer, ModelError> {
+        let at = |name: &str| format!("bert.encoder.layer.{layer}.{name}");
+        let attention = SelfAttention {
+            layer,
+            query: self.dense(&at("attention.self.query"))?,
+            key: self.dense(&at("attention.self.key"))?,
+            value: self.dense(&at("attention.self.value"))?,
+            output: self.dense(&at("attention.output.dense"))?,
+            norm: self.norm(&at("attention.output.LayerNorm"), config)?,
+            heads: Heads {
+                count: config.num_attention_heads,
+                size: config.hidden_size / config.num_attention_heads,
+            },
+            probability_dropout: config.attention_probs_dropout_prob,
+            output_dropout: config.hidden_dropout_prob,
+        };
+        let feed_forward = FeedForward {
+            layer,
+            intermediate: self.dense(&at("intermediate.dense"))?,
+            output: self.dense(&at("output.dense"))?,
+            norm: self.norm(&at("output.LayerNorm"), config)?,
+            dropout: config.hidden_dropout_prob,
+        };
+        Ok(Layer {
+            attention: Arc::new(attention),
+            feed_forward: Arc::new(feed_forward),
+        })
+    }
+
+    fn head(&mut self, config: &Config, kind: HeadKind) -> Result<Head, ModelError> {
+        match kind {
+            HeadKind::Sequence { outputs } => {
+                let pooler = Pooler {
+                    dense: self.head_dense("bert.pooler.dense", config.hidden_size)?,
+                };
+                let classifier = Classifier {
+                    dense: self.head_dense("classifier", outputs)?,
+                    dropout: config.head_dropout(),
+                };
+                Ok(Head::Sequence {
+                    pooler: Arc::new(pooler),
+                    classifier: Arc::new(classifier),
+                })
+            }
+        }
+    }
+
+    fn dense(&mut self, name: &str) -> Result<Dense, ModelError> {
+        Ok(Dense {
+            weight: self.stored(&format!("{name}.weight"), Parameter::dense)?,
+            bias: self.stored(&format!("{name}.bias"), Parameter::dense)?,
+        })
+    }
+
+    /// A dense layer that the checkpoint may lack.
+    fn head_dense(&mut self, name: &'static str, outputs: usize) -> Result<Dense, ModelError> {
+        let config = &self.checkpoint.config;
+        let shape = [outputs, config.hidden_size];
+        let weight = format!("{name}.weight");
+        if self.checkpoint.shape(&weight) == Some(&shape) {
+            return self.dense(name);
+        }
+        let Missing::Seeded(seed) = self.missing else {
+            return Err(ModelError::NoHead { name, outputs });
+        };
+        let mut draws = Random::new(random::key(&[seed, random::text_key(&weight)]));
+        let values = (0..outputs * config.hidden_size)
+            .map(|_| (draws.normal() * config.initializer_range) as f32);
+        Ok(Dense {
+            weight: self.made(&weight, &shape, values.collect(), Parameter::dense)?,
+            bias: self.made(
+                &format!("{name}.bias"),
+                &[outputs],
+                vec![0.0; outputs],
+                Parameter::dense,
+            )?,
+        })
+    }
+
+    fn norm(&mut self, name: &str, config: &Config) -> Result<LayerNorm, ModelError> {
+        Ok(LayerNorm {
+            weight: self.stored(&format!("{name}.weight"), Parameter::dense)?,
+            bias: self.stored(&format!("{name}.bias"), Parameter::dense)?,
+            eps: config.layer_norm_eps as f32,
+        })
+    }
+
+    fn stored(&mut self, name: &str, make: Maker) -> Result<Arc<Parameter>, ModelError> {
+        let tensor = self.checkpoint.tensor(name)?;
+        self.made(name, &tensor.shape, tensor.data, make)
+    }
+
+    fn made(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        data: Vec<f32>,
+        make: Maker,
+    ) -> Result<Arc<Parameter>, ModelError> {
+        let made = make(name, shape, data).map_err(|source| ModelError::Tensor {
+            name: name.to_owned(),
+            source,
+        })?;
+        self.parameters.push(made.clone());
+        Ok(made)
+    }
+}

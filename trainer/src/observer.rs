@@ -1,0 +1,55 @@
+//! Who watches a run, and may end it.
+
+use std::path::Path;
+
+/// A step that was just made.
+#[derive(Copy, Clone, Debug, PartialEq)]
+pub struct StepInfo {
+    /// Its number, counted from 1.
+    pub step: u64,
+    /// Steps of the whole run.
+    pub total_steps: u64,
+    /// Epochs done.
+    pub epoch: f64,
+    /// Mean loss of its batches.
+    pub loss: f64,
+    /// The learning rate it used.
+    pub learning_rate: f64,
+    /// The gradients' norm before clipping.
+    pub grad_norm: f64,
+    /// Tokens of its batches.
+    pub tokens: usize,
+    /// Tokens a second, over this step alone.
+    pub tokens_per_second: f64,
+}
+
+/// Whether to go on.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// With the next step.
+    Continue,
+    /// Save a checkpoint and end the run.
+    Stop,
+}
+
+/// Gets to know what a run does. It is called on a thread of the run's pool.
+pub trait Observer: Send {
+    /// After each step.
+    fn on_step(&mut self, _step: &StepInfo) -> Control {
+        Control::Continue
+    }
+
+    /// After an evaluation at some step, with its metrics.
+    fn on_evaluate(&mut self, _step: u64, _metrics: &[(String, f64)]) {}
+
+    /// After a checkpoint was written.
+    fn on_save(&mut self, _checkpoint: &Path) {}
+
+    /// When a run goes on from a checkpoint.
+    fn on_resume(&mut self, _checkpoint: &Path, _step: u64) {}
+}
+
+/// Watches nothing.
+pub struct Unobserved;
+
+impl Observer for Unobserved {}

@@ -1,0 +1,334 @@
+//! How a model is trained: the settings, named as in Hugging Face's `TrainingArguments`.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::batches::Sampling;
+use crate::schedule::Decay;
+
+/// When something is done during training; names as in `transformers`.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// Never.
+    No,
+    /// Every so many steps.
+    Steps,
+    /// After each epoch.
+    Epoch,
+}
+
+impl Strategy {
+    /// All of them, with their names on command lines.
+    pub const NAMES: [(&'static str, Self); 3] = [
+        ("no", Self::No),
+        ("steps", Self::Steps),
+        ("epoch", Self::Epoch),
+    ];
+}
+
+/// The settings of a run. A step is an update of the parameters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Recipe {
+    /// Sequences in a batch.
+    pub per_device_train_batch_size: usize,
+    /// Sequences in a batch of an evaluation.
+    pub per_device_eval_batch_size: usize,
+    /// Batches whose gradients are averaged for a step.
+    pub gradient_accumulation_steps: usize,
+    /// The highest learning rate.
+    pub learning_rate: f64,
+    /// What follows the warm-up.
+    pub lr_scheduler_type: Decay,
+    /// Steps of the warm-up, or, below 1, their share of the run.
+    pub warmup_steps: f64,
+    /// Times that every example is seen; fractions count.
+    pub num_train_epochs: f64,
+    /// Steps of the run, if above 0: then epochs don't count.
+    pub max_steps: i64,
+    /// Pull towards zero, not on biases and layer norms.
+    pub weight_decay: f64,
+    /// AdamW's β₁.
+    pub adam_beta1: f64,
+    /// AdamW's β₂.
+    pub adam_beta2: f64,
+    /// AdamW's ε.
+    pub adam_epsilon: f64,
+    /// The gradients' norm is brought down to this; 0 for never.
+    pub max_grad_norm: f64,
+    /// Decides the order of the examples, dropout, and parameters that the base model lacks.
+    pub seed: u64,
+    /// How examples are put in order.
+    pub train_sampling_strategy: Sampling,
+    /// Steps between entries of the log.
+    pub logging_steps: u64,
+    /// When the model is evaluated, beside the end.
+    pub eval_strategy: Strategy,
+    /// Steps between evaluations; 0 for as many as between log entries.
+    pub eval_steps: u64,
+    /// When a checkpoint is saved.
+    pub save_strategy: Strategy,
+    /// Steps between checkpoints.
+    pub save_steps: u64,
+    /// Checkpoints to keep, the best and the newest in any case; 0 for all.
+    pub save_total_limit: usize,
+    /// Whether the best checkpoint becomes the result, not the last.
+    pub load_best_model_at_end: bool,
+    /// What decides which is best: `loss`, or a metric.
+    pub metric_for_best_model: Option<String>,
+    /// Whether more of it is better; without a value, it is unless the name ends in `loss`.
+    pub greater_is_better: Option<bool>,
+    /// Threads; 0 for as many as there are cores. The result does not depend on it.
+    pub threads: usize,
+}
+
+impl Default for Recipe {
+    fn default() -> Self {
+        Self {
+            per_device_train_batch_size: 32,
+            per_device_eval_batch_size: 32,
+            gradient_accumulation_steps: 1,
+            learning_rate: 5e-5,
+            lr_scheduler_type: Decay::Linear,
+            warmup_steps: 0.1,
+            num_train_epochs: 3.0,
+            max_steps: -1,
+            weight_decay: 0.01,
+            adam_beta1: 0.9,
+            adam_beta2: 0.999,
+            adam_epsilon: 1e-8,
+            max_grad_norm: 1.0,
+            seed: 42,
+            train_sampling_strategy: Sampling::Random,
+            logging_steps: 50,
+            eval_strategy: Strategy::No,
+            eval_steps: 0,
+            save_strategy: Strategy::Steps,
+            save_steps: 500,
+            save_total_limit: 0,
+            load_best_model_at_end: false,
+            metric_for_best_model: None,
+            greater_is_better: None,
+            threads: 0,
+        }
+    }
+}
+
+/// A setting that no run can have.
+#[derive(Clone, Debug, PartialEq, Error)]
+pub enum RecipeError {
+    /// A number outside its range.
+    #[error("{name} is {value}, but must be {range}")]
+    Range {
+        /// Which setting.
+        name: &'static str,
+        /// Its value.
+        value: f64,
+        /// What it may be.
+        range: &'static str,
+    },
+    /// The best checkpoint is asked for, but would not be known.
+    #[error(
+        "load_best_model_at_end needs eval_strategy and save_strategy to be both `steps`, with save_steps a multiple of \
+         eval_steps, or both `epoch`"
+    )]
+    Best,
+}
+
+impl Recipe {
+    /// Checks every setting, and those that must fit together.
+    ///
+    /// # Errors
+    /// The first that is wrong.
+    pub fn check(&self) -> Result<(), RecipeError> {
+        const COUNT: &str = "1 or more";
+        const SHARE: &str = "at least 0 and below 1";
+        let at_least_one = |x: f64| x >= 1.0;
+        let not_negative = |x: f64| x >= 0.0 && x.is_finite();
+        let share = |x: f64| (0.0..1.0).contains(&x);
+        let checks: [(&'static str, f64, bool, &'static str); 12] = [
+            (
+                "per_device_train_batch_size",
+                self.per_device_train_batch_size as f64,
+                self.per_device_train_batch_size > 0,
+                COUNT,
+            ),
+            (
+                "per_device_eval_batch_size",
+                self.per_device_eval_batch_size as f64,
+                self.per_device_eval_batch_size > 0,
+                COUNT,
+            ),
+            (
+                "gradient_accumulation_steps",
+                self.gradient_accumulation_steps as f64,
+                self.gradient_accumulation_steps > 0,
+                COUNT,
+            ),
+            (
+                "learning_rate",
+                self.learning_rate,
+                not_negative(self.learning_rate),
+                "0 or more",
+            ),
+            (
+                "warmup_steps",
+                self.warmup_steps,
+                not_negative(self.warmup_steps),
+                "0 or more",
+            ),
+            (
+                "num_train_epochs",
+                self.num_train_epochs,
+                self.max_steps > 0 || (self.num_train_epochs > 0.0 && self.num_train_epochs < 1e6),
+                "above 0 and below a million",
+            ),
+            (
+                "weight_decay",
+                self.weight_decay,
+                not_negative(self.weight_decay),
+                "0 or more",
+            ),
+            ("adam_beta1", self.adam_beta1, share(self.adam_beta1), SHARE),
+            ("adam_beta2", self.adam_beta2, share(self.adam_beta2), SHARE),
+            (
+                "adam_epsilon",
+                self.adam_epsilon,
+                self.adam_epsilon > 0.0 && self.adam_epsilon.is_finite(),
+                "above 0",
+            ),
+            (
+                "max_grad_norm",
+                self.max_grad_norm,
+                not_negative(self.max_grad_norm),
+                "0 or more",
+            ),
+            (
+                "save_steps",
+                self.save_steps as f64,
+                self.save_strategy != Strategy::Steps || at_least_one(self.save_steps as f64),
+                COUNT,
+            ),
+        ];
+        if let Some(&(name, value, _, range)) = checks.iter().find(|(_, _, fine, _)| !fine) {
+            return Err(RecipeError::Range { name, value, range });
+        }
+        let best = match (self.eval_strategy, self.save_strategy) {
+            (Strategy::Steps, Strategy::Steps) => self
+                .save_steps
+                .is_multiple_of(self.steps_between_evaluations()),
+            (evaluate, save) => evaluate == save && save != Strategy::No,
+        };
+        if self.load_best_model_at_end && !best {
+            Err(RecipeError::Best)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Steps between evaluations, at least 1.
+    pub fn steps_between_evaluations(&self) -> u64 {
+        if self.eval_steps > 0 {
+            self.eval_steps
+        } else {
+            self.logging_steps.max(1)
+        }
+    }
+
+    /// Steps of a run with so many steps an epoch.
+    pub fn total_steps(&self, steps_per_epoch: u64) -> u64 {
+        match u64::try_from(self.max_steps) {
+            Ok(steps) if steps > 0 => steps,
+            _ => (self.num_train_epochs * steps_per_epoch as f64).ceil() as u64,
+        }
+    }
+
+    /// What decides which checkpoint is best, with `eval_` before its name.
+    pub fn best_metric(&self) -> String {
+        let name = self.metric_for_best_model.as_deref().unwrap_or("loss");
+        if name.starts_with("eval_") {
+            name.to_owned()
+        } else {
+            format!("eval_{name}")
+        }
+    }
+
+    /// Whether `new` is better than `old`.
+    pub fn is_better(&self, new: f64, old: f64) -> bool {
+        let greater = self
+            .greater_is_better
+            .unwrap_or(!self.best_metric().ends_with("loss"));
+        if greater { new > old } else { new < old }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_come_from_epochs_or_are_given() {
+        let recipe = |epochs, max_steps| Recipe {
+            num_train_epochs: epochs,
+            max_steps,
+            ..Recipe::default()
+        };
+        assert_eq!(recipe(3.0, -1).total_steps(268), 804);
+        assert_eq!(recipe(0.5, -1).total_steps(3), 2);
+        assert_eq!(recipe(3.0, 50).total_steps(268), 50);
+    }
+
+    #[test]
+    fn wrong_settings_are_named() {
+        let wrong = |change: fn(&mut Recipe)| {
+            let mut recipe = Recipe::default();
+            recipe.check().unwrap();
+            change(&mut recipe);
+            recipe.check().unwrap_err().to_string()
+        };
+        assert_eq!(
+            wrong(|r| r.per_device_train_batch_size = 0),
+            "per_device_train_batch_size is 0, but must be 1 or more"
+        );
+        assert_eq!(
+            wrong(|r| r.learning_rate = f64::NAN),
+            "learning_rate is NaN, but must be 0 or more"
+        );
+        assert_eq!(
+            wrong(|r| r.adam_beta2 = 1.0),
+            "adam_beta2 is 1, but must be at least 0 and below 1"
+        );
+        assert!(
+            wrong(|r| r.load_best_model_at_end = true).starts_with("load_best_model_at_end needs")
+        );
+    }
+
+    #[test]
+    fn best_is_the_lowest_loss_or_the_highest_metric() {
+        let recipe = |name: Option<&str>| Recipe {
+            metric_for_best_model: name.map(str::to_owned),
+            ..Recipe::default()
+        };
+        assert!(recipe(None).is_better(0.1, 0.2) && !recipe(None).is_better(0.2, 0.2));
+        assert!(recipe(Some("accuracy")).is_better(0.3, 0.2));
+        assert_eq!(recipe(Some("accuracy")).best_metric(), "eval_accuracy");
+    }
+
+    #[test]
+    fn json_has_hugging_faces_names_and_may_leave_any_out() {
+        let json = serde_json::to_value(Recipe::default()).unwrap();
+        assert_eq!(json["lr_scheduler_type"], "linear");
+        assert_eq!(json["train_sampling_strategy"], "random");
+        let read: Recipe =
+            serde_json::from_str(r#"{"seed": 7, "save_strategy": "epoch"}"#).unwrap();
+        assert_eq!(
+            read,
+            Recipe {
+                seed: 7,
+                save_strategy: Strategy::Epoch,
+                ..Recipe::default()
+            }
+        );
+    }
+}
