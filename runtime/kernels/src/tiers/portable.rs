@@ -23,8 +23,8 @@ impl<T: Copy> Lanes<T> {
     #[inline(always)]
     fn map<U: Copy>(self, zero: U, op: impl Fn(T) -> U) -> Lanes<U> {
         let mut out = [zero; LANES];
-        for (out, x) in out.iter_mut().zip(self.0) {
-            *out = op(x);
+        for j in 0..LANES {
+            out[j] = op(self.0[j]);
         }
         Lanes(out)
     }
@@ -32,8 +32,8 @@ impl<T: Copy> Lanes<T> {
     #[inline(always)]
     fn zip(self, other: Self, op: impl Fn(T, T) -> T) -> Self {
         let mut out = self.0;
-        for (out, x) in out.iter_mut().zip(other.0) {
-            *out = op(*out, x);
+        for j in 0..LANES {
+            out[j] = op(self.0[j], other.0[j]);
         }
         Lanes(out)
     }
@@ -64,7 +64,7 @@ impl Simd for Portable {
     type F32 = Lanes<f32>;
     type I32 = Lanes<i32>;
 
-    const ROWS: usize = 2;
+    const ROWS: usize = 4;
     const PANELS: usize = 1;
 
     #[inline(always)]
@@ -206,18 +206,26 @@ impl Simd for Portable {
             for n in 0..N {
                 // SAFETY: the caller grants reads of `64 * groups` bytes of each panel, and an
                 // array of bytes has no alignment to keep.
-                let w = unsafe { &*w.add(n * panel + group * 64).cast::<[[i8; 4]; LANES]>() };
+                let w = unsafe { &*w.add(n * panel + group * 64).cast::<[[u8; 4]; LANES]>() };
+                let quads = Lanes(*w).map(0, i32::from_le_bytes);
                 for m in 0..M {
                     // SAFETY: the caller grants reads of `4 * groups` bytes of each row.
                     let a = unsafe { &*a.add(m * row + group * 4).cast::<[u8; 4]>() };
-                    let sums: &mut [i32; LANES] = &mut out[m][n].0;
-                    for (sum, w) in sums.iter_mut().zip(w) {
-                        let [p, q, r, s] = [0, 1, 2, 3].map(|i| i32::from(a[i]) * i32::from(w[i]));
-                        *sum += p + q + (r + s);
-                    }
+                    let a = a.map(i32::from);
+                    out[m][n] = out[m][n].zip(quads, |sum, quad| sum + dot(a, quad));
                 }
             }
         }
         out
     }
+}
+
+/// The dot product with the four signed bytes of a little-endian integer. Shifts take the bytes
+/// out, since whole lanes of integers are what compilers vectorize without fail.
+#[inline(always)]
+fn dot(a: [i32; 4], bytes: i32) -> i32 {
+    a[0] * (bytes << 24 >> 24)
+        + a[1] * (bytes << 16 >> 24)
+        + a[2] * (bytes << 8 >> 24)
+        + a[3] * (bytes >> 24)
 }
