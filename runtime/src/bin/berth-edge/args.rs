@@ -1,0 +1,313 @@
+//! The command line, taken apart by hand: a device needs few flags and every byte.
+//!
+//! `_` and `-` are alike in flags, a value stands behind `=` or in the next argument, the last of a
+//! repeated flag wins, and behind a lone `--` nothing is a flag any more.
+
+use std::fmt;
+use std::num::NonZero;
+use std::path::PathBuf;
+
+pub const USAGE: &str = "\
+usage: berth-edge [FLAGS] F.berth [TEXT [PAIR]]
+
+Answers TEXT (and PAIR, for a model that takes two texts) with a line of JSON.
+Without a text it answers every line of standard input: plain text, two texts with a
+tab between them, or JSON such as {\"text\": \"…\", \"text_pair\": \"…\"}.
+
+  --text         take every line of input as plain text, also one that begins with {
+  --top_k N      write the N best labels only
+  --no_verify    don't read the whole bundle to check it before the first answer
+  --bench        measure latency, load time and memory instead of answering
+  --inspect      print what the bundle holds instead of answering
+  --version      print the version
+  --help         print this
+
+BERTH_ISA=portable in the environment forces the kernels of a lower instruction set.
+Exit codes: 0; 1 when the bundle or a line was bad; 2 for a wrong command line.";
+
+/// What to do.
+#[derive(Clone, Eq, PartialEq, Debug)]
+pub enum Command {
+    Answer(Answer),
+    Bench { bundle: PathBuf },
+    Inspect { bundle: PathBuf, verify: bool },
+    Help,
+    Version,
+}
+
+/// What to answer, and how.
+#[derive(Clone, Eq, PartialEq, Debug)]
+pub struct Answer {
+    pub bundle: PathBuf,
+    /// A text and its pair, instead of the lines of standard input.
+    pub text: Option<(String, Option<String>)>,
+    pub verify: bool,
+    pub plain_text: bool,
+    pub top_k: Option<NonZero<usize>>,
+}
+
+/// What is wrong with the command line.
+#[derive(Clone, Eq, PartialEq, Debug)]
+pub enum UsageError {
+    NoBundle,
+    TooMany(String),
+    NotUtf8(String),
+    UnknownFlag { flag: String, nearest: &'static str },
+    NotANumber(String),
+    NotABoolean { flag: &'static str, value: String },
+}
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UsageError::NoBundle => f.write_str("no bundle given"),
+            UsageError::TooMany(argument) => {
+                write!(
+                    f,
+                    "one argument too many: `{argument}` (a text with spaces needs quotes)"
+                )
+            }
+            UsageError::NotUtf8(argument) => write!(f, "`{argument}` is not UTF-8"),
+            UsageError::UnknownFlag { flag, nearest } => {
+                write!(f, "unknown flag `{flag}`; the nearest is `--{nearest}`")
+            }
+            UsageError::NotANumber(value) => {
+                write!(f, "`--top_k` takes a number from 1 on, not `{value}`")
+            }
+            UsageError::NotABoolean { flag, value } => {
+                write!(f, "`--{flag}` takes `true` or `false`, not `{value}`")
+            }
+        }
+    }
+}
+
+const BOOLEANS: [&str; 6] = ["text", "no_verify", "bench", "inspect", "version", "help"];
+const TOP_K: &str = "top_k";
+
+/// Reads the arguments behind the program's name.
+pub fn parse(
+    arguments: impl IntoIterator<Item = std::ffi::OsString>,
+) -> Result<Command, UsageError> {
+    let mut arguments = arguments.into_iter().peekable();
+    let mut on = [false; BOOLEANS.len()];
+    let mut top_k = None;
+    let mut bundle = None;
+    let mut texts = Vec::new();
+    let mut flags_over = false;
+    while let Some(argument) = arguments.next() {
+        let argument = match argument.into_string() {
+            // A path may be any bytes.
+            Err(path) if bundle.is_none() => {
+                bundle = Some(PathBuf::from(path));
+                continue;
+            }
+            argument => argument.map_err(|a| UsageError::NotUtf8(a.to_string_lossy().into()))?,
+        };
+        if flags_over || !argument.starts_with("--") {
+            match bundle {
+                None => bundle = Some(PathBuf::from(argument)),
+                Some(_) if texts.len() < 2 => texts.push(argument),
+                Some(_) => return Err(UsageError::TooMany(argument)),
+            }
+            continue;
+        }
+        if argument == "--" {
+            flags_over = true;
+            continue;
+        }
+        let (name, value) = split(&argument);
+        if let Some(place) = BOOLEANS.iter().position(|flag| *flag == name) {
+            let next = |word: &std::ffi::OsString| word == "true" || word == "false";
+            let value =
+                value.or_else(|| arguments.next_if(next).and_then(|v| v.into_string().ok()));
+            on[place] = boolean(BOOLEANS[place], value)?;
+        } else if name == TOP_K {
+            let value = value.or_else(|| arguments.next().map(|v| v.to_string_lossy().into()));
+            let value = value.unwrap_or_default();
+            top_k = Some(value.parse().map_err(|_| UsageError::NotANumber(value))?);
+        } else {
+            let nearest = nearest(&name);
+            return Err(UsageError::UnknownFlag {
+                flag: argument,
+                nearest,
+            });
+        }
+    }
+    let [plain_text, no_verify, bench, inspect, version, help] = on;
+    if help {
+        return Ok(Command::Help);
+    }
+    if version {
+        return Ok(Command::Version);
+    }
+    let bundle = bundle.ok_or(UsageError::NoBundle)?;
+    let verify = !no_verify;
+    if bench || inspect {
+        if let Some(text) = texts.pop() {
+            return Err(UsageError::TooMany(text));
+        }
+        return Ok(if bench {
+            Command::Bench { bundle }
+        } else {
+            Command::Inspect { bundle, verify }
+        });
+    }
+    let mut texts = texts.into_iter();
+    let text = texts.next().map(|text| (text, texts.next()));
+    Ok(Command::Answer(Answer {
+        bundle,
+        text,
+        verify,
+        plain_text,
+        top_k,
+    }))
+}
+
+/// A flag's name, without dashes and with `_` for `-`, and the value behind its `=`.
+fn split(argument: &str) -> (String, Option<String>) {
+    let argument = argument.strip_prefix("--").unwrap_or(argument);
+    let (name, value) = match argument.split_once('=') {
+        Some((name, value)) => (name, Some(value.to_owned())),
+        None => (argument, None),
+    };
+    (name.replace('-', "_"), value)
+}
+
+fn boolean(flag: &'static str, value: Option<String>) -> Result<bool, UsageError> {
+    match value.as_deref() {
+        None | Some("true") => Ok(true),
+        Some("false") => Ok(false),
+        Some(_) => Err(UsageError::NotABoolean {
+            flag,
+            value: value.unwrap_or_default(),
+        }),
+    }
+}
+
+/// The flag that `name` is most likely a slip of.
+fn nearest(name: &str) -> &'static str {
+    let flags = BOOLEANS.into_iter().chain([TOP_K]);
+    flags
+        .min_by_key(|flag| distance(name, flag))
+        .unwrap_or(TOP_K)
+}
+
+/// Levenshtein's distance: how many letters to put in, take out or change.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.chars().enumerate() {
+            let changed = diagonal + usize::from(from != to);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[row.len() - 1]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command(line: &[&str]) -> Result<Command, UsageError> {
+        parse(line.iter().map(std::ffi::OsString::from))
+    }
+
+    fn answer(line: &[&str]) -> Answer {
+        match command(line) {
+            Ok(Command::Answer(answer)) => answer,
+            other => panic!("{line:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn texts_stand_behind_the_bundle_wherever_the_flags_are() {
+        let plain = answer(&["m.berth"]);
+        assert_eq!(
+            (plain.text, plain.verify, plain.plain_text),
+            (None, true, false)
+        );
+        let texts = Some(("a text".to_owned(), Some("-pair".to_owned())));
+        for line in [
+            [
+                "--no-verify",
+                "m.berth",
+                "a text",
+                "-pair",
+                "--top_k=3",
+                "--text",
+            ],
+            [
+                "m.berth",
+                "a text",
+                "--top-k",
+                "3",
+                "-pair",
+                "--no_verify=true",
+            ],
+        ] {
+            let answer = answer(&line);
+            assert_eq!(answer.bundle, PathBuf::from("m.berth"));
+            assert_eq!((&answer.text, answer.verify), (&texts, false));
+            assert_eq!(answer.top_k, NonZero::new(3));
+        }
+        let texts = answer(&["m.berth", "--", "--bench", "--"]).text;
+        assert_eq!(texts, Some(("--bench".into(), Some("--".into()))));
+    }
+
+    #[test]
+    fn booleans_are_bare_or_say_so_and_the_last_counts() {
+        assert!(!answer(&["m", "--no_verify", "true"]).verify);
+        assert!(answer(&["m", "--no_verify", "false"]).verify);
+        assert!(answer(&["m", "--no_verify", "--no_verify=false"]).verify);
+        assert_eq!(
+            answer(&["m", "--top_k", "1", "--top_k", "2"]).top_k,
+            NonZero::new(2)
+        );
+    }
+
+    #[test]
+    fn one_thing_is_done_at_a_time() {
+        assert_eq!(command(&["--version"]), Ok(Command::Version));
+        assert_eq!(command(&["--help", "m"]), Ok(Command::Help));
+        assert_eq!(
+            command(&["--bench", "m"]),
+            Ok(Command::Bench { bundle: "m".into() })
+        );
+        let inspect = Command::Inspect {
+            bundle: "m".into(),
+            verify: false,
+        };
+        assert_eq!(command(&["m", "--inspect", "--no-verify"]), Ok(inspect));
+        assert_eq!(
+            command(&["m", "--bench", "text"]),
+            Err(UsageError::TooMany("text".into()))
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let error = |line: &[&str]| command(line).unwrap_err().to_string();
+        assert_eq!(error(&[]), "no bundle given");
+        assert!(error(&["m", "a", "b", "c"]).contains("`c`"));
+        assert!(error(&["m", "--top_k", "0"]).contains("not `0`"));
+        assert!(error(&["m", "--top_k"]).contains("from 1 on"));
+        assert!(error(&["m", "--text=maybe"]).contains("`true` or `false`, not `maybe`"));
+        assert_eq!(
+            error(&["m", "--topk", "1"]),
+            "unknown flag `--topk`; the nearest is `--top_k`"
+        );
+        assert!(error(&["m", "--threads", "2"]).starts_with("unknown flag `--threads`"));
+        assert!(error(&["m", "--selftest"]).starts_with("unknown flag `--selftest`"));
+    }
+
+    #[test]
+    fn distances_are_levenshteins() {
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("abc", ""), 3);
+        assert_eq!(distance("top_k", "top_k"), 0);
+    }
+}

@@ -1,0 +1,180 @@
+//! `berth-edge`: one bundle, answers on standard output as JSON, nothing else needed.
+//!
+//! With a text it prints one answer; without, one for each line of standard input, in order and
+//! flushed, so that another program can talk to it. A line that can't be answered gets an answer
+//! that says so, and the run goes on; the exit code tells at the end. When nobody reads the output
+//! any more, it ends silently.
+
+mod args;
+
+use std::alloc::System;
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
+
+use args::{Command, USAGE, UsageError};
+use berth_runtime::answer::{Answerer, Options};
+use berth_runtime::counting::{Counting, allocations};
+use berth_runtime::lines::Lines;
+use berth_runtime::measure::{self, MeasureError, measure};
+use berth_runtime::{Model, OpenError, QueryError, inspect};
+
+#[global_allocator]
+static ALLOCATOR: Counting<System> = Counting(System);
+
+fn main() -> ExitCode {
+    let done = match args::parse(std::env::args_os().skip(1)) {
+        Ok(command) => run(command),
+        Err(error) => Err(Failure::Usage(error)),
+    };
+    match done {
+        Ok(Verdict::Good) => ExitCode::SUCCESS,
+        Ok(Verdict::BadLines) => ExitCode::FAILURE,
+        // Whoever read the answers has heard enough.
+        Err(Failure::Output(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Where nobody listens on standard error either, the exit code has to do.
+            let _ = writeln!(io::stderr(), "berth-edge: {failure}");
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+/// How a run ended that went to its end.
+enum Verdict {
+    Good,
+    /// There were lines without an answer.
+    BadLines,
+}
+
+fn run(command: Command) -> Result<Verdict, Failure> {
+    let mut out = io::stdout().lock();
+    match command {
+        Command::Help => writeln!(out, "{USAGE}"),
+        Command::Version => writeln!(out, "berth-edge {}", env!("CARGO_PKG_VERSION")),
+        Command::Inspect { bundle, verify } => {
+            let model = open(&bundle, verify)?;
+            write!(out, "{}", inspect(&model))
+        }
+        Command::Bench { bundle } => {
+            let options = measure::Options {
+                allocations: Some(allocations),
+                ..Default::default()
+            };
+            let report = measure(&bundle, &options).map_err(Failure::Measure)?;
+            writeln!(out, "{report}")
+        }
+        Command::Answer(wanted) => return answer(wanted, &mut out),
+    }
+    .map_err(Failure::Output)?;
+    out.flush().map_err(Failure::Output)?;
+    Ok(Verdict::Good)
+}
+
+fn open(bundle: &std::path::Path, verify: bool) -> Result<Model, Failure> {
+    let model = if verify {
+        Model::open_verified(bundle)
+    } else {
+        Model::open(bundle)
+    };
+    model.map_err(Failure::Open)
+}
+
+fn answer(wanted: args::Answer, out: &mut impl Write) -> Result<Verdict, Failure> {
+    let session = open(&wanted.bundle, wanted.verify)?
+        .session()
+        .map_err(Failure::Open)?;
+    let options = Options {
+        top_k: wanted.top_k,
+        plain_text: wanted.plain_text,
+    };
+    let mut answerer = Answerer::new(session, options).map_err(Failure::Query)?;
+    match wanted.text {
+        Some((text, pair)) => one(&mut answerer, &text, pair.as_deref(), out),
+        None => every_line(&mut answerer, out),
+    }
+}
+
+/// Answers the texts of the command line.
+fn one(
+    answerer: &mut Answerer,
+    text: &str,
+    pair: Option<&str>,
+    out: &mut impl Write,
+) -> Result<Verdict, Failure> {
+    let answer = answerer.ask(text, pair).map_err(Failure::Query)?;
+    if answer.truncated > 0 {
+        warn(format_args!(
+            "the text is too long: {} word pieces are cut off",
+            answer.truncated
+        ));
+    }
+    print(out, answer.json).map_err(Failure::Output)?;
+    Ok(Verdict::Good)
+}
+
+/// Answers the lines of standard input.
+fn every_line(answerer: &mut Answerer, out: &mut impl Write) -> Result<Verdict, Failure> {
+    let mut lines = Lines::new(io::stdin().lock());
+    let mut verdict = Verdict::Good;
+    let mut number = 0u64;
+    while let Some(line) = lines.next_line().map_err(Failure::Input)? {
+        number += 1;
+        let answer = answerer.line(line);
+        if answer.failed {
+            verdict = Verdict::BadLines;
+        }
+        if answer.truncated > 0 {
+            let cut = answer.truncated;
+            warn(format_args!(
+                "line {number} is too long: {cut} word pieces are cut off"
+            ));
+        }
+        print(out, answer.json).map_err(Failure::Output)?;
+    }
+    Ok(verdict)
+}
+
+fn print(out: &mut impl Write, json: &str) -> io::Result<()> {
+    out.write_all(json.as_bytes())?;
+    out.write_all(b"\n")?;
+    out.flush()
+}
+
+fn warn(warning: std::fmt::Arguments<'_>) {
+    // A warning that can't be printed must not stop the answers.
+    let _ = writeln!(io::stderr(), "berth-edge: warning: {warning}");
+}
+
+/// Why a run ended early.
+enum Failure {
+    Usage(UsageError),
+    Open(OpenError),
+    Query(QueryError),
+    Measure(MeasureError),
+    Input(io::Error),
+    Output(io::Error),
+}
+
+impl Failure {
+    fn code(&self) -> u8 {
+        match self {
+            Failure::Usage(_) => 2,
+            // One text too few or too many on the command line.
+            Failure::Query(QueryError::PairMissing | QueryError::PairUnwanted) => 2,
+            _ => 1,
+        }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Failure::Usage(error) => write!(f, "{error}; `berth-edge --help` tells more"),
+            Failure::Open(error) => error.fmt(f),
+            Failure::Query(error) => error.fmt(f),
+            Failure::Measure(error) => error.fmt(f),
+            Failure::Input(error) => write!(f, "standard input: {error}"),
+            Failure::Output(error) => write!(f, "standard output: {error}"),
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The encoder's own forward pass: what runs without the feature `tract`.
+
+use std::sync::Arc;
+
+use berth_encoder::Scratch;
+
+use crate::error::{OpenError, QueryError};
+use crate::memory::AlignedBytes;
+use crate::network::Network;
+
+/// Nothing but the network: the encoder knows its order.
+#[derive(Clone)]
+pub(crate) struct Plan {
+    network: Arc<Network>,
+}
+
+impl Plan {
+    /// Never fails; the face is that of the other engine.
+    pub(crate) fn new(network: Arc<Network>) -> Result<Self, OpenError> {
+        Ok(Plan { network })
+    }
+
+    pub(crate) fn network(&self) -> &Network {
+        &self.network
+    }
+}
+
+/// The memory of one session's forward passes.
+pub(crate) struct Engine {
+    network: Arc<Network>,
+    scratch: AlignedBytes,
+    logits: Vec<f32>,
+}
+
+impl Engine {
+    /// Takes the memory for the longest input.
+    pub(crate) fn new(plan: &Plan) -> Result<Self, OpenError> {
+        let header = plan.network.bundle().header();
+        let positions = header.shape.positions as usize;
+        let rows = if header.task.reads_first_row_only() {
+            1
+        } else {
+            positions
+        };
+        Ok(Engine {
+            network: plan.network.clone(),
+            scratch: super::scratch(&plan.network)?,
+            logits: vec![0.0; rows * header.shape.outputs as usize],
+        })
+    }
+
+    /// The logits of one input; those of `ids` from `second` on belong to the second text.
+    pub(crate) fn run(&mut self, ids: &[u32], second: usize) -> Result<&[f32], QueryError> {
+        let header = self.network.bundle().header();
+        let tokens = ids.len();
+        super::check_room(tokens, header.shape.positions as usize)?;
+        let scratch = Scratch::carve(&mut self.scratch, &header.shape, tokens);
+        let mut scratch = scratch.expect("memory for the longest input");
+        let rows = if header.task.reads_first_row_only() {
+            1
+        } else {
+            tokens
+        };
+        let logits = &mut self.logits[..rows * header.shape.outputs as usize];
+        let ran = self
+            .network
+            .encoder()
+            .forward(ids, second, &mut scratch, logits);
+        ran.map_err(QueryError::Forward)?;
+        Ok(logits)
+    }
+}

@@ -1,0 +1,102 @@
+//! What a bundle holds, told to people.
+
+use std::fmt::{self, Display};
+
+use berth_bundle::Metric;
+
+use crate::model::Model;
+
+/// Everything that a model's bundle says about itself, as lines of text.
+///
+/// ```no_run
+/// # fn show(model: &berth_runtime::Model) {
+/// print!("{}", berth_runtime::inspect(model));
+/// # }
+/// ```
+pub fn inspect(model: &Model) -> impl Display {
+    Inspection(model)
+}
+
+struct Inspection<'m>(&'m Model);
+
+impl Display for Inspection<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let model = self.0;
+        let header = model.header();
+        let shape = &header.shape;
+        writeln!(f, "{}", model.origin())?;
+        writeln!(f, "task         {}", header.task)?;
+        self.labels(f)?;
+        self.provenance(f)?;
+        writeln!(
+            f,
+            "layers       {} of {} values, {} heads, {} values between",
+            shape.layers, shape.hidden, shape.heads, shape.intermediate
+        )?;
+        writeln!(
+            f,
+            "vocabulary   {} pieces, {} token types",
+            shape.vocab_size, shape.types
+        )?;
+        writeln!(
+            f,
+            "tokens       {} in training, {} at most",
+            header.max_tokens, shape.positions
+        )?;
+        for metric in &header.metrics {
+            let Metric { name, f32, int8 } = metric;
+            writeln!(f, "{name:<12} {f32:.4} in f32, {int8:.4} in int8")?;
+        }
+        writeln!(f, "numerics     {}", header.numerics)?;
+        writeln!(f, "kernels      {} on this machine", model.isa().tier())?;
+        writeln!(f, "scratch      {} bytes a session", model.scratch_bytes())?;
+        self.sections(f)
+    }
+}
+
+impl Inspection<'_> {
+    fn labels(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let labels = &self.0.header().labels;
+        if labels.is_empty() {
+            return Ok(());
+        }
+        f.write_str("labels       ")?;
+        for (i, label) in labels.iter().enumerate() {
+            let comma = if i == 0 { "" } else { ", " };
+            write!(f, "{comma}{}", label.escape_debug())?;
+        }
+        writeln!(f)
+    }
+
+    fn provenance(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let from = &self.0.header().provenance;
+        for (what, text) in [
+            ("model", from.model.as_str()),
+            ("base", from.base.as_str()),
+            ("written by", from.berth.as_str()),
+        ] {
+            if !text.is_empty() {
+                writeln!(f, "{what:<12} {}", text.escape_debug())?;
+            }
+        }
+        f.write_str("weights      sha256 ")?;
+        from.weights_sha256
+            .iter()
+            .try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        writeln!(f)
+    }
+
+    fn sections(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bundle = self.0.bundle();
+        writeln!(f, "file         {} bytes", bundle.file_len())?;
+        for (section, span) in bundle.spans() {
+            let name = section.kind.to_string();
+            writeln!(
+                f,
+                "  {name:<10} {:>10} bytes at {:>10}, CRC-32C {:08x}",
+                section.len, span.start, section.crc
+            )?;
+        }
+        Ok(())
+    }
+}

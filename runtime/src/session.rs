@@ -1,0 +1,204 @@
+//! A session: the memory of one thread's queries, and the queries.
+
+use berth_task::{Labels, MAX_LABELS, Score, Task};
+use berth_wordpiece::{Encoding, Piece};
+
+use crate::engine::Engine;
+use crate::error::{OpenError, QueryError};
+use crate::model::Model;
+
+/// Asks a model, one query after the other, in memory that was taken when it was made.
+///
+/// No query allocates, from the first one on. A text may have any length, none included: what is
+/// beyond the model's positions is cut, and every answer says how many word pieces that were.
+pub struct Session {
+    model: Model,
+    engine: Engine,
+    /// The tokenizer's pieces, and its scratch behind them.
+    pieces: Vec<Piece>,
+    ids: Vec<u32>,
+    scores: Box<heapless::Vec<Score, MAX_LABELS>>,
+}
+
+/// The head's raw outputs for one query.
+#[derive(Copy, Clone, PartialEq, Debug)]
+pub struct Logits<'s> {
+    /// `outputs` values for a head that reads the first row alone, else so many for each token.
+    pub values: &'s [f32],
+    /// How many word pieces were cut off, 0 as a rule.
+    pub truncated: usize,
+}
+
+/// A label for each output, ranked.
+#[derive(Copy, Clone, Debug)]
+pub struct Classification<'s> {
+    labels: &'s Labels,
+    scores: &'s [Score],
+    /// How many word pieces were cut off, 0 as a rule.
+    pub truncated: usize,
+}
+
+/// A label and how probable the model finds it, from 0 to 1.
+#[derive(Copy, Clone, PartialEq, Debug)]
+pub struct LabelScore<'s> {
+    /// As the training file spelt it.
+    pub label: &'s str,
+    /// The probability.
+    pub score: f32,
+}
+
+/// A number for two texts, in the units of the labels that the model was trained with.
+#[derive(Copy, Clone, PartialEq, Debug)]
+pub struct Similarity {
+    /// The number, not clipped.
+    pub score: f32,
+    /// How many word pieces were cut off, 0 as a rule.
+    pub truncated: usize,
+}
+
+impl<'s> Classification<'s> {
+    /// Every label, best first.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = LabelScore<'s>> + use<'s> {
+        let labels = self.labels;
+        self.scores.iter().map(move |row| LabelScore {
+            label: labels.get(usize::from(row.label)).unwrap_or_default(),
+            score: row.score,
+        })
+    }
+
+    /// The most probable label.
+    pub fn best(&self) -> LabelScore<'s> {
+        // A bundle without labels has no classification, see `Session::classify_either`.
+        self.iter().next().unwrap_or(LabelScore {
+            label: "",
+            score: 0.0,
+        })
+    }
+}
+
+impl Session {
+    pub(crate) fn new(model: &Model) -> Result<Self, OpenError> {
+        let positions = model.positions();
+        let mut session = Session {
+            engine: Engine::new(model.plan())?,
+            pieces: vec![Piece::default(); 2 * positions],
+            ids: vec![0; positions],
+            scores: Box::default(),
+            model: model.clone(),
+        };
+        // The shortest query touches all weights of the layers and whatever is made on first use.
+        // Whether it has an answer is for the caller's own query to say.
+        let _ = session.engine.run(&[0], 1);
+        Ok(session)
+    }
+
+    /// The model that is asked.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The most probable label of a text, and all others.
+    ///
+    /// # Errors
+    /// When the model doesn't classify single texts, or as [`logits`](Self::logits).
+    pub fn classify(&mut self, text: &str) -> Result<Classification<'_>, QueryError> {
+        self.classify_either(text, None)
+    }
+
+    /// The most probable label of two texts, and all others.
+    ///
+    /// # Errors
+    /// When the model doesn't classify pairs, or as [`logits`](Self::logits).
+    pub fn classify_pair(
+        &mut self,
+        text: &str,
+        pair: &str,
+    ) -> Result<Classification<'_>, QueryError> {
+        self.classify_either(text, Some(pair))
+    }
+
+    /// How alike two texts are, on the scale of the model's labels.
+    ///
+    /// # Errors
+    /// When the model gives no number for pairs, or as [`logits`](Self::logits).
+    pub fn similarity(&mut self, text: &str, pair: &str) -> Result<Similarity, QueryError> {
+        let task = self.model.header().task;
+        if task != Task::TextPairRegression {
+            return Err(QueryError::Task(task));
+        }
+        let Logits { values, truncated } = self.logits(text, Some(pair))?;
+        Ok(Similarity {
+            score: values[0],
+            truncated,
+        })
+    }
+
+    /// The head's outputs for a text, or for two where the model takes two.
+    ///
+    /// # Errors
+    /// When there is one text too few or too many, or when the bundle is damaged so that its
+    /// tokenizer names words that it has no weights for.
+    pub fn logits(&mut self, text: &str, pair: Option<&str>) -> Result<Logits<'_>, QueryError> {
+        let Encoding {
+            len,
+            second,
+            truncated,
+        } = self.encode(text, pair)?;
+        let values = self.engine.run(&self.ids[..len], second)?;
+        Ok(Logits { values, truncated })
+    }
+
+    /// The head's outputs for tokens that were made elsewhere. Those from `second` on belong to the
+    /// second text; without one it is `ids.len()`.
+    ///
+    /// # Errors
+    /// When there is no id or more of them than the model has positions, when an id is not in the
+    /// vocabulary, or when `second` is beyond the end.
+    pub fn logits_of(&mut self, ids: &[u32], second: usize) -> Result<&[f32], QueryError> {
+        self.engine.run(ids, second)
+    }
+
+    pub(crate) fn classify_either(
+        &mut self,
+        text: &str,
+        pair: Option<&str>,
+    ) -> Result<Classification<'_>, QueryError> {
+        let task = self.model.header().task;
+        if !matches!(
+            task,
+            Task::TextClassification | Task::TextPairClassification
+        ) {
+            return Err(QueryError::Task(task));
+        }
+        let Encoding {
+            len,
+            second,
+            truncated,
+        } = self.encode(text, pair)?;
+        let logits = self.engine.run(&self.ids[..len], second)?;
+        berth_task::classify(logits, &mut self.scores);
+        let labels = &self.model.header().labels;
+        Ok(Classification {
+            labels,
+            scores: &self.scores,
+            truncated,
+        })
+    }
+
+    /// Leaves the ids of `[CLS] text [SEP]` or `[CLS] text [SEP] pair [SEP]` in `self.ids`.
+    fn encode(&mut self, text: &str, pair: Option<&str>) -> Result<Encoding, QueryError> {
+        match (self.model.header().task.takes_pair(), pair) {
+            (true, None) => return Err(QueryError::PairMissing),
+            (false, Some(_)) => return Err(QueryError::PairUnwanted),
+            _ => {}
+        }
+        let limit = self.model.positions();
+        let tokenizer = self.model.tokenizer();
+        let encoding = tokenizer.encode(text, pair, limit, &mut self.pieces);
+        let encoding = encoding.map_err(QueryError::Encode)?;
+        for (id, piece) in self.ids.iter_mut().zip(&self.pieces[..encoding.len]) {
+            *id = piece.id;
+        }
+        Ok(encoding)
+    }
+}

@@ -1,0 +1,128 @@
+//! No query allocates, from the first one on.
+//!
+//! A program without a test harness, since it counts everything that the process allocates, and a
+//! harness allocates in a thread of its own while a test runs.
+
+mod support;
+
+use std::alloc::System;
+use std::hint::black_box;
+
+use berth_runtime::answer::{Answerer, Options};
+use berth_runtime::counting::{Counting, allocations};
+use berth_runtime::lines::{Line, Lines};
+use berth_runtime::{Model, Session};
+use berth_task::Task;
+use support::{POSITIONS, Random};
+
+#[global_allocator]
+static ALLOCATOR: Counting<System> = Counting(System);
+
+/// How many allocations `work` makes.
+fn during(work: impl FnOnce()) -> u64 {
+    let before = allocations();
+    work();
+    allocations() - before
+}
+
+fn session(task: Task, labels: &[&str]) -> Session {
+    Model::from_bytes(&support::bundle(task, labels))
+        .unwrap()
+        .session()
+        .unwrap()
+}
+
+fn main() {
+    assert_eq!(
+        during(|| drop(black_box(Box::new(1)))),
+        1,
+        "the counter counts"
+    );
+    tokens_of_every_length();
+    texts();
+    pairs();
+    lines();
+    println!("no allocation in any query");
+}
+
+fn tokens_of_every_length() {
+    let ids = [5; POSITIONS];
+    for (task, labels) in [
+        (Task::TextClassification, &["a", "b"][..]),
+        (Task::TokenClassification, &["O", "B", "I"]),
+        (Task::QuestionAnswering, &[]),
+    ] {
+        let mut session = session(task, labels);
+        let mut random = Random(5);
+        let count = during(|| {
+            for _ in 0..3_000 {
+                let tokens = 1 + random.below(POSITIONS);
+                session
+                    .logits_of(&ids[..tokens], random.below(tokens + 1))
+                    .unwrap();
+            }
+        });
+        assert_eq!(count, 0, "{task}");
+    }
+}
+
+fn texts() {
+    let texts = support::texts();
+    let mut session = session(Task::TextClassification, &["negative", "positive"]);
+    let mut random = Random(11);
+    let first = during(|| assert!(session.classify(&texts[3]).unwrap().truncated == 0));
+    assert_eq!(first, 0, "the very first query");
+    let count = during(|| {
+        for _ in 0..2_000 {
+            let text = &texts[random.below(texts.len() - 2)];
+            assert!(session.classify(text).unwrap().best().score >= 0.5);
+            assert!(session.classify_pair(text, text).is_err());
+        }
+        for text in &texts {
+            session.classify(text).unwrap();
+        }
+    });
+    assert_eq!(count, 0);
+}
+
+fn pairs() {
+    let texts = support::texts();
+    let mut session = session(Task::TextPairRegression, &[]);
+    let mut random = Random(13);
+    let count = during(|| {
+        for _ in 0..2_000 {
+            let [text, pair] = [0; 2].map(|_| &texts[random.below(texts.len() - 2)]);
+            session.similarity(text, pair).unwrap();
+        }
+    });
+    assert_eq!(count, 0);
+}
+
+/// The whole way of a line through the program: read, parsed, answered, written.
+fn lines() {
+    let mut input = Vec::new();
+    for text in support::texts() {
+        let json = serde_json::to_string(&text).unwrap();
+        input.extend(format!("{{\"text\": {json}, \"n\": [1.5e3, null]}}\n").bytes());
+        input.extend(b"{\"text\": broken}\r\n\xff\n plain \"text\"\n");
+    }
+    input.extend(vec![b'x'; berth_runtime::lines::MAX_LINE_BYTES + 1]);
+    let session = session(Task::TextClassification, &["\u{1}\u{2}", "positive"]);
+    let mut answerer = Answerer::new(session, Options::default()).unwrap();
+    let mut lines = Lines::new(input.as_slice());
+    let (mut answered, mut failed) = (0, 0);
+    let count = during(|| {
+        while let Some(line) = lines.next_line().unwrap() {
+            let long = matches!(line, Line::TooLong);
+            let answer = answerer.line(line);
+            failed += usize::from(answer.failed);
+            answered += usize::from(!answer.failed);
+            assert!(!long || answer.failed);
+        }
+    });
+    assert_eq!(count, 0);
+    assert_eq!(
+        (answered, failed),
+        (2 * support::texts().len(), 2 * support::texts().len() + 1)
+    );
+}

@@ -1,0 +1,327 @@
+//! The program `berth-edge`, run as a process.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use berth_runtime::lines::MAX_LINE_BYTES;
+use berth_task::Task;
+use serde_json::Value;
+
+use crate::fixtures::section;
+use crate::support;
+
+/// A bundle in a folder of its own.
+struct Fixture {
+    folder: tempfile::TempDir,
+}
+
+impl Fixture {
+    fn new(task: Task, labels: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("m.berth"), support::bundle(task, labels)).unwrap();
+        Fixture { folder }
+    }
+
+    fn sentiment() -> Self {
+        Fixture::new(Task::TextClassification, &["negative", "positive"])
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_berth-edge"));
+        command
+            .current_dir(self.path())
+            .args(arguments)
+            .env_remove("BERTH_ISA");
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    /// Runs with this on standard input.
+    fn feed(&self, arguments: &[&str], input: &[u8]) -> Output {
+        let mut child = self
+            .command(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut pipe = child.stdin.take().unwrap();
+        let input = input.to_vec();
+        let writer = std::thread::spawn(move || pipe.write_all(&input));
+        let output = child.wait_with_output().unwrap();
+        // A program that ends early closes its end of the pipe.
+        let written = writer.join().unwrap();
+        assert!(written.is_ok() || !output.status.success());
+        output
+    }
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+fn answers(output: &Output) -> Vec<Value> {
+    text(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[test]
+fn a_text_gets_one_line() {
+    let fixture = Fixture::sentiment();
+    let output = fixture.run(&["m.berth", "a good film"]);
+    assert_eq!((code(&output), text(&output.stderr)), (0, ""));
+    assert_eq!(answers(&output).len(), 1);
+    assert!(output.stdout.ends_with(b"]\n"));
+    for arguments in [
+        ["--no_verify", "m.berth", "--", "a good film"],
+        ["m.berth", "--top-k=2", "a good film", "--text"],
+    ] {
+        assert_eq!(fixture.run(&arguments).stdout, output.stdout);
+    }
+    let best = fixture.run(&["m.berth", "a good film", "--top_k", "1"]);
+    assert_eq!(answers(&best)[0][0], answers(&output)[0][0]);
+    assert_eq!(answers(&best)[0].as_array().unwrap().len(), 1);
+    // On the command line, a text is a text.
+    assert_eq!(code(&fixture.run(&["m.berth", "{\"text\":"])), 0);
+}
+
+#[test]
+fn every_line_gets_a_line_in_order() {
+    let fixture = Fixture::sentiment();
+    let alone = |text: &str| fixture.run(&["m.berth", text]).stdout;
+    let input = "a good film\n\r\n{\"text\": \"bad\"}\r\n bad plot ";
+    let output = fixture.feed(&["m.berth"], input.as_bytes());
+    assert_eq!((code(&output), text(&output.stderr)), (0, ""));
+    let expected = ["a good film", "", "bad", " bad plot "].map(alone).concat();
+    assert_eq!(text(&output.stdout), text(&expected));
+    let nothing = fixture.feed(&["m.berth"], b"");
+    assert_eq!((code(&nothing), nothing.stdout.len()), (0, 0));
+    let plain = fixture.feed(&["m.berth", "--text"], b"{\"text\": \"bad\"}");
+    assert_eq!(plain.stdout, alone("{\"text\": \"bad\"}"));
+}
+
+#[test]
+fn answers_are_flushed_before_the_next_question() {
+    let fixture = Fixture::sentiment();
+    let mut child = fixture
+        .command(&["m.berth"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut questions = child.stdin.take().unwrap();
+    let mut answers = BufReader::new(child.stdout.take().unwrap());
+    for question in ["film\n", "{\n", "plot\n"] {
+        questions.write_all(question.as_bytes()).unwrap();
+        let mut answer = String::new();
+        answers.read_line(&mut answer).unwrap();
+        assert!(answer.ends_with('\n'));
+    }
+    drop(questions);
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+}
+
+#[test]
+fn bad_lines_are_answered_with_errors_and_the_run_goes_on() {
+    let fixture = Fixture::sentiment();
+    let mut input = b"film\n{\"text\":7}\n\xff\n".to_vec();
+    input.extend(vec![b'x'; MAX_LINE_BYTES + 1]);
+    input.extend(b"\nfilm\n");
+    let output = fixture.feed(&["m.berth"], &input);
+    assert_eq!(code(&output), 1);
+    let answers = answers(&output);
+    let errors: Vec<bool> = answers
+        .iter()
+        .map(|answer| answer["error"].is_string())
+        .collect();
+    assert_eq!(errors, [false, true, true, true, false]);
+    assert_eq!(answers[0], answers[4]);
+}
+
+#[test]
+fn a_long_text_is_answered_with_a_warning() {
+    let fixture = Fixture::sentiment();
+    let long = "film ".repeat(20_000);
+    let output = fixture.feed(&["m.berth"], format!("film\n{long}\n").as_bytes());
+    assert_eq!(code(&output), 0);
+    assert_eq!(
+        text(&output.stderr),
+        "berth-edge: warning: line 2 is too long: 19954 word pieces are cut off\n"
+    );
+    assert_eq!(answers(&output)[1][0]["truncated"], 19_954);
+    let output = fixture.run(&["m.berth", &long]);
+    assert!(text(&output.stderr).contains("19954 word pieces"));
+}
+
+#[test]
+fn pairs_are_two_arguments_or_a_line_with_a_tab() {
+    let fixture = Fixture::new(Task::TextPairClassification, &["yes", "no"]);
+    let output = fixture.run(&["m.berth", "a film", "a plot"]);
+    assert_eq!(code(&output), 0);
+    let lines = b"a film\ta plot\n{\"text\":\"a film\",\"text_pair\":\"a plot\"}\n";
+    let fed = fixture.feed(&["m.berth"], lines);
+    assert_eq!(fed.stdout, output.stdout.repeat(2));
+    let missing = fixture.run(&["m.berth", "a film"]);
+    assert_eq!((code(&missing), missing.stdout.len()), (2, 0));
+    assert!(text(&missing.stderr).contains("two texts"));
+    let unwanted = Fixture::sentiment().run(&["m.berth", "a", "b"]);
+    assert_eq!(code(&unwanted), 2);
+}
+
+#[test]
+fn nobody_listening_is_no_failure() {
+    let fixture = Fixture::sentiment();
+    let mut child = fixture
+        .command(&["m.berth"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let mut questions = child.stdin.take().unwrap();
+    // Whether a write still finds somebody depends on who is faster.
+    let _ = questions.write_all(&b"film\n".repeat(10_000));
+    drop(questions);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((code(&output), text(&output.stderr)), (0, ""));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_a_failure() {
+    let fixture = Fixture::sentiment();
+    let full = || {
+        Stdio::from(
+            fs::OpenOptions::new()
+                .write(true)
+                .open("/dev/full")
+                .unwrap(),
+        )
+    };
+    let output = fixture
+        .command(&["m.berth", "film"])
+        .stdout(full())
+        .output()
+        .unwrap();
+    assert_eq!(code(&output), 1);
+    assert!(text(&output.stderr).starts_with("berth-edge: standard output: "));
+}
+
+#[test]
+fn a_damaged_bundle_answers_nothing_unless_told_to() {
+    let fixture = Fixture::sentiment();
+    let path = fixture.path().join("m.berth");
+    let mut bytes = fs::read(&path).unwrap();
+    let at = section(&bytes, 1);
+    bytes[at] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let output = fixture.feed(&["m.berth"], b"film\n");
+    assert_eq!((code(&output), output.stdout.len()), (1, 0));
+    let error = text(&output.stderr);
+    assert!(
+        error.starts_with("berth-edge: m.berth: ") && error.lines().count() == 1,
+        "{error}"
+    );
+    assert_eq!(
+        code(&fixture.feed(&["m.berth", "--no_verify"], b"film\n")),
+        0
+    );
+    let none = fixture.run(&["none.berth", "film"]);
+    assert_eq!((code(&none), text(&none.stderr).lines().count()), (1, 1));
+}
+
+#[test]
+fn the_environment_forces_a_tier_with_the_same_answer() {
+    let fixture = Fixture::sentiment();
+    let run = |isa: &str| {
+        let mut command = fixture.command(&["m.berth", "a good film"]);
+        command
+            .env("BERTH_ISA", isa)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    };
+    let expected = fixture.run(&["m.berth", "a good film"]).stdout;
+    for isa in berth_kernels::Isa::available() {
+        assert_eq!(run(isa.tier().name()).stdout, expected);
+    }
+    assert_eq!(run("").stdout, expected);
+    let unknown = run("quantum");
+    assert_eq!((code(&unknown), unknown.stdout.len()), (1, 0));
+    let error = text(&unknown.stderr);
+    assert!(
+        error.contains("BERTH_ISA=quantum") && error.contains("portable"),
+        "{error}"
+    );
+}
+
+#[test]
+fn usage_errors_have_their_own_exit_code() {
+    let fixture = Fixture::sentiment();
+    for arguments in [
+        &[][..],
+        &["m.berth", "--selftest"],
+        &["m.berth", "--threads", "2"],
+        &["m.berth", "--topk", "2"],
+        &["m.berth", "a", "b", "c"],
+    ] {
+        let output = fixture.run(arguments);
+        assert_eq!(
+            (code(&output), output.stdout.len()),
+            (2, 0),
+            "{arguments:?}"
+        );
+        assert_eq!(text(&output.stderr).lines().count(), 1, "{arguments:?}");
+    }
+    let version = fixture.run(&["--version"]);
+    assert_eq!(
+        text(&version.stdout),
+        concat!("berth-edge ", env!("CARGO_PKG_VERSION"), "\n")
+    );
+    let help = fixture.run(&["--help"]);
+    assert!(code(&help) == 0 && text(&help.stdout).contains("--no_verify"));
+}
+
+#[test]
+fn a_bundle_is_inspected_and_measured() {
+    let fixture = Fixture::sentiment();
+    let inspected = fixture.run(&["--inspect", "m.berth"]);
+    assert_eq!(code(&inspected), 0);
+    assert!(text(&inspected.stdout).starts_with("m.berth\ntask         text-classification\n"));
+
+    let measured = fixture.run(&["m.berth", "--bench"]);
+    assert_eq!((code(&measured), text(&measured.stderr)), (0, ""));
+    let report = &answers(&measured)[0];
+    let lengths: Vec<_> = report["lengths"].as_object().unwrap().keys().collect();
+    assert_eq!(
+        lengths,
+        ["16", "32"],
+        "those that the model has positions for"
+    );
+    for latency in report["lengths"].as_object().unwrap().values() {
+        let of = |name: &str| latency[name].as_f64().unwrap();
+        assert!(0.0 < of("min_ms") && of("min_ms") <= of("p50_ms"));
+        assert!(of("p50_ms") <= of("p90_ms") && of("p90_ms") <= of("p99_ms"));
+    }
+    assert_eq!(report["allocations_per_query"], 0.0);
+    assert!(report["load_ms"].as_f64() > Some(0.0) && report["cpu"].is_string());
+}

@@ -1,0 +1,192 @@
+//! Opening: from a file, from memory; and every way in which that must fail.
+
+use std::fs;
+use std::path::PathBuf;
+
+use berth_bundle::{AlignedBytes, VerifyError};
+use berth_kernels::Isa;
+use berth_runtime::{Model, OpenError, Session, inspect};
+
+use crate::fixtures::{section, sentiment_bytes};
+use crate::support;
+
+/// A file that is gone when the folder is.
+fn file(folder: &tempfile::TempDir, bytes: &[u8]) -> PathBuf {
+    let path = folder.path().join("model.berth");
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+fn scores(model: &Model) -> Vec<u32> {
+    let mut session = model.session().unwrap();
+    let answer = session.classify("a good film").unwrap();
+    answer.iter().map(|row| row.score.to_bits()).collect()
+}
+
+#[test]
+fn models_are_shared_and_sessions_move() {
+    fn shared<T: Send + Sync + Clone>() {}
+    fn moves<T: Send>() {}
+    shared::<Model>();
+    moves::<Session>();
+}
+
+#[test]
+fn files_and_memory_open_the_same_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(&folder, &sentiment_bytes());
+    let mapped = Model::open(&path).unwrap();
+    let expected = scores(&mapped);
+    assert_eq!(scores(&Model::open_verified(&path).unwrap()), expected);
+    let copied = Model::from_bytes(&sentiment_bytes()).unwrap();
+    assert_eq!(scores(&copied), expected);
+    copied.verify().unwrap();
+    let aligned: &'static AlignedBytes =
+        Box::leak(Box::new(AlignedBytes::copy_of(&sentiment_bytes())));
+    assert_eq!(scores(&Model::from_static(aligned).unwrap()), expected);
+    for isa in Isa::available() {
+        let model = mapped.on(isa).unwrap();
+        assert_eq!((model.isa(), scores(&model)), (isa, expected.clone()));
+    }
+    assert_eq!(mapped.header(), copied.header());
+    assert_eq!(mapped.positions(), support::POSITIONS);
+}
+
+#[test]
+fn a_file_may_go_away_while_its_model_is_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(&folder, &sentiment_bytes());
+    let model = Model::open(&path).unwrap();
+    let expected = scores(&model);
+    fs::remove_file(&path).unwrap();
+    assert_eq!(scores(&model), expected);
+}
+
+#[test]
+fn what_is_no_bundle_is_named_with_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = |path: &PathBuf| {
+        let error = Model::open(path).err().unwrap();
+        assert!(
+            error
+                .to_string()
+                .starts_with(&format!("{}: ", path.display())),
+            "{error}"
+        );
+        assert!(!error.to_string().contains('\n'), "{error}");
+        error
+    };
+    assert!(matches!(
+        error(&folder.path().join("none")),
+        OpenError::Read { .. }
+    ));
+    assert!(matches!(
+        error(&folder.path().to_owned()),
+        OpenError::Read { .. }
+    ));
+    for bytes in [
+        &b""[..],
+        b"no bundle",
+        &sentiment_bytes()[..1000],
+        &[sentiment_bytes(), vec![0]].concat(),
+    ] {
+        let path = file(&folder, bytes);
+        assert!(matches!(error(&path), OpenError::Bundle { .. }));
+        assert!(Model::open_verified(&path).is_err());
+    }
+}
+
+#[test]
+fn every_cut_of_a_file_is_refused() {
+    let whole = sentiment_bytes();
+    for len in (0..2048)
+        .chain((2048..whole.len()).step_by(997))
+        .chain([whole.len() - 1])
+    {
+        let error = Model::from_bytes(&whole[..len]).err();
+        assert!(
+            matches!(error, Some(OpenError::Bundle { .. })),
+            "{len} bytes: {error:?}"
+        );
+    }
+}
+
+#[test]
+fn a_changed_byte_is_found_by_verification_and_harmless_without() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = sentiment_bytes();
+    let first_section = section(&whole, 0);
+    let mut unnoticed = 0;
+    for at in (0..first_section).chain((first_section..whole.len()).step_by(199)) {
+        let mut changed = whole.clone();
+        changed[at] ^= 0x40;
+        let path = file(&folder, &changed);
+        assert!(Model::open_verified(&path).is_err(), "byte {at}");
+        let Ok(model) = Model::open(&path) else {
+            continue;
+        };
+        unnoticed += 1;
+        assert!(
+            matches!(model.verify(), Err(OpenError::Damaged { .. })),
+            "byte {at}"
+        );
+        // Whatever comes out, it comes out.
+        let mut session = model.session().unwrap();
+        for text in ["", "a good film", "GRIPPING é 日本"] {
+            let _ = session.classify(text);
+        }
+    }
+    assert!(unnoticed > 100, "only {unnoticed} changes reached a query");
+}
+
+#[test]
+fn verification_names_the_part_that_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut changed = sentiment_bytes();
+    let at = section(&changed, 1);
+    changed[at] ^= 1;
+    let path = file(&folder, &changed);
+    match Model::open_verified(&path) {
+        Err(OpenError::Damaged {
+            source: VerifyError::Section(_),
+            ..
+        }) => {}
+        other => panic!("{:?}", other.err()),
+    }
+    let error = Model::open_verified(&path).err().unwrap().to_string();
+    assert!(error.contains("layer 0"), "{error}");
+}
+
+#[test]
+fn memory_of_the_program_must_be_aligned() {
+    let whole = sentiment_bytes();
+    let bytes: &'static [u8] = Box::leak([&[0; 64][..], &whole].concat().into_boxed_slice());
+    let start = bytes.as_ptr().align_offset(64) + 1;
+    let error = Model::from_static(&bytes[start..][..whole.len() - 1])
+        .err()
+        .unwrap();
+    let expected = berth_bundle::OpenError::Misaligned;
+    assert!(
+        matches!(error, OpenError::Bundle { source, .. } if source == expected),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_inspection_tells_what_the_bundle_holds() {
+    let model = Model::from_bytes(&sentiment_bytes()).unwrap();
+    let text = inspect(&model).to_string();
+    for part in [
+        "text-classification",
+        "negative, positive",
+        "32 in training",
+        "layer 1",
+        "CRC-32C",
+    ] {
+        assert!(text.contains(part), "{part} in\n{text}");
+    }
+    assert_eq!(
+        text.lines().filter(|line| line.starts_with("  ")).count(),
+        6
+    );
+}

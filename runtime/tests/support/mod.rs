@@ -1,0 +1,207 @@
+//! Small seeded bundles to test with: real in every part but the training.
+
+mod tables;
+
+use berth_bundle::{Embeddings, Head, Header, Layer, Shape, Writer};
+use berth_kernels::{Linear, Norm, pack, packed_len, quantize_weight_row};
+use berth_task::{Labels, Task};
+
+pub use tables::WORDS;
+
+/// The most tokens of a model made here.
+pub const POSITIONS: usize = 48;
+
+/// A bundle for `task`, the same bytes for the same arguments.
+pub fn bundle(task: Task, labels: &[&str]) -> Vec<u8> {
+    let tables = tables::tables();
+    let outputs = match task {
+        Task::TextPairRegression => 1,
+        Task::QuestionAnswering => 2,
+        _ => labels.len() as u32,
+    };
+    let shape = Shape {
+        vocab_size: tables.ids,
+        hidden: 32,
+        layers: 2,
+        heads: 2,
+        intermediate: 64,
+        positions: POSITIONS as u32,
+        types: 2,
+        outputs,
+        norm_eps: 1e-12,
+    };
+    let labels = Labels::of(labels.iter().copied()).unwrap();
+    let mut random = Random(1);
+    let mut writer = Writer::new(Header::new(shape, task, labels, 32)).unwrap();
+    write_embeddings(&mut writer, &shape, &mut random);
+    for _ in 0..shape.layers {
+        write_layer(&mut writer, &shape, &mut random);
+    }
+    let pooler = dense(&mut random, 32, 32);
+    let weight = random.floats(outputs as usize * 32, 1.0);
+    let bias = random.floats(outputs as usize, 0.5);
+    let pooler = task.reads_first_row_only().then(|| pooler.view());
+    writer
+        .head(&Head {
+            pooler,
+            weight: &weight,
+            bias: &bias,
+        })
+        .unwrap();
+    writer.tokenizer(&tables.bytes).unwrap();
+    writer.training(b"{}").unwrap();
+    writer.to_bytes().unwrap().to_vec()
+}
+
+/// Texts of every kind that a session has to take: short, long, foreign, none.
+pub fn texts() -> Vec<String> {
+    let mut texts: Vec<String> = [
+        "",
+        " ",
+        "a",
+        "a gripping film",
+        "Film! (Not a GOOD one?)",
+        "é",
+        "日本語 text",
+        "\0\t\n",
+        "[CLS] [SEP] [MASK]",
+        "👩‍👩‍👧",
+        "\u{300}a\u{301}",
+    ]
+    .map(str::to_owned)
+    .into();
+    let mut random = Random(7);
+    for length in 1..60 {
+        let words = (0..length).map(|_| WORDS[random.below(WORDS.len())]);
+        texts.push(words.collect::<Vec<_>>().join(" "));
+    }
+    texts.push("x".repeat(100_000));
+    texts.push("good film ".repeat(10_000));
+    texts
+}
+
+/// A generator of numbers without much order (Marsaglia's xorshift).
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    pub fn below(&mut self, end: usize) -> usize {
+        (self.next() % end as u64) as usize
+    }
+
+    /// From `-range` to `range`.
+    fn float(&mut self, range: f32) -> f32 {
+        ((self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0) * range
+    }
+
+    fn floats(&mut self, count: usize, range: f32) -> Vec<f32> {
+        (0..count).map(|_| self.float(range)).collect()
+    }
+}
+
+/// A dense layer of one's own.
+struct Dense {
+    inputs: usize,
+    outputs: usize,
+    weights: Vec<i8>,
+    scale: Vec<f32>,
+    sum: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+impl Dense {
+    fn view(&self) -> Linear<'_> {
+        let Dense {
+            inputs, outputs, ..
+        } = *self;
+        Linear::new(
+            inputs,
+            outputs,
+            &self.weights,
+            &self.scale,
+            &self.sum,
+            &self.bias,
+        )
+        .unwrap()
+    }
+}
+
+fn dense(random: &mut Random, inputs: usize, outputs: usize) -> Dense {
+    let mut rows = vec![0; inputs * outputs];
+    let (mut scale, mut sum) = (Vec::new(), Vec::new());
+    for row in rows.chunks_exact_mut(inputs) {
+        let step = quantize_weight_row(&random.floats(inputs, 0.3), row);
+        scale.push(step);
+        sum.push(step * row.iter().map(|&q| i32::from(q)).sum::<i32>() as f32);
+    }
+    let mut weights = vec![0; packed_len(outputs, inputs)];
+    pack(&rows, outputs, inputs, &mut weights);
+    let bias = random.floats(outputs, 0.1);
+    Dense {
+        inputs,
+        outputs,
+        weights,
+        scale,
+        sum,
+        bias,
+    }
+}
+
+fn write_embeddings(writer: &mut Writer, shape: &Shape, random: &mut Random) {
+    let hidden = shape.hidden as usize;
+    let mut table = |rows: u32| {
+        let mut q = vec![0; rows as usize * hidden];
+        let scale: Vec<f32> = q
+            .chunks_exact_mut(hidden)
+            .map(|row| quantize_weight_row(&random.floats(hidden, 1.0), row))
+            .collect();
+        (q, scale)
+    };
+    let (word, word_scale) = table(shape.vocab_size);
+    let (position, position_scale) = table(shape.positions);
+    let kind = random.floats(shape.types as usize * hidden, 0.5);
+    let (weight, bias) = (random.floats(hidden, 1.0), random.floats(hidden, 0.1));
+    let norm = Norm {
+        weight: &weight,
+        bias: &bias,
+        eps: shape.norm_eps,
+    };
+    let embeddings = Embeddings {
+        word: &word,
+        word_scale: &word_scale,
+        position: &position,
+        position_scale: &position_scale,
+        kind: &kind,
+        norm,
+    };
+    writer.embeddings(&embeddings).unwrap();
+}
+
+fn write_layer(writer: &mut Writer, shape: &Shape, random: &mut Random) {
+    let [hidden, between] = [shape.hidden, shape.intermediate].map(|n| n as usize);
+    let qkv = dense(random, hidden, 3 * hidden);
+    let attention_out = dense(random, hidden, hidden);
+    let up = dense(random, hidden, between);
+    let down = dense(random, between, hidden);
+    let norms: [Vec<f32>; 4] = std::array::from_fn(|i| random.floats(hidden, [1.0, 0.1][i % 2]));
+    let norm = |at: usize| Norm {
+        weight: &norms[at],
+        bias: &norms[at + 1],
+        eps: shape.norm_eps,
+    };
+    let layer = Layer {
+        qkv: qkv.view(),
+        attention_out: attention_out.view(),
+        attention_norm: norm(0),
+        up: up.view(),
+        down: down.view(),
+        output_norm: norm(2),
+    };
+    writer.layer(&layer).unwrap();
+}
