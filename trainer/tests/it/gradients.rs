@@ -1,0 +1,211 @@
+//! Logits, loss and every parameter's gradient of a whole model, against the same model in f64.
+
+use std::sync::Arc;
+
+use berth_data::{Encoded, Label};
+use berth_trainer::batches::{Batch, targets};
+use berth_trainer::kernels::isa::Isa;
+use berth_trainer::kernels::workspace::Workspace;
+use berth_trainer::model::{Bert, HeadKind, Missing};
+use berth_trainer::ops::{Packing, Pass};
+use berth_trainer::random::Random;
+
+use crate::common::Base;
+use crate::reference::Reference;
+
+const MASKS: Option<u64> = Some(77);
+
+fn rows(lengths: &[usize]) -> Vec<Encoded> {
+    let mut random = Random::new(5);
+    let row = |&length: &usize| Encoded {
+        ids: (0..length).map(|_| random.below(100) as u32).collect(),
+        second: length.div_ceil(2),
+        truncated: 0,
+        label: Label::Class(random.below(3) as u32),
+    };
+    lengths.iter().map(row).collect()
+}
+
+/// ‖x − y‖ and ‖y‖
+fn norms(x: &[f32], y: &[f64]) -> (f64, f64) {
+    let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
+    assert_eq!(x.len(), y.len());
+    (
+        norm(&mut x.iter().zip(y).map(|(x, y)| f64::from(*x) - y)),
+        norm(&mut y.iter().copied()),
+    )
+}
+
+fn compare(base: &Base, lengths: &[usize]) {
+    let model = Bert::load(
+        &base.checkpoint,
+        HeadKind::Sequence { outputs: 3 },
+        Missing::Seeded(9),
+    )
+    .unwrap();
+    let reference = Reference::of(&model, &base.checkpoint.config);
+    let rows = rows(lengths);
+    let batch = Batch::new(rows.iter());
+    let pass = Pass {
+        isa: Isa::best(),
+        workspace: Workspace::default(),
+        packing: Arc::new(Packing::new(lengths.iter().copied())),
+        masks: MASKS,
+    };
+    let classes: Vec<i64> = rows
+        .iter()
+        .map(|row| {
+            if let Label::Class(class) = row.label {
+                i64::from(class)
+            } else {
+                0
+            }
+        })
+        .collect();
+    let exact = reference.forward(&batch, &pass).unwrap();
+    let exact_loss = reference.loss(&exact, &classes).unwrap();
+    let logits = model.forward(&batch, MASKS).unwrap();
+    let loss = targets(rows.iter()).unwrap().loss(&logits).unwrap();
+
+    let flat: Vec<f64> = exact.flatten_all().unwrap().to_vec1().unwrap();
+    let (difference, size) = norms(&logits.flatten_all().unwrap().to_vec1().unwrap(), &flat);
+    assert!(
+        difference < 1e-5 * size,
+        "logits: {difference:e} of {size:e}"
+    );
+    let (ours, theirs) = (
+        f64::from(loss.to_scalar::<f32>().unwrap()),
+        exact_loss.to_scalar::<f64>().unwrap(),
+    );
+    assert!((ours - theirs).abs() < 1e-6, "{ours} {theirs}");
+
+    loss.backward().unwrap();
+    let gradients = exact_loss.backward().unwrap();
+    for parameter in model.parameters() {
+        let name = parameter.name();
+        let exact = gradients
+            .get(&reference.vars[name])
+            .unwrap()
+            .flatten_all()
+            .unwrap();
+        let ours = parameter.gradient().to_vec(parameter.len());
+        let (difference, size) = norms(&ours, &exact.to_vec1().unwrap());
+        // Some true gradients are zero: those of the keys' biases, since a shift of all keys changes no softmax, and
+        // those of queries and keys where there is one token.
+        let bound = if size < 1e-12 { 1e-7 } else { 1e-5 * size };
+        assert!(difference <= bound, "{name}: {difference:e} of {size:e}");
+    }
+}
+
+#[test]
+fn gradients_of_every_parameter_agree_with_f64() {
+    let base = Base::new().without_dropout();
+    compare(&base, &[9, 1, 16, 17, 33]);
+    compare(&base, &[1]);
+}
+
+#[test]
+fn gradients_under_dropout_agree_with_f64() {
+    compare(&Base::new(), &[9, 1, 16, 17, 33]);
+}
+
+#[test]
+fn a_second_batch_adds_to_the_gradients() {
+    let base = Base::new();
+    let model = Bert::load(
+        &base.checkpoint,
+        HeadKind::Sequence { outputs: 3 },
+        Missing::Seeded(9),
+    )
+    .unwrap();
+    let rows = rows(&[5, 12, 7]);
+    let gradient = |rows: &[Encoded]| {
+        let logits = model.forward(&Batch::new(rows.iter()), MASKS).unwrap();
+        targets(rows.iter())
+            .unwrap()
+            .loss(&logits)
+            .unwrap()
+            .backward()
+            .unwrap();
+        let read = |p: &Arc<berth_trainer::ops::Parameter>| p.gradient().to_vec(p.len());
+        model.parameters().iter().map(read).collect::<Vec<_>>()
+    };
+    let clear = || model.parameters().iter().for_each(|p| p.gradient().clear());
+    let first = gradient(&rows[..1]);
+    clear();
+    let second = gradient(&rows[1..]);
+    let both = gradient(&rows[..1]);
+    for ((first, second), both) in first
+        .iter()
+        .flatten()
+        .zip(second.iter().flatten())
+        .zip(both.iter().flatten())
+    {
+        assert!(
+            (first + second - both).abs() <= 1e-6 * (1.0 + both.abs()),
+            "{first} + {second} = {both}"
+        );
+    }
+}
+
+#[test]
+fn every_thread_count_and_a_second_run_give_the_same_bits() {
+    let base = Base::new();
+    let rows = rows(&[5, 40, 7, 64, 1, 33]);
+    let run = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(|| {
+            let model = Bert::load(
+                &base.checkpoint,
+                HeadKind::Sequence { outputs: 3 },
+                Missing::Seeded(9),
+            )
+            .unwrap();
+            let logits = model.forward(&Batch::new(rows.iter()), MASKS).unwrap();
+            targets(rows.iter())
+                .unwrap()
+                .loss(&logits)
+                .unwrap()
+                .backward()
+                .unwrap();
+            model
+                .parameters()
+                .iter()
+                .map(|p| p.gradient().to_vec(p.len()))
+                .collect::<Vec<_>>()
+        })
+    };
+    let one = run(1);
+    assert!([1, 2, 3].into_iter().all(|threads| run(threads) == one));
+}
+
+#[test]
+fn without_dropout_training_and_prediction_compute_the_same() {
+    let base = Base::new().without_dropout();
+    let model = Bert::load(
+        &base.checkpoint,
+        HeadKind::Sequence { outputs: 3 },
+        Missing::Seeded(9),
+    )
+    .unwrap();
+    let rows = rows(&[5, 12]);
+    let logits = |masks| {
+        model
+            .forward(&Batch::new(rows.iter()), masks)
+            .unwrap()
+            .to_vec2::<f32>()
+            .unwrap()
+    };
+    assert_eq!(logits(MASKS), logits(None));
+    assert!(
+        Bert::load(
+            &base.checkpoint,
+            HeadKind::Sequence { outputs: 3 },
+            Missing::Refused
+        )
+        .is_err()
+    );
+}

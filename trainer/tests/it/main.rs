@@ -1,0 +1,7 @@
+//! The trainer from outside: gradients of a whole model, and whole runs on a small one.
+
+mod common;
+mod gradients;
+mod reference;
+mod resume;
+mod runs;

@@ -1,0 +1,207 @@
+//! No lost work: a run that is stopped and resumed ends where an uninterrupted one ends, to the last bit.
+
+use std::path::Path;
+
+use berth_trainer::state::TrainerState;
+use berth_trainer::{
+    Control, Job, Observer, Outcome, Recipe, Start, StepInfo, TrainError, Unobserved, finetune,
+};
+
+use crate::common::{Base, examples, job, labels, names, recipe, weights};
+
+/// Stops after a step.
+struct StopAt(u64);
+
+impl Observer for StopAt {
+    fn on_step(&mut self, info: &StepInfo) -> Control {
+        if info.step == self.0 {
+            Control::Stop
+        } else {
+            Control::Continue
+        }
+    }
+}
+
+/// The log without what a clock decides.
+fn history(dir: &Path) -> (Vec<String>, f64) {
+    let state: TrainerState =
+        serde_json::from_slice(&std::fs::read(dir.join("trainer_state.json")).unwrap()).unwrap();
+    let entries = state
+        .log_history
+        .iter()
+        .filter(|entry| entry.contains_key("loss"));
+    (
+        entries
+            .map(|entry| serde_json::to_string(entry).unwrap())
+            .collect(),
+        state.loss_sum,
+    )
+}
+
+#[test]
+fn a_resumed_run_ends_with_the_same_bits() {
+    let base = Base::new();
+    let (labels, train) = (labels(), examples(60, 1));
+    let recipe = Recipe {
+        save_strategy: berth_trainer::recipe::Strategy::No,
+        ..recipe()
+    };
+    let whole = base.path("whole");
+    finetune(
+        &job(&base, &recipe, &labels, &train, &whole),
+        &mut Unobserved,
+    )
+    .unwrap();
+
+    let parts = base.path("parts");
+    let mut start = Start::Fresh;
+    for step in [1, 4, 8, 9, 15] {
+        let part = Job {
+            start: start.clone(),
+            ..job(&base, &recipe, &labels, &train, &parts)
+        };
+        let outcome = finetune(&part, &mut StopAt(step)).unwrap();
+        let checkpoint = parts.join(format!("checkpoint-{step}"));
+        assert_eq!(
+            outcome,
+            Outcome::Interrupted {
+                checkpoint: checkpoint.clone(),
+                step
+            }
+        );
+        start = if step == 8 {
+            Start::ResumeFrom(checkpoint)
+        } else {
+            Start::ResumeNewest
+        };
+    }
+    // Another number of threads must not matter either.
+    let recipe = Recipe {
+        threads: 3,
+        ..recipe
+    };
+    let last = Job {
+        start,
+        ..job(&base, &recipe, &labels, &train, &parts)
+    };
+    assert!(matches!(
+        finetune(&last, &mut Unobserved).unwrap(),
+        Outcome::Finished(_)
+    ));
+    assert_eq!(weights(&whole), weights(&parts));
+    assert_eq!(history(&whole), history(&parts));
+}
+
+#[test]
+fn resuming_a_finished_run_changes_nothing() {
+    let base = Base::new();
+    let (labels, train, recipe, out) = (labels(), examples(20, 1), recipe(), base.path("out"));
+    let first = job(&base, &recipe, &labels, &train, &out);
+    finetune(&first, &mut Unobserved).unwrap();
+    let stamp = |name: &str| {
+        std::fs::metadata(out.join(name))
+            .unwrap()
+            .modified()
+            .unwrap()
+    };
+    let before: Vec<_> = names(&out)
+        .iter()
+        .map(|name| (name.clone(), stamp(name)))
+        .collect();
+    let again = Job {
+        start: Start::ResumeNewest,
+        ..first
+    };
+    assert_eq!(
+        finetune(&again, &mut Unobserved).unwrap(),
+        Outcome::AlreadyFinished
+    );
+    let after: Vec<_> = names(&out)
+        .iter()
+        .map(|name| (name.clone(), stamp(name)))
+        .collect();
+    assert_eq!(before, after);
+}
+
+#[test]
+fn a_run_killed_before_its_result_was_written_finishes_from_the_last_checkpoint() {
+    let base = Base::new();
+    let (labels, train, recipe, out) = (labels(), examples(20, 1), recipe(), base.path("out"));
+    let first = job(&base, &recipe, &labels, &train, &out);
+    finetune(&first, &mut Unobserved).unwrap();
+    let result = weights(&out);
+    for name in names(&out)
+        .into_iter()
+        .filter(|name| !name.starts_with("checkpoint-"))
+    {
+        std::fs::remove_file(out.join(name)).unwrap();
+    }
+    std::fs::create_dir(out.join(".checkpoint-9.abc.partial")).unwrap();
+    let again = Job {
+        start: Start::ResumeNewest,
+        ..first
+    };
+    assert!(matches!(
+        finetune(&again, &mut Unobserved).unwrap(),
+        Outcome::Finished(_)
+    ));
+    assert_eq!(weights(&out), result);
+    assert!(names(&out).iter().all(|name| !name.contains("partial")));
+}
+
+#[test]
+fn what_cannot_be_resumed_is_refused_with_the_reason() {
+    let base = Base::new();
+    let (labels, train, out) = (labels(), examples(20, 1), base.path("out"));
+    let recipe = Recipe {
+        save_steps: 2,
+        ..recipe()
+    };
+    let resumed = |recipe: &Recipe, rows: usize, out: &Path, start| {
+        let job = Job {
+            start,
+            ..job(&base, recipe, &labels, &train[..rows], out)
+        };
+        finetune(&job, &mut StopAt(2)).unwrap_err().to_string()
+    };
+    let error = resumed(&recipe, 20, &out, Start::ResumeNewest);
+    assert!(
+        error.ends_with("out: no checkpoint to resume from"),
+        "{error}"
+    );
+    finetune(&job(&base, &recipe, &labels, &train, &out), &mut StopAt(2)).unwrap();
+    let other = Recipe {
+        seed: 1,
+        ..recipe.clone()
+    };
+    let error = resumed(&other, 20, &out, Start::ResumeNewest);
+    assert!(
+        error.ends_with("checkpoint-2: seed was 42 and is now 1, which would be another run"),
+        "{error}"
+    );
+    let error = resumed(&recipe, 19, &out, Start::ResumeNewest);
+    assert!(
+        error.contains("the number of examples was 20 and is now 19"),
+        "{error}"
+    );
+    let error = resumed(&recipe, 20, &out, Start::Fresh);
+    assert!(
+        error.contains("--overwrite_output_dir") && error.contains("--resume_from_checkpoint"),
+        "{error}"
+    );
+
+    let optimizer = out.join("checkpoint-2/optimizer.safetensors");
+    let bytes = std::fs::read(&optimizer).unwrap();
+    std::fs::write(&optimizer, &bytes[..bytes.len() / 2]).unwrap();
+    let error = resumed(&recipe, 20, &out, Start::ResumeNewest);
+    assert!(error.contains("optimizer.safetensors: "), "{error}");
+    std::fs::write(out.join("checkpoint-2/trainer_state.json"), "{").unwrap();
+    let job = Job {
+        start: Start::ResumeNewest,
+        ..job(&base, &recipe, &labels, &train, &out)
+    };
+    assert!(matches!(
+        finetune(&job, &mut Unobserved),
+        Err(TrainError::Damaged { .. })
+    ));
+}

@@ -1,0 +1,384 @@
+//! Whole runs on the small model: what they learn, what they write, and how they fail.
+
+use std::path::{Path, PathBuf};
+
+use berth_checkpoint::{Checkpoint, ProblemType};
+use berth_data::{Encoded, Label};
+use berth_task::Task;
+use berth_trainer::recipe::Strategy;
+use berth_trainer::{
+    Control, Job, Observer, Outcome, Predictor, Recipe, Results, Start, StepInfo, Unobserved,
+    finetune,
+};
+use serde_json::Value;
+
+use crate::common::{Base, examples, job, labels, names, recipe, weights, with_numbers};
+
+fn finished(outcome: Outcome) -> Results {
+    match outcome {
+        Outcome::Finished(results) => results,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+#[test]
+fn a_run_learns_and_leaves_a_checkpoint_that_predicts_the_same() {
+    let base = Base::new();
+    let (labels, train, dev, out) = (
+        labels(),
+        examples(200, 1),
+        examples(50, 2),
+        base.path("out"),
+    );
+    let recipe = Recipe {
+        num_train_epochs: 4.0,
+        gradient_accumulation_steps: 1,
+        ..recipe()
+    };
+    let run = Job {
+        dev: Some(&dev),
+        ..job(&base, &recipe, &labels, &train, &out)
+    };
+    let results = finished(finetune(&run, &mut Unobserved).unwrap());
+    assert!(
+        results.eval["eval_accuracy"].as_f64().unwrap() > 0.95,
+        "{results:?}"
+    );
+    assert_eq!(results.train["epoch"], 4.0);
+
+    let written = [
+        "all_results.json",
+        "checkpoint-200",
+        "config.json",
+        "eval_results.json",
+        "model.safetensors",
+        "special_tokens_map.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "train_results.json",
+        "trainer_state.json",
+        "training_args.json",
+        "vocab.txt",
+    ];
+    assert_eq!(names(&out), written);
+    let state = json(&out.join("trainer_state.json"));
+    assert_eq!(
+        (&state["global_step"], &state["max_steps"]),
+        (&200.into(), &200.into())
+    );
+    let first = &state["log_history"][0];
+    for key in ["loss", "grad_norm", "learning_rate", "epoch", "step"] {
+        assert!(first[key].is_number(), "{key} of {first}");
+    }
+    assert_eq!(
+        json(&out.join("training_args.json"))["recipe"]["learning_rate"],
+        5e-3
+    );
+
+    let checkpoint = Checkpoint::open(&out).unwrap();
+    assert_eq!(checkpoint.config.id2label, labels);
+    let logits = Predictor::load(&checkpoint)
+        .unwrap()
+        .logits(&dev, 7)
+        .unwrap();
+    let right = |(row, logits): (&Encoded, &Vec<f32>)| {
+        row.label == Label::Class(u32::from(logits[1] > logits[0]))
+    };
+    let share = dev.iter().zip(&logits).filter(|pair| right(*pair)).count() as f64 / 50.0;
+    assert_eq!(results.eval["eval_accuracy"].as_f64(), Some(share));
+}
+
+#[test]
+fn predictions_come_in_the_order_of_the_rows_and_do_not_depend_on_the_batch() {
+    let base = Base::new();
+    let (labels, train, recipe, out) = (labels(), examples(20, 1), recipe(), base.path("out"));
+    finetune(&job(&base, &recipe, &labels, &train, &out), &mut Unobserved).unwrap();
+    let predictor = Predictor::load(&Checkpoint::open(&out).unwrap()).unwrap();
+    let together = predictor.logits(&train, 8).unwrap();
+    for (row, logits) in train.iter().zip(&together) {
+        let alone = &predictor.logits(std::slice::from_ref(row), 1).unwrap()[0];
+        assert!(
+            alone.iter().zip(logits).all(|(a, b)| (a - b).abs() < 1e-5),
+            "{alone:?} {logits:?}"
+        );
+    }
+    let error = Predictor::load(&base.checkpoint).err().unwrap().to_string();
+    assert!(error.contains("no `classifier`"), "{error}");
+}
+
+#[test]
+fn regression_learns_numbers() {
+    let base = Base::new();
+    let (train, dev) = (
+        with_numbers(examples(200, 1)),
+        with_numbers(examples(50, 2)),
+    );
+    let recipe = Recipe {
+        num_train_epochs: 4.0,
+        gradient_accumulation_steps: 1,
+        ..recipe()
+    };
+    let out = base.path("out");
+    let run = Job {
+        task: Task::TextPairRegression,
+        dev: Some(&dev),
+        ..job(&base, &recipe, &[], &train, &out)
+    };
+    let results = finished(finetune(&run, &mut Unobserved).unwrap());
+    assert!(
+        results.eval["eval_pearson"].as_f64().unwrap() > 0.9,
+        "{results:?}"
+    );
+    let config = Checkpoint::open(&out).unwrap().config;
+    assert_eq!(
+        (config.problem_type, config.id2label.len()),
+        (Some(ProblemType::Regression), 1)
+    );
+}
+
+#[test]
+fn the_result_depends_on_the_seed_alone() {
+    let base = Base::new();
+    let (labels, train) = (labels(), examples(40, 1));
+    let run = |name: &str, recipe: Recipe| {
+        let out = base.path(name);
+        finetune(&job(&base, &recipe, &labels, &train, &out), &mut Unobserved).unwrap();
+        weights(&out)
+    };
+    let first = run("a", recipe());
+    assert_eq!(
+        first,
+        run(
+            "b",
+            Recipe {
+                threads: 1,
+                ..recipe()
+            }
+        )
+    );
+    assert_eq!(
+        first,
+        run(
+            "c",
+            Recipe {
+                threads: 5,
+                save_steps: 1,
+                logging_steps: 0,
+                ..recipe()
+            }
+        )
+    );
+    assert_ne!(
+        first,
+        run(
+            "d",
+            Recipe {
+                seed: 43,
+                ..recipe()
+            }
+        )
+    );
+}
+
+#[test]
+fn accumulated_batches_are_one_large_batch() {
+    let base = Base::new().without_dropout();
+    let (labels, train) = (labels(), examples(32, 1));
+    let run = |name: &str, batch, accumulation| {
+        let recipe = Recipe {
+            per_device_train_batch_size: batch,
+            gradient_accumulation_steps: accumulation,
+            max_steps: 4,
+            ..recipe()
+        };
+        let out = base.path(name);
+        finetune(&job(&base, &recipe, &labels, &train, &out), &mut Unobserved).unwrap();
+        let checkpoint = Checkpoint::open(&out).unwrap();
+        checkpoint.tensor("classifier.weight").unwrap().data
+    };
+    let (large, small) = (run("a", 8, 1), run("b", 4, 2));
+    assert!(
+        large.iter().zip(&small).all(|(a, b)| (a - b).abs() < 1e-4),
+        "{large:?} {small:?}"
+    );
+}
+
+/// Records what it is told.
+#[derive(Default)]
+struct Record {
+    steps: Vec<StepInfo>,
+    evaluations: Vec<(u64, f64)>,
+    saved: Vec<PathBuf>,
+}
+
+impl Observer for Record {
+    fn on_step(&mut self, info: &StepInfo) -> Control {
+        self.steps.push(*info);
+        Control::Continue
+    }
+
+    fn on_evaluate(&mut self, step: u64, metrics: &[(String, f64)]) {
+        let loss = metrics
+            .iter()
+            .find(|(name, _)| name == "eval_loss")
+            .unwrap();
+        self.evaluations.push((step, loss.1));
+    }
+
+    fn on_save(&mut self, checkpoint: &Path) {
+        assert!(Checkpoint::open(checkpoint).is_ok());
+        self.saved.push(checkpoint.to_owned());
+    }
+}
+
+#[test]
+fn the_observer_hears_of_every_step_evaluation_and_checkpoint() {
+    let base = Base::new();
+    let (labels, train, dev, out) = (labels(), examples(60, 1), examples(20, 2), base.path("out"));
+    let recipe = Recipe {
+        eval_strategy: Strategy::Epoch,
+        save_strategy: Strategy::Steps,
+        save_steps: 6,
+        ..recipe()
+    };
+    let mut record = Record::default();
+    let run = Job {
+        dev: Some(&dev),
+        ..job(&base, &recipe, &labels, &train, &out)
+    };
+    finetune(&run, &mut record).unwrap();
+    let steps: Vec<u64> = record.steps.iter().map(|info| info.step).collect();
+    assert_eq!(steps, (1..=16).collect::<Vec<_>>());
+    assert_eq!(record.steps[7].epoch, 1.0);
+    assert_eq!(
+        record.steps.iter().map(|info| info.tokens).sum::<usize>(),
+        2 * train.iter().map(|row| row.ids.len()).sum::<usize>()
+    );
+    assert_eq!(
+        record
+            .evaluations
+            .iter()
+            .map(|(step, _)| *step)
+            .collect::<Vec<_>>(),
+        [8, 16]
+    );
+    assert_eq!(
+        record.saved,
+        [6, 12, 16].map(|step| out.join(format!("checkpoint-{step}")))
+    );
+}
+
+#[test]
+fn the_best_checkpoint_is_kept_and_becomes_the_result() {
+    let base = Base::new();
+    let (labels, train, dev, out) = (labels(), examples(60, 1), examples(20, 2), base.path("out"));
+    let recipe = Recipe {
+        num_train_epochs: 6.0,
+        learning_rate: 3e-2,
+        lr_scheduler_type: berth_trainer::schedule::Decay::Constant,
+        eval_strategy: Strategy::Epoch,
+        save_strategy: Strategy::Epoch,
+        save_total_limit: 1,
+        load_best_model_at_end: true,
+        ..recipe()
+    };
+    let mut record = Record::default();
+    let run = Job {
+        dev: Some(&dev),
+        ..job(&base, &recipe, &labels, &train, &out)
+    };
+    let results = finished(finetune(&run, &mut record).unwrap());
+    let (best, loss) = record
+        .evaluations
+        .iter()
+        .copied()
+        .min_by(|a, b| a.1.total_cmp(&b.1))
+        .unwrap();
+    let last = record.evaluations.last().unwrap().0;
+    assert_eq!(results.eval["eval_loss"].as_f64(), Some(loss));
+    assert_eq!(
+        weights(&out),
+        weights(&out.join(format!("checkpoint-{best}")))
+    );
+    let mut kept: Vec<String> = [best, last]
+        .map(|step| format!("checkpoint-{step}"))
+        .to_vec();
+    kept.sort();
+    kept.dedup();
+    let found: Vec<String> = names(&out)
+        .into_iter()
+        .filter(|name| name.starts_with("checkpoint-"))
+        .collect();
+    assert_eq!(found, kept);
+    assert_eq!(
+        json(&out.join("trainer_state.json"))["best_global_step"],
+        best
+    );
+}
+
+#[test]
+fn a_run_that_diverges_stops_and_names_step_rows_and_the_last_good_checkpoint() {
+    let base = Base::new();
+    let (labels, train, out) = (labels(), examples(60, 1), base.path("out"));
+    let recipe = Recipe {
+        learning_rate: 1e30,
+        warmup_steps: 0.0,
+        save_steps: 1,
+        max_grad_norm: 0.0,
+        ..recipe()
+    };
+    let error = finetune(&job(&base, &recipe, &labels, &train, &out), &mut Unobserved)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("step 2: the ") && error.contains(" is not finite (examples "),
+        "{error}"
+    );
+    assert!(error.ends_with("checkpoint-1"), "{error}");
+    let broken = Encoded {
+        label: Label::Value(3e38),
+        ..train[0].clone()
+    };
+    let run = Job {
+        task: Task::TextPairRegression,
+        start: Start::Overwrite,
+        ..job(&base, &recipe, &[], std::slice::from_ref(&broken), &out)
+    };
+    let error = finetune(&run, &mut Unobserved).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "step 1: the loss is not finite (examples 1); no checkpoint was saved yet"
+    );
+}
+
+#[test]
+fn bad_jobs_are_refused_before_anything_is_written() {
+    let base = Base::new();
+    let (labels, train, recipe, out) = (labels(), examples(8, 1), recipe(), base.path("out"));
+    let refused = |change: &dyn Fn(&mut Job<'_>)| {
+        let mut job = job(&base, &recipe, &labels, &train, &out);
+        change(&mut job);
+        let error = finetune(&job, &mut Unobserved).unwrap_err().to_string();
+        assert!(!out.exists());
+        error
+    };
+    assert_eq!(refused(&|job| job.train = &[]), "no examples to train on");
+    assert_eq!(
+        refused(&|job| job.labels = &[]),
+        "example 1 has no label that fits the task"
+    );
+    assert_eq!(
+        refused(&|job| job.task = Task::QuestionAnswering),
+        "question-answering is not trained here"
+    );
+    assert_eq!(
+        refused(&|job| job.start = Start::ResumeNewest)
+            .split(": ")
+            .last(),
+        Some("no checkpoint to resume from")
+    );
+}
