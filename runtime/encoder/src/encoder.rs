@@ -1,16 +1,17 @@
 //! The blocks of the network, each a sequence of kernels.
 
-use core::fmt;
+use core::mem;
 
-use berth_bundle::{Bundle, Layer};
+use berth_bundle::{Bundle, Layer, Shape};
 use berth_kernels::{
-    Activation, Attention, AttentionScratch, ByteRow, ColumnsMut, Isa, Linear, RowsMut,
+    Activation, Attention, AttentionScratch, ByteRow, ColumnsMut, Isa, LANES, Linear,
 };
 
-use crate::scratch::Scratch;
+use crate::error::ForwardError;
+use crate::scratch::{BLOCK, Scratch};
 
 /// A model's weights, and the instruction set that they are used with.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Encoder<'a> {
     bundle: Bundle<'a>,
     isa: Isa,
@@ -24,53 +25,6 @@ pub enum Rows {
     /// That of `[CLS]` alone.
     First,
 }
-
-/// Why an input has no output.
-#[derive(Copy, Clone, Eq, PartialEq, Debug)]
-pub enum ForwardError {
-    /// No tokens, not even `[CLS]`.
-    NoTokens,
-    /// More tokens than the model has positions or the scratch has room for.
-    TooManyTokens {
-        /// How many there are.
-        tokens: usize,
-        /// How many there may be.
-        most: usize,
-    },
-    /// An id that the model has no embedding for.
-    UnknownId {
-        /// The id.
-        id: u32,
-        /// Where it stands.
-        position: usize,
-    },
-    /// The second text begins behind the last token.
-    Second {
-        /// Where it is said to begin.
-        second: usize,
-        /// How many tokens there are.
-        tokens: usize,
-    },
-}
-
-impl fmt::Display for ForwardError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ForwardError::NoTokens => f.write_str("no tokens"),
-            ForwardError::TooManyTokens { tokens, most } => {
-                write!(f, "{tokens} tokens where there is room for {most}")
-            }
-            ForwardError::UnknownId { id, position } => {
-                write!(f, "token {position} is {id}, which the model has no embedding for")
-            }
-            ForwardError::Second { second, tokens } => {
-                write!(f, "the second text begins at {second} of {tokens} tokens")
-            }
-        }
-    }
-}
-
-impl core::error::Error for ForwardError {}
 
 impl<'a> Encoder<'a> {
     /// An encoder over the bundle's weights; they are used where they lie.
@@ -91,7 +45,7 @@ impl<'a> Encoder<'a> {
     /// As [`embed`](Self::embed).
     ///
     /// # Panics
-    /// When `logits` has another length.
+    /// When `logits` has another length, or the scratch was cut for another shape.
     pub fn forward(
         &self,
         ids: &[u32],
@@ -100,26 +54,46 @@ impl<'a> Encoder<'a> {
         logits: &mut [f32],
     ) -> Result<(), ForwardError> {
         self.check(ids, second, scratch)?;
-        let all = core::mem::take(&mut scratch.hidden);
-        let hidden = &mut all[..ids.len() * self.hidden()];
-        let embedded = self.embed(ids, second, hidden, scratch);
-        if embedded.is_ok() {
-            let layers = self.bundle.header().shape.layers as usize;
-            for index in 0..layers {
-                self.layer(index, self.rows(index), hidden, scratch);
-            }
-            let rows = if self.rows(layers - 1) == Rows::First { 1 } else { ids.len() };
-            self.head(&hidden[..rows * self.hidden()], logits, scratch);
+        // The rows are lent to the blocks beside the rest of the scratch.
+        let rows = mem::take(&mut scratch.hidden);
+        let done = self.run(ids, second, rows, scratch, logits);
+        scratch.hidden = rows;
+        done
+    }
+
+    /// All blocks, one after another, on rows at the beginning of `rows`.
+    fn run(
+        &self,
+        ids: &[u32],
+        second: usize,
+        rows: &mut [f32],
+        scratch: &mut Scratch<'_>,
+        logits: &mut [f32],
+    ) -> Result<(), ForwardError> {
+        let width = self.width();
+        let hidden = &mut rows[..ids.len() * width];
+        self.embed(ids, second, hidden, scratch)?;
+        let mut needed = Rows::All;
+        for index in 0..self.shape().layers as usize {
+            needed = self.rows(index);
+            self.layer(index, needed, hidden, scratch);
         }
-        scratch.hidden = all;
-        embedded
+        let read = match needed {
+            Rows::All => hidden,
+            Rows::First => &mut hidden[..width],
+        };
+        self.head(read, logits, scratch);
+        Ok(())
     }
 
     /// Which rows of a layer's output somebody reads.
     pub fn rows(&self, layer: usize) -> Rows {
-        let header = self.bundle.header();
-        let last = layer + 1 == header.shape.layers as usize;
-        if last && header.task.reads_first_row_only() { Rows::First } else { Rows::All }
+        let last = layer + 1 == self.shape().layers as usize;
+        if last && self.bundle.header().task.reads_first_row_only() {
+            Rows::First
+        } else {
+            Rows::All
+        }
     }
 
     /// Writes the embedding of each token to its row of `hidden`, `[tokens][hidden]`.
@@ -138,7 +112,7 @@ impl<'a> Encoder<'a> {
         scratch: &mut Scratch<'_>,
     ) -> Result<(), ForwardError> {
         self.check(ids, second, scratch)?;
-        let width = self.hidden();
+        let width = self.width();
         assert_eq!(hidden.len(), ids.len() * width, "a row for each token");
         let tables = self.bundle.embeddings();
         for (position, (&id, out)) in ids.iter().zip(hidden.chunks_exact_mut(width)).enumerate() {
@@ -159,87 +133,80 @@ impl<'a> Encoder<'a> {
     /// # Panics
     /// When there is no such layer, when `hidden` is not whole rows, one at least, or when the
     /// scratch has no room for so many.
-    pub fn layer(
-        &self,
-        index: usize,
-        rows: Rows,
-        hidden: &mut [f32],
-        scratch: &mut Scratch<'_>,
-    ) {
-        let width = self.hidden();
+    pub fn layer(&self, index: usize, rows: Rows, hidden: &mut [f32], scratch: &mut Scratch<'_>) {
+        let width = self.width();
         let tokens = hidden.len() / width;
         assert!(tokens > 0 && tokens * width == hidden.len(), "whole rows");
         assert!(tokens <= scratch.tokens, "scratch for so many tokens");
         let layer = self.bundle.layer(index);
-        let needed = if rows == Rows::First { 1 } else { tokens };
-
-        self.attend(&layer, needed, hidden, scratch);
-        let hidden = &mut hidden[..needed * width];
-        let narrow = &mut scratch.narrow[..needed * width];
-        self.isa.add_norm(hidden, narrow, &layer.attention_norm);
-
-        let inside = needed * layer.up.outputs;
-        let quantized = &mut *scratch.quantized;
-        let (scale, low) = (&mut *scratch.scale, &mut *scratch.low);
-        let mut apply = |linear: &Linear<'_>, x: &[f32], activation, out: &mut [f32]| {
-            self.linear(linear, x, activation, out, (&mut *quantized, &mut *scale, &mut *low));
+        let needed = match rows {
+            Rows::All => tokens,
+            Rows::First => 1,
         };
-        let wide = &mut scratch.wide[..inside];
-        apply(&layer.up, hidden, Activation::Gelu, wide);
-        apply(&layer.down, wide, Activation::None, narrow);
-        self.isa.add_norm(hidden, narrow, &layer.output_norm);
+        self.project(&layer.qkv, hidden, needed, scratch);
+        self.attend(tokens, needed, scratch);
+
+        // What follows is done row by row. Query, key and value are not needed any more.
+        let context = mem::take(&mut scratch.context);
+        let blocks = context[..needed * width].chunks(BLOCK * width);
+        for (hidden, context) in hidden.chunks_mut(BLOCK * width).zip(blocks) {
+            self.after_attention(&layer, hidden, context, scratch);
+        }
+        scratch.context = context;
     }
 
-    /// Leaves the attention block's output for the first `needed` rows in `scratch.narrow`.
-    fn attend(
+    /// Query, key and value: of the first `needed` rows, of all, and of all.
+    fn project(&self, qkv: &Linear<'_>, hidden: &[f32], needed: usize, scratch: &mut Scratch<'_>) {
+        let width = self.width();
+        let x = scratch.quantized.rows(self.isa, hidden, width);
+        let out = &mut scratch.wide[..x.len() * qkv.outputs];
+        let (queries, others) = whole(out, qkv.outputs).split_at(width);
+        let split = width / LANES;
+        let (none, first) = (Activation::None, x.first(needed));
+        let queries = queries.first_rows(needed);
+        self.isa.linear(first, qkv, 0..split, none, queries);
+        self.isa.linear(x, qkv, split..3 * split, none, others);
+    }
+
+    /// From query, key and value to the context of the first `needed` rows.
+    fn attend(&self, tokens: usize, needed: usize, scratch: &mut Scratch<'_>) {
+        let (width, heads) = (self.width(), self.shape().heads as usize);
+        let input = Attention {
+            qkv: &scratch.wide[..tokens * 3 * width],
+            tokens,
+            heads,
+            head_size: width / heads,
+        };
+        let floats = &mut *scratch.attention_floats;
+        let mut memory = AttentionScratch::new(floats, scratch.attention_bytes);
+        let out = whole(&mut scratch.context[..needed * width], width);
+        self.isa.attention(&input, 0..heads, &mut memory, out);
+    }
+
+    /// The rest of a layer, for a block of rows: attention's output layer, the feed-forward block,
+    /// and behind each the residual sum and the norm.
+    fn after_attention(
         &self,
         layer: &Layer<'_>,
-        needed: usize,
-        hidden: &[f32],
+        hidden: &mut [f32],
+        context: &[f32],
         scratch: &mut Scratch<'_>,
     ) {
-        let shape = &self.bundle.header().shape;
-        let width = self.hidden();
-        let tokens = hidden.len() / width;
-        let qkv = &mut scratch.wide[..tokens * layer.qkv.outputs];
-        let quantized = &mut *scratch.quantized;
-        let (scale, low) = (&mut *scratch.scale, &mut *scratch.low);
-        self.project(&layer.qkv, hidden, needed, qkv, (&mut *quantized, &mut *scale, &mut *low));
-
-        let heads = shape.heads as usize;
-        let input = Attention { qkv, tokens, heads, head_size: shape.head_size() as usize };
-        let mut memory =
-            AttentionScratch::new(scratch.attention_floats, scratch.attention_bytes);
-        let context = &mut scratch.narrow[..needed * width];
-        let columns = ColumnsMut::new(context, width).expect("whole rows");
-        self.isa.attention(&input, 0..heads, &mut memory, columns);
-
-        // Query, key and value are done with, so their memory takes the output.
-        let out = &mut scratch.wide[..needed * width];
-        let memory = (quantized, scale, low);
-        self.linear(&layer.attention_out, context, Activation::None, out, memory);
-        context.copy_from_slice(out);
-    }
-
-    /// Query, key and value of every token; the queries of the first `needed` alone.
-    fn project(
-        &self,
-        qkv: &Linear<'_>,
-        hidden: &[f32],
-        needed: usize,
-        out: &mut [f32],
-        memory: Memory<'_>,
-    ) {
-        let width = self.hidden();
-        let tokens = hidden.len() / width;
-        let x = self.quantize(hidden, width, memory);
-        let columns = ColumnsMut::new(out, qkv.outputs).expect("whole rows");
-        let (queries, rest) = columns.split_at(width);
-        let split = width / berth_kernels::LANES;
-        let first = x.first(needed);
-        self.isa.linear(first, qkv, 0..split, Activation::None, queries.first_rows(needed));
-        debug_assert_eq!(x.len(), tokens);
-        self.isa.linear(x, qkv, split..3 * split, Activation::None, rest);
+        let rows = context.len() / self.width();
+        let hidden = &mut hidden[..context.len()];
+        let (inside, rest) = scratch.wide.split_at_mut(rows * layer.up.outputs);
+        let out = &mut rest[..context.len()];
+        let mut linear = |linear: &Linear<'_>, x: &[f32], activation, out: &mut [f32]| {
+            let x = scratch.quantized.rows(self.isa, x, linear.inputs);
+            let out = whole(out, linear.outputs);
+            let all = 0..linear.panels();
+            self.isa.linear(x, linear, all, activation, out);
+        };
+        linear(&layer.attention_out, context, Activation::None, out);
+        self.isa.add_norm(hidden, out, &layer.attention_norm);
+        linear(&layer.up, hidden, Activation::Gelu, inside);
+        linear(&layer.down, inside, Activation::None, out);
+        self.isa.add_norm(hidden, out, &layer.output_norm);
     }
 
     /// Turns rows into logits: through the pooler where there is one, then the last dense layer.
@@ -248,13 +215,14 @@ impl<'a> Encoder<'a> {
     /// When `rows` is not whole rows, one at least, when the scratch has no room for so many, or
     /// when `logits` does not have `outputs` values for each.
     pub fn head(&self, rows: &[f32], logits: &mut [f32], scratch: &mut Scratch<'_>) {
-        let width = self.hidden();
+        let width = self.width();
         let head = self.bundle.head();
         let x = match &head.pooler {
             Some(pooler) => {
-                let pooled = &mut scratch.narrow[..rows.len()];
-                let memory = (&mut *scratch.quantized, &mut *scratch.scale, &mut *scratch.low);
-                self.linear(pooler, rows, Activation::None, pooled, memory);
+                let pooled = &mut scratch.context[..rows.len()];
+                let x = scratch.quantized.rows(self.isa, rows, width);
+                let (all, out) = (0..pooler.panels(), whole(pooled, width));
+                self.isa.linear(x, pooler, all, Activation::None, out);
                 self.isa.tanh(pooled);
                 pooled
             }
@@ -263,46 +231,18 @@ impl<'a> Encoder<'a> {
         self.isa.dense(x, width, head.weight, head.bias, logits);
     }
 
-    /// A dense layer on rows of floats.
-    fn linear(
-        &self,
-        linear: &Linear<'_>,
-        x: &[f32],
-        activation: Activation,
-        out: &mut [f32],
-        memory: Memory<'_>,
-    ) {
-        let x = self.quantize(x, linear.inputs, memory);
-        let out = ColumnsMut::new(out, linear.outputs).expect("whole rows");
-        self.isa.linear(x, linear, 0..linear.panels(), activation, out);
+    fn shape(&self) -> &Shape {
+        &self.bundle.header().shape
     }
 
-    fn quantize<'m>(
-        &self,
-        x: &[f32],
-        width: usize,
-        (values, scale, low): Memory<'m>,
-    ) -> berth_kernels::Rows<'m> {
-        let count = x.len() / width;
-        let (values, scale, low) =
-            (&mut values[..x.len()], &mut scale[..count], &mut low[..count]);
-        let mut rows = RowsMut::new(width, values, scale, low).expect("rows of whole groups");
-        self.isa.quantize_rows(x, rows.reborrow());
-        rows.into_rows()
+    /// How many values a row has between the layers.
+    fn width(&self) -> usize {
+        self.shape().hidden as usize
     }
 
-    fn hidden(&self) -> usize {
-        self.bundle.header().shape.hidden as usize
-    }
-
-    fn check(
-        &self,
-        ids: &[u32],
-        second: usize,
-        scratch: &Scratch<'_>,
-    ) -> Result<(), ForwardError> {
+    fn check(&self, ids: &[u32], second: usize, scratch: &Scratch<'_>) -> Result<(), ForwardError> {
         let tokens = ids.len();
-        let most = scratch.tokens.min(self.bundle.header().shape.positions as usize);
+        let most = scratch.tokens.min(self.shape().positions as usize);
         if tokens == 0 {
             return Err(ForwardError::NoTokens);
         }
@@ -316,8 +256,10 @@ impl<'a> Encoder<'a> {
     }
 }
 
-/// Where quantized rows go: their values, and the scale and the lowest value of each.
-type Memory<'m> = (&'m mut [u8], &'m mut [f32], &'m mut [f32]);
+/// All columns of a matrix that was cut to whole rows.
+fn whole(matrix: &mut [f32], columns: usize) -> ColumnsMut<'_> {
+    ColumnsMut::new(matrix, columns).expect("whole rows")
+}
 
 /// A row of a quantized table, where there is one.
 fn byte_row<'t>(

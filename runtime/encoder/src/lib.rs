@@ -22,7 +22,9 @@
 extern crate std;
 
 mod encoder;
+mod error;
 mod scratch;
 
-pub use encoder::{Encoder, ForwardError, Rows};
+pub use encoder::{Encoder, Rows};
+pub use error::ForwardError;
 pub use scratch::{Scratch, scratch_bytes};

@@ -1,69 +1,14 @@
 //! The memory of a forward pass, cut out of one block that the caller brings.
 
 use berth_bundle::{ALIGNMENT, Shape};
-use berth_kernels::AttentionScratch;
+use berth_kernels::{AttentionScratch, Isa, Rows, RowsMut, row_bytes};
 
-/// How many of each kind of value some number of tokens takes.
-struct Sizes {
-    hidden: usize,
-    wide: usize,
-    narrow: usize,
-    attention_floats: usize,
-    quantized: usize,
-    attention_bytes: usize,
-    tokens: usize,
-}
-
-impl Sizes {
-    /// `None` where a length is beyond what memory can have.
-    fn of(shape: &Shape, tokens: usize) -> Option<Self> {
-        let [hidden, intermediate] = [shape.hidden, shape.intermediate].map(|size| size as usize);
-        let head_size = shape.head_size() as usize;
-        let (attention_floats, attention_bytes) = AttentionScratch::lens(tokens, head_size);
-        Some(Sizes {
-            hidden: tokens.checked_mul(hidden)?,
-            wide: tokens.checked_mul(hidden.checked_mul(3)?.max(intermediate))?,
-            narrow: tokens.checked_mul(hidden)?,
-            attention_floats,
-            quantized: tokens.checked_mul(hidden.max(intermediate))?,
-            attention_bytes,
-            tokens,
-        })
-    }
-
-    /// The lengths of all parts in bytes, in the order in which they lie in memory.
-    fn bytes(&self) -> Option<[usize; 8]> {
-        let floats = [
-            self.hidden,
-            self.wide,
-            self.narrow,
-            self.attention_floats,
-            self.tokens,
-            self.tokens,
-        ];
-        let mut bytes = [0, 0, 0, 0, 0, 0, self.quantized, self.attention_bytes];
-        for (bytes, floats) in bytes.iter_mut().zip(floats) {
-            *bytes = floats.checked_mul(size_of::<f32>())?;
-        }
-        Some(bytes)
-    }
-}
-
-/// How many bytes a forward pass over `tokens` tokens takes, wherever the block begins.
+/// How many rows are taken through the feed-forward block at a time.
 ///
-/// [`usize::MAX`] for a shape and a length that no memory is large enough for.
-///
-/// # Panics
-/// When the shape has no heads, which [`Shape::check`] refuses.
-pub fn scratch_bytes(shape: &Shape, tokens: usize) -> usize {
-    let parts = Sizes::of(shape, tokens).and_then(|sizes| sizes.bytes());
-    let total = parts.and_then(|parts| {
-        parts.into_iter().try_fold(ALIGNMENT - 1, |sum: usize, part| {
-            sum.checked_add(part.checked_next_multiple_of(ALIGNMENT)?)
-        })
-    });
-    total.unwrap_or(usize::MAX)
-}
+/// Its inside is the widest thing that a layer computes. A few rows of it stay in the second-level
+/// cache and keep the scratch small; so many that reading the weights anew for each block of rows
+/// takes no time beside the products with them.
+pub(crate) const BLOCK: usize = 96;
 
 /// Memory for a forward pass over a number of tokens. Its contents do not matter before, and mean
 /// nothing afterwards.
@@ -73,16 +18,79 @@ pub struct Scratch<'s> {
     pub(crate) tokens: usize,
     /// The hidden rows, where the caller has no place of their own for them.
     pub(crate) hidden: &'s mut [f32],
-    /// The widest rows: query, key and value, or the feed-forward block's inside.
+    /// Query, key and value of all rows; later the feed-forward block's inside and output.
     pub(crate) wide: &'s mut [f32],
-    /// Rows that are added to the hidden ones.
-    pub(crate) narrow: &'s mut [f32],
-    /// Rows that a linear layer reads.
-    pub(crate) quantized: &'s mut [u8],
-    pub(crate) scale: &'s mut [f32],
-    pub(crate) low: &'s mut [f32],
+    /// What attention returns.
+    pub(crate) context: &'s mut [f32],
+    /// The rows that a linear layer reads.
+    pub(crate) quantized: Quantized<'s>,
     pub(crate) attention_floats: &'s mut [f32],
     pub(crate) attention_bytes: &'s mut [u8],
+}
+
+/// A place for quantized rows.
+#[derive(Debug)]
+pub(crate) struct Quantized<'s> {
+    values: &'s mut [u8],
+    scale: &'s mut [f32],
+    low: &'s mut [f32],
+}
+
+impl Quantized<'_> {
+    /// Quantizes whole rows of `width` values, of which the scratch has room for as many.
+    pub(crate) fn rows(&mut self, isa: Isa, x: &[f32], width: usize) -> Rows<'_> {
+        let count = x.len() / width;
+        let values = &mut self.values[..count * row_bytes(width)];
+        let (scale, low) = (&mut self.scale[..count], &mut self.low[..count]);
+        let mut rows = RowsMut::new(width, values, scale, low).expect("lengths as just cut");
+        isa.quantize_rows(x, rows.reborrow());
+        rows.into_rows()
+    }
+}
+
+/// The parts of the scratch, in the order in which they lie in memory.
+const PARTS: usize = 8;
+
+/// How many bytes each part has, or `None` where one is longer than memory can be.
+fn part_lens(shape: &Shape, tokens: usize) -> Option<[usize; PARTS]> {
+    let [hidden, intermediate] = [shape.hidden, shape.intermediate].map(|size| size as usize);
+    let block = tokens.min(BLOCK);
+    let inside = block.checked_mul(intermediate)?;
+    let rows = tokens.checked_mul(hidden)?;
+    let wide = rows
+        .checked_mul(3)?
+        .max(inside.checked_add(block * hidden)?);
+    let head_size = shape.head_size() as usize;
+    let (attention_floats, attention_bytes) = AttentionScratch::lens(tokens, head_size);
+    let floats = |count: usize| count.checked_mul(size_of::<f32>());
+    Some([
+        floats(rows)?,
+        floats(wide)?,
+        floats(rows)?,
+        rows.max(inside),
+        floats(tokens)?,
+        floats(tokens)?,
+        floats(attention_floats)?,
+        attention_bytes,
+    ])
+}
+
+/// How many bytes a forward pass over `tokens` tokens takes, wherever the block begins.
+///
+/// [`usize::MAX`] for a shape and a length that no memory is large enough for.
+///
+/// # Panics
+/// When the shape has no heads, which [`Shape::check`] refuses.
+pub fn scratch_bytes(shape: &Shape, tokens: usize) -> usize {
+    let total = part_lens(shape, tokens).and_then(|parts| {
+        // All parts but the last are followed by another, which begins at a multiple of 64.
+        let (last, others) = parts.split_last()?;
+        let padded = others.iter().try_fold(0usize, |sum, part| {
+            sum.checked_add(part.checked_next_multiple_of(ALIGNMENT)?)
+        });
+        padded?.checked_add(*last)?.checked_add(ALIGNMENT - 1)
+    });
+    total.unwrap_or(usize::MAX)
 }
 
 impl<'s> Scratch<'s> {
@@ -92,24 +100,26 @@ impl<'s> Scratch<'s> {
     /// # Panics
     /// When the shape has no heads, which [`Shape::check`] refuses.
     pub fn carve(memory: &'s mut [u8], shape: &Shape, tokens: usize) -> Option<Self> {
-        let parts = Sizes::of(shape, tokens)?.bytes()?;
+        let lens = part_lens(shape, tokens)?;
         let mut rest = memory;
-        let mut cut = parts.map(|_| None);
-        for (cut, len) in cut.iter_mut().zip(parts) {
+        let mut cut = [const { None }; PARTS];
+        for (cut, len) in cut.iter_mut().zip(lens) {
             let padding = rest.as_ptr().align_offset(ALIGNMENT);
             let (_, aligned) = rest.split_at_mut_checked(padding)?;
             let (part, behind) = aligned.split_at_mut_checked(len)?;
             (*cut, rest) = (Some(part), behind);
         }
-        let [hidden, wide, narrow, attention, scale, low, quantized, bytes] = cut;
+        let [hidden, wide, context, values, scale, low, attention, bytes] = cut;
         Some(Scratch {
             tokens,
             hidden: floats(hidden?)?,
             wide: floats(wide?)?,
-            narrow: floats(narrow?)?,
-            quantized: quantized?,
-            scale: floats(scale?)?,
-            low: floats(low?)?,
+            context: floats(context?)?,
+            quantized: Quantized {
+                values: values?,
+                scale: floats(scale?)?,
+                low: floats(low?)?,
+            },
             attention_floats: floats(attention?)?,
             attention_bytes: bytes?,
         })
@@ -148,24 +158,30 @@ mod tests {
                 let scratch = Scratch::carve(block, &SHAPE, tokens).unwrap();
                 assert_eq!(scratch.hidden.len(), 32 * tokens);
                 assert_eq!(scratch.wide.len(), 96 * tokens);
-                assert_eq!(scratch.quantized.len(), 48 * tokens);
+                let inside = 48 * tokens.min(BLOCK);
+                assert_eq!(scratch.quantized.values.len(), inside.max(32 * tokens));
             }
         }
     }
 
     #[test]
-    fn a_block_that_begins_badly_may_not_be_a_vector_shorter() {
-        let bytes = scratch_bytes(&SHAPE, 9);
-        let mut memory = vec![0; bytes + ALIGNMENT];
-        let start = memory.as_ptr().align_offset(ALIGNMENT) + 1;
-        let block = &mut memory[start..start + bytes - ALIGNMENT];
-        assert!(Scratch::carve(block, &SHAPE, 9).is_none());
+    fn not_a_byte_less_is_enough_at_the_worst_beginning() {
+        for tokens in [1, 9, 16, 97] {
+            let bytes = scratch_bytes(&SHAPE, tokens);
+            let mut memory = vec![0; bytes + ALIGNMENT];
+            let start = memory.as_ptr().align_offset(ALIGNMENT) + 1;
+            let block = &mut memory[start..start + bytes];
+            assert!(Scratch::carve(block, &SHAPE, tokens).is_some());
+            assert!(Scratch::carve(&mut block[..bytes - 1], &SHAPE, tokens).is_none());
+        }
         assert!(Scratch::carve(&mut [], &SHAPE, 1).is_none());
     }
 
     #[test]
     fn lengths_beyond_memory_are_refused_and_nothing_overflows() {
-        assert_eq!(scratch_bytes(&SHAPE, usize::MAX / 2), usize::MAX);
-        assert!(Scratch::carve(&mut [0; 999], &SHAPE, usize::MAX / 2).is_none());
+        for tokens in [usize::MAX, usize::MAX / 2, usize::MAX / 200] {
+            assert_eq!(scratch_bytes(&SHAPE, tokens), usize::MAX);
+            assert!(Scratch::carve(&mut [0; 999], &SHAPE, tokens).is_none());
+        }
     }
 }

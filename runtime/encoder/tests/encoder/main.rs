@@ -1,0 +1,176 @@
+//! The whole network against the kernels' oracle, on every instruction set of this machine.
+
+#[path = "../../../kernels/tests/kernels/input.rs"]
+#[allow(dead_code)]
+mod input;
+mod model;
+#[path = "../../../kernels/tests/kernels/oracle.rs"]
+#[allow(dead_code)]
+mod oracle;
+
+use berth_bundle::Bundle;
+use berth_encoder::{Encoder, ForwardError, Rows, Scratch, scratch_bytes};
+use berth_kernels::Isa;
+use berth_task::Task;
+
+use input::Random;
+use model::{Model, POSITIONS, VOCABULARY};
+
+/// One task whose head reads the first row, and one whose head reads all.
+const TASKS: [Task; 2] = [Task::TextPairClassification, Task::TokenClassification];
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+fn ids(random: &mut Random, tokens: usize) -> Vec<u32> {
+    let id = |_| (random.bits() % VOCABULARY as u64) as u32;
+    (0..tokens).map(id).collect()
+}
+
+/// Full of what an earlier query might have left.
+fn dirty_memory(bundle: &Bundle<'_>, tokens: usize) -> Vec<u8> {
+    vec![0xa5; scratch_bytes(&bundle.header().shape, tokens)]
+}
+
+fn forward(bundle: &Bundle<'_>, isa: Isa, ids: &[u32], second: usize) -> Vec<f32> {
+    let header = bundle.header();
+    let first_only = header.task.reads_first_row_only();
+    let rows = if first_only { 1 } else { ids.len() };
+    let mut memory = dirty_memory(bundle, ids.len());
+    let mut scratch = Scratch::carve(&mut memory, &header.shape, ids.len()).unwrap();
+    let mut logits = vec![f32::NAN; rows * header.shape.outputs as usize];
+    let encoder = Encoder::new(bundle, isa);
+    encoder
+        .forward(ids, second, &mut scratch, &mut logits)
+        .unwrap();
+    logits
+}
+
+#[test]
+fn every_instruction_set_computes_what_the_oracle_computes() {
+    let mut random = Random(50);
+    for task in TASKS {
+        let model = Model::random(&mut random, task);
+        let bytes = model.bundle();
+        let bundle = Bundle::open(&bytes).unwrap();
+        for tokens in [1, 2, 3, 7, 16, 17, 33, 95, 96, 97, POSITIONS] {
+            let ids = ids(&mut random, tokens);
+            let second = random.size(tokens + 1) - 1;
+            let expected = model.forward(&ids, second);
+            for isa in Isa::available() {
+                let found = forward(&bundle, isa, &ids, second);
+                let what = format!("{task}, {tokens} tokens, {}", isa.tier());
+                assert_eq!(bits(&found), bits(&expected), "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_first_row_alone_is_the_first_of_all() {
+    let mut random = Random(51);
+    let bytes = Model::random(&mut random, TASKS[0]).bundle();
+    let bundle = Bundle::open(&bytes).unwrap();
+    let shape = bundle.header().shape;
+    let width = shape.hidden as usize;
+    for isa in Isa::available() {
+        let encoder = Encoder::new(&bundle, isa);
+        assert_eq!(encoder.isa(), isa);
+        let rows: Vec<Rows> = (0..3).map(|layer| encoder.rows(layer)).collect();
+        assert_eq!(rows, [Rows::All, Rows::First, Rows::All]);
+        for tokens in [1, 5, 40, 100] {
+            let mut memory = dirty_memory(&bundle, tokens);
+            let mut scratch = Scratch::carve(&mut memory, &shape, tokens).unwrap();
+            let mut all = random.floats(tokens * width, 2.0);
+            let mut first = all.clone();
+            encoder.layer(1, Rows::All, &mut all, &mut scratch);
+            encoder.layer(1, Rows::First, &mut first, &mut scratch);
+            assert_eq!(bits(&all[..width]), bits(&first[..width]));
+        }
+    }
+}
+
+#[test]
+fn a_longer_scratch_and_an_earlier_query_change_nothing() {
+    let mut random = Random(52);
+    for task in TASKS {
+        let bytes = Model::random(&mut random, task).bundle();
+        let bundle = Bundle::open(&bytes).unwrap();
+        let shape = bundle.header().shape;
+        let encoder = Encoder::new(&bundle, Isa::best());
+        let mut memory = dirty_memory(&bundle, POSITIONS);
+        let mut scratch = Scratch::carve(&mut memory, &shape, POSITIONS).unwrap();
+        for tokens in [POSITIONS, 1, 30, 2, 99] {
+            let ids = ids(&mut random, tokens);
+            let expected = forward(&bundle, Isa::best(), &ids, tokens);
+            let mut logits = vec![f32::NAN; expected.len()];
+            encoder
+                .forward(&ids, tokens, &mut scratch, &mut logits)
+                .unwrap();
+            assert_eq!(bits(&logits), bits(&expected), "{task}, {tokens} tokens");
+        }
+    }
+}
+
+#[test]
+fn inputs_that_have_no_output_are_named_and_leave_the_scratch_whole() {
+    let mut random = Random(53);
+    let bytes = Model::random(&mut random, TASKS[0]).bundle();
+    let bundle = Bundle::open(&bytes).unwrap();
+    let shape = bundle.header().shape;
+    let encoder = Encoder::new(&bundle, Isa::best());
+    let mut memory = dirty_memory(&bundle, POSITIONS + 1);
+    let mut logits = [0.0; 3];
+
+    let mut scratch = Scratch::carve(&mut memory, &shape, POSITIONS + 1).unwrap();
+    let mut error = |ids: &[u32], second| {
+        encoder
+            .forward(ids, second, &mut scratch, &mut logits)
+            .unwrap_err()
+    };
+    assert_eq!(error(&[], 0), ForwardError::NoTokens);
+    let (tokens, most) = (POSITIONS + 1, POSITIONS);
+    let too_many = ForwardError::TooManyTokens { tokens, most };
+    assert_eq!(error(&vec![0; tokens], 0), too_many);
+    for id in [VOCABULARY as u32, u32::MAX] {
+        let unknown = ForwardError::UnknownId { id, position: 2 };
+        assert_eq!(error(&[1, 2, id, 3], 0), unknown);
+    }
+    let (second, tokens) = (4, 3);
+    let behind = ForwardError::Second { second, tokens };
+    assert_eq!(error(&[1, 2, 3], 4), behind);
+    assert!(behind.to_string().contains("at 4 of 3 tokens"));
+    encoder
+        .forward(&[1, 2, 3], 3, &mut scratch, &mut logits)
+        .unwrap();
+
+    let mut scratch = Scratch::carve(&mut memory, &shape, 5).unwrap();
+    let error = encoder.forward(&[0; 6], 0, &mut scratch, &mut logits);
+    let (tokens, most) = (6, 5);
+    let too_many = ForwardError::TooManyTokens { tokens, most };
+    assert_eq!(error, Err(too_many));
+}
+
+#[test]
+fn the_second_text_has_the_second_type() {
+    let mut random = Random(54);
+    let bytes = Model::random(&mut random, TASKS[1]).bundle();
+    let bundle = Bundle::open(&bytes).unwrap();
+    let ids = ids(&mut random, 12);
+    let logits = |second| forward(&bundle, Isa::best(), &ids, second);
+    assert_ne!(bits(&logits(5)), bits(&logits(6)));
+    assert_ne!(bits(&logits(0)), bits(&logits(12)));
+}
+
+#[test]
+#[should_panic(expected = "scratch for so many tokens")]
+fn a_layer_on_more_rows_than_the_scratch_has_room_for_is_refused() {
+    let bytes = Model::random(&mut Random(55), TASKS[0]).bundle();
+    let bundle = Bundle::open(&bytes).unwrap();
+    let shape = bundle.header().shape;
+    let mut memory = dirty_memory(&bundle, 2);
+    let mut scratch = Scratch::carve(&mut memory, &shape, 2).unwrap();
+    let mut hidden = vec![0.0; 3 * shape.hidden as usize];
+    Encoder::new(&bundle, Isa::best()).layer(0, Rows::All, &mut hidden, &mut scratch);
+}
