@@ -102,7 +102,7 @@ mod tests {
             types: 1,
         };
         let good = row(&[1, 9], 2, Label::Class(0));
-        limits.check_inputs(&[good.clone()]).unwrap();
+        limits.check_inputs(std::slice::from_ref(&good)).unwrap();
         for (bad, message) in [
             (row(&[], 0, Label::None), "example 2 is empty"),
             (

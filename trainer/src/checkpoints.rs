@@ -179,6 +179,18 @@ pub(crate) fn remove(output_dir: &Path, step: u64) -> Result<(), TrainError> {
     })
 }
 
+/// Removes an old run's checkpoints and its state, so that nobody takes it for the new one. Its result stays until the
+/// new one is written.
+pub(crate) fn forget(output_dir: &Path) -> Result<(), TrainError> {
+    let path = output_dir.join(STATE_FILE);
+    if path.exists() {
+        fs::remove_file(&path).map_err(|source| TrainError::Io { path, source })?;
+    }
+    steps(output_dir)?
+        .into_iter()
+        .try_for_each(|step| remove(output_dir, step))
+}
+
 /// Removes what an interrupted save of this run may have left: hidden folders of its checkpoints, and of
 /// `output_dir` itself beside it.
 pub(crate) fn tidy(output_dir: &Path) -> Result<(), TrainError> {

@@ -28,6 +28,7 @@ use crate::observer::{Control, Observer, StepInfo};
 use crate::optimizer::AdamW;
 use crate::predict;
 use crate::random;
+use crate::readme::readme;
 use crate::recipe::{Recipe, Strategy};
 use crate::schedule::Schedule;
 use crate::state::{STATE_FILE, TrainerState};
@@ -458,8 +459,11 @@ impl<'a> Run<'a> {
             folder.json("eval_results.json", &eval)?;
         }
         folder.json("all_results.json", &all)?;
+        let results = Results { train, eval };
+        let labels = &self.card.config.id2label;
+        folder.bytes("README.md", readme(self.job, labels, &results).as_bytes())?;
         folder.commit(Existing::Merge)?;
-        Ok(Results { train, eval })
+        Ok(results)
     }
 
     fn train_results(&self) -> Map<String, Value> {
@@ -553,9 +557,7 @@ fn prepare_folder(job: &Job<'_>, total: u64) -> Result<Option<Beginning>, TrainE
             }
         }
         Start::Overwrite => {
-            for step in checkpoints::steps(dir)? {
-                checkpoints::remove(dir, step)?;
-            }
+            checkpoints::forget(dir)?;
         }
         Start::ResumeNewest | Start::ResumeFrom(_) => {
             let finished = |state: TrainerState| state.global_step >= total;

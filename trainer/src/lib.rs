@@ -12,7 +12,7 @@
 //! * [`ops`]: the parts of BERT as nodes of candle's graph; parameters, which collect their own gradients.
 //! * [`model`]: the parts put together, read from a Hugging Face checkpoint.
 //! * [`batches`], [`schedule`], [`optimizer`], [`recipe`], [`state`]: what a run is made of.
-//! * [`finetune()`]: the run. [`Predictor`]: logits without training.
+//! * [`finetune()`]: the run. [`Predictor`]: logits without training. [`mod@bench`]: steps to be timed.
 //!
 //! Principles:
 //!
@@ -25,6 +25,7 @@
 //!    gradient at the first step, a loss that is not finite at its own.
 
 pub mod batches;
+pub mod bench;
 mod check;
 mod checkpoints;
 mod error;
@@ -36,6 +37,7 @@ pub mod ops;
 pub mod optimizer;
 mod predict;
 pub mod random;
+mod readme;
 pub mod recipe;
 pub mod schedule;
 pub mod state;

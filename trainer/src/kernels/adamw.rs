@@ -136,25 +136,32 @@ kernel! { fn multiply(factor: f32, p: &mut [f32]) = multiply_body }
 kernel! { fn squares(x: &[f32]) -> f32 = squares_body }
 
 #[inline(always)]
-fn update_body<A: Arithmetic>(u: Update, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
+fn update_body(
+    math: impl Arithmetic,
+    u: Update,
+    p: &mut [f32],
+    g: &[f32],
+    m: &mut [f32],
+    v: &mut [f32],
+) {
     for (((p, g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
         let g = g * u.scale;
-        *m = A::mul_add(u.fresh1, g - *m, *m);
-        *v = A::mul_add(u.fresh2 * g, g, u.beta2 * *v);
-        let step = *m / A::mul_add(v.sqrt(), u.spread, u.eps);
-        *p = A::mul_add(-u.rate, step, *p * u.keep);
+        *m = math.mul_add(u.fresh1, g - *m, *m);
+        *v = math.mul_add(u.fresh2 * g, g, u.beta2 * *v);
+        let step = *m / math.mul_add(v.sqrt(), u.spread, u.eps);
+        *p = math.mul_add(-u.rate, step, *p * u.keep);
     }
 }
 
 #[inline(always)]
-fn multiply_body<A: Arithmetic>(factor: f32, p: &mut [f32]) {
+fn multiply_body(_: impl Arithmetic, factor: f32, p: &mut [f32]) {
     for p in p {
         *p *= factor;
     }
 }
 
 #[inline(always)]
-fn squares_body<A: Arithmetic>(x: &[f32]) -> f32 {
+fn squares_body(_: impl Arithmetic, x: &[f32]) -> f32 {
     sum(x.len(), |i| x[i] * x[i])
 }
 

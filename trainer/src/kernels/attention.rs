@@ -159,7 +159,7 @@ impl Attention<'_> {
             let asking = first..sequence.asking.min(first + BLOCK);
             let p = &mut p[..asking.len() * n];
             self.probabilities(sequence, head, asking.clone(), p);
-            mask(self.isa, self.mask_of(sequence, head), first * n, p);
+            mask(self.isa, self.mask_of(sequence, head).skip(first * n), p);
             let out = MatrixMut::new(
                 &mut out[first * width + column..],
                 asking.len(),
@@ -205,8 +205,7 @@ impl Attention<'_> {
                 self.isa,
                 n,
                 self.scale(),
-                self.mask_of(sequence, head),
-                first * n,
+                self.mask_of(sequence, head).skip(first * n),
                 p,
                 masked,
                 ds,
@@ -419,22 +418,22 @@ kernel! {
     fn softmax(n: usize, scale: f32, scores: &mut [f32]) = softmax_body
 }
 kernel! {
-    /// Multiplies with the dropout factors from element `first` on.
-    fn mask(dropout: Dropout, first: usize, p: &mut [f32]) = mask_body
+    /// Multiplies with the dropout factors.
+    fn mask(dropout: Dropout, p: &mut [f32]) = mask_body
 }
 kernel! {
     /// From `P` and `dO·Vᵀ` (in `ds`): `P ∘ m` into `masked`, `dS` into `ds`.
     fn softmax_backward(
-        n: usize, scale: f32, dropout: Dropout, first: usize, p: &[f32], masked: &mut [f32], ds: &mut [f32],
+        n: usize, scale: f32, dropout: Dropout, p: &[f32], masked: &mut [f32], ds: &mut [f32],
     ) = softmax_backward_body
 }
 
 #[inline(always)]
-fn softmax_body<A: Arithmetic>(n: usize, scale: f32, scores: &mut [f32]) {
+fn softmax_body(math: impl Arithmetic, n: usize, scale: f32, scores: &mut [f32]) {
     for row in scores.chunks_exact_mut(n) {
         let largest = max(row);
         for x in row.iter_mut() {
-            *x = exp::<A>((*x - largest) * scale);
+            *x = exp(math, (*x - largest) * scale);
         }
         let row = &mut row[..n];
         let inverse = 1.0 / sum(n, |i| row[i]);
@@ -445,16 +444,16 @@ fn softmax_body<A: Arithmetic>(n: usize, scale: f32, scores: &mut [f32]) {
 }
 
 #[inline(always)]
-fn mask_body<A: Arithmetic>(dropout: Dropout, first: usize, p: &mut [f32]) {
-    dropout::apply(dropout, first, p);
+fn mask_body(_: impl Arithmetic, dropout: Dropout, p: &mut [f32]) {
+    dropout::apply(dropout, p);
 }
 
 #[inline(always)]
-fn softmax_backward_body<A: Arithmetic>(
+fn softmax_backward_body(
+    _: impl Arithmetic,
     n: usize,
     scale: f32,
     dropout: Dropout,
-    first: usize,
     p: &[f32],
     masked: &mut [f32],
     ds: &mut [f32],
@@ -467,9 +466,9 @@ fn softmax_backward_body<A: Arithmetic>(
         if dropout.is_off() {
             masked.copy_from_slice(p);
         } else {
-            let first = first + row * n;
+            let dropout = dropout.skip(row * n);
             for (i, ((masked, ds), p)) in masked.iter_mut().zip(ds.iter_mut()).zip(p).enumerate() {
-                let factor = dropout.factor((first + i) as u32);
+                let factor = dropout.factor(i as u32);
                 *masked = p * factor;
                 *ds *= factor;
             }

@@ -13,6 +13,8 @@ pub struct Dropout {
     /// 1 / (1 - p)
     scale: f32,
     key: u64,
+    /// What is added to every index.
+    first: u32,
 }
 
 impl Dropout {
@@ -21,6 +23,7 @@ impl Dropout {
         threshold: 0,
         scale: 1.0,
         key: 0,
+        first: 0,
     };
 
     /// Drops each element with probability `p` in [0, 1).
@@ -32,6 +35,15 @@ impl Dropout {
             threshold: (p * 4_294_967_296.0) as u32,
             scale: (1.0 / (1.0 - p)) as f32,
             key,
+            first: 0,
+        }
+    }
+
+    /// The mask from element `count` on: its element 0 is this one's `count`.
+    pub fn skip(self, count: usize) -> Self {
+        Self {
+            first: self.first.wrapping_add(count as u32),
+            ..self
         }
     }
 
@@ -55,7 +67,7 @@ impl Dropout {
     /// masks of two keys would be permutations of one another.
     #[inline(always)]
     pub fn factor(&self, index: u32) -> f32 {
-        let mut h = index ^ self.key as u32;
+        let mut h = self.first.wrapping_add(index) ^ self.key as u32;
         h ^= h >> 16;
         h = h
             .wrapping_mul(0x85eb_ca6b)
@@ -67,12 +79,12 @@ impl Dropout {
     }
 }
 
-/// `x[i] *= factor(first + i)`, `first` the index of `x[0]`.
+/// `x[i] *= factor(i)`
 #[inline(always)]
-pub fn apply(dropout: Dropout, first: usize, x: &mut [f32]) {
+pub fn apply(dropout: Dropout, x: &mut [f32]) {
     if !dropout.is_off() {
         for (i, x) in x.iter_mut().enumerate() {
-            *x *= dropout.factor((first + i) as u32);
+            *x *= dropout.factor(i as u32);
         }
     }
 }
@@ -105,6 +117,15 @@ mod tests {
             assert_eq!(kept, Some((1.0 / (1.0 - p)) as f32));
         }
         assert!((0..1000).all(|i| Dropout::OFF.factor(i) == 1.0));
+    }
+
+    #[test]
+    fn a_mask_can_begin_in_the_middle() {
+        let dropout = Dropout::new(0.3, 4).part(2);
+        assert_eq!(
+            mask(dropout, 100)[40..],
+            mask(dropout.skip(30).skip(10), 60)
+        );
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub fn forward(
         .zip(z.par_chunks_mut(task))
         .zip(y.par_chunks_mut(task));
     rows.enumerate().for_each(|(i, ((tokens, z), y))| {
-        rows_forward(isa, tables, norm, dropout, i * task, tokens, z, y)
+        rows_forward(isa, tables, norm, dropout.skip(i * task), tokens, z, y)
     });
 }
 
@@ -76,8 +76,8 @@ pub fn backward(
         .par_chunks(task)
         .zip(dy.par_chunks(task))
         .zip(dz.par_chunks_mut(task));
-    Sums::collect(width, rows, |i, ((z, dy), dz), [dg, db]| {
-        rows_backward(isa, norm, dropout, i * task, z, dy, dz, dg, db)
+    Sums::collect(width, rows, |i, ((z, dy), dz), sums| {
+        rows_backward(isa, norm, dropout.skip(i * task), z, dy, dz, sums)
     })
 }
 
@@ -87,21 +87,21 @@ kernel! {
 }
 kernel! {
     fn rows_forward(
-        tables: Tables<'_>, norm: Norm<'_>, dropout: Dropout, first: usize, tokens: &[Token], z: &mut [f32], y: &mut [f32],
+        tables: Tables<'_>, norm: Norm<'_>, dropout: Dropout, tokens: &[Token], z: &mut [f32], y: &mut [f32],
     ) = rows_forward_body
 }
 kernel! {
     fn rows_backward(
-        norm: Norm<'_>, dropout: Dropout, first: usize, z: &[f32], dy: &[f32], dz: &mut [f32], dg: &mut [f32], db: &mut [f32],
+        norm: Norm<'_>, dropout: Dropout, z: &[f32], dy: &[f32], dz: &mut [f32], sums: [&mut [f32]; 2],
     ) = rows_backward_body
 }
 
 #[inline(always)]
-fn rows_forward_body<A: Arithmetic>(
+fn rows_forward_body(
+    math: impl Arithmetic,
     tables: Tables<'_>,
     norm: Norm<'_>,
     dropout: Dropout,
-    first: usize,
     tokens: &[Token],
     z: &mut [f32],
     y: &mut [f32],
@@ -121,21 +121,20 @@ fn rows_forward_body<A: Arithmetic>(
         for (((z, word), position), kind) in z.iter_mut().zip(word).zip(position).zip(kind) {
             *z = word + position + kind;
         }
-        row_forward::<A>(norm, z, y);
+        row_forward(math, norm, z, y);
     }
-    dropout::apply(dropout, first, y);
+    dropout::apply(dropout, y);
 }
 
 #[inline(always)]
-fn rows_backward_body<A: Arithmetic>(
+fn rows_backward_body(
+    math: impl Arithmetic,
     norm: Norm<'_>,
     dropout: Dropout,
-    first: usize,
     z: &[f32],
     dy: &[f32],
     dz: &mut [f32],
-    dg: &mut [f32],
-    db: &mut [f32],
+    [dg, db]: [&mut [f32]; 2],
 ) {
     let width = norm.weight.len();
     let mut masked = vec![0.0; width];
@@ -146,13 +145,13 @@ fn rows_backward_body<A: Arithmetic>(
         .enumerate()
     {
         masked.copy_from_slice(dy);
-        dropout::apply(dropout, first + row * width, &mut masked);
-        row_backward::<A>(norm, z, &masked, dz, dg, db);
+        dropout::apply(dropout.skip(row * width), &mut masked);
+        row_backward(math, norm, z, &masked, dz, dg, db);
     }
 }
 
 #[inline(always)]
-fn scatter_body<A: Arithmetic>(width: usize, rows: &[u32], dz: &[f32], table: &mut [f32]) {
+fn scatter_body(_: impl Arithmetic, width: usize, rows: &[u32], dz: &[f32], table: &mut [f32]) {
     for (row, dz) in rows.iter().zip(dz.chunks_exact(width)) {
         for (x, dz) in table[*row as usize * width..][..width].iter_mut().zip(dz) {
             *x += dz;

@@ -35,18 +35,19 @@ kernel! { fn rows_forward(h: &[f32], bias: &[f32], a: &mut [f32]) = rows_forward
 kernel! { fn rows_backward(h: &[f32], bias: &[f32], a: &mut [f32], d: &mut [f32], dbias: &mut [f32]) = rows_backward_body }
 
 #[inline(always)]
-fn rows_forward_body<A: Arithmetic>(h: &[f32], bias: &[f32], a: &mut [f32]) {
+fn rows_forward_body(math: impl Arithmetic, h: &[f32], bias: &[f32], a: &mut [f32]) {
     let width = bias.len();
     for (h, a) in h.chunks_exact(width).zip(a.chunks_exact_mut(width)) {
         for ((a, h), b) in a.iter_mut().zip(h).zip(bias) {
             let x = h + b;
-            *a = x * normal::<A>(x).0;
+            *a = x * normal(math, x).0;
         }
     }
 }
 
 #[inline(always)]
-fn rows_backward_body<A: Arithmetic>(
+fn rows_backward_body(
+    math: impl Arithmetic,
     h: &[f32],
     bias: &[f32],
     a: &mut [f32],
@@ -61,7 +62,7 @@ fn rows_backward_body<A: Arithmetic>(
     {
         for ((((a, d), h), b), db) in a.iter_mut().zip(d).zip(h).zip(bias).zip(dbias.iter_mut()) {
             let x = h + b;
-            let (cdf, density) = normal::<A>(x);
+            let (cdf, density) = normal(math, x);
             *a = x * cdf;
             *d *= cdf + density;
             *db += *d;

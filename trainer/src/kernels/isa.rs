@@ -1,7 +1,7 @@
 //! The one place that chooses the instruction set.
 //!
 //! The kernels of this folder are plain Rust that the compiler vectorizes. Each is written once, as a function that
-//! is generic over [`Arithmetic`], and the `kernel!` macro compiles it three times: for AVX-512, for AVX2 with FMA,
+//! takes the kind of [`Arithmetic`] first, and the `kernel!` macro compiles it three times: for AVX-512, for AVX2 with FMA,
 //! and for whatever the target offers by itself (on AArch64 that is NEON with fused multiply-add). An [`Isa`] picks
 //! among the three; one can only be had where its instructions exist, which is what makes the calls sound.
 //!
@@ -68,7 +68,7 @@ impl Isa {
 /// Without hardware support `f32::mul_add` is a slow library call, so the portable x86 build rounds twice instead.
 pub trait Arithmetic: Copy {
     /// `a * b + c`
-    fn mul_add(a: f32, b: f32, c: f32) -> f32;
+    fn mul_add(self, a: f32, b: f32, c: f32) -> f32;
 }
 
 /// Multiplication and addition with one rounding.
@@ -81,24 +81,24 @@ pub struct Separate;
 
 impl Arithmetic for Fused {
     #[inline(always)]
-    fn mul_add(a: f32, b: f32, c: f32) -> f32 {
+    fn mul_add(self, a: f32, b: f32, c: f32) -> f32 {
         a.mul_add(b, c)
     }
 }
 
 impl Arithmetic for Separate {
     #[inline(always)]
-    fn mul_add(a: f32, b: f32, c: f32) -> f32 {
+    fn mul_add(self, a: f32, b: f32, c: f32) -> f32 {
         a * b + c
     }
 }
 
 /// The arithmetic of the portable tier.
 #[cfg(any(target_arch = "aarch64", target_feature = "fma"))]
-pub type Native = Fused;
+pub(crate) const NATIVE: Fused = Fused;
 /// The arithmetic of the portable tier.
 #[cfg(not(any(target_arch = "aarch64", target_feature = "fma")))]
-pub type Native = Separate;
+pub(crate) const NATIVE: Separate = Separate;
 
 impl Isa {
     /// The tier as the `kernel!` macro asks for it: 2 AVX-512, 1 AVX2, 0 portable.
@@ -114,24 +114,21 @@ impl Isa {
     }
 }
 
-/// Compiles `body::<A: Arithmetic>(arguments)` for every tier and defines `name(isa, arguments)`, which calls the
+/// Compiles `body(arithmetic, arguments)` for every tier and defines `name(isa, arguments)`, which calls the
 /// one that `isa` stands for. The body must be `#[inline(always)]`, or the instructions don't reach it.
 macro_rules! kernel {
     ($(#[$about:meta])* $vis:vis fn $name:ident($($arg:ident: $kind:ty),* $(,)?) $(-> $result:ty)? = $body:ident) => {
         $(#[$about])*
-        #[allow(clippy::too_many_arguments)]
         $vis fn $name(isa: $crate::kernels::isa::Isa, $($arg: $kind),*) $(-> $result)? {
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
-                #[allow(clippy::too_many_arguments)]
                 fn avx512($($arg: $kind),*) $(-> $result)? {
-                    $body::<$crate::kernels::isa::Fused>($($arg),*)
+                    $body($crate::kernels::isa::Fused, $($arg),*)
                 }
                 #[target_feature(enable = "avx2,fma")]
-                #[allow(clippy::too_many_arguments)]
                 fn avx2($($arg: $kind),*) $(-> $result)? {
-                    $body::<$crate::kernels::isa::Fused>($($arg),*)
+                    $body($crate::kernels::isa::Fused, $($arg),*)
                 }
                 match isa.level() {
                     // SAFETY: an `Isa` of this level is made only where the features of `avx512` were detected.
@@ -142,7 +139,7 @@ macro_rules! kernel {
                 }
             }
             let _ = isa;
-            $body::<$crate::kernels::isa::Native>($($arg),*)
+            $body($crate::kernels::isa::NATIVE, $($arg),*)
         }
     };
 }

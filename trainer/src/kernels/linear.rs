@@ -101,7 +101,7 @@ kernel! {
 }
 
 #[inline(always)]
-fn add_rows_body<A: Arithmetic>(rows: &[f32], sum: &mut [f32]) {
+fn add_rows_body(_: impl Arithmetic, rows: &[f32], sum: &mut [f32]) {
     for row in rows.chunks_exact(sum.len()) {
         for (sum, x) in sum.iter_mut().zip(row) {
             *sum += x;

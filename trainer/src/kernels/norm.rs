@@ -49,7 +49,7 @@ pub fn add_forward(
         .zip(y.par_chunks_mut(task))
         .zip(residual.par_chunks(task));
     rows.enumerate().for_each(|(i, ((z, y), residual))| {
-        add_rows_forward(isa, norm, bias, dropout, i * task, residual, z, y)
+        add_rows_forward(isa, norm, bias, dropout.skip(i * task), residual, z, y)
     });
 }
 
@@ -70,29 +70,28 @@ pub fn add_backward(
         .zip(dy.par_chunks(task))
         .zip(dz.par_chunks_mut(task))
         .zip(dx.par_chunks_mut(task));
-    Sums::collect(width, rows, |i, (((z, dy), dz), dx), [dg, db, dc]| {
-        add_rows_backward(isa, norm, dropout, i * task, z, dy, dz, dx, dg, db, dc);
+    Sums::collect(width, rows, |i, (((z, dy), dz), dx), sums| {
+        add_rows_backward(isa, norm, dropout.skip(i * task), z, dy, [dz, dx], sums);
     })
 }
 
 kernel! {
     fn add_rows_forward(
-        norm: Norm<'_>, bias: &[f32], dropout: Dropout, first: usize, residual: &[f32], z: &mut [f32], y: &mut [f32],
+        norm: Norm<'_>, bias: &[f32], dropout: Dropout, residual: &[f32], z: &mut [f32], y: &mut [f32],
     ) = add_rows_forward_body
 }
 kernel! {
     fn add_rows_backward(
-        norm: Norm<'_>, dropout: Dropout, first: usize, z: &[f32], dy: &[f32], dz: &mut [f32], dx: &mut [f32],
-        dg: &mut [f32], db: &mut [f32], dc: &mut [f32],
+        norm: Norm<'_>, dropout: Dropout, z: &[f32], dy: &[f32], gradients: [&mut [f32]; 2], sums: [&mut [f32]; 3],
     ) = add_rows_backward_body
 }
 
 #[inline(always)]
-fn add_rows_forward_body<A: Arithmetic>(
+fn add_rows_forward_body(
+    math: impl Arithmetic,
     norm: Norm<'_>,
     bias: &[f32],
     dropout: Dropout,
-    first: usize,
     residual: &[f32],
     z: &mut [f32],
     y: &mut [f32],
@@ -108,27 +107,24 @@ fn add_rows_forward_body<A: Arithmetic>(
                 *z = residual + (*z + bias);
             }
         } else {
-            let first = first + row * width;
+            let dropout = dropout.skip(row * width);
             for (i, ((z, residual), bias)) in z.iter_mut().zip(residual).zip(bias).enumerate() {
-                *z = A::mul_add(dropout.factor((first + i) as u32), *z + bias, *residual);
+                *z = math.mul_add(dropout.factor(i as u32), *z + bias, *residual);
             }
         }
-        row_forward::<A>(norm, z, y);
+        row_forward(math, norm, z, y);
     }
 }
 
 #[inline(always)]
-fn add_rows_backward_body<A: Arithmetic>(
+fn add_rows_backward_body(
+    math: impl Arithmetic,
     norm: Norm<'_>,
     dropout: Dropout,
-    first: usize,
     z: &[f32],
     dy: &[f32],
-    dz: &mut [f32],
-    dx: &mut [f32],
-    dg: &mut [f32],
-    db: &mut [f32],
-    dc: &mut [f32],
+    [dz, dx]: [&mut [f32]; 2],
+    [dg, db, dc]: [&mut [f32]; 3],
 ) {
     let width = norm.weight.len();
     let outputs = dz.chunks_exact_mut(width).zip(dx.chunks_exact_mut(width));
@@ -137,10 +133,10 @@ fn add_rows_backward_body<A: Arithmetic>(
         .zip(dy.chunks_exact(width))
         .zip(outputs);
     for (row, ((z, dy), (dz, dx))) in rows.enumerate() {
-        row_backward::<A>(norm, z, dy, dz, dg, db);
-        let first = first + row * width;
+        row_backward(math, norm, z, dy, dz, dg, db);
+        let dropout = dropout.skip(row * width);
         for (i, ((dx, dz), dc)) in dx.iter_mut().zip(dz).zip(dc.iter_mut()).enumerate() {
-            *dx = *dz * dropout.factor((first + i) as u32);
+            *dx = *dz * dropout.factor(i as u32);
             *dc += *dx;
         }
     }
@@ -148,16 +144,17 @@ fn add_rows_backward_body<A: Arithmetic>(
 
 /// `y = norm(z)` for one row.
 #[inline(always)]
-pub(super) fn row_forward<A: Arithmetic>(norm: Norm<'_>, z: &[f32], y: &mut [f32]) {
-    let (mean, scale) = moments::<A>(norm.eps, z);
+pub(super) fn row_forward(math: impl Arithmetic, norm: Norm<'_>, z: &[f32], y: &mut [f32]) {
+    let (mean, scale) = moments(norm.eps, z);
     for (((y, z), g), b) in y.iter_mut().zip(z).zip(norm.weight).zip(norm.bias) {
-        *y = A::mul_add((z - mean) * scale, *g, *b);
+        *y = math.mul_add((z - mean) * scale, *g, *b);
     }
 }
 
 /// `dz` from `dy` for one row; adds to the sums `dg` and `db`.
 #[inline(always)]
-pub(super) fn row_backward<A: Arithmetic>(
+pub(super) fn row_backward(
+    math: impl Arithmetic,
     norm: Norm<'_>,
     z: &[f32],
     dy: &[f32],
@@ -167,21 +164,21 @@ pub(super) fn row_backward<A: Arithmetic>(
 ) {
     let n = z.len();
     let (g, dy) = (&norm.weight[..n], &dy[..n]);
-    let (mean, scale) = moments::<A>(norm.eps, z);
+    let (mean, scale) = moments(norm.eps, z);
     let mean_u = sum(n, |i| dy[i] * g[i]) / n as f32;
     let mean_uz = sum(n, |i| dy[i] * g[i] * ((z[i] - mean) * scale)) / n as f32;
     let (dz, dg, db) = (&mut dz[..n], &mut dg[..n], &mut db[..n]);
     for i in 0..n {
         let normal = (z[i] - mean) * scale;
-        dg[i] = A::mul_add(dy[i], normal, dg[i]);
+        dg[i] = math.mul_add(dy[i], normal, dg[i]);
         db[i] += dy[i];
-        dz[i] = scale * (A::mul_add(dy[i], g[i], -mean_u) - normal * mean_uz);
+        dz[i] = scale * (math.mul_add(dy[i], g[i], -mean_u) - normal * mean_uz);
     }
 }
 
 /// Mean, and one over the standard deviation.
 #[inline(always)]
-fn moments<A: Arithmetic>(eps: f32, z: &[f32]) -> (f32, f32) {
+fn moments(eps: f32, z: &[f32]) -> (f32, f32) {
     let n = z.len();
     let mean = sum(n, |i| z[i]) / n as f32;
     let variance = sum(n, |i| (z[i] - mean) * (z[i] - mean)) / n as f32;

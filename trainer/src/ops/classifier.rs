@@ -41,7 +41,7 @@ struct Op {
 impl Op {
     fn masked(&self, x: &[f32]) -> Vec<f32> {
         let mut x = x.to_vec();
-        dropout::apply(self.dropout, 0, &mut x);
+        dropout::apply(self.dropout, &mut x);
         x
     }
 }
@@ -81,7 +81,7 @@ impl CustomOp1 for Op {
             linear::backward_input(dims, dy, &dense.weight.values(), Write::Over, &mut dx);
             Ok(())
         })?;
-        dropout::apply(self.dropout, 0, &mut dx);
+        dropout::apply(self.dropout, &mut dx);
         Ok(Some(tensor_like(dx, x)?))
     }
 }

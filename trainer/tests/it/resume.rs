@@ -124,6 +124,27 @@ fn resuming_a_finished_run_changes_nothing() {
 }
 
 #[test]
+fn a_run_that_was_started_over_is_not_taken_for_the_old_one() {
+    let base = Base::new();
+    let (labels, train, recipe, out) = (labels(), examples(20, 1), recipe(), base.path("out"));
+    let run = |start| Job {
+        start,
+        ..job(&base, &recipe, &labels, &train, &out)
+    };
+    finetune(&run(Start::Fresh), &mut Unobserved).unwrap();
+    let result = weights(&out);
+    let outcome = finetune(&run(Start::Overwrite), &mut StopAt(2)).unwrap();
+    assert!(matches!(outcome, Outcome::Interrupted { step: 2, .. }));
+    assert_eq!(
+        weights(&out),
+        result,
+        "the old result stays until there is a new one"
+    );
+    let outcome = finetune(&run(Start::ResumeNewest), &mut Unobserved).unwrap();
+    assert!(matches!(outcome, Outcome::Finished(_)));
+}
+
+#[test]
 fn a_run_killed_before_its_result_was_written_finishes_from_the_last_checkpoint() {
     let base = Base::new();
     let (labels, train, recipe, out) = (labels(), examples(20, 1), recipe(), base.path("out"));

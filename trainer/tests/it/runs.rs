@@ -51,6 +51,7 @@ fn a_run_learns_and_leaves_a_checkpoint_that_predicts_the_same() {
     assert_eq!(results.train["epoch"], 4.0);
 
     let written = [
+        "README.md",
         "all_results.json",
         "checkpoint-200",
         "config.json",
