@@ -1,2 +1,54 @@
-//! Placeholder.
-fn main() {}
+//! `berth`: the host program, and the one room that knows every stage of the road.
+//!
+//! ```text
+//!   fetch ──► finetune ──► evaluate ──► quantize ──► evaluate ──► ask
+//!   a base    a Hugging    f32 metric   one bundle   int8         an answer
+//!   model     Face folder               for a device metric
+//! ```
+//!
+//! - [`args`]: what can be typed; Hugging Face's flag names, `_` and `-` alike.
+//! - [`commands`]: one file for each command; `quickstart` walks the whole road.
+//! - [`fetch`]: base models by name, checksummed. Nothing else here opens a socket.
+//! - [`model`]: a checkpoint or a bundle, opened as something that scores examples.
+//! - [`show`]: tables, bars and progress, for people; JSON is for programs.
+//!
+//! The allocator is mimalloc, which keeps the big blocks that every training step frees and asks for
+//! again, behind a counter, so that `bench` can say what a query allocates.
+//!
+//! Exit codes: 0, 1 with one line that names file and way out, 2 for usage.
+
+mod args;
+mod commands;
+mod error;
+mod fetch;
+mod interrupt;
+mod model;
+mod show;
+mod sources;
+
+use berth_runtime::counting::Counting;
+use clap::Parser;
+use mimalloc::MiMalloc;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: Counting<MiMalloc> = Counting(MiMalloc);
+
+fn main() -> ExitCode {
+    let typed = args::normalize(std::env::args_os());
+    let cli = match args::Cli::try_parse_from(typed) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match commands::run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

@@ -1,0 +1,486 @@
+//! What can be typed: the commands and their flags, under Hugging Face's names.
+//!
+//! Before clap sees them, flags are brought to one form ([`normalize`]): `--train-file` and
+//! `--train_file` are the same, and a switch may stand bare or be followed by `true` or `false`. A flag
+//! given twice: the last one wins.
+
+use berth_task::Task;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use serde::Serialize;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// The base model that is fine-tuned when none is named (Apache-2.0, 22.7 M parameters).
+pub const DEFAULT_MODEL: &str = "sentence-transformers/all-MiniLM-L6-v2";
+
+/// Fine-tune BERT on a workstation, quantize it to int8, answer on a device, offline.
+#[derive(Parser, Debug)]
+#[command(
+    name = "berth",
+    version,
+    args_override_self = true,
+    propagate_version = true
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// One variant for each command.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Get a base model by name, checksummed; prints its folder
+    Fetch(FetchArgs),
+    /// Fine-tune every parameter of a BERT on your own file
+    Finetune(Box<FinetuneArgs>),
+    /// Measure a checkpoint or a bundle on a labelled file
+    Evaluate(EvaluateArgs),
+    /// Turn a checkpoint into one int8 bundle, and say what int8 cost
+    Quantize(QuantizeArgs),
+    /// Ask a bundle; a bare name is looked for in `models/`
+    Ask(AskArgs),
+    /// Show ids, pieces and offsets of a text
+    Tokenize(TokenizeArgs),
+    /// Measure latency by length, load time and memory
+    Bench(BenchArgs),
+    /// Print what a bundle holds
+    Inspect(InspectArgs),
+    /// Walk the whole road on the shipped movie-review sample
+    Quickstart(QuickstartArgs),
+}
+
+/// `berth fetch`.
+#[derive(Args, Debug)]
+#[command(rename_all = "snake_case", args_override_self = true)]
+pub struct FetchArgs {
+    /// A name such as sentence-transformers/all-MiniLM-L6-v2
+    pub name: String,
+    /// Copy the files there as well
+    #[arg(long)]
+    pub output_dir: Option<PathBuf>,
+}
+
+/// How a data file is read; shared by the commands that read one.
+#[derive(Args, Debug, Default, Clone)]
+#[command(rename_all = "snake_case", args_override_self = true)]
+pub struct DataArgs {
+    /// text-classification, text-pair-classification
+    #[arg(long)]
+    pub task: Option<Task>,
+    /// A published data set's own layout: mr, cola, sst2, rte, qnli, mnli, mrpc, sick
+    #[arg(long)]
+    pub task_name: Option<String>,
+    /// tsv, csv, json or jsonl, where the file's name does not say it
+    #[arg(long)]
+    pub format: Option<String>,
+    /// Column of the text
+    #[arg(long)]
+    pub text_column_name: Option<String>,
+    /// Column of the second text
+    #[arg(long)]
+    pub text_pair_column_name: Option<String>,
+    /// Column of the label
+    #[arg(long)]
+    pub label_column_name: Option<String>,
+    /// New names for the labels, in their order: a,b
+    #[arg(long, value_delimiter = ',')]
+    pub label_names: Option<Vec<String>>,
+    /// Longest input in pieces, [CLS] and [SEP] included
+    #[arg(long, alias = "max_length", value_parser = clap::value_parser!(u32).range(2..))]
+    pub max_seq_length: Option<u32>,
+}
+
+/// `berth finetune`.
+#[derive(Args, Debug)]
+#[command(rename_all = "snake_case", args_override_self = true)]
+pub struct FinetuneArgs {
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Labelled file to learn from
+    #[arg(long)]
+    pub train_file: Option<PathBuf>,
+    /// Labelled file to measure on
+    #[arg(long)]
+    pub validation_file: Option<PathBuf>,
+    /// Folder that holds the task's published files (train.tsv, dev.tsv), with --task_name
+    #[arg(long)]
+    pub data_dir: Option<PathBuf>,
+    /// Base model: a folder or a name
+    #[arg(long, default_value = DEFAULT_MODEL)]
+    pub model_name_or_path: String,
+    /// Folder to write the checkpoint to
+    #[arg(long)]
+    pub output_dir: PathBuf,
+    #[command(flatten)]
+    pub switches: FinetuneSwitches,
+    /// Learn from the first so many rows only
+    #[arg(long)]
+    pub max_train_samples: Option<usize>,
+    /// Measure on the first so many rows only
+    #[arg(long)]
+    pub max_eval_samples: Option<usize>,
+    /// cpu; no other device yet
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+    /// Continue: `true` for the newest whole checkpoint of the output folder, or a checkpoint's folder
+    #[arg(long)]
+    pub resume_from_checkpoint: Option<String>,
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+}
+
+/// The switches of `berth finetune`.
+#[derive(Args, Debug)]
+#[command(rename_all = "snake_case", args_override_self = true)]
+pub struct FinetuneSwitches {
+    /// Replace what the output folder holds
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub overwrite_output_dir: bool,
+    /// Accepted for habit's sake: training is what the command does
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = true, action = clap::ArgAction::Set)]
+    pub do_train: bool,
+    /// Measure on the validation file at the end
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = true, action = clap::ArgAction::Set)]
+    pub do_eval: bool,
+    /// Mixed precision; not there yet
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub bf16: bool,
+    /// One JSON object on stdout, nothing else there
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub json: bool,
+}
+
+/// When something happens during training.
+#[derive(ValueEnum, Serialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[value(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// Never
+    No,
+    /// Every so many steps
+    Steps,
+    /// After each epoch
+    Epoch,
+}
+
+/// The training recipe. The fields have the names of the trainer's own
+/// [`Recipe`](berth_trainer::Recipe), which is made of them by name.
+#[derive(Args, Serialize, Debug)]
+#[command(rename_all = "snake_case", args_override_self = true)]
+pub struct RecipeArgs {
+    /// Passes over the training file
+    #[arg(long, default_value_t = 3.0)]
+    pub num_train_epochs: f64,
+    /// Optimizer steps, instead of epochs
+    #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
+    pub max_steps: i64,
+    /// Rows of a batch
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    pub per_device_train_batch_size: u32,
+    /// Rows of a batch when measuring
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    pub per_device_eval_batch_size: u32,
+    /// Batches whose gradients make one step
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub gradient_accumulation_steps: u32,
+    /// Peak learning rate
+    #[arg(long, default_value_t = 5e-5)]
+    pub learning_rate: f64,
+    /// linear, cosine, constant or constant_with_warmup
+    #[arg(long, default_value = "linear")]
+    pub lr_scheduler_type: String,
+    /// Steps of warm-up, or their share below 1
+    #[arg(long, alias = "warmup_ratio", default_value_t = 0.1)]
+    pub warmup_steps: f64,
+    /// Decay of weights, biases and LayerNorm excepted
+    #[arg(long, default_value_t = 0.01)]
+    pub weight_decay: f64,
+    /// Gradients are scaled down to this norm
+    #[arg(long, default_value_t = 1.0)]
+    pub max_grad_norm: f64,
+    /// Everything random follows from it
+    #[arg(long, default_value_t = 42)]
+    pub seed: u64,
+    /// random, sequential or group_by_length
+    #[arg(long, default_value = "random")]
+    pub train_sampling_strategy: String,
+    /// Steps between two lines of the log
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
+    pub logging_steps: u64,
+    /// When to save
+    #[arg(long, value_enum, default_value_t = Strategy::Epoch)]
+    pub save_strategy: Strategy,
+    /// Steps between two checkpoints, with --save_strategy steps
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
+    pub save_steps: u64,
+    /// Checkpoints to keep; never the best nor the newest goes
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub save_total_limit: u32,
+    /// When to measure on the validation file
+    #[arg(long, value_enum, default_value_t = Strategy::Epoch)]
+    pub eval_strategy: Strategy,
+    /// Steps between two measurements, with --eval_strategy steps; as --logging_steps when not given
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    pub eval_steps: u64,
+    /// Make the best checkpoint the result, not the last
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub load_best_model_at_end: bool,
+    /// What decides which checkpoint is best
+    #[arg(long)]
+    pub metric_for_best_model: Option<String>,
+    /// Threads, or 0 for every core. The result does not depend on it
+    #[arg(long, default_value_t = 0)]
+    pub threads: u32,
+}
+
+/// `berth evaluate`.
+#[derive(Args, Debug)]
+#[command(rename_all = "snake_case", args_override_self = true)]
+pub struct EvaluateArgs {
+    /// A checkpoint's folder or a .berth file
+    pub model: PathBuf,
+    /// Labelled file
+    #[arg(long)]
+    pub validation_file: PathBuf,
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Rows of a batch
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    pub per_device_eval_batch_size: u32,
+    /// Measure on the first so many rows only
+    #[arg(long)]
+    pub max_eval_samples: Option<usize>,
+    /// Threads; every core when not given
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub threads: Option<u32>,
+    /// Also write the metrics to eval_results.json there
+    #[arg(long)]
+    pub output_dir: Option<PathBuf>,
+    /// One JSON object on stdout, nothing else there
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub json: bool,
+}
+
+/// `berth quantize`.
+#[derive(Args, Debug)]
+#[command(rename_all = "snake_case", args_override_self = true)]
+pub struct QuantizeArgs {
+    /// A checkpoint's folder
+    pub checkpoint: PathBuf,
+    /// The bundle to write
+    #[arg(long)]
+    pub output: PathBuf,
+    /// Labelled file on which f32 and int8 are compared
+    #[arg(long)]
+    pub validation_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Compare on the first so many rows only
+    #[arg(long)]
+    pub max_eval_samples: Option<usize>,
+    /// Fail, and write nothing, when the main metric drops by more points (of 100)
+    #[arg(long)]
+    pub max_drop: Option<f64>,
+    /// Fail, and write nothing, when a smaller share of answers stays the same
+    #[arg(long)]
+    pub min_agreement: Option<f64>,
+    /// Threads; every core when not given
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub threads: Option<u32>,
+    /// One JSON object on stdout, nothing else there
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub json: bool,
+}
+
+/// `berth ask`.
+#[derive(Args, Debug)]
+#[command(rename_all = "snake_case", args_override_self = true)]
+pub struct AskArgs {
+    /// A .berth file, or a bare name
+    pub bundle: PathBuf,
+    /// The text; `@FILE` reads it from a file
+    pub text: String,
+    /// The second text, for tasks that take two
+    pub pair: Option<String>,
+    /// Only the best so many labels
+    #[arg(long)]
+    pub top_k: Option<usize>,
+    /// The answer as berth-edge prints it
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub json: bool,
+}
+
+/// `berth tokenize`.
+#[derive(Args, Debug)]
+#[command(rename_all = "snake_case", args_override_self = true)]
+pub struct TokenizeArgs {
+    /// A .berth file, or a bare name
+    pub bundle: PathBuf,
+    /// The text; without it, every line of standard input
+    pub text: Option<String>,
+    /// The second text
+    pub pair: Option<String>,
+    /// Cut to so many pieces; never cut without it
+    #[arg(long, alias = "max_length", value_parser = clap::value_parser!(u32).range(2..))]
+    pub max_seq_length: Option<u32>,
+    /// {"ids","tokens","offsets"}, a line for each text
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub json: bool,
+}
+
+/// `berth bench`.
+#[derive(Args, Debug)]
+#[command(rename_all = "snake_case", args_override_self = true)]
+pub struct BenchArgs {
+    /// A .berth file, or a bare name
+    pub bundle: PathBuf,
+    /// Lengths in pieces
+    #[arg(long, value_delimiter = ',', default_values_t = [16, 32, 64, 128, 256, 384])]
+    pub lengths: Vec<usize>,
+    /// One JSON object on stdout, nothing else there
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub json: bool,
+}
+
+/// `berth inspect`.
+#[derive(Args, Debug)]
+#[command(rename_all = "snake_case", args_override_self = true)]
+pub struct InspectArgs {
+    /// A .berth file, or a bare name
+    pub bundle: PathBuf,
+    /// One JSON object on stdout, nothing else there
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub json: bool,
+}
+
+/// `berth quickstart`.
+#[derive(Args, Debug)]
+#[command(rename_all = "snake_case", args_override_self = true)]
+pub struct QuickstartArgs {
+    /// Which application
+    #[arg(long, default_value = "text-classification")]
+    pub task: Task,
+    /// Folder for everything it makes
+    #[arg(long, default_value = "berth-quickstart")]
+    pub output_dir: PathBuf,
+    /// A small random model instead of a real one: seconds, offline, and no good answers
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub tiny: bool,
+    /// Threads; every core when not given
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub threads: Option<u32>,
+}
+
+/// Brings what was typed to the form that clap knows: `-` inside a flag's name becomes `_`, and a switch
+/// followed by `true` or `false` becomes `--switch=true`. What follows a bare `--` is left alone.
+pub fn normalize(typed: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let switches = switches();
+    let mut out: Vec<OsString> = Vec::new();
+    let mut verbatim = false;
+    for token in typed {
+        let Some(text) = token.to_str().filter(|_| !verbatim) else {
+            out.push(token);
+            continue;
+        };
+        verbatim = text == "--";
+        let after_switch = out
+            .last()
+            .and_then(|last| last.to_str())
+            .is_some_and(|last| switches.iter().any(|s| last.strip_prefix("--") == Some(s)));
+        if after_switch && matches!(text, "true" | "false") {
+            if let Some(last) = out.last_mut() {
+                last.push(format!("={text}"));
+            }
+        } else if let Some(flag) = text.strip_prefix("--").filter(|flag| !flag.is_empty()) {
+            let (name, value) = match flag.split_once('=') {
+                Some((name, value)) => (name, Some(value)),
+                None => (flag, None),
+            };
+            let mut one = format!("--{}", name.replace('-', "_"));
+            if let Some(value) = value {
+                one.push('=');
+                one.push_str(value);
+            }
+            out.push(one.into());
+        } else {
+            out.push(token);
+        }
+    }
+    out
+}
+
+/// The names of all flags that take no value or `true`/`false`.
+fn switches() -> Vec<String> {
+    let command = Cli::command();
+    let mut names: Vec<String> = command
+        .get_subcommands()
+        .flat_map(clap::Command::get_arguments)
+        .filter(|arg| arg.is_require_equals_set())
+        .filter_map(|arg| arg.get_long().map(str::to_owned))
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(normalize(line.split(' ').map(OsString::from)))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn dashes_and_underscores_are_alike_and_the_last_wins() {
+        let cli = parse("berth finetune --train-file a.tsv --train_file=b-c.tsv --output-dir o --learning-rate 1e-5")
+            .unwrap();
+        let Command::Finetune(args) = cli.command else {
+            panic!("not finetune")
+        };
+        assert_eq!(args.train_file, Some(PathBuf::from("b-c.tsv")));
+        assert_eq!(args.recipe.learning_rate, 1e-5);
+    }
+
+    #[test]
+    fn switches_stand_bare_or_with_a_word() {
+        for (typed, expected) in [
+            ("--do_eval", true),
+            ("--do-eval false", false),
+            ("--do_eval=true", true),
+        ] {
+            let cli = parse(&format!("berth finetune --output_dir o {typed} --seed 1")).unwrap();
+            let Command::Finetune(args) = cli.command else {
+                panic!("not finetune")
+            };
+            assert_eq!(args.switches.do_eval, expected, "{typed}");
+        }
+        let cli = parse("berth ask --json m.berth true").unwrap();
+        let Command::Ask(args) = cli.command else {
+            panic!("not ask")
+        };
+        assert!(args.json && args.text == "true");
+    }
+
+    #[test]
+    fn an_unknown_flag_names_the_nearest() {
+        let error = parse("berth finetune --output_dir o --train_fil x").unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("--train_file"), "{error}");
+    }
+
+    #[test]
+    fn what_follows_two_dashes_is_text() {
+        let cli = parse("berth ask m.berth -- --so-so").unwrap();
+        let Command::Ask(args) = cli.command else {
+            panic!("not ask")
+        };
+        assert_eq!(args.text, "--so-so");
+    }
+}

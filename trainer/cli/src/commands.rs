@@ -1,0 +1,52 @@
+//! One file for each command. A command takes what was typed, does its work through the stages' own
+//! libraries, and prints; what two commands share is a function of one of them.
+
+mod ask;
+mod bench;
+mod evaluate;
+mod fetch;
+mod finetune;
+mod inspect;
+mod quantize;
+mod quickstart;
+mod tokenize;
+
+use crate::args::Command;
+use crate::error::Error;
+use std::io::Write;
+
+/// Carries out what was typed.
+///
+/// # Errors
+/// Whatever the command met, as one line.
+pub fn run(command: Command) -> Result<(), Error> {
+    match command {
+        Command::Fetch(args) => fetch::run(&args),
+        Command::Finetune(args) => finetune::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args),
+        Command::Quantize(args) => quantize::run(&args),
+        Command::Ask(args) => ask::run(&args),
+        Command::Tokenize(args) => tokenize::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Quickstart(args) => quickstart::run(&args),
+    }
+}
+
+/// Prints to standard output, so that a closed pipe is an error and not a panic.
+fn print(text: impl std::fmt::Display) -> Result<(), Error> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}")
+        .and_then(|()| out.flush())
+        .map_err(Error::Output)
+}
+
+/// Bounds the threads of everything that runs in parallel. Not given: every core.
+fn use_threads(threads: Option<u32>) {
+    if let Some(threads) = threads {
+        // Fails only where a pool was made before, which no command does.
+        let _ = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads as usize)
+            .build_global();
+    }
+}

@@ -1,0 +1,52 @@
+//! `berth bench`: latency by length, load time, memory and allocations of a bundle.
+
+use super::print;
+use crate::args::BenchArgs;
+use crate::error::Error;
+use crate::model::bundle_path;
+use crate::show;
+use berth_runtime::counting;
+use berth_runtime::measure::{self, Options, Report};
+
+/// Measures and prints.
+pub fn run(args: &BenchArgs) -> Result<(), Error> {
+    let path = bundle_path(&args.bundle)?;
+    let options = Options {
+        lengths: args.lengths.clone(),
+        allocations: Some(counting::allocations),
+    };
+    let report = measure::measure(&path, &options)?;
+    if args.json {
+        print(&report)
+    } else {
+        print(for_people(&report))
+    }
+}
+
+fn for_people(report: &Report) -> String {
+    let rows: Vec<Vec<String>> = report
+        .lengths
+        .iter()
+        .map(|(tokens, latency)| {
+            let times = [
+                latency.p50_ms,
+                latency.p90_ms,
+                latency.p99_ms,
+                latency.min_ms,
+            ];
+            let times = times.map(|ms| format!("{ms:.3}"));
+            [tokens.to_string()].into_iter().chain(times).collect()
+        })
+        .collect();
+    let table = show::table(&["tokens", "p50 ms", "p90 ms", "p99 ms", "min ms"], &rows);
+    let memory = report
+        .peak_rss_mb
+        .map_or("not told".into(), |mb| format!("{mb:.1} MB"));
+    let allocations = report
+        .allocations_per_query
+        .map_or("not counted".into(), |n| n.to_string());
+    format!(
+        "{table}\nopen {:.2} ms, ready for a query {:.2} ms, peak memory {memory}, allocations a query {allocations}\n{} ({})",
+        report.open_ms, report.load_ms, report.cpu, report.isa
+    )
+}

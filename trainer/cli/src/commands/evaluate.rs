@@ -1,0 +1,168 @@
+//! `berth evaluate`: the metrics of a checkpoint or a bundle on a labelled file.
+
+use super::{print, use_threads};
+use crate::args::{DataArgs, EvaluateArgs};
+use crate::error::Error;
+use crate::model::Model;
+use crate::show;
+use crate::sources::Known;
+use berth_data::{Dataset, Evaluation, Label};
+use serde_json::{Map, Value};
+use std::path::Path;
+use std::time::Instant;
+
+/// The longest input where neither a flag nor the model's training says one.
+const USUAL_LENGTH: usize = 128;
+
+/// Evaluates and prints.
+pub fn run(args: &EvaluateArgs) -> Result<(), Error> {
+    use_threads(args.threads);
+    let model = Model::open(&args.model)?;
+    let file = LabelledFile::read(
+        &model,
+        &args.validation_file,
+        &args.data,
+        args.max_eval_samples,
+    )?;
+    let measured = measure(&model, &file, args.per_device_eval_batch_size as usize)?;
+    let report = measured.report();
+    if let Some(folder) = &args.output_dir {
+        std::fs::create_dir_all(folder).map_err(|source| Error::file(folder, source))?;
+        let text = serde_json::to_string_pretty(&report).unwrap_or_default() + "\n";
+        berth_checkpoint::save::write_file(folder.join("eval_results.json"), text.as_bytes())?;
+    }
+    if args.json {
+        print(Value::Object(report))
+    } else {
+        print(for_people(&measured))
+    }
+}
+
+/// A labelled file, read for a model.
+pub struct LabelledFile {
+    /// Task and data set.
+    pub known: Known,
+    /// The rows.
+    pub dataset: Dataset,
+    /// How many pieces an input has at most.
+    pub limit: usize,
+}
+
+impl LabelledFile {
+    /// Reads the file as the flags and the model's memory say, at most `most` rows of it.
+    ///
+    /// # Errors
+    /// At the first line that is wrong, or where nothing names the task.
+    pub fn read(
+        model: &Model,
+        path: &Path,
+        flags: &DataArgs,
+        most: Option<usize>,
+    ) -> Result<Self, Error> {
+        let known = Known::new(flags, model.training_args.clone())?;
+        let mut dataset = berth_data::read(&known.labelled(path, &model.labels)?)?;
+        dataset.examples.truncate(most.unwrap_or(usize::MAX));
+        let limit = known.max_seq_length(USUAL_LENGTH);
+        if limit > model.max_length {
+            let most = model.max_length;
+            return Err(Error::Usage(format!(
+                "--max_seq_length {limit} is more than the model's {most} positions"
+            )));
+        }
+        Ok(LabelledFile {
+            known,
+            dataset,
+            limit,
+        })
+    }
+
+    /// The right answers, a label for each row.
+    pub fn labels(&self) -> Vec<Label> {
+        self.dataset
+            .examples
+            .iter()
+            .map(|example| example.label)
+            .collect()
+    }
+}
+
+/// What a model's answers to a file are worth, and how long they took.
+pub struct Measured {
+    /// The metrics.
+    pub evaluation: Evaluation,
+    /// The outputs for each row.
+    pub logits: Vec<Vec<f32>>,
+    /// Rows that were cut to fit.
+    pub truncated: usize,
+    /// Seconds for all rows.
+    pub seconds: f64,
+}
+
+/// Lets the model answer every row, and holds the answers against the labels.
+///
+/// # Errors
+/// When the model does not fit the task or the labels.
+pub fn measure(model: &Model, file: &LabelledFile, batch: usize) -> Result<Measured, Error> {
+    let begun = Instant::now();
+    let scores = model.score(file.known.task, &file.dataset.examples, file.limit, batch)?;
+    let seconds = begun.elapsed().as_secs_f64();
+    let (task, name) = (file.known.task, file.known.task_name);
+    let evaluation =
+        Evaluation::of(task, name, &scores.logits, &file.labels()).map_err(|error| {
+            Error::Model {
+                path: model.path.clone(),
+                what: error.to_string(),
+            }
+        })?;
+    if scores.truncated > 0 {
+        let (cut, all) = (scores.truncated, scores.logits.len());
+        eprintln!(
+            "warning: {cut} of {all} texts were cut to {} pieces",
+            file.limit
+        );
+    }
+    Ok(Measured {
+        evaluation,
+        logits: scores.logits,
+        truncated: scores.truncated,
+        seconds,
+    })
+}
+
+impl Measured {
+    /// The metrics under Hugging Face's names.
+    pub fn report(&self) -> Map<String, Value> {
+        let mut report: Map<String, Value> = self
+            .evaluation
+            .entries()
+            .into_iter()
+            .map(|(name, value)| (name, value.into()))
+            .collect();
+        let samples = self.evaluation.samples;
+        report.insert("eval_samples".into(), samples.into());
+        report.insert("eval_runtime".into(), self.seconds.into());
+        report.insert(
+            "eval_samples_per_second".into(),
+            (samples as f64 / self.seconds).into(),
+        );
+        if self.truncated > 0 {
+            report.insert("eval_truncated".into(), self.truncated.into());
+        }
+        report
+    }
+}
+
+fn for_people(measured: &Measured) -> String {
+    let rows: Vec<Vec<String>> = measured
+        .evaluation
+        .entries()
+        .into_iter()
+        .map(|(name, value)| vec![name, format!("{value:.4}")])
+        .collect();
+    let samples = measured.evaluation.samples;
+    let rate = samples as f64 / measured.seconds;
+    format!(
+        "{}\n{samples} rows, {rate:.1} a second",
+        show::table(&["metric", "value"], &rows)
+    )
+}

@@ -1,0 +1,278 @@
+//! `berth finetune`: from a labelled file to a checkpoint.
+
+use super::print;
+use crate::args::FinetuneArgs;
+use crate::error::Error;
+use crate::sources::Known;
+use crate::{fetch, interrupt, show};
+use berth_checkpoint::Checkpoint;
+use berth_data::{Dataset, Encoded, encode_all};
+use berth_trainer::{Control, Job, Observer, Outcome, Recipe, Results, Start, StepInfo, finetune};
+use berth_wordpiece::Tokenizer;
+use indicatif::ProgressBar;
+use serde_json::{Map, Value};
+use std::path::{Path, PathBuf};
+
+/// The longest input in pieces where no flag says one.
+const USUAL_LENGTH: usize = 128;
+
+/// Fine-tunes and prints the results.
+pub fn run(args: &FinetuneArgs) -> Result<(), Error> {
+    interrupt::listen();
+    let results = match train(args)? {
+        Outcome::Finished(results) => results,
+        Outcome::AlreadyFinished => {
+            eprintln!(
+                "{}: this run has finished; nothing to do",
+                args.output_dir.display()
+            );
+            return Ok(());
+        }
+        Outcome::Interrupted { checkpoint, step } => {
+            let (at, output) = (checkpoint.display(), args.output_dir.display());
+            return Err(Error::Interrupted(format!(
+                "stopped after step {step}, saved in {at}; go on with the same command and \
+                 --resume_from_checkpoint true --output_dir {output}"
+            )));
+        }
+    };
+    let all = all_results(&results);
+    if args.switches.json {
+        return print(Value::Object(all));
+    }
+    let rows: Vec<Vec<String>> = all
+        .iter()
+        .map(|(name, value)| vec![name.clone(), short(value)])
+        .collect();
+    print(show::table(&["result", "value"], &rows))?;
+    print(args.output_dir.display())
+}
+
+/// Reads, encodes, trains.
+///
+/// # Errors
+/// At the first thing that is wrong; what a flag asks for is checked before anything is fetched.
+pub fn train(args: &FinetuneArgs) -> Result<Outcome, Error> {
+    let recipe = recipe(args)?;
+    let known = Known::new(&args.data, None)?;
+    let (train_file, dev_file) = files(args, &known)?;
+    let mut train = berth_data::read(&known.source(&train_file)?)?;
+    train
+        .examples
+        .truncate(args.max_train_samples.unwrap_or(usize::MAX));
+    let dev = dev_file
+        .map(|file| read_dev(&known, &file, &train, args))
+        .transpose()?;
+
+    let folder = fetch::resolve(
+        &args.model_name_or_path,
+        &fetch::Options::from_environment(),
+    )?;
+    let base = Checkpoint::open(&folder)?;
+    let limit = known.max_seq_length(USUAL_LENGTH.min(base.config.max_position_embeddings));
+    let tables = berth_checkpoint::tokenizer::tables(&folder)?;
+    let wrong = |what: String| Error::Model {
+        path: folder.clone(),
+        what,
+    };
+    let tokenizer = Tokenizer::new(&tables).map_err(|error| wrong(error.to_string()))?;
+    let encode = |data: &Dataset| encode(&tokenizer, data, limit).map_err(&wrong);
+    let encoded = encode(&train)?;
+    let encoded_dev = dev.as_ref().map(encode).transpose()?;
+
+    let job = Job {
+        base: &base,
+        task: known.task,
+        task_name: known.task_name,
+        labels: &train.labels,
+        train: &encoded,
+        dev: encoded_dev.as_deref(),
+        recipe: &recipe,
+        output_dir: &args.output_dir,
+        training_args: known.training_args(limit, &train.spellings),
+        start: start(args),
+    };
+    Ok(finetune(&job, &mut Progress::new())?)
+}
+
+/// The trainer's recipe, from the flags of the same names.
+fn recipe(args: &FinetuneArgs) -> Result<Recipe, Error> {
+    if args.switches.bf16 {
+        return Err(Error::Usage(
+            "--bf16 is not there yet; training runs in f32".into(),
+        ));
+    }
+    if args.device != "cpu" {
+        let device = &args.device;
+        return Err(Error::Usage(format!(
+            "--device {device} is not there yet; training runs on cpu"
+        )));
+    }
+    if !args.switches.do_train {
+        let what = "--do_train false leaves nothing to do; berth evaluate measures a checkpoint";
+        return Err(Error::Usage(what.into()));
+    }
+    let named = serde_json::to_value(&args.recipe);
+    let mut recipe: Recipe = named
+        .and_then(serde_json::from_value)
+        .map_err(|error| Error::Usage(format!("the recipe: {error}")))?;
+    let measured = args.validation_file.is_some() || args.data_dir.is_some();
+    if !measured || !args.switches.do_eval {
+        recipe.eval_strategy = berth_trainer::recipe::Strategy::No;
+        if args.recipe.load_best_model_at_end {
+            let what = "--load_best_model_at_end needs a --validation_file to tell which is best";
+            return Err(Error::Usage(what.into()));
+        }
+    }
+    recipe
+        .check()
+        .map_err(|error| Error::Usage(error.to_string()))?;
+    Ok(recipe)
+}
+
+/// The file to learn from, and the one to measure on.
+fn files(args: &FinetuneArgs, known: &Known) -> Result<(PathBuf, Option<PathBuf>), Error> {
+    let from_folder = match (&args.data_dir, known.task_name) {
+        (Some(folder), Some(name)) => Some((name.train_file(folder)?, name.dev_file(folder)?)),
+        (Some(_), None) => {
+            return Err(Error::Usage(
+                "--data_dir goes with --task_name, which names its files".into(),
+            ));
+        }
+        (None, _) => None,
+    };
+    let (train, dev) = from_folder.map_or((None, None), |(train, dev)| (Some(train), Some(dev)));
+    let train = args.train_file.clone().or(train);
+    let train = train.ok_or_else(|| {
+        Error::Usage(
+            "nothing to learn from: give --train_file, or --task_name with --data_dir".into(),
+        )
+    })?;
+    let dev = args
+        .validation_file
+        .clone()
+        .or(dev)
+        .filter(|_| args.switches.do_eval);
+    Ok((train, dev))
+}
+
+fn read_dev(
+    known: &Known,
+    file: &Path,
+    train: &Dataset,
+    args: &FinetuneArgs,
+) -> Result<Dataset, Error> {
+    let mut source = known.labelled(file, &train.labels)?;
+    source.spellings = train.spellings.clone();
+    let mut dev = berth_data::read(&source)?;
+    dev.examples
+        .truncate(args.max_eval_samples.unwrap_or(usize::MAX));
+    Ok(dev)
+}
+
+fn encode(tokenizer: &Tokenizer<'_>, data: &Dataset, limit: usize) -> Result<Vec<Encoded>, String> {
+    let encoded =
+        encode_all(tokenizer, &data.examples, limit).map_err(|error| error.to_string())?;
+    let cut = encoded.iter().filter(|row| row.truncated > 0).count();
+    let (path, all) = (data.path.display(), encoded.len());
+    let unlabelled = match data.unlabelled {
+        0 => String::new(),
+        left_out => format!(", {left_out} without a label left out"),
+    };
+    let cut = if cut > 0 {
+        format!(", {cut} cut to {limit} pieces")
+    } else {
+        String::new()
+    };
+    eprintln!("{path}: {all} rows{unlabelled}{cut}");
+    Ok(encoded)
+}
+
+fn start(args: &FinetuneArgs) -> Start {
+    match args.resume_from_checkpoint.as_deref() {
+        Some("true") => Start::ResumeNewest,
+        Some("false") | None if args.switches.overwrite_output_dir => Start::Overwrite,
+        Some("false") | None => Start::Fresh,
+        Some(folder) => Start::ResumeFrom(folder.into()),
+    }
+}
+
+/// The figures of training and evaluation together.
+pub fn all_results(results: &Results) -> Map<String, Value> {
+    results
+        .train
+        .clone()
+        .into_iter()
+        .chain(results.eval.clone())
+        .collect()
+}
+
+/// A value as people read it.
+fn short(value: &Value) -> String {
+    match value.as_f64() {
+        Some(number) if number.fract() != 0.0 => format!("{number:.4}"),
+        _ => value.to_string(),
+    }
+}
+
+/// Draws the run on stderr, and passes Ctrl-C on.
+struct Progress {
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Progress { bar: None }
+    }
+
+    /// A line that stays, above the bar.
+    fn say(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{line}")),
+            None => eprintln!("{line}"),
+        }
+    }
+}
+
+impl Observer for Progress {
+    fn on_step(&mut self, step: &StepInfo) -> Control {
+        let bar = self.bar.get_or_insert_with(|| {
+            let bar = show::progress(step.total_steps, "training");
+            bar.set_position(step.step - 1);
+            bar.reset_eta();
+            bar
+        });
+        bar.set_position(step.step);
+        bar.set_message(format!(
+            "loss {:.4}  {:.0} tokens/s",
+            step.loss, step.tokens_per_second
+        ));
+        if step.step == step.total_steps {
+            bar.finish_and_clear();
+        }
+        if interrupt::asked() {
+            Control::Stop
+        } else {
+            Control::Continue
+        }
+    }
+
+    fn on_evaluate(&mut self, step: u64, metrics: &[(String, f64)]) {
+        let figures: Vec<String> = metrics
+            .iter()
+            .map(|(name, value)| format!("{name} {value:.4}"))
+            .collect();
+        self.say(&format!("step {step}: {}", figures.join("  ")));
+    }
+
+    fn on_save(&mut self, checkpoint: &Path) {
+        self.say(&format!("saved {}", checkpoint.display()));
+    }
+
+    fn on_resume(&mut self, checkpoint: &Path, step: u64) {
+        self.say(&format!(
+            "going on from {}, step {step}",
+            checkpoint.display()
+        ));
+    }
+}

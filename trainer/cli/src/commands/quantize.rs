@@ -1,0 +1,193 @@
+//! `berth quantize`: a checkpoint to one bundle, and what int8 cost.
+//!
+//! The bundle is made in memory, and the answers that are compared come from those very bytes through
+//! the runtime. Only when the gate, if there is one, has been passed is the file written.
+
+use super::evaluate::{LabelledFile, measure};
+use super::{print, use_threads};
+use crate::args::QuantizeArgs;
+use crate::error::Error;
+use crate::model::Model;
+use crate::show;
+use berth_checkpoint::Checkpoint;
+use berth_data::Label;
+use berth_quantize::{Answer, Changed, Comparison, Gate, Options};
+use std::path::Path;
+
+/// How many changed answers are listed for people.
+const LISTED: usize = 10;
+
+/// Rows of a batch when the checkpoint is measured.
+const BATCH: usize = 32;
+
+/// Quantizes, compares, and prints.
+pub fn run(args: &QuantizeArgs) -> Result<(), Error> {
+    use_threads(args.threads);
+    let done = convert(args)?;
+    if args.json {
+        return print(berth_quantize::report(done.comparison.as_ref(), done.bytes));
+    }
+    print(for_people(&done, &args.output))
+}
+
+/// What came of it.
+pub struct Converted {
+    /// Size of the bundle in bytes.
+    pub bytes: u64,
+    /// f32 beside int8, where there was a file to compare on.
+    pub comparison: Option<Comparison>,
+    /// The names of the labels.
+    pub labels: Vec<String>,
+}
+
+/// Quantizes the checkpoint and writes the bundle, if it passes the gate.
+///
+/// # Errors
+/// Where the checkpoint or the file can't be read, or the gate was missed; nothing is written then.
+pub fn convert(args: &QuantizeArgs) -> Result<Converted, Error> {
+    let gate = Gate {
+        max_drop: args.max_drop,
+        min_agreement: args.min_agreement,
+    };
+    if args.validation_file.is_none() && !gate.is_open() {
+        let what = "--max_drop and --min_agreement need a --validation_file to be measured on";
+        return Err(Error::Usage(what.into()));
+    }
+    let options = Options {
+        task: args.data.task,
+        max_tokens: args.data.max_seq_length.map(|length| length as usize),
+        name: None,
+    };
+    let mut writer = berth_quantize::quantize(&Checkpoint::open(&args.checkpoint)?, &options)?;
+    let labels = writer.header().labels.iter().map(str::to_owned).collect();
+    let comparison = match &args.validation_file {
+        Some(file) => Some(compare(args, file, &writer)?),
+        None => None,
+    };
+    if let Some(comparison) = &comparison {
+        gate.check(comparison)?;
+        writer.set_metrics(comparison.metrics());
+    }
+    let bytes = writer
+        .write(&args.output)
+        .map_err(berth_quantize::QuantizeError::from)?;
+    Ok(Converted {
+        bytes,
+        comparison,
+        labels,
+    })
+}
+
+/// Lets the checkpoint and the bundle answer the same rows.
+fn compare(
+    args: &QuantizeArgs,
+    file: &Path,
+    writer: &berth_bundle::Writer,
+) -> Result<Comparison, Error> {
+    let checkpoint = Model::open(&args.checkpoint)?;
+    let rows = LabelledFile::read(&checkpoint, file, &args.data, args.max_eval_samples)?;
+    let bytes = writer
+        .to_bytes()
+        .map_err(berth_quantize::QuantizeError::from)?;
+    let bundle = Model::of_bytes(&bytes, &args.output)?;
+    let f32 = measure(&checkpoint, &rows, BATCH)?;
+    let int8 = measure(&bundle, &rows, BATCH)?;
+    let (task, name) = (rows.known.task, rows.known.task_name);
+    Comparison::new(
+        task,
+        name,
+        &rows.dataset.examples,
+        &f32.logits,
+        &int8.logits,
+    )
+    .map_err(|error| Error::Model {
+        path: args.checkpoint.clone(),
+        what: error.to_string(),
+    })
+}
+
+fn for_people(done: &Converted, output: &Path) -> String {
+    let written = format!("{}: {}", output.display(), show::size(done.bytes));
+    match &done.comparison {
+        Some(comparison) => {
+            format!(
+                "{}\n{}\n{written}",
+                comparison_table(comparison),
+                changed(comparison, &done.labels)
+            )
+        }
+        None => format!("{written}; give --validation_file to see what int8 cost"),
+    }
+}
+
+/// Metrics side by side, and the agreement.
+pub fn comparison_table(comparison: &Comparison) -> String {
+    let both = comparison
+        .f32
+        .entries()
+        .into_iter()
+        .zip(comparison.int8.entries());
+    let rows: Vec<Vec<String>> = both
+        .map(|((name, f32), (_, int8))| {
+            vec![
+                name,
+                format!("{f32:.4}"),
+                format!("{int8:.4}"),
+                format!("{:+.4}", int8 - f32),
+            ]
+        })
+        .collect();
+    let (low, high) = comparison.agreement_interval();
+    format!(
+        "{}\nagreement {} of {} answers, {} (95 % interval {} to {})",
+        show::table(&["metric", "f32", "int8", "difference"], &rows),
+        comparison.same,
+        comparison.f32.samples,
+        show::percent(comparison.agreement()),
+        show::percent(low),
+        show::percent(high),
+    )
+}
+
+/// The answers that changed, a line each.
+fn changed(comparison: &Comparison, labels: &[String]) -> String {
+    let all = comparison.changed.len();
+    if all == 0 {
+        return "no answer changed".into();
+    }
+    let mut lines = vec![format!("{all} answers changed:")];
+    lines.extend(
+        comparison
+            .changed
+            .iter()
+            .take(LISTED)
+            .map(|row| changed_line(row, labels)),
+    );
+    if all > LISTED {
+        lines.push(format!(
+            "  … and {} more; --json has them all",
+            all - LISTED
+        ));
+    }
+    lines.join("\n")
+}
+
+fn changed_line(row: &Changed, labels: &[String]) -> String {
+    let name = |index: usize| labels.get(index).map_or("?", String::as_str);
+    let answer = |answer: &Answer| match answer {
+        Answer::Class { label, probability } => format!("{} {probability:.3}", name(*label)),
+        Answer::Value(value) => format!("{value:.3}"),
+    };
+    let gold = match row.gold {
+        Label::Class(label) => name(label as usize).to_owned(),
+        Label::Value(value) => value.to_string(),
+        Label::None => "unknown".to_owned(),
+    };
+    let text = show::excerpt(&row.text, 60);
+    format!(
+        "  line {}: {} → {} (right: {gold})  {text}",
+        row.line,
+        answer(&row.f32),
+        answer(&row.int8)
+    )
+}

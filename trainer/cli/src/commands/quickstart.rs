@@ -1,0 +1,260 @@
+//! `berth quickstart`: the whole road on the shipped movie-review sample, from a base model to answers
+//! on sentences that nobody trained on.
+
+use super::ask::for_people;
+use super::finetune::train;
+use super::print;
+use super::quantize::{Converted, comparison_table, convert};
+use crate::args::{DEFAULT_MODEL, FinetuneArgs, QuantizeArgs, QuickstartArgs, normalize};
+use crate::error::Error;
+use crate::{fetch, interrupt, show};
+use berth_checkpoint::tiny;
+use berth_runtime::counting;
+use berth_runtime::measure::{self, Report};
+use berth_task::Task;
+use berth_trainer::Outcome;
+use clap::Args;
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// 4,000 and 1,000 sentences of Sentence Polarity 1.0 (CC BY 4.0, Bo Pang and Lillian Lee).
+const TRAIN: &str = include_str!("../../../../models/mr/train.tsv");
+const DEV: &str = include_str!("../../../../models/mr/dev.tsv");
+
+/// Sentences of our own, in no file.
+const SENTENCES: [&str; 3] = [
+    "a gripping film with a big heart and not one wasted minute",
+    "two hours of shouting that add up to nothing at all",
+    "it starts slowly, but the last half hour is worth the wait",
+];
+
+/// Lengths whose latency is shown, in pieces.
+const LENGTHS: [usize; 3] = [16, 64, 128];
+
+/// Walks the road.
+pub fn run(args: &QuickstartArgs) -> Result<(), Error> {
+    if args.task != Task::TextClassification {
+        let what = format!(
+            "--task {} has no quickstart yet; text-classification has",
+            args.task
+        );
+        return Err(Error::Usage(what));
+    }
+    interrupt::listen();
+    let road = Road::lay(args)?;
+    step("1. base model");
+    let base = road.base()?;
+    eprintln!("{base}");
+
+    step("2. fine-tune");
+    let finetune = road.finetune_args(&base)?;
+    if let Outcome::Interrupted { checkpoint, step } = train(&finetune)? {
+        let saved = checkpoint.display();
+        return Err(Error::Interrupted(format!(
+            "stopped after step {step}, saved in {saved}; the same command goes on from there"
+        )));
+    }
+
+    step("3. quantize, and measure f32 and int8");
+    let quantize = road.quantize_args()?;
+    let converted = convert(&quantize)?;
+
+    step("4. latency");
+    let lengths = LENGTHS
+        .into_iter()
+        .filter(|length| !args.tiny || *length <= 64)
+        .collect();
+    let options = measure::Options {
+        lengths,
+        allocations: Some(counting::allocations),
+    };
+    let report = measure::measure(&road.bundle, &options)?;
+
+    print(summary(&road, &converted, &report)?)?;
+    print(answers(&road.bundle)?)?;
+    if args.tiny {
+        print(
+            "These answers mean nothing: --tiny trains a small random model to show the road.\n",
+        )?;
+    }
+    print(next(&road))
+}
+
+/// Where everything of one walk lies.
+struct Road {
+    folder: PathBuf,
+    model: PathBuf,
+    bundle: PathBuf,
+    tiny: bool,
+    threads: u32,
+}
+
+impl Road {
+    /// Writes the sample's files; the folder may be there from an earlier walk.
+    fn lay(args: &QuickstartArgs) -> Result<Self, Error> {
+        let folder = args.output_dir.clone();
+        let data = folder.join("data");
+        fs::create_dir_all(&data).map_err(|source| Error::file(&data, source))?;
+        for (name, content) in [("train.tsv", TRAIN), ("dev.tsv", DEV)] {
+            berth_checkpoint::save::write_file(data.join(name), content.as_bytes())?;
+        }
+        let kind = if args.tiny { "tiny" } else { "sentiment" };
+        Ok(Road {
+            model: folder.join(kind),
+            bundle: folder.join(kind).with_extension("berth"),
+            tiny: args.tiny,
+            threads: args.threads.unwrap_or(0),
+            folder,
+        })
+    }
+
+    /// The base model's name or folder.
+    fn base(&self) -> Result<String, Error> {
+        if !self.tiny {
+            let folder = fetch::resolve(DEFAULT_MODEL, &fetch::Options::from_environment())?;
+            return Ok(folder.display().to_string());
+        }
+        let folder = self.folder.join("tiny-base");
+        if !folder.join("config.json").exists() {
+            tiny::create(&folder, 1, &frequent_words(TRAIN, 800))?;
+        }
+        Ok(folder.display().to_string())
+    }
+
+    fn finetune_args(&self, base: &str) -> Result<FinetuneArgs, Error> {
+        let mut typed = ["berth", "--task_name", "mr"].map(OsString::from).to_vec();
+        for (flag, value) in [
+            (
+                "--train_file",
+                self.folder.join("data/train.tsv").as_os_str(),
+            ),
+            (
+                "--validation_file",
+                self.folder.join("data/dev.tsv").as_os_str(),
+            ),
+            ("--output_dir", self.model.as_os_str()),
+            ("--model_name_or_path", base.as_ref()),
+        ] {
+            typed.extend([flag.into(), value.to_owned()]);
+        }
+        typed.extend(["--threads".into(), self.threads.to_string().into()]);
+        if self.tiny {
+            typed.extend(["--max_seq_length", "64", "--num_train_epochs", "1"].map(OsString::from));
+            typed.extend(["--learning_rate", "1e-3"].map(OsString::from));
+        }
+        if has_checkpoint(&self.model) {
+            typed.extend(["--resume_from_checkpoint", "true"].map(OsString::from));
+        } else {
+            typed.push("--overwrite_output_dir".into());
+        }
+        parse(typed)
+    }
+
+    fn quantize_args(&self) -> Result<QuantizeArgs, Error> {
+        let mut typed: Vec<OsString> = vec!["berth".into()];
+        typed.push(self.model.clone().into());
+        typed.extend(["--output".into(), self.bundle.clone().into()]);
+        typed.extend([
+            "--validation_file".into(),
+            self.folder.join("data/dev.tsv").into(),
+        ]);
+        parse(typed)
+    }
+}
+
+/// A command's arguments with everything that was not typed as usual.
+fn parse<A: Args>(typed: Vec<OsString>) -> Result<A, Error> {
+    let command = A::augment_args(clap::Command::new("berth").args_override_self(true));
+    let matches = command.try_get_matches_from(normalize(typed.into_iter()));
+    matches
+        .and_then(|found| A::from_arg_matches(&found))
+        .map_err(|error| Error::Usage(error.to_string()))
+}
+
+/// Whether a walk was interrupted here, or has finished.
+fn has_checkpoint(model: &Path) -> bool {
+    let entries = fs::read_dir(model).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names
+        .into_iter()
+        .any(|name| name.starts_with("checkpoint-"))
+}
+
+/// The words that occur most, most frequent first, equals in the order of the alphabet.
+fn frequent_words(text: &str, most: usize) -> Vec<&str> {
+    let mut counts: HashMap<&str, u32> = HashMap::new();
+    let words = text
+        .split(|c: char| !c.is_ascii_lowercase())
+        .filter(|word| word.len() > 1);
+    for word in words {
+        *counts.entry(word).or_default() += 1;
+    }
+    let mut words: Vec<(&str, u32)> = counts.into_iter().collect();
+    words.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+    words.into_iter().take(most).map(|(word, _)| word).collect()
+}
+
+fn step(title: &str) {
+    eprintln!("\n== {title}");
+}
+
+fn summary(road: &Road, converted: &Converted, report: &Report) -> Result<String, Error> {
+    let weights = road.model.join("model.safetensors");
+    let f32_bytes = fs::metadata(&weights)
+        .map_err(|source| Error::file(&weights, source))?
+        .len();
+    let mut rows = vec![
+        vec!["checkpoint, f32".into(), show::size(f32_bytes)],
+        vec!["bundle, int8".into(), show::size(converted.bytes)],
+    ];
+    for (tokens, latency) in &report.lengths {
+        rows.push(vec![
+            format!("latency p50, {tokens} tokens"),
+            format!("{:.2} ms", latency.p50_ms),
+        ]);
+    }
+    if let Some(memory) = report.peak_rss_mb {
+        rows.push(vec![
+            "peak memory of this program, training included".into(),
+            format!("{memory:.0} MB"),
+        ]);
+    }
+    if let Some(allocations) = report.allocations_per_query {
+        rows.push(vec!["allocations a query".into(), allocations.to_string()]);
+    }
+    let comparison = converted
+        .comparison
+        .as_ref()
+        .map(comparison_table)
+        .unwrap_or_default();
+    let table = show::table(&["", "measured"], &rows);
+    Ok(format!(
+        "{comparison}\n\n{table}\n{} ({}), one thread\n",
+        report.cpu, report.isa
+    ))
+}
+
+/// What the bundle says of sentences that nobody trained on.
+fn answers(bundle: &Path) -> Result<String, Error> {
+    let mut session = berth_runtime::Model::open(bundle)?.session()?;
+    let mut lines = String::new();
+    for sentence in SENTENCES {
+        let answer = for_people(&mut session, sentence, None, None)?;
+        lines.push_str(&format!("\"{sentence}\"\n{answer}\n\n"));
+    }
+    Ok(lines)
+}
+
+fn next(road: &Road) -> String {
+    let bundle = road.bundle.display();
+    format!(
+        "To go on:\n\
+         \n  berth ask {bundle} \"a gripping film\"\n\
+         \n  berth finetune --task text-classification --train_file your.csv --validation_file your-dev.csv --output_dir your-model\n\
+         \n  rustup target add aarch64-unknown-linux-gnu && cargo build --profile device --bin berth-edge \
+         --target aarch64-unknown-linux-gnu && scp target/aarch64-unknown-linux-gnu/device/berth-edge {bundle} board:\n\
+         \nHere, `berth` is target/release/berth."
+    )
+}

@@ -1,0 +1,86 @@
+//! `berth tokenize`: the ids, pieces and offsets of a text, as the device sees it.
+
+use super::print;
+use crate::args::TokenizeArgs;
+use crate::error::Error;
+use crate::model::bundle_path;
+use crate::show;
+use berth_wordpiece::{Piece, Tokenizer};
+use serde_json::json;
+use std::io::BufRead;
+
+/// Tokenizes the text, or every line of standard input.
+pub fn run(args: &TokenizeArgs) -> Result<(), Error> {
+    let path = bundle_path(&args.bundle)?;
+    let model = berth_runtime::Model::open(&path)?;
+    let broken = |what: String| Error::Model {
+        path: path.clone(),
+        what,
+    };
+    let tokenizer = model.tokenizer();
+    let limit = args.max_seq_length.map(|limit| limit as usize);
+    let one = |text: &str, pair: Option<&str>| -> Result<(), Error> {
+        let rows = encode(tokenizer, text, pair, limit).map_err(&broken)?;
+        print(if args.json {
+            as_json(&rows)
+        } else {
+            as_table(&rows)
+        })
+    };
+    if let Some(text) = &args.text {
+        return one(text, args.pair.as_deref());
+    }
+    for line in std::io::stdin().lock().lines() {
+        one(
+            &line.map_err(|source| Error::file("standard input", source))?,
+            None,
+        )?;
+    }
+    Ok(())
+}
+
+/// A piece and its text.
+type Row = (Piece, String);
+
+fn encode(
+    tokenizer: &Tokenizer<'_>,
+    text: &str,
+    pair: Option<&str>,
+    limit: Option<usize>,
+) -> Result<Vec<Row>, String> {
+    // A character gives at most a few pieces; what is counted first is what fits afterwards.
+    let total = |text: &str| tokenizer.pieces(text, &mut []).total;
+    let whole = total(text) + pair.map_or(0, total) + 3;
+    let limit = limit.unwrap_or(whole);
+    let mut pieces = vec![Piece::default(); 2 * limit];
+    let encoding = tokenizer
+        .encode(text, pair, limit, &mut pieces)
+        .map_err(|error| error.to_string())?;
+    pieces.truncate(encoding.len);
+    let named = pieces.into_iter().map(|piece| {
+        let name = tokenizer.piece_text(piece.id).map(|text| text.to_string());
+        (piece, name.unwrap_or_default())
+    });
+    Ok(named.collect())
+}
+
+fn as_json(rows: &[Row]) -> String {
+    let ids: Vec<u32> = rows.iter().map(|(piece, _)| piece.id).collect();
+    let tokens: Vec<&str> = rows.iter().map(|(_, name)| name.as_str()).collect();
+    let offsets: Vec<[u32; 2]> = rows
+        .iter()
+        .map(|(piece, _)| [piece.start, piece.end])
+        .collect();
+    json!({"ids": ids, "tokens": tokens, "offsets": offsets}).to_string()
+}
+
+fn as_table(rows: &[Row]) -> String {
+    let rows: Vec<Vec<String>> = rows
+        .iter()
+        .map(|(piece, name)| {
+            let range = format!("{}..{}", piece.start, piece.end);
+            vec![name.clone(), piece.id.to_string(), range]
+        })
+        .collect();
+    show::table(&["piece", "id", "bytes"], &rows).to_string()
+}

@@ -1,0 +1,98 @@
+//! Everything that can go wrong in a command, as one line for a person.
+
+use berth_checkpoint::CheckpointError;
+use berth_checkpoint::SaveError;
+use berth_checkpoint::tokenizer::TokenizerError;
+use berth_data::DataError;
+use berth_quantize::{Missed, QuantizeError};
+use berth_runtime::measure::MeasureError;
+use berth_runtime::{OpenError, QueryError};
+use berth_trainer::TrainError;
+use std::io;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// Why a command failed.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// What was typed does not go together.
+    #[error("{0}")]
+    Usage(String),
+    /// A file could not be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Standard output could not be written.
+    #[error("standard output: {0}")]
+    Output(io::Error),
+    /// The model is not what the command needs.
+    #[error("{}: {what}", path.display())]
+    Model {
+        /// The model's file or folder.
+        path: PathBuf,
+        /// What is wrong, and the way out.
+        what: String,
+    },
+    /// A bar that the user set was missed.
+    #[error(transparent)]
+    Gate(#[from] Missed),
+    /// Ctrl-C.
+    #[error("{0}")]
+    Interrupted(String),
+    /// A base model could not be had.
+    #[error(transparent)]
+    Fetch(#[from] crate::fetch::FetchError),
+    /// A data file.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// Training.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// Quantizing.
+    #[error(transparent)]
+    Quantize(#[from] QuantizeError),
+    /// A checkpoint's tokenizer.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// A file that could not be written.
+    #[error(transparent)]
+    Save(#[from] SaveError),
+    /// A bundle.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A query.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// A measurement.
+    #[error(transparent)]
+    Measure(#[from] MeasureError),
+}
+
+impl Error {
+    /// A failed file operation.
+    pub fn file(path: impl AsRef<Path>, source: io::Error) -> Self {
+        let path = path.as_ref().to_owned();
+        Error::File { path, source }
+    }
+
+    /// 2 for usage, 130 after Ctrl-C as shells have it, else 1.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Usage(_) => 2,
+            Error::Interrupted(_) => 130,
+            _ => 1,
+        }
+    }
+
+    /// Whether standard output was closed by whoever read it, which is no failure.
+    pub fn is_closed_pipe(&self) -> bool {
+        matches!(self, Error::Output(source) if source.kind() == io::ErrorKind::BrokenPipe)
+    }
+}

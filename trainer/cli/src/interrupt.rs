@@ -1,0 +1,21 @@
+//! Ctrl-C as a request: long work looks here between steps, saves and stops. A second Ctrl-C ends the
+//! program at once.
+
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+static ASKED: AtomicBool = AtomicBool::new(false);
+
+/// Starts listening. Where no handler can be installed, Ctrl-C ends the program as it always did.
+pub fn listen() {
+    let _ = ctrlc::set_handler(|| {
+        if ASKED.swap(true, SeqCst) {
+            std::process::exit(130);
+        }
+        eprintln!("\nstopping after this step; once more to stop at once");
+    });
+}
+
+/// Whether the user has asked to stop.
+pub fn asked() -> bool {
+    ASKED.load(SeqCst)
+}

@@ -1,0 +1,205 @@
+//! A checkpoint or a bundle, opened as something that scores examples: `evaluate`, `quantize` and
+//! `quickstart` treat the two alike.
+
+use crate::error::Error;
+use crate::show;
+use berth_checkpoint::{Checkpoint, TrainingArgs};
+use berth_data::{Encoded, Example, encode_all};
+use berth_task::Task;
+use berth_trainer::Predictor;
+use berth_wordpiece::Tokenizer;
+use rayon::prelude::*;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+
+/// Batches of a checkpoint's rows that are sorted by length together.
+const BATCHES: usize = 8;
+
+/// A model and what it remembers of its training.
+pub struct Model {
+    /// Where it was opened.
+    pub path: PathBuf,
+    /// How it was trained; none for a checkpoint made elsewhere.
+    pub training_args: Option<TrainingArgs>,
+    /// The names of its outputs.
+    pub labels: Vec<String>,
+    /// The longest input that it takes.
+    pub max_length: usize,
+    kind: Kind,
+}
+
+enum Kind {
+    Checkpoint(Box<Checkpoint>),
+    Bundle(berth_runtime::Model),
+}
+
+/// What a model said of some examples.
+pub struct Scores {
+    /// The outputs, a row for each example.
+    pub logits: Vec<Vec<f32>>,
+    /// How many examples were cut to fit.
+    pub truncated: usize,
+}
+
+impl Model {
+    /// Opens a folder as a checkpoint, a file as a bundle.
+    ///
+    /// # Errors
+    /// When it is neither, or damaged.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        if path.is_dir() {
+            let checkpoint = Checkpoint::open(path)?;
+            return Ok(Model {
+                path: path.to_owned(),
+                training_args: checkpoint.training_args().cloned(),
+                labels: checkpoint.config.id2label.clone(),
+                max_length: checkpoint.config.max_position_embeddings,
+                kind: Kind::Checkpoint(Box::new(checkpoint)),
+            });
+        }
+        let path = bundle_path(path)?;
+        Self::of_bundle(berth_runtime::Model::open_verified(&path)?, &path)
+    }
+
+    /// Takes a bundle that is still in memory; `path` is where it is going to be.
+    ///
+    /// # Errors
+    /// When the runtime refuses it.
+    pub fn of_bytes(bytes: &[u8], path: &Path) -> Result<Self, Error> {
+        Self::of_bundle(berth_runtime::Model::from_bytes(bytes)?, path)
+    }
+
+    fn of_bundle(model: berth_runtime::Model, path: &Path) -> Result<Self, Error> {
+        Ok(Model {
+            path: path.to_owned(),
+            training_args: training_args(&model, path)?,
+            labels: model.header().labels.iter().map(str::to_owned).collect(),
+            max_length: model.header().shape.positions as usize,
+            kind: Kind::Bundle(model),
+        })
+    }
+
+    /// The logits of every example, in their order. A checkpoint runs in batches of `batch` rows, a
+    /// bundle as the device does, one text at a time on each core.
+    ///
+    /// # Errors
+    /// When the model has no head for `task`.
+    pub fn score(
+        &self,
+        task: Task,
+        examples: &[Example],
+        limit: usize,
+        batch: usize,
+    ) -> Result<Scores, Error> {
+        match &self.kind {
+            Kind::Checkpoint(checkpoint) => {
+                let tables = berth_checkpoint::tokenizer::tables(&checkpoint.dir)?;
+                let tokenizer = Tokenizer::new(&tables).map_err(|error| self.wrong(&error))?;
+                let encoded = self.encode(&tokenizer, examples, limit)?;
+                let predictor = Predictor::load(checkpoint)?;
+                let bar = show::progress(encoded.len() as u64, "f32");
+                let mut logits = Vec::with_capacity(encoded.len());
+                for rows in encoded.chunks(batch * BATCHES) {
+                    logits.extend(predictor.logits(rows, batch)?);
+                    bar.inc(rows.len() as u64);
+                }
+                bar.finish_and_clear();
+                Ok(scores(logits, &encoded))
+            }
+            Kind::Bundle(model) => {
+                if model.header().task != task {
+                    let what = format!("answers {}, not {task}", model.header().task);
+                    return Err(Error::Model {
+                        path: self.path.clone(),
+                        what,
+                    });
+                }
+                let encoded = self.encode(model.tokenizer(), examples, limit)?;
+                let logits = each_on_its_own(model, &encoded)?;
+                Ok(scores(logits, &encoded))
+            }
+        }
+    }
+
+    fn encode(
+        &self,
+        tokenizer: &Tokenizer<'_>,
+        examples: &[Example],
+        limit: usize,
+    ) -> Result<Vec<Encoded>, Error> {
+        let limit = limit.min(self.max_length);
+        encode_all(tokenizer, examples, limit).map_err(|error| self.wrong(&error))
+    }
+
+    fn wrong(&self, what: &dyn Display) -> Error {
+        let (path, what) = (self.path.clone(), what.to_string());
+        Error::Model { path, what }
+    }
+}
+
+/// Runs every row by itself, as a device does; the rows are shared out over the cores, a session each.
+fn each_on_its_own(model: &berth_runtime::Model, rows: &[Encoded]) -> Result<Vec<Vec<f32>>, Error> {
+    let threads = rayon::current_num_threads().min(rows.len()).max(1);
+    let mut sessions = Vec::new();
+    for _ in 0..threads {
+        sessions.push(model.session()?);
+    }
+    let bar = show::progress(rows.len() as u64, "int8");
+    let shares = rows.par_chunks(rows.len().div_ceil(threads).max(1));
+    let logits: Result<Vec<Vec<Vec<f32>>>, Error> = shares
+        .zip(&mut sessions)
+        .map(|(share, session)| {
+            let answers = share.iter().map(|row| {
+                bar.inc(1);
+                Ok(session.logits_of(&row.ids, row.second)?.to_vec())
+            });
+            answers.collect()
+        })
+        .collect();
+    bar.finish_and_clear();
+    Ok(logits?.concat())
+}
+
+fn scores(logits: Vec<Vec<f32>>, encoded: &[Encoded]) -> Scores {
+    let truncated = encoded.iter().filter(|row| row.truncated > 0).count();
+    Scores { logits, truncated }
+}
+
+/// What a bundle remembers of its training.
+fn training_args(model: &berth_runtime::Model, path: &Path) -> Result<Option<TrainingArgs>, Error> {
+    match model.bundle().training() {
+        [] => Ok(None),
+        json => serde_json::from_slice(json)
+            .map(Some)
+            .map_err(|error| Error::Model {
+                path: path.to_owned(),
+                what: format!("its training arguments are not readable: {error}"),
+            }),
+    }
+}
+
+/// The file that a typed name means: the path itself, or a bare name in `models/`.
+///
+/// # Errors
+/// When there is no such file, saying where it was looked for.
+pub fn bundle_path(typed: &Path) -> Result<PathBuf, Error> {
+    if typed.is_file() {
+        return Ok(typed.to_owned());
+    }
+    let bare = typed.components().count() == 1 && typed.extension().is_none();
+    let named = Path::new("models").join(typed).with_extension("berth");
+    if bare && named.is_file() {
+        return Ok(named);
+    }
+    let what = if typed.is_dir() {
+        "is a folder, not a bundle; make one of a checkpoint with berth quantize".to_owned()
+    } else if bare {
+        format!("no such file, and no {}", named.display())
+    } else {
+        "no such file".to_owned()
+    };
+    Err(Error::Model {
+        path: typed.to_owned(),
+        what,
+    })
+}

@@ -1,0 +1,85 @@
+//! What people look at: progress bars on stderr, tables and bars on stdout.
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::time::Duration;
+
+/// A table with a heading; every column after the first is aligned to the right.
+pub fn table(heading: &[&str], rows: &[Vec<String>]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(heading);
+    for row in rows {
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// A share between 0 and 1 as a bar of `width` cells.
+pub fn bar(share: f32, width: usize) -> String {
+    let share = if share.is_finite() {
+        share.clamp(0.0, 1.0)
+    } else {
+        0.0
+    };
+    let filled = (share * width as f32).round() as usize;
+    "█".repeat(filled.min(width)) + &"░".repeat(width - filled.min(width))
+}
+
+/// A progress bar over `total` things, drawn on stderr where that is a terminal.
+pub fn progress(total: u64, what: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(
+        "{prefix:>12} {bar:28} {pos}/{len}  {msg}  {elapsed} elapsed, {eta} left",
+    )
+    .unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::new(total).with_style(style.progress_chars("█▉▊▋▌▍▎▏░"));
+    bar.set_prefix(what.to_owned());
+    bar.enable_steady_tick(Duration::from_millis(500));
+    bar
+}
+
+/// A fraction in hundredths, as metrics are quoted.
+pub fn percent(fraction: f64) -> String {
+    format!("{:.2} %", 100.0 * fraction)
+}
+
+/// A size in bytes, as people read it.
+pub fn size(bytes: u64) -> String {
+    indicatif::DecimalBytes(bytes).to_string()
+}
+
+/// The first `most` characters of a text on one line, with an ellipsis where it was cut.
+pub fn excerpt(text: &str, most: usize) -> String {
+    let line: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    match line.char_indices().nth(most) {
+        Some((cut, _)) => format!("{}…", &line[..cut]),
+        None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bars_hold_their_width() {
+        for share in [-1.0, 0.0, 0.04, 0.5, 1.0, 7.0, f32::NAN] {
+            assert_eq!(bar(share, 20).chars().count(), 20, "{share}");
+        }
+        assert_eq!(bar(0.5, 4), "██░░");
+    }
+
+    #[test]
+    fn excerpts_cut_between_characters() {
+        assert_eq!(excerpt("naïve\ttext", 3), "naï…");
+        assert_eq!(excerpt("a\nb", 3), "a b");
+    }
+}

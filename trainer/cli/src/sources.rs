@@ -1,0 +1,164 @@
+//! From flags, and from what a model remembers of its training, to a [`Source`] that can be read.
+//!
+//! A flag wins over what is remembered; what neither says, the file's name and header say.
+
+use crate::args::DataArgs;
+use crate::error::Error;
+use berth_checkpoint::TrainingArgs;
+use berth_data::{Format, Source, TaskName};
+use berth_task::Task;
+use std::path::Path;
+
+/// What is known of the data before a file is opened.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// What the head answers.
+    pub task: Task,
+    /// The published data set whose layout the files have.
+    pub task_name: Option<TaskName>,
+    flags: DataArgs,
+    remembered: Option<TrainingArgs>,
+}
+
+impl Known {
+    /// Puts flags and memory together.
+    ///
+    /// # Errors
+    /// When neither names a task, or the flags contradict each other.
+    pub fn new(flags: &DataArgs, remembered: Option<TrainingArgs>) -> Result<Self, Error> {
+        // Flags about the task replace the memory of another task as a whole.
+        let named = flags
+            .task_name
+            .as_deref()
+            .map(parse_task_name)
+            .transpose()?;
+        let remembered_task = remembered.as_ref().map(|args| args.task);
+        let task = match (flags.task, named) {
+            (Some(task), Some(name)) if name.task() != task => {
+                let (name, own) = (name.name(), name.task());
+                return Err(Error::Usage(format!(
+                    "--task_name {name} is {own}, not --task {task}"
+                )));
+            }
+            (Some(task), _) => task,
+            (None, Some(name)) => name.task(),
+            (None, None) => remembered_task.ok_or_else(|| {
+                Error::Usage("say what to learn: --task text-classification, or --task_name".into())
+            })?,
+        };
+        let remembered = remembered.filter(|args| args.task == task);
+        let task_name = match (named, &remembered) {
+            (Some(name), _) => Some(name),
+            // Naming a task, a format or a column says that the file has a layout of its own.
+            (None, Some(args)) if !flags.lays_out() => {
+                args.task_name.as_deref().map(parse_task_name).transpose()?
+            }
+            (None, _) => None,
+        };
+        Ok(Known {
+            task,
+            task_name,
+            flags: flags.clone(),
+            remembered,
+        })
+    }
+
+    /// The longest input: the flag, else what is remembered, else `usual`.
+    pub fn max_seq_length(&self, usual: usize) -> usize {
+        let flag = self.flags.max_seq_length.map(|length| length as usize);
+        flag.or(self.remembered.as_ref().map(|args| args.max_seq_length))
+            .unwrap_or(usual)
+    }
+
+    /// How to read a file to learn from.
+    ///
+    /// # Errors
+    /// When `--format` names no format.
+    pub fn source(&self, path: &Path) -> Result<Source, Error> {
+        let memory = self.remembered.as_ref();
+        let mut source = match self.task_name {
+            Some(name) => Source::named(path, name),
+            None => Source::new(path, self.task),
+        };
+        if let Some(format) = &self.flags.format {
+            source.format = Some(
+                format
+                    .parse::<Format>()
+                    .map_err(|error| Error::Usage(format!("--format {format}: {error}")))?,
+            );
+        }
+        let either = |flag: &Option<String>, kept: Option<&String>| flag.clone().or(kept.cloned());
+        let columns = &mut source.columns;
+        columns.text = either(
+            &self.flags.text_column_name,
+            memory.and_then(|args| args.text_column_name.as_ref()),
+        );
+        columns.text_pair = either(
+            &self.flags.text_pair_column_name,
+            memory.and_then(|args| args.text_pair_column_name.as_ref()),
+        );
+        columns.label = either(
+            &self.flags.label_column_name,
+            memory.and_then(|args| args.label_column_name.as_ref()),
+        );
+        source.label_names = self.flags.label_names.clone();
+        Ok(source)
+    }
+
+    /// How to read a file to measure a model on that has `labels`.
+    ///
+    /// # Errors
+    /// As [`source`](Self::source).
+    pub fn labelled(&self, path: &Path, labels: &[String]) -> Result<Source, Error> {
+        let mut source = self.source(path)?;
+        source.label_names = None;
+        source.labels = (self.task != Task::TextPairRegression).then(|| labels.to_vec());
+        source.spellings = self.spellings();
+        Ok(source)
+    }
+
+    /// What the checkpoint is to remember.
+    pub fn training_args(&self, max_seq_length: usize, spellings: &[String]) -> TrainingArgs {
+        let mut args = TrainingArgs::new(self.task, max_seq_length);
+        args.task_name = self.task_name.map(|name| name.name().to_owned());
+        args.text_column_name = self.flags.text_column_name.clone();
+        args.text_pair_column_name = self.flags.text_pair_column_name.clone();
+        args.label_column_name = self.flags.label_column_name.clone();
+        if !spellings.is_empty() {
+            args.other.insert(SPELLINGS.into(), spellings.into());
+        }
+        args
+    }
+
+    fn spellings(&self) -> Vec<String> {
+        let kept = self
+            .remembered
+            .as_ref()
+            .and_then(|args| args.other.get(SPELLINGS));
+        let kept = kept
+            .and_then(|value| value.as_array())
+            .into_iter()
+            .flatten();
+        kept.filter_map(|value| value.as_str().map(str::to_owned))
+            .collect()
+    }
+}
+
+/// Where training_args.json keeps the labels as the training file spelt them.
+const SPELLINGS: &str = "label_spellings";
+
+impl DataArgs {
+    /// Whether a flag says how this file is laid out.
+    fn lays_out(&self) -> bool {
+        self.task.is_some()
+            || self.format.is_some()
+            || self.text_column_name.is_some()
+            || self.text_pair_column_name.is_some()
+            || self.label_column_name.is_some()
+    }
+}
+
+fn parse_task_name(name: &str) -> Result<TaskName, Error> {
+    name.parse()
+        .map_err(|error| Error::Usage(format!("--task_name {name}: {error}")))
+}
