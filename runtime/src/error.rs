@@ -135,7 +135,10 @@ impl fmt::Display for QueryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             QueryError::Task(task) => {
-                write!(f, "the model's task is {task}, which gives no such answer")
+                write!(
+                    f,
+                    "the model's task is {task}, which has no answer of this kind"
+                )
             }
             QueryError::PairMissing => {
                 f.write_str("the model takes two texts, and there is only one")

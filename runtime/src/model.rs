@@ -1,6 +1,7 @@
 //! A bundle opened for use, shared by as many sessions as there are threads.
 
 use std::env;
+use std::fmt;
 use std::fs::File;
 use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -156,6 +157,12 @@ impl Model {
     fn of(network: Network) -> Result<Self, OpenError> {
         let plan = Plan::new(Arc::new(network))?;
         Ok(Model { plan })
+    }
+}
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Model({}, {})", self.origin(), self.isa().tier())
     }
 }
 

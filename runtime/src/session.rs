@@ -1,5 +1,7 @@
 //! A session: the memory of one thread's queries, and the queries.
 
+use std::fmt;
+
 use berth_task::{Labels, MAX_LABELS, Score, Task};
 use berth_wordpiece::{Encoding, Piece};
 
@@ -200,5 +202,11 @@ impl Session {
             *id = piece.id;
         }
         Ok(encoding)
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Session").field(&self.model).finish()
     }
 }

@@ -149,3 +149,65 @@ impl Engine {
             .set_input(1, TValue::from_const(self.second.clone()))
     }
 }
+
+#[cfg(test)]
+#[expect(dead_code, reason = "the tests from outside use more of it")]
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+#[cfg(test)]
+mod tests {
+    use berth_task::Task;
+
+    use super::support;
+    use super::*;
+    use crate::Model;
+
+    /// The shapes of the graph's nodes, in the order in which they run.
+    fn shapes(plan: &Plan) -> Vec<String> {
+        let order = plan.plan.order_without_consts().iter();
+        let facts = order.map(|&node| &plan.plan.model().node(node).outputs[0].fact);
+        facts.map(|fact| format!("{:?}", fact.shape)).collect()
+    }
+
+    #[test]
+    fn facts_name_the_length_by_its_symbol_and_are_kept_by_the_values() {
+        let classes = &["negative", "positive"][..];
+        for (task, labels, last, logits) in [
+            (Task::TextClassification, classes, "1,32", "1,2"),
+            (Task::TokenClassification, classes, "S,32", "S,2"),
+            (Task::QuestionAnswering, &[], "S,32", "S,2"),
+        ] {
+            let model = Model::from_bytes(&support::bundle(task, labels)).unwrap();
+            let mut found = shapes(model.plan());
+            found.sort();
+            let mut expected = ["S", "", "S,32", "S,32", last, logits];
+            expected.sort();
+            assert_eq!(found, expected, "{task}");
+
+            let mut engine = Engine::new(model.plan()).unwrap();
+            for tokens in [7, 1, support::POSITIONS] {
+                engine.run(&vec![2; tokens], tokens).unwrap();
+                let fact = model.plan().plan.model().output_fact(0).unwrap();
+                let symbols = &engine.state.turn_state.resolved_symbols;
+                let value = engine.state.output(0).unwrap();
+                assert!(
+                    fact.matches(value, Some(symbols)).unwrap(),
+                    "{task}, {tokens} tokens"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_turn_that_fails_on_its_way_leaves_the_engine_whole() {
+        let model = Model::from_bytes(&support::bundle(Task::TextClassification, &["a", "b"]));
+        let mut engine = Engine::new(model.unwrap().plan()).unwrap();
+        let expected = engine.run(&[2, 5, 3], 3).unwrap().to_vec();
+        // As if an op had failed between the first and the last: the rows are lost with the turn.
+        let shared = &engine.state.turn_state.shared;
+        let space = shared.get::<std::sync::Mutex<Workspace>>().unwrap();
+        space.lock().unwrap().lose_rows();
+        assert_eq!(engine.run(&[2, 5, 3], 3).unwrap(), expected);
+    }
+}

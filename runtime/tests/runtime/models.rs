@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use berth_bundle::{AlignedBytes, VerifyError};
 use berth_kernels::Isa;
-use berth_runtime::{Model, OpenError, Session, inspect};
+use berth_runtime::{MAX_SCRATCH_BYTES, Model, OpenError, Session, inspect};
+use berth_task::Task;
 
 use crate::fixtures::{section, sentiment_bytes};
 use crate::support;
@@ -170,6 +171,18 @@ fn memory_of_the_program_must_be_aligned() {
         matches!(error, OpenError::Bundle { source, .. } if source == expected),
         "{error}"
     );
+}
+
+#[test]
+fn a_bundle_that_asks_for_unreasonable_memory_gets_none() {
+    let bytes = support::bundle_with(Task::TextClassification, &["a", "b"], |shape| {
+        shape.positions = 65_536;
+        shape.intermediate = 4_096;
+    });
+    let model = Model::from_bytes(&bytes).unwrap();
+    assert!(model.scratch_bytes() > MAX_SCRATCH_BYTES);
+    let error = model.session().unwrap_err();
+    assert!(matches!(error, OpenError::Memory { .. }), "{error}");
 }
 
 #[test]

@@ -13,13 +13,18 @@ pub const POSITIONS: usize = 48;
 
 /// A bundle for `task`, the same bytes for the same arguments.
 pub fn bundle(task: Task, labels: &[&str]) -> Vec<u8> {
+    bundle_with(task, labels, |_| ())
+}
+
+/// A bundle whose shape is the usual one, changed.
+pub fn bundle_with(task: Task, labels: &[&str], change: impl FnOnce(&mut Shape)) -> Vec<u8> {
     let tables = tables::tables();
     let outputs = match task {
         Task::TextPairRegression => 1,
         Task::QuestionAnswering => 2,
         _ => labels.len() as u32,
     };
-    let shape = Shape {
+    let mut shape = Shape {
         vocab_size: tables.ids,
         hidden: 32,
         layers: 2,
@@ -30,6 +35,8 @@ pub fn bundle(task: Task, labels: &[&str]) -> Vec<u8> {
         outputs,
         norm_eps: 1e-12,
     };
+    change(&mut shape);
+    let hidden = shape.hidden as usize;
     let labels = Labels::of(labels.iter().copied()).unwrap();
     let mut random = Random(1);
     let mut writer = Writer::new(Header::new(shape, task, labels, 32)).unwrap();
@@ -37,8 +44,8 @@ pub fn bundle(task: Task, labels: &[&str]) -> Vec<u8> {
     for _ in 0..shape.layers {
         write_layer(&mut writer, &shape, &mut random);
     }
-    let pooler = dense(&mut random, 32, 32);
-    let weight = random.floats(outputs as usize * 32, 1.0);
+    let pooler = dense(&mut random, hidden, hidden);
+    let weight = random.floats(outputs as usize * hidden, 1.0);
     let bias = random.floats(outputs as usize, 0.5);
     let pooler = task.reads_first_row_only().then(|| pooler.view());
     writer

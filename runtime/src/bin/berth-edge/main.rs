@@ -9,10 +9,11 @@ mod args;
 
 use std::alloc::System;
 use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use args::{Command, USAGE, UsageError};
-use berth_runtime::answer::{Answerer, Options};
+use berth_runtime::answer::{Answer, Answerer, Options};
 use berth_runtime::counting::{Counting, allocations};
 use berth_runtime::lines::Lines;
 use berth_runtime::measure::{self, MeasureError, measure};
@@ -70,7 +71,7 @@ fn run(command: Command) -> Result<Verdict, Failure> {
     Ok(Verdict::Good)
 }
 
-fn open(bundle: &std::path::Path, verify: bool) -> Result<Model, Failure> {
+fn open(bundle: &Path, verify: bool) -> Result<Model, Failure> {
     let model = if verify {
         Model::open_verified(bundle)
     } else {
@@ -87,28 +88,26 @@ fn answer(wanted: args::Answer, out: &mut impl Write) -> Result<Verdict, Failure
         top_k: wanted.top_k,
         plain_text: wanted.plain_text,
     };
-    let mut answerer = Answerer::new(session, options).map_err(Failure::Query)?;
-    match wanted.text {
-        Some((text, pair)) => one(&mut answerer, &text, pair.as_deref(), out),
+    let failed = |error| Failure::Query(wanted.bundle.clone(), error);
+    let mut answerer = Answerer::new(session, options).map_err(failed)?;
+    match &wanted.text {
+        Some((text, pair)) => {
+            let answer = answerer.ask(text, pair.as_deref()).map_err(failed)?;
+            one(answer, out).map_err(Failure::Output)
+        }
         None => every_line(&mut answerer, out),
     }
 }
 
-/// Answers the texts of the command line.
-fn one(
-    answerer: &mut Answerer,
-    text: &str,
-    pair: Option<&str>,
-    out: &mut impl Write,
-) -> Result<Verdict, Failure> {
-    let answer = answerer.ask(text, pair).map_err(Failure::Query)?;
+/// Prints the answer to the texts of the command line.
+fn one(answer: Answer<'_>, out: &mut impl Write) -> io::Result<Verdict> {
     if answer.truncated > 0 {
+        let cut = answer.truncated;
         warn(format_args!(
-            "the text is too long: {} word pieces are cut off",
-            answer.truncated
+            "the text is too long: {cut} word pieces are cut off"
         ));
     }
-    print(out, answer.json).map_err(Failure::Output)?;
+    print(out, answer.json)?;
     Ok(Verdict::Good)
 }
 
@@ -149,7 +148,7 @@ fn warn(warning: std::fmt::Arguments<'_>) {
 enum Failure {
     Usage(UsageError),
     Open(OpenError),
-    Query(QueryError),
+    Query(PathBuf, QueryError),
     Measure(MeasureError),
     Input(io::Error),
     Output(io::Error),
@@ -160,7 +159,7 @@ impl Failure {
         match self {
             Failure::Usage(_) => 2,
             // One text too few or too many on the command line.
-            Failure::Query(QueryError::PairMissing | QueryError::PairUnwanted) => 2,
+            Failure::Query(_, QueryError::PairMissing | QueryError::PairUnwanted) => 2,
             _ => 1,
         }
     }
@@ -171,7 +170,7 @@ impl std::fmt::Display for Failure {
         match self {
             Failure::Usage(error) => write!(f, "{error}; `berth-edge --help` tells more"),
             Failure::Open(error) => error.fmt(f),
-            Failure::Query(error) => error.fmt(f),
+            Failure::Query(bundle, error) => write!(f, "{}: {error}", bundle.display()),
             Failure::Measure(error) => error.fmt(f),
             Failure::Input(error) => write!(f, "standard input: {error}"),
             Failure::Output(error) => write!(f, "standard output: {error}"),
