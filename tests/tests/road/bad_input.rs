@@ -1,0 +1,342 @@
+//! Bad input gets one clear line and exit code 1, and leaves nothing half-written.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::fixture::{self, Dice, Trained};
+use crate::program::{self, Run, berth};
+use crate::real::say;
+
+/// How many changed bytes are tried, over the whole bundle; `BERTH_TEST_ROUNDS` sets another number.
+const CHANGED_BYTES: usize = 60;
+
+/// Each way a table can be wrong: its bytes, and what the error says after the file's name.
+const TABLES: [(&str, &[u8], &[&str]); 6] = [
+    (
+        "no-column.tsv",
+        b"review\tlabel\nfine\tpositive\n",
+        &[":1:", "review", "--text_column_name"],
+    ),
+    (
+        "short.tsv",
+        b"sentence\tlabel\ngood\tpositive\nbad\n",
+        &[":3:", "1 column", "2"],
+    ),
+    (
+        "unknown.tsv",
+        b"sentence\tlabel\ngood\tpositive\nbad\tsour\n",
+        &[":3:", "sour", "negative, positive"],
+    ),
+    ("empty.tsv", b"", &[":1:", "empty"]),
+    ("header.tsv", b"sentence\tlabel\n", &[":", "no rows"]),
+    (
+        "latin1.tsv",
+        b"sentence\tlabel\ngood\tpositive\ncaf\xe9\tnegative\n",
+        &[":3:", "UTF-8"],
+    ),
+];
+
+#[test]
+fn a_bad_table_is_named_with_its_line() {
+    let dir = fixture::folder();
+    let model = &Trained::get().checkpoint;
+    for (name, bytes, expected) in TABLES {
+        let table = dir.path().join(name);
+        fs::write(&table, bytes).expect("a table");
+        let mut runs = vec![
+            evaluate(model, &table),
+            evaluate(&Trained::get().bundle, &table),
+        ];
+        // While learning, a new label is no mistake.
+        if name != "unknown.tsv" {
+            runs.push(finetune(model, &table, &dir.path().join("out")));
+        }
+        for run in runs {
+            let line = run.refused();
+            let place = format!("{}{}", table.display(), expected[0]);
+            assert!(line.contains(&place), "{line}");
+            assert!(
+                expected[1..].iter().all(|word| line.contains(word)),
+                "{line}"
+            );
+        }
+        nothing_but(dir.path(), &[name]);
+        fs::remove_file(table).expect("our own file");
+    }
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let dir = fixture::folder();
+    let missing = dir.path().join("missing.tsv");
+    let trained = Trained::get();
+    for run in [
+        evaluate(&trained.checkpoint, &missing),
+        evaluate(&missing, &trained.dev),
+        finetune(&trained.checkpoint, &missing, &dir.path().join("out")),
+        finetune(&missing, &trained.dev, &dir.path().join("out")),
+        quantize(&missing, &dir.path().join("out.berth")),
+        ask(&missing.with_extension("berth"), "a film"),
+    ] {
+        let line = run.refused();
+        assert!(line.contains("missing"), "{line}");
+    }
+    nothing_but(dir.path(), &[]);
+}
+
+#[test]
+fn a_checkpoint_cut_anywhere_is_refused() {
+    let dir = fixture::folder();
+    let trained = Trained::get();
+    let copy = dir.path().join("model");
+    fs::create_dir(&copy).expect("a folder");
+    for entry in fs::read_dir(&trained.checkpoint).expect("the checkpoint") {
+        let path = entry.expect("an entry").path();
+        if path.is_file() {
+            fs::copy(&path, copy.join(path.file_name().expect("a name"))).expect("a copy");
+        }
+    }
+    let weights = copy.join("model.safetensors");
+    let whole = fs::read(&weights).expect("weights");
+    for length in [0, 7, 8, 500, whole.len() / 2, whole.len() - 1] {
+        fs::write(&weights, &whole[..length]).expect("cut weights");
+        for run in [
+            evaluate(&copy, &trained.dev),
+            quantize(&copy, &dir.path().join("out.berth")),
+            finetune(&copy, &trained.dev, &dir.path().join("out")),
+        ] {
+            let line = run.refused();
+            assert!(
+                line.contains("model.safetensors"),
+                "cut to {length}: {line}"
+            );
+        }
+        nothing_but(dir.path(), &["model"]);
+    }
+}
+
+#[test]
+fn a_bundle_cut_anywhere_or_changed_anywhere_is_refused() {
+    let dir = fixture::folder();
+    let whole = fs::read(&Trained::get().bundle).expect("the bundle");
+    let damaged = dir.path().join("damaged.berth");
+    let refused = |bytes: &[u8], what: &str| {
+        fs::write(&damaged, bytes).expect("a damaged bundle");
+        let line = ask(&damaged, "a film").refused();
+        assert!(line.contains("damaged.berth"), "{what}: {line}");
+    };
+    for part in 0..20 {
+        let length = whole.len() * part / 20;
+        refused(&whole[..length], &format!("cut to {length}"));
+    }
+    refused(&whole[..whole.len() - 1], "its last byte cut");
+    refused(&[&whole[..], b"\0"].concat(), "a byte too many");
+    let mut dice = Dice(11);
+    // The prefix byte by byte, then bytes of the header and the sections.
+    let header = (0..64)
+        .chain((0..16).map(|_| 64 + dice.below(400)))
+        .collect::<Vec<_>>();
+    let rounds = rounds(CHANGED_BYTES);
+    let places = header
+        .into_iter()
+        .chain((0..rounds).map(|_| dice.below(whole.len())));
+    for place in places.collect::<Vec<_>>() {
+        let mut bytes = whole.clone();
+        bytes[place] ^= 1 << dice.below(8);
+        refused(&bytes, &format!("byte {place} changed"));
+    }
+}
+
+#[test]
+fn what_is_no_bundle_at_all_is_refused() {
+    let dir = fixture::folder();
+    let file = dir.path().join("letter.berth");
+    fs::write(&file, "Dear all,\n").expect("a file");
+    let line = ask(&file, "a film").refused();
+    assert!(line.contains("letter.berth"), "{line}");
+    let line = ask(dir.path(), "a film").refused();
+    assert!(line.contains(&dir.path().display().to_string()), "{line}");
+}
+
+#[test]
+fn a_folder_with_something_in_it_is_kept() {
+    let dir = fixture::folder();
+    let out = dir.path().join("out");
+    fs::create_dir(&out).expect("a folder");
+    fs::write(out.join("notes.txt"), "mine").expect("a file");
+    let line = finetune(&Trained::get().checkpoint, &Trained::get().dev, &out).refused();
+    assert!(line.contains("--overwrite_output_dir"), "{line}");
+    assert!(line.contains("--resume_from_checkpoint"), "{line}");
+    nothing_but(&out, &["notes.txt"]);
+}
+
+#[test]
+fn a_gate_that_is_missed_writes_nothing() {
+    let dir = fixture::folder();
+    let trained = Trained::get();
+    let output = dir.path().join("out.berth");
+    let run = berth([
+        "quantize".as_ref(),
+        trained.checkpoint.as_os_str(),
+        "--output".as_ref(),
+        output.as_os_str(),
+        "--validation_file".as_ref(),
+        trained.dev.as_os_str(),
+        "--max_drop=-100".as_ref(),
+    ]);
+    assert_eq!(run.code, Some(1), "{run:?}");
+    assert!(
+        run.stderr
+            .lines()
+            .last()
+            .is_some_and(|line| line.contains("100")),
+        "{run:?}"
+    );
+    nothing_but(dir.path(), &[]);
+}
+
+#[test]
+fn no_text_and_a_very_long_one_are_answered() {
+    let dir = fixture::folder();
+    let long = dir.path().join("long.txt");
+    for (text, cut) in [
+        ("a".repeat(100_000), false),
+        ("good film ".repeat(10_000), true),
+    ] {
+        fs::write(&long, &text).expect("a text");
+        let run = ask(&Trained::get().bundle, &format!("@{}", long.display()));
+        assert_eq!(run.code, Some(0), "{run:?}");
+        assert_eq!(run.stderr.contains("warning"), cut, "{}", run.stderr);
+        assert!(run.stdout.contains("positive") && run.stdout.contains("negative"));
+    }
+    let answered = ask(&Trained::get().bundle, "").ok();
+    assert!(
+        answered.contains("positive") && answered.contains("negative"),
+        "{answered}"
+    );
+    let lines = format!("\n{}\n", "a".repeat(100_000));
+    let edge = program::edge([&Trained::get().bundle], &lines).ok();
+    assert_eq!(edge.lines().count(), 2, "{edge}");
+}
+
+/// Each output of a command that meets a full disk is whole or not there.
+///
+/// Needs a disk to fill: a small file system in memory, which only root can mount.
+#[test]
+fn a_full_disk_leaves_nothing_half_written() {
+    let dir = fixture::folder();
+    let trained = Trained::get();
+    let needed = fs::metadata(&trained.bundle).expect("the bundle").len();
+    let Some(disk) = Disk::mount(&dir.path().join("disk"), needed * 3 / 4) else {
+        say("full disk: SKIPPED, only root can mount a small one");
+        return;
+    };
+    let line = quantize(&trained.checkpoint, &disk.0.join("out.berth")).refused();
+    assert!(line.contains("out.berth"), "{line}");
+    nothing_but(&disk.0, &[]);
+    // Not even the first checkpoint fits.
+    fs::write(disk.0.join("filler"), vec![1; needed as usize / 2]).expect("room for half of it");
+    let run = finetune(&trained.checkpoint, &trained.dev, &disk.0.join("out"));
+    assert_eq!(run.code, Some(1), "{run:?}");
+    let last = run
+        .stderr
+        .trim_end()
+        .lines()
+        .last()
+        .unwrap_or_default()
+        .to_owned();
+    assert!(last.contains("out"), "{run:?}");
+    let out = disk.0.join("out");
+    let leftovers = if out.exists() {
+        names(&out)
+    } else {
+        Vec::new()
+    };
+    assert!(leftovers.is_empty(), "{leftovers:?}");
+}
+
+fn finetune(model: &Path, table: &Path, output: &Path) -> Run {
+    berth([
+        "finetune".as_ref(),
+        "--task".as_ref(),
+        "text-classification".as_ref(),
+        "--model_name_or_path".as_ref(),
+        model.as_os_str(),
+        "--train_file".as_ref(),
+        table.as_os_str(),
+        "--output_dir".as_ref(),
+        output.as_os_str(),
+        "--max_steps".as_ref(),
+        "2".as_ref(),
+    ])
+}
+
+fn evaluate(model: &Path, table: &Path) -> Run {
+    berth([
+        "evaluate".as_ref(),
+        model.as_os_str(),
+        "--validation_file".as_ref(),
+        table.as_os_str(),
+    ])
+}
+
+fn quantize(model: &Path, output: &Path) -> Run {
+    berth([
+        "quantize".as_ref(),
+        model.as_os_str(),
+        "--output".as_ref(),
+        output.as_os_str(),
+    ])
+}
+
+fn ask(bundle: &Path, text: &str) -> Run {
+    berth(["ask".as_ref(), bundle.as_os_str(), text.as_ref()])
+}
+
+/// Holds that a folder has exactly these entries, hidden ones counted.
+fn nothing_but(dir: &Path, expected: &[&str]) {
+    assert_eq!(names(dir), expected, "in {}", dir.display());
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).expect("a folder");
+    let name = |entry: fs::DirEntry| entry.file_name().into_string().expect("UTF-8");
+    let mut names: Vec<_> = entries
+        .map(|entry| name(entry.expect("an entry")))
+        .collect();
+    names.sort();
+    names
+}
+
+/// A file system in memory, unmounted when dropped.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(at: &Path, bytes: u64) -> Option<Self> {
+        fs::create_dir(at).expect("a folder");
+        let size = format!("size={bytes}");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(at);
+        let mounted = mount.output().is_ok_and(|output| output.status.success());
+        mounted.then(|| Disk(at.to_owned()))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg(&self.0).status();
+        assert!(
+            unmounted.is_ok_and(|status| status.success()),
+            "{} stays mounted",
+            self.0.display()
+        );
+    }
+}
+
+fn rounds(usual: usize) -> usize {
+    let wanted = std::env::var("BERTH_TEST_ROUNDS").ok();
+    wanted.map_or(usual, |wanted| {
+        wanted.parse().expect("BERTH_TEST_ROUNDS is a number")
+    })
+}

@@ -1,0 +1,194 @@
+//! The trainer's gradients against the reference's, tensor by tensor.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use berth_checkpoint::Checkpoint;
+use berth_data::{Encoded, Label};
+use berth_tests::naive::{Bert, Dimensions, Matrix, Named, Sequence};
+use berth_trainer::batches::{Batch, targets};
+use berth_trainer::model::{self, HeadKind, Missing};
+use berth_trainer::ops::Parameter;
+
+use crate::fixture::{self, Dice};
+
+/// Norm of the difference by the norm of the reference, for every tensor but the key biases.
+const RELATIVE_ERROR: f64 = 1e-5;
+
+/// Softmax does not see what all keys share, so that the gradient of a key bias is zero; what is
+/// left of it after rounding.
+const KEY_BIAS: f64 = 1e-7;
+
+#[test]
+fn every_gradient_is_the_references() {
+    let dir = fixture::folder();
+    let trainer = Trainer::of(&without_dropout(fixture::base_model(dir.path())));
+    let batch = batch();
+    let (loss, found) = trainer.gradients(&batch);
+    let (expected_loss, expected) = trainer.reference().gradients(&sequences(&batch));
+    assert!(
+        (loss - expected_loss).abs() < 1e-6 * expected_loss,
+        "{loss} {expected_loss}"
+    );
+    assert_eq!(
+        found.keys().collect::<Vec<_>>(),
+        expected.keys().collect::<Vec<_>>()
+    );
+    for (name, expected) in &expected {
+        let found = &found[name];
+        if name.ends_with("attention.self.key.bias") {
+            let largest = found
+                .data
+                .iter()
+                .fold(0.0, |most: f64, g| most.max(g.abs()));
+            assert!(largest <= KEY_BIAS, "{name}: {largest:e}");
+        } else {
+            let error = expected.relative_error(found);
+            assert!(error <= RELATIVE_ERROR, "{name}: off by {error:e}");
+        }
+    }
+}
+
+/// With dropout there is no reference, as the masks are the trainer's own. But the masks of a step
+/// are a function, so that the loss has a slope: along the gradient it is the gradient's length.
+#[test]
+fn with_dropout_the_gradient_is_still_the_slope_of_the_loss() {
+    let dir = fixture::folder();
+    let trainer = Trainer::of(&fixture::base_model(dir.path()));
+    let batch = batch();
+    let (_, gradients) = trainer.gradients(&batch);
+    let length = gradients
+        .values()
+        .map(|g| g.norm().powi(2))
+        .sum::<f64>()
+        .sqrt();
+    let step = 1e-2;
+    let moved = |by: f64| {
+        trainer.walk(&gradients, by / length);
+        trainer.loss(&batch)
+    };
+    let (ahead, behind) = (moved(step), moved(-2.0 * step));
+    let slope = (ahead - behind) / (2.0 * step);
+    assert!(
+        (slope / length - 1.0).abs() < 2e-3,
+        "slope {slope}, length {length}"
+    );
+}
+
+/// A model as the trainer has it, with a seeded classifier of three labels.
+struct Trainer {
+    model: model::Bert,
+    dimensions: Dimensions,
+}
+
+impl Trainer {
+    fn of(checkpoint: &Checkpoint) -> Self {
+        let kind = HeadKind::Sequence { outputs: 3 };
+        let config = &checkpoint.config;
+        Trainer {
+            model: model::Bert::load(checkpoint, kind, Missing::Seeded(5)).expect("a model"),
+            dimensions: Dimensions {
+                layers: config.num_hidden_layers,
+                heads: config.num_attention_heads,
+                norm_eps: config.layer_norm_eps,
+            },
+        }
+    }
+
+    /// The reference with the same numbers in it.
+    fn reference(&self) -> Bert {
+        let tensor = |parameter: &Arc<Parameter>| {
+            let values = Matrix::from_tensor(parameter.shape(), &parameter.values());
+            (parameter.name().to_owned(), values)
+        };
+        Bert {
+            tensors: self.model.parameters().iter().map(tensor).collect(),
+            dimensions: self.dimensions,
+        }
+    }
+
+    fn loss(&self, batch: &[Encoded]) -> f64 {
+        let logits = self
+            .model
+            .forward(&Batch::new(batch.iter()), Some(1))
+            .expect("logits");
+        let loss = targets(batch.iter())
+            .expect("labels")
+            .loss(&logits)
+            .expect("a loss");
+        f64::from(loss.to_scalar::<f32>().expect("a number"))
+    }
+
+    fn gradients(&self, batch: &[Encoded]) -> (f64, Named) {
+        let logits = self
+            .model
+            .forward(&Batch::new(batch.iter()), Some(1))
+            .expect("logits");
+        let loss = targets(batch.iter())
+            .expect("labels")
+            .loss(&logits)
+            .expect("a loss");
+        loss.backward().expect("gradients");
+        let gradient = |parameter: &Arc<Parameter>| {
+            let values = parameter.gradient().to_vec(parameter.len());
+            (
+                parameter.name().to_owned(),
+                Matrix::from_tensor(parameter.shape(), &values),
+            )
+        };
+        let gradients: BTreeMap<_, _> = self.model.parameters().iter().map(gradient).collect();
+        (
+            f64::from(loss.to_scalar::<f32>().expect("a number")),
+            gradients,
+        )
+    }
+
+    /// Moves every parameter by its share of `direction`.
+    fn walk(&self, direction: &Named, by: f64) {
+        for parameter in self.model.parameters() {
+            let along = &direction[parameter.name()].data;
+            let change = |values: &mut [f32]| {
+                for (value, along) in values.iter_mut().zip(along) {
+                    *value = (f64::from(*value) + by * along) as f32;
+                }
+            };
+            parameter.update(change).expect("a parameter on the CPU");
+        }
+    }
+}
+
+fn without_dropout(mut checkpoint: Checkpoint) -> Checkpoint {
+    checkpoint.config.hidden_dropout_prob = 0.0;
+    checkpoint.config.attention_probs_dropout_prob = 0.0;
+    checkpoint
+}
+
+/// Sequences of unlike lengths, one of a single token, one with two texts, one of 70 tokens.
+fn batch() -> Vec<Encoded> {
+    let mut dice = Dice(3);
+    let mut row = |length: usize, second: usize, label: u32| Encoded {
+        ids: (0..length).map(|_| dice.below(60) as u32).collect(),
+        second,
+        truncated: 0,
+        label: Label::Class(label),
+    };
+    vec![
+        row(9, 9, 2),
+        row(1, 1, 0),
+        row(17, 6, 1),
+        row(70, 70, 2),
+        row(5, 4, 0),
+    ]
+}
+
+fn sequences(batch: &[Encoded]) -> Vec<Sequence> {
+    let sequence = |row: &Encoded| Sequence {
+        ids: row.ids.iter().map(|id| *id as usize).collect(),
+        second: row.second,
+        label: match row.label {
+            Label::Class(class) => class as usize,
+            other => panic!("{other:?} is no class"),
+        },
+    };
+    batch.iter().map(sequence).collect()
+}

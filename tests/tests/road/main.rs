@@ -1,0 +1,23 @@
+//! The road end to end, one module for each question:
+//!
+//! | module | question |
+//! |---|---|
+//! | [`arrows`] | does each crate use only what lies further down the road? |
+//! | [`forward`] | do reference, trainer, encoder and tract compute the same model, layer by layer? |
+//! | [`gradients`] | are the trainer's gradients those of the reference? |
+//! | [`journey`] | do sentences become answers, and the same ones each time? |
+//! | [`bad_input`] | does bad input get one clear line and leave nothing half-written? |
+//! | [`real`] | does it hold on real sentences and a real base model, where they are there? |
+//!
+//! [`fixture`] makes what they share: sentences, a tiny model, folders; [`dequantized`] reads a bundle
+//! back into the reference; [`program`] runs `berth`.
+
+mod arrows;
+mod bad_input;
+mod dequantized;
+mod fixture;
+mod forward;
+mod gradients;
+mod journey;
+mod program;
+mod real;
