@@ -11,16 +11,15 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use berth_checkpoint::Checkpoint;
 use berth_checkpoint::save::Existing;
-use berth_checkpoint::{Checkpoint, TrainingArgs};
-use berth_data::{Encoded, Evaluation, Label, TaskName};
-use berth_task::Task;
+use berth_data::{Encoded, Evaluation, Label};
 use serde_json::{Map, Value};
 
 use crate::batches::{Batch, Plan, targets};
-use crate::check::{Limits, check_labels};
 use crate::checkpoints::{self, Card};
 use crate::error::TrainError;
+use crate::job::{Beginning, Job};
 use crate::kernels::adamw::Betas;
 use crate::kernels::isa::Isa;
 use crate::model::{Bert, HeadKind, Missing};
@@ -29,46 +28,9 @@ use crate::optimizer::AdamW;
 use crate::predict;
 use crate::random;
 use crate::readme::readme;
-use crate::recipe::{Recipe, Strategy};
+use crate::recipe::Strategy;
 use crate::schedule::Schedule;
 use crate::state::{STATE_FILE, TrainerState};
-
-/// What is to be trained, on what, and where it goes.
-pub struct Job<'a> {
-    /// The model to start from; its tokenizer made the examples.
-    pub base: &'a Checkpoint,
-    /// What the head answers.
-    pub task: Task,
-    /// The published data set, for its metrics.
-    pub task_name: Option<TaskName>,
-    /// The labels in the order of the outputs; none for regression.
-    pub labels: &'a [String],
-    /// Examples to learn from.
-    pub train: &'a [Encoded],
-    /// Examples to measure on.
-    pub dev: Option<&'a [Encoded]>,
-    /// The settings.
-    pub recipe: &'a Recipe,
-    /// Where the result and the checkpoints go.
-    pub output_dir: &'a Path,
-    /// What the result remembers of its training. The recipe in it is filled in.
-    pub training_args: TrainingArgs,
-    /// From where.
-    pub start: Start,
-}
-
-/// Where a run begins.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// At the base model, with an output folder that is empty or not there yet.
-    Fresh,
-    /// At the base model, whatever is in the output folder. Checkpoints in it are removed.
-    Overwrite,
-    /// At the newest checkpoint in the output folder.
-    ResumeNewest,
-    /// At this checkpoint.
-    ResumeFrom(PathBuf),
-}
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -93,6 +55,17 @@ pub struct Results {
     pub train: Map<String, Value>,
     /// `eval_accuracy` and so on; empty without examples to measure on.
     pub eval: Map<String, Value>,
+}
+
+impl Results {
+    /// Both in one.
+    pub fn all(&self) -> Map<String, Value> {
+        self.train
+            .iter()
+            .chain(&self.eval)
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
+    }
 }
 
 /// Trains.
@@ -139,68 +112,53 @@ struct Run<'a> {
     started: Instant,
     /// The step that the run began or resumed at.
     first_step: u64,
-    /// The step of the newest checkpoint.
-    saved: Option<u64>,
+    /// The newest checkpoint and its step.
+    saved: Option<(u64, PathBuf)>,
 }
 
 impl<'a> Run<'a> {
-    /// Checks the job, and reads the model and where it was resumed the state. None if nothing is left to do.
+    /// Checks the job, and reads the model and, where it was resumed, the state. None if nothing is left to do.
     fn begin(job: &'a Job<'a>) -> Result<Option<Self>, TrainError> {
         let recipe = job.recipe;
-        recipe.check()?;
-        let labels = labels(job)?;
-        check_examples(job, labels.len())?;
-        let lengths = job.train.iter().map(|row| row.ids.len()).collect();
-        let (batch, accumulation) = (
-            recipe.per_device_train_batch_size,
-            recipe.gradient_accumulation_steps,
-        );
-        let plan = Plan::new(
-            lengths,
-            recipe.train_sampling_strategy,
-            recipe.seed,
-            batch,
-            accumulation,
-        );
+        let labels = job.check()?;
+        let plan = job.plan();
         let total = recipe.total_steps(plan.updates_per_epoch());
-        let mut run_state = fresh_state(job, total, plan.updates_per_epoch());
-        let Some(resumed) = prepare_folder(job, total)? else {
-            return Ok(None);
-        };
-        let resumed = resumed.0;
-
-        let training_args = TrainingArgs {
-            recipe: to_json(recipe),
-            ..job.training_args.clone()
-        };
+        let fresh = job.fresh_state(total, plan.updates_per_epoch());
         let kind = HeadKind::Sequence {
             outputs: labels.len(),
         };
-        let betas = Betas {
-            first: recipe.adam_beta1,
-            second: recipe.adam_beta2,
-            eps: recipe.adam_epsilon,
+        let optimizer = |model: &Bert| {
+            let betas = Betas {
+                first: recipe.adam_beta1,
+                second: recipe.adam_beta2,
+                eps: recipe.adam_epsilon,
+            };
+            AdamW::new(model.parameters(), betas, recipe.weight_decay)
         };
-        let model = match &resumed {
-            Some(dir) => Bert::load(&open_same_run(job, dir, &labels)?, kind, Missing::Refused)?,
-            None => Bert::load(job.base, kind, Missing::Seeded(recipe.seed))?,
+        let (model, optimizer, state, resumed) = match job.prepare(&labels, total)? {
+            Beginning::Finished => return Ok(None),
+            Beginning::Base => {
+                let model = Bert::load(job.base, kind, Missing::Seeded(recipe.seed))?;
+                let optimizer = optimizer(&model);
+                (model, optimizer, fresh, None)
+            }
+            Beginning::Saved(saved) => {
+                let (checkpoint, state) = *saved;
+                let model = Bert::load(&checkpoint, kind, Missing::Refused)?;
+                let mut optimizer = optimizer(&model);
+                checkpoints::restore(&checkpoint.dir, state.global_step, &mut optimizer)?;
+                (
+                    model,
+                    optimizer,
+                    continued(fresh, state),
+                    Some(checkpoint.dir),
+                )
+            }
         };
-        let mut optimizer = AdamW::new(model.parameters(), betas, recipe.weight_decay);
-        if let Some(dir) = &resumed {
-            let old = checkpoints::read_state(dir)?
-                .ok_or_else(|| TrainError::NothingToResume(dir.clone()))?;
-            checkpoints::restore(dir, old.global_step, &mut optimizer)?;
-            run_state = continued(run_state, old);
-        }
         Ok(Some(Self {
             job,
             isa: Isa::best(),
-            card: Card {
-                config: job.base.config.with_head(job.task, &labels),
-                tokenizer: job.base.tokenizer_files()?,
-                max_length: job.base.max_length(),
-                training_args,
-            },
+            card: job.card(&labels)?,
             model,
             optimizer,
             plan,
@@ -210,9 +168,9 @@ impl<'a> Run<'a> {
                 recipe.warmup_steps,
                 total,
             ),
-            first_step: run_state.global_step,
-            saved: resumed.as_ref().map(|_| run_state.global_step),
-            state: run_state,
+            first_step: state.global_step,
+            saved: resumed.clone().map(|dir| (state.global_step, dir)),
+            state,
             resumed,
             started: Instant::now(),
         }))
@@ -316,9 +274,7 @@ impl<'a> Run<'a> {
             what,
             step: self.state.global_step + 1,
             rows: batches.iter().flatten().map(|row| row + 1).collect(),
-            last: self
-                .saved
-                .map(|step| checkpoints::path(self.job.output_dir, step)),
+            last: self.saved.as_ref().map(|(_, dir)| dir.clone()),
         }
     }
 
@@ -408,7 +364,7 @@ impl<'a> Run<'a> {
     /// Saves a checkpoint, if this step has none yet.
     fn save(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
         let step = self.state.global_step;
-        if self.saved == Some(step) {
+        if self.saved.as_ref().is_some_and(|(saved, _)| *saved == step) {
             return Ok(());
         }
         let folder = checkpoints::save(
@@ -418,7 +374,7 @@ impl<'a> Run<'a> {
             &self.optimizer,
             &self.state,
         )?;
-        self.saved = Some(step);
+        self.saved = Some((step, folder.clone()));
         checkpoints::rotate(
             self.job.output_dir,
             self.job.recipe.save_total_limit,
@@ -450,16 +406,14 @@ impl<'a> Run<'a> {
                 self.job.dev.map_or(0, <[Encoded]>::len).into(),
             );
         }
-        let mut all = train.clone();
-        all.extend(eval.clone());
+        let results = Results { train, eval };
         let mut folder = self.card.folder(self.job.output_dir, &self.model)?;
         folder.json(STATE_FILE, &self.state)?;
-        folder.json("train_results.json", &train)?;
-        if !eval.is_empty() {
-            folder.json("eval_results.json", &eval)?;
+        folder.json("train_results.json", &results.train)?;
+        if !results.eval.is_empty() {
+            folder.json("eval_results.json", &results.eval)?;
         }
-        folder.json("all_results.json", &all)?;
-        let results = Results { train, eval };
+        folder.json("all_results.json", &results.all())?;
         let labels = &self.card.config.id2label;
         folder.bytes("README.md", readme(self.job, labels, &results).as_bytes())?;
         folder.commit(Existing::Merge)?;
@@ -495,43 +449,6 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The labels of the result's config.json: for regression the one that `transformers` gives it.
-fn labels(job: &Job<'_>) -> Result<Vec<String>, TrainError> {
-    match job.task {
-        Task::TextClassification | Task::TextPairClassification => Ok(job.labels.to_vec()),
-        Task::TextPairRegression => Ok(vec!["LABEL_0".to_owned()]),
-        Task::TokenClassification | Task::QuestionAnswering => Err(TrainError::Task(job.task)),
-    }
-}
-
-fn check_examples(job: &Job<'_>, outputs: usize) -> Result<(), TrainError> {
-    if job.train.is_empty() {
-        return Err(TrainError::NoExamples);
-    }
-    let limits = Limits::of(&job.base.config);
-    for rows in [Some(job.train), job.dev].into_iter().flatten() {
-        limits.check_inputs(rows)?;
-        check_labels(job.task, outputs, rows)?;
-    }
-    Ok(())
-}
-
-fn fresh_state(job: &Job<'_>, total: u64, per_epoch: u64) -> TrainerState {
-    let recipe = job.recipe;
-    TrainerState {
-        max_steps: total,
-        num_train_epochs: total.div_ceil(per_epoch),
-        train_batch_size: recipe.per_device_train_batch_size,
-        logging_steps: recipe.logging_steps,
-        eval_steps: recipe.steps_between_evaluations(),
-        save_steps: recipe.save_steps,
-        train_samples: job.train.len(),
-        is_local_process_zero: true,
-        is_world_process_zero: true,
-        ..TrainerState::default()
-    }
-}
-
 /// The old run's progress with the new run's settings.
 fn continued(new: TrainerState, old: TrainerState) -> TrainerState {
     TrainerState {
@@ -542,86 +459,6 @@ fn continued(new: TrainerState, old: TrainerState) -> TrainerState {
         save_steps: new.save_steps,
         ..old
     }
-}
-
-/// Where a run begins: at a checkpoint, or at the base model.
-struct Beginning(Option<PathBuf>);
-
-/// Makes the output folder fit for the run. None if the run to be resumed has finished.
-fn prepare_folder(job: &Job<'_>, total: u64) -> Result<Option<Beginning>, TrainError> {
-    let dir = job.output_dir;
-    match &job.start {
-        Start::Fresh => {
-            if !checkpoints::names(dir)?.is_empty() {
-                return Err(TrainError::OutputNotEmpty(dir.to_owned()));
-            }
-        }
-        Start::Overwrite => {
-            checkpoints::forget(dir)?;
-        }
-        Start::ResumeNewest | Start::ResumeFrom(_) => {
-            let finished = |state: TrainerState| state.global_step >= total;
-            if Checkpoint::open(dir).is_ok() && checkpoints::read_state(dir)?.is_some_and(finished)
-            {
-                return Ok(None);
-            }
-        }
-    }
-    checkpoints::tidy(dir)?;
-    let from = match &job.start {
-        Start::Fresh | Start::Overwrite => None,
-        Start::ResumeFrom(checkpoint) => Some(checkpoint.clone()),
-        Start::ResumeNewest => match checkpoints::steps(dir)?.last() {
-            Some(&step) => Some(checkpoints::path(dir, step)),
-            None => return Err(TrainError::NothingToResume(dir.to_owned())),
-        },
-    };
-    Ok(Some(Beginning(from)))
-}
-
-/// Opens a checkpoint if it is of the same run: what decides its course must not have changed.
-fn open_same_run(job: &Job<'_>, dir: &Path, labels: &[String]) -> Result<Checkpoint, TrainError> {
-    const DECISIVE: [&str; 4] = [
-        "seed",
-        "per_device_train_batch_size",
-        "gradient_accumulation_steps",
-        "train_sampling_strategy",
-    ];
-    let checkpoint = Checkpoint::open(dir)?;
-    let other = |what, then: String, now: String| TrainError::OtherRun {
-        checkpoint: dir.to_owned(),
-        what,
-        then,
-        now,
-    };
-    let state =
-        checkpoints::read_state(dir)?.ok_or_else(|| TrainError::NothingToResume(dir.to_owned()))?;
-    if state.train_samples != job.train.len() {
-        return Err(other(
-            "the number of examples",
-            state.train_samples.to_string(),
-            job.train.len().to_string(),
-        ));
-    }
-    if checkpoint.config.id2label != labels {
-        return Err(other(
-            "the list of labels",
-            checkpoint.config.id2label.join(","),
-            labels.join(","),
-        ));
-    }
-    let then = checkpoint
-        .training_args()
-        .map_or(Value::Null, |args| args.recipe.clone());
-    let now = to_json(job.recipe);
-    match DECISIVE.into_iter().find(|&name| then[name] != now[name]) {
-        Some(name) => Err(other(name, then[name].to_string(), now[name].to_string())),
-        None => Ok(checkpoint),
-    }
-}
-
-fn to_json(recipe: &Recipe) -> Value {
-    serde_json::to_value(recipe).expect("a recipe is made of numbers and names")
 }
 
 /// The entries that are numbers, without the epoch, which every log entry has anyway.

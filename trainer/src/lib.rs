@@ -30,6 +30,7 @@ mod check;
 mod checkpoints;
 mod error;
 pub mod finetune;
+mod job;
 pub mod kernels;
 pub mod model;
 mod observer;
@@ -43,7 +44,8 @@ pub mod schedule;
 pub mod state;
 
 pub use error::{ExampleProblem, TrainError};
-pub use finetune::{Job, Outcome, Results, Start, finetune};
+pub use finetune::{Outcome, Results, finetune};
+pub use job::{Job, Start};
 pub use observer::{Control, Observer, StepInfo, Unobserved};
 pub use predict::Predictor;
 pub use recipe::{Recipe, RecipeError};

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use crate::finetune::{Job, Results};
+use crate::finetune::Results;
+use crate::job::Job;
 
 /// The text, for a model with these `labels`.
 pub(crate) fn readme(job: &Job<'_>, labels: &[String], results: &Results) -> String {
@@ -30,11 +31,13 @@ pub(crate) fn readme(job: &Job<'_>, labels: &[String], results: &Results) -> Str
                 .map(|(id, label)| (id.to_string(), label.clone())),
         );
     }
-    let figures = results.eval.iter().chain(&results.train);
+    let figures = results.all();
     section(
         &mut text,
         "Figures",
-        figures.map(|(name, value)| (name.clone(), value.to_string())),
+        figures
+            .iter()
+            .map(|(name, value)| (name.clone(), value.to_string())),
     );
     let recipe = serde_json::to_value(job.recipe).unwrap_or_default();
     let settings = recipe

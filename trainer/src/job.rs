@@ -1,0 +1,208 @@
+//! What is asked of a run, and whether it can be done: all that is checked before the first step.
+
+use std::path::{Path, PathBuf};
+
+use berth_checkpoint::{Checkpoint, TrainingArgs};
+use berth_data::{Encoded, TaskName};
+use berth_task::Task;
+use serde_json::Value;
+
+use crate::batches::Plan;
+use crate::check::{Limits, check_labels};
+use crate::checkpoints::{self, Card};
+use crate::error::TrainError;
+use crate::recipe::Recipe;
+use crate::state::TrainerState;
+
+/// What is to be trained, on what, and where it goes.
+pub struct Job<'a> {
+    /// The model to start from; its tokenizer made the examples.
+    pub base: &'a Checkpoint,
+    /// What the head answers.
+    pub task: Task,
+    /// The published data set, for its metrics.
+    pub task_name: Option<TaskName>,
+    /// The labels in the order of the outputs; none for regression.
+    pub labels: &'a [String],
+    /// Examples to learn from.
+    pub train: &'a [Encoded],
+    /// Examples to measure on.
+    pub dev: Option<&'a [Encoded]>,
+    /// The settings.
+    pub recipe: &'a Recipe,
+    /// Where the result and the checkpoints go.
+    pub output_dir: &'a Path,
+    /// What the result remembers of its training. The recipe in it is filled in.
+    pub training_args: TrainingArgs,
+    /// From where.
+    pub start: Start,
+}
+
+/// Where a run begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At the base model, with an output folder that is empty or not there yet.
+    Fresh,
+    /// At the base model, whatever is in the output folder. Checkpoints in it are removed.
+    Overwrite,
+    /// At the newest checkpoint in the output folder.
+    ResumeNewest,
+    /// At this checkpoint.
+    ResumeFrom(PathBuf),
+}
+
+/// Where a run begins, as found in the output folder.
+pub(crate) enum Beginning {
+    /// At the base model.
+    Base,
+    /// At a checkpoint of the same run, with what that had come to.
+    Saved(Box<(Checkpoint, TrainerState)>),
+    /// There is nothing left to do.
+    Finished,
+}
+
+impl Job<'_> {
+    /// Checks settings and examples; returns the labels that the result's config.json gets: for regression the one
+    /// that `transformers` writes.
+    pub(crate) fn check(&self) -> Result<Vec<String>, TrainError> {
+        self.recipe.check()?;
+        let labels = match self.task {
+            Task::TextClassification | Task::TextPairClassification => self.labels.to_vec(),
+            Task::TextPairRegression => vec!["LABEL_0".to_owned()],
+            Task::TokenClassification | Task::QuestionAnswering => {
+                return Err(TrainError::Task(self.task));
+            }
+        };
+        if self.train.is_empty() {
+            return Err(TrainError::NoExamples);
+        }
+        let limits = Limits::of(&self.base.config);
+        for rows in [Some(self.train), self.dev].into_iter().flatten() {
+            limits.check_inputs(rows)?;
+            check_labels(self.task, labels.len(), rows)?;
+        }
+        Ok(labels)
+    }
+
+    /// Which examples each update sees.
+    pub(crate) fn plan(&self) -> Plan {
+        let Recipe {
+            train_sampling_strategy,
+            seed,
+            ..
+        } = *self.recipe;
+        let lengths = self.train.iter().map(|row| row.ids.len()).collect();
+        let batch = self.recipe.per_device_train_batch_size;
+        Plan::new(
+            lengths,
+            train_sampling_strategy,
+            seed,
+            batch,
+            self.recipe.gradient_accumulation_steps,
+        )
+    }
+
+    /// The state before the first step of a run of `total` steps.
+    pub(crate) fn fresh_state(&self, total: u64, steps_per_epoch: u64) -> TrainerState {
+        TrainerState {
+            max_steps: total,
+            num_train_epochs: total.div_ceil(steps_per_epoch),
+            train_batch_size: self.recipe.per_device_train_batch_size,
+            logging_steps: self.recipe.logging_steps,
+            eval_steps: self.recipe.steps_between_evaluations(),
+            save_steps: self.recipe.save_steps,
+            train_samples: self.train.len(),
+            is_local_process_zero: true,
+            is_world_process_zero: true,
+            ..TrainerState::default()
+        }
+    }
+
+    /// What the folders of the run hold beside weights.
+    pub(crate) fn card(&self, labels: &[String]) -> Result<Card, TrainError> {
+        Ok(Card {
+            config: self.base.config.with_head(self.task, labels),
+            tokenizer: self.base.tokenizer_files()?,
+            max_length: self.base.max_length(),
+            training_args: TrainingArgs {
+                recipe: to_json(self.recipe),
+                ..self.training_args.clone()
+            },
+        })
+    }
+
+    /// Makes the output folder fit for a run of `total` steps, and finds where the run begins.
+    pub(crate) fn prepare(&self, labels: &[String], total: u64) -> Result<Beginning, TrainError> {
+        let dir = self.output_dir;
+        match &self.start {
+            Start::Fresh if !checkpoints::names(dir)?.is_empty() => {
+                return Err(TrainError::OutputNotEmpty(dir.to_owned()));
+            }
+            Start::Fresh => {}
+            Start::Overwrite => checkpoints::forget(dir)?,
+            Start::ResumeNewest | Start::ResumeFrom(_) => {
+                let finished = |state: TrainerState| state.global_step >= total;
+                if Checkpoint::open(dir).is_ok()
+                    && checkpoints::read_state(dir)?.is_some_and(finished)
+                {
+                    return Ok(Beginning::Finished);
+                }
+            }
+        }
+        checkpoints::tidy(dir)?;
+        match &self.start {
+            Start::Fresh | Start::Overwrite => Ok(Beginning::Base),
+            Start::ResumeFrom(checkpoint) => self.open_same_run(checkpoint, labels),
+            Start::ResumeNewest => match checkpoints::steps(dir)?.last() {
+                Some(&step) => self.open_same_run(&checkpoints::path(dir, step), labels),
+                None => Err(TrainError::NothingToResume(dir.to_owned())),
+            },
+        }
+    }
+
+    /// Opens a checkpoint if it is of the same run: what decides its course must not have changed.
+    fn open_same_run(&self, dir: &Path, labels: &[String]) -> Result<Beginning, TrainError> {
+        let Some(state) = checkpoints::read_state(dir)? else {
+            return Err(TrainError::NothingToResume(dir.to_owned()));
+        };
+        let checkpoint = Checkpoint::open(dir)?;
+        let recipe = checkpoint
+            .training_args()
+            .map_or(Value::Null, |args| args.recipe.clone());
+        let now = to_json(self.recipe);
+        let mut facts = vec![
+            (
+                "the number of examples",
+                state.train_samples.to_string(),
+                self.train.len().to_string(),
+            ),
+            (
+                "the list of labels",
+                checkpoint.config.id2label.join(","),
+                labels.join(","),
+            ),
+        ];
+        facts.extend(DECISIVE.map(|name| (name, recipe[name].to_string(), now[name].to_string())));
+        match facts.into_iter().find(|(_, then, now)| then != now) {
+            Some((what, then, now)) => Err(TrainError::OtherRun {
+                checkpoint: dir.to_owned(),
+                what,
+                then,
+                now,
+            }),
+            None => Ok(Beginning::Saved(Box::new((checkpoint, state)))),
+        }
+    }
+}
+
+/// The settings that a resumed run must share with its beginning: with others, the same step would see other examples.
+const DECISIVE: [&str; 4] = [
+    "seed",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "train_sampling_strategy",
+];
+
+fn to_json(recipe: &Recipe) -> Value {
+    serde_json::to_value(recipe).expect("a recipe is made of numbers and names")
+}
