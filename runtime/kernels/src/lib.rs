@@ -1,4 +1,30 @@
 //! The int8 arithmetic of BERT, written once and run on every instruction set with the same bits.
+//!
+//! ```text
+//!  f32 rows ──quantize_rows──► Rows (u8) ──linear──► f32 rows ──attention──► f32 rows
+//!                                            ▲
+//!                               Linear (s8, packed, borrowed from the file)
+//!
+//!  beside them: embed, add_norm, tanh, dense
+//! ```
+//!
+//! What the kernels compute is laid down in `NUMERICS.md` beside this crate, to the bit. How:
+//!
+//! 1. **One algorithm, many instruction sets.** Every kernel is generic over a small vector trait
+//!    (the module `simd`), and a tier is one file that implements it (`tiers`). There is no second
+//!    copy of a kernel to keep in step.
+//! 2. **One place chooses.** [`Isa`] has every kernel as a method, and can only be made for a
+//!    [`Tier`] whose instructions the machine has. The choice costs one branch a call.
+//! 3. **One weight layout**, read in place by all tiers ([`pack`] writes it). Nothing is repacked
+//!    when a model is opened.
+//! 4. **Tiles that fit the input.** Rows are cut as evenly as the registers allow, from one row
+//!    up. No input is padded to a longer one, and no padding is seen from outside.
+//! 5. **Checked once.** Public functions are safe: they compare the lengths of their arguments, and
+//!    panic where these can't belong together. Behind that border the tiles read through pointers,
+//!    each with the reason why it may.
+//! 6. **The caller's memory, the caller's threads.** Nothing is allocated. The large kernels take a
+//!    range of panels or heads and write to [`ColumnsMut`], which can be split, so that threads
+//!    share a layer without sharing a float.
 #![no_std]
 // In kernels one index walks through several arrays at once, and reads as the formula does.
 #![allow(clippy::needless_range_loop)]

@@ -38,8 +38,9 @@ pub const EXP2: [f32; 7] = [
     1.0,
 ];
 
-/// No power of two below this one is told from 0; keeps every intermediate a normal number.
-pub const EXP2_LOWEST: f32 = -126.0;
+/// Lower exponents are taken for this one, whose power no result tells from 0. It keeps every
+/// intermediate a normal number.
+pub const EXP2_LOWEST: f32 = -100.0;
 
 /// `-2 / ln 2`: `e^(-2x)` is 2 to the power of this times `x`.
 pub const TANH_FACTOR: f32 = -2.0 * core::f32::consts::LOG2_E;

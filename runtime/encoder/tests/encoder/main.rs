@@ -10,7 +10,7 @@ mod oracle;
 
 use berth_bundle::Bundle;
 use berth_encoder::{Encoder, ForwardError, Rows, Scratch, scratch_bytes};
-use berth_kernels::Isa;
+use berth_kernels::{Isa, NUMERICS_VERSION};
 use berth_task::Task;
 
 use input::Random;
@@ -63,6 +63,34 @@ fn every_instruction_set_computes_what_the_oracle_computes() {
                 let what = format!("{task}, {tokens} tokens, {}", isa.tier());
                 assert_eq!(bits(&found), bits(&expected), "{what}");
             }
+        }
+    }
+}
+
+/// A hash of bits (FNV-1a).
+fn hash(values: &[f32]) -> u64 {
+    let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// Should this fail on some machine, then that machine computes another arithmetic; should it fail
+/// on all after a change, then the change asks for a new version of the numerics.
+#[test]
+fn version_1_of_the_numerics_has_these_very_bits() {
+    assert_eq!(NUMERICS_VERSION, 1);
+    let mut random = Random(49);
+    for (task, expected) in TASKS
+        .into_iter()
+        .zip([0x556c_884a_7764_6f1e, 0x496d_379b_b362_65b6])
+    {
+        let bytes = Model::random(&mut random, task).bundle();
+        let bundle = Bundle::open(&bytes).unwrap();
+        let ids = ids(&mut random, 101);
+        for isa in Isa::available() {
+            let found = hash(&forward(&bundle, isa, &ids, 60));
+            assert_eq!(found, expected, "{task}, {}: {found:#x}", isa.tier());
         }
     }
 }
