@@ -203,7 +203,9 @@ pub(crate) fn tidy(output_dir: &Path) -> Result<(), TrainError> {
         .chain([(absolute.clone(), format!(".{PREFIX}"))])
     {
         for name in names(&dir)? {
-            if name.starts_with(&prefix) && name.ends_with(".partial") {
+            let own =
+                name.starts_with(&prefix) || (dir == absolute && name.starts_with(".replaced."));
+            if own && name.ends_with(".partial") {
                 let path = dir.join(name);
                 fs::remove_dir_all(&path).map_err(|source| TrainError::Io { path, source })?;
             }
@@ -276,6 +278,7 @@ mod tests {
             ".out.cd34.partial",
             "out/checkpoint-5",
             ".outer.partial",
+            "out/.replaced.ef56.partial",
         ] {
             fs::create_dir_all(dir.path().join(name)).unwrap();
         }

@@ -8,18 +8,32 @@ use berth_task::Task;
 use berth_trainer::random::Random;
 use berth_trainer::{Job, Recipe, Start};
 
-/// A folder with a small base model, gone when dropped.
+/// A folder with a small base model.
 pub struct Base {
-    dir: tempfile::TempDir,
+    dir: PathBuf,
     pub checkpoint: Checkpoint,
+    /// Removes the folder when dropped, if it was made here.
+    _guard: Option<tempfile::TempDir>,
 }
 
 impl Base {
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         tiny::create(dir.path().join("base"), 3, &["good", "bad"]).unwrap();
-        let checkpoint = Checkpoint::open(dir.path().join("base")).unwrap();
-        Self { dir, checkpoint }
+        let base = Self::in_folder(dir.path());
+        Self {
+            _guard: Some(dir),
+            ..base
+        }
+    }
+
+    /// One that another process has made.
+    pub fn in_folder(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            checkpoint: Checkpoint::open(dir.join("base")).unwrap(),
+            _guard: None,
+        }
     }
 
     pub fn without_dropout(mut self) -> Self {
@@ -30,7 +44,7 @@ impl Base {
 
     /// A path beside the base model.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
+        self.dir.join(name)
     }
 }
 

@@ -3,6 +3,7 @@
 mod bench;
 mod common;
 mod gradients;
+mod kills;
 mod reference;
 mod resume;
 mod runs;
