@@ -28,15 +28,21 @@ impl Run {
         self.stdout
     }
 
-    /// The one line of its error.
+    /// The one line of its error, the last on standard error; progress may stand before it.
     ///
     /// # Panics
-    /// When it did not fail with exit code 1, or said anything else.
+    /// When it did not fail with exit code 1, or standard output got anything.
     pub fn refused(self) -> String {
         assert_eq!(self.code, Some(1), "{self:?}");
         assert_eq!(self.stdout, "", "{self:?}");
-        assert_eq!(self.stderr.trim_end().lines().count(), 1, "{self:?}");
-        self.stderr.trim_end().to_owned()
+        let mut lines = self.stderr.lines().rev();
+        let last = lines.next().unwrap_or_default();
+        assert!(last.starts_with("error: "), "{self:?}");
+        assert!(
+            !lines.any(|line| line.contains("error") || line.contains("panic")),
+            "{self:?}"
+        );
+        last.to_owned()
     }
 }
 

@@ -1,0 +1,97 @@
+# The checks, one function each, for .ci/run and .ci/full. To be sourced by bash, which goes to the
+# root of the repository.
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+source "$here/toolchain.sh"
+cd "$here/.."
+
+export CARGO_TERM_COLOR=never
+built=${CARGO_TARGET_DIR:-target}
+sentence="a gripping film with a big heart"
+timings=()
+
+# step TITLE COMMAND [ARGUMENT...] runs the command under a heading, and notes how long it took.
+step() {
+    local title=$1 begun=$SECONDS
+    shift
+    printf '\n==== %s\n' "$title"
+    "$@"
+    timings+=("$(printf '%5d s  %s' $((SECONDS - begun)) "$title")")
+}
+
+print_timings() {
+    printf '\n==== All steps done, in %d s\n' "$SECONDS"
+    printf '%s\n' "${timings[@]}"
+}
+
+# The tests on real data run where the data sets are: in BERTH_DATA, or beside the checkout.
+find_data() {
+    if [ -z "${BERTH_DATA:-}" ] && [ -d ../shared/data ]; then
+        BERTH_DATA=$(cd ../shared/data && pwd)
+    fi
+    if [ -n "${BERTH_DATA:-}" ]; then
+        export BERTH_DATA
+        echo "Real data: $BERTH_DATA"
+    else
+        unset BERTH_DATA
+        echo "Real data: none; BERTH_DATA can name the folder that holds the data sets"
+    fi
+}
+
+check_format() {
+    cargo fmt --all --check
+}
+
+check_lints() {
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+    # By itself, since it has no std and aborts on a panic.
+    cargo clippy -p berth-tests --bin berth-bare --features bare --profile device --locked -- -D warnings
+}
+
+check_docs() {
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+}
+
+# Builds the tests and the programs, and gets the base model if there is data to use it on.
+prepare_tests() {
+    cargo test --workspace --no-run --locked
+    if [ -n "${BERTH_DATA:-}" ]; then
+        "$built/debug/berth" fetch sentence-transformers/all-MiniLM-L6-v2
+    fi
+}
+
+# The whole road as a newcomer walks it, on a small seeded model.
+walk_the_road() {
+    rm -rf "$built/road"
+    "$built/debug/berth" quickstart --tiny --output_dir "$built/road"
+}
+
+# A program without std and without an allocator links: nothing that a device runs allocates. Its
+# answer is kept for the ARM cores to repeat.
+prove_no_allocator() {
+    cargo build --locked --profile device -p berth-tests --bin berth-bare --features bare
+    "$built/device/berth-bare" "$sentence" <"$built/road/tiny.berth" | tee "$built/road/bits"
+}
+
+# test_on_arm CORE... runs the tests of the device's crates on emulated cores, and berth-bare, which
+# has to print the workstation's bits.
+test_on_arm() {
+    local target=aarch64-unknown-linux-gnu core
+    if ! { board_toolchain $target && debian_packages qemu-user; }; then
+        echo "SKIPPED: the tests on emulated ARM cores"
+        return
+    fi
+    local flags=("${board_flags[@]}" --target-dir "$board_folder")
+    # The C library after everything that asks for it.
+    "${board_cargo[@]}" rustc "${flags[@]}" --profile device -p berth-tests --bin berth-bare \
+        --features bare -- -C link-args="-Wl,-Bstatic -lc -lgcc_eh -lc"
+    for core in "$@"; do
+        printf -- '---- %s\n' "$core"
+        CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -cpu $core" \
+            "${board_cargo[@]}" test "${flags[@]}" --lib --tests \
+            -p berth-kernels -p berth-task -p berth-wordpiece -p berth-bundle -p berth-encoder
+        qemu-aarch64 -cpu "$core" "$board_folder/$target/device/berth-bare" "$sentence" \
+            <"$built/road/tiny.berth" | diff "$built/road/bits" -
+        echo "$core answers with the same bits as the workstation"
+    done
+}

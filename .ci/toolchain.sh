@@ -1,0 +1,109 @@
+# How to build for a board: finds what is there, installs what is missing where it may.
+# To be sourced by bash.
+
+# board_toolchain TARGET finds or installs what builds for a Linux target, and sets
+#   board_cargo    cargo with its subcommand's prefix, an array: "${board_cargo[@]}" "$subcommand" …
+#   board_flags    flags for every build, an array
+#   board_folder   the target folder
+# Returns 1, after saying what is missing, when it can't be had.
+#
+# Either the toolchain in use has the target (rustup target add TARGET), or, on Debian 12, the
+# distribution's own Rust is taken, which is recent enough. Its standard library is a package for
+# aarch64 and is built from its sources for the others. Programs are linked statically, so that the
+# board needs nothing beside them: with glibc by Debian's cross compiler, with musl by zig.
+board_toolchain() {
+    local target=$1 packages=() own=0
+    board_cargo=(cargo)
+    board_flags=(--locked --target "$target")
+    board_folder=${CARGO_TARGET_DIR:-target}
+    [ -d "$(rustc --print target-libdir --target "$target")" ] && own=1
+    if [ $own -eq 0 ]; then
+        packages+=(rustc-web cargo-web)
+        board_cargo=(/usr/bin/cargo)
+        board_folder=$board_folder/debian
+        export RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc CARGO=/usr/bin/cargo
+    fi
+    case $target in
+        aarch64-unknown-linux-gnu)
+            packages+=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
+            [ $own -eq 1 ] || packages+=(libstd-rust-web-dev:arm64)
+            export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
+            export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C target-feature=+crt-static" ;;
+        armv7-unknown-linux-gnueabihf)
+            packages+=(gcc-arm-linux-gnueabihf libc6-dev-armhf-cross)
+            [ $own -eq 1 ] || build_std
+            export CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_LINKER=arm-linux-gnueabihf-gcc
+            export CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_RUSTFLAGS="-C target-feature=+crt-static" ;;
+        aarch64-unknown-linux-musl)
+            if [ $own -eq 0 ]; then
+                build_std
+                # zig brings the C library's start-up files itself.
+                export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_RUSTFLAGS="-C link-self-contained=no"
+            fi
+            use_zig || return 1 ;;
+        *)
+            echo "$target: not one of aarch64-unknown-linux-gnu, aarch64-unknown-linux-musl," \
+                "armv7-unknown-linux-gnueabihf"
+            return 1 ;;
+    esac
+    debian_packages "${packages[@]}" || {
+        [ $own -eq 1 ] || echo "Or, with rustup: rustup target add $target"
+        return 1
+    }
+}
+
+# Builds the standard library too, from the sources that Debian ships beside its compiler.
+build_std() {
+    packages+=(rust-web-src)
+    board_flags+=(-Zbuild-std=std,panic_abort)
+    export RUSTC_BOOTSTRAP=1
+}
+
+# zig as the C compiler and linker, from the Python registry, in a folder of its own.
+use_zig() {
+    local venv=${CARGO_TARGET_DIR:-target}/zig
+    if [ ! -x "$venv/bin/cargo-zigbuild" ]; then
+        echo "Installing zig"
+        python3 -m venv "$venv" && "$venv/bin/pip" install --quiet ziglang cargo-zigbuild || {
+            echo "Missing: the Python packages ziglang and cargo-zigbuild (python3-venv, pip)"
+            return 1
+        }
+    fi
+    PATH=$(cd "$venv/bin" && pwd):$PATH
+    board_zig=zig
+}
+
+# debian_packages PACKAGE[:ARCH]... installs those that are missing.
+debian_packages() {
+    local missing=() package
+    for package in "$@"; do
+        installed "$package" || missing+=("$package")
+    done
+    [ ${#missing[@]} -eq 0 ] && return
+    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+        echo "Missing, and this is not the root of a Debian machine: ${missing[*]}"
+        return 1
+    fi
+    echo "Installing ${missing[*]}"
+    for package in "${missing[@]}"; do
+        case $package in *:*) dpkg --add-architecture "${package#*:}" || return 1 ;; esac
+    done
+    apt-get -qq update &&
+        DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends \
+            "${missing[@]}" </dev/null >/dev/null
+}
+
+installed() {
+    [ "$(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+# build_edge TARGET builds berth-edge for a board and sets edge to its path.
+build_edge() {
+    local build=build
+    board_zig=
+    board_toolchain "$1" || return 1
+    [ -z "$board_zig" ] || build=zigbuild
+    "${board_cargo[@]}" $build "${board_flags[@]}" --target-dir "$board_folder" \
+        --profile device -p berth-runtime --bin berth-edge || return 1
+    edge=$(cd "$board_folder/$1/device" && pwd)/berth-edge
+}
