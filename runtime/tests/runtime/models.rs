@@ -177,7 +177,7 @@ fn memory_of_the_program_must_be_aligned() {
 fn a_bundle_that_asks_for_unreasonable_memory_gets_none() {
     let bytes = support::bundle_with(Task::TextClassification, &["a", "b"], |shape| {
         shape.positions = 65_536;
-        shape.intermediate = 4_096;
+        shape.hidden = 1_024;
     });
     let model = Model::from_bytes(&bytes).unwrap();
     assert!(model.scratch_bytes() > MAX_SCRATCH_BYTES);

@@ -1,0 +1,76 @@
+//! What the program says to a hand at the keyboard: versions, help, mistyped flags, missing files.
+
+use std::process::{Command, Output};
+
+fn berth(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_berth"));
+    command.args(arguments).output().expect("the program runs")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    for flag in ["--help", "--version"] {
+        let output = berth(&[flag]);
+        assert_eq!(output.status.code(), Some(0), "{flag}");
+        assert!(
+            !output.stdout.is_empty() && output.stderr.is_empty(),
+            "{flag}"
+        );
+    }
+}
+
+#[test]
+fn a_mistyped_flag_is_a_usage_error_that_names_the_nearest() {
+    let output = berth(&["evaluate", "model", "--validation_fil", "dev.tsv"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(output.stdout.is_empty());
+    assert!(
+        stderr(&output).contains("--validation_file"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn what_is_not_there_yet_is_said_before_anything_is_read() {
+    for flag in [["--bf16", "true"], ["--device", "cuda:0"]] {
+        let [name, value] = flag;
+        let task = [
+            "finetune",
+            "--task_name",
+            "mr",
+            "--train_file",
+            "nowhere.tsv",
+        ];
+        let output = berth(&[&task[..], &["--output_dir", "nowhere", name, value]].concat());
+        assert_eq!(output.status.code(), Some(2), "{name}");
+        assert!(
+            stderr(&output).contains("not there yet"),
+            "{}",
+            stderr(&output)
+        );
+    }
+}
+
+#[test]
+fn a_missing_file_is_one_line_that_names_it() {
+    for arguments in [
+        &["ask", "nowhere.berth", "a text"][..],
+        &["inspect", "nowhere"],
+        &["evaluate", "nowhere.berth", "--validation_file", "dev.tsv"],
+        &["quantize", "nowhere", "--output", "nowhere.berth"],
+    ] {
+        let output = berth(arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let text = stderr(&output);
+        assert!(
+            text.starts_with("error: ") && text.contains("nowhere"),
+            "{text}"
+        );
+        assert_eq!(text.trim_end().lines().count(), 1, "{text}");
+    }
+}
