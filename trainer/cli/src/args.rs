@@ -86,7 +86,7 @@ pub struct DataArgs {
     /// New names for the labels, in their order: a,b
     #[arg(long, value_delimiter = ',')]
     pub label_names: Option<Vec<String>>,
-    /// Longest input in pieces, [CLS] and [SEP] included
+    /// Longest input in pieces, the special ones included
     #[arg(long, alias = "max_length", value_parser = clap::value_parser!(u32).range(2..))]
     pub max_seq_length: Option<u32>,
 }
