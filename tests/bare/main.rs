@@ -66,8 +66,9 @@ unsafe extern "C" {
 /// Called by the C library's start-up code.
 #[unsafe(no_mangle)]
 extern "C" fn main(count: c_int, arguments: *const *const c_char) -> c_int {
+    let memory = &raw mut MEMORY;
     // SAFETY: the C library calls this function once, and no other takes the address of `MEMORY`.
-    let memory = unsafe { &mut *(&raw mut MEMORY) };
+    let memory = unsafe { &mut *memory };
     if count != 2 {
         return failed("one text, and a bundle on standard input");
     }
