@@ -359,6 +359,8 @@ impl Reader<'_> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     const KEYS: [&str; 2] = ["text", "text_pair"];
@@ -470,6 +472,58 @@ mod tests {
             let mut line = line.as_bytes()[..cut].to_vec();
             assert!(strings(&mut line, KEYS).is_err(), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn a_full_parser_takes_and_refuses_the_same_lines() {
+        let seeds = [
+            r#"{"text":"a\ud83d\ude00\n","n":[-1.5,{"k":null},true],"text_pair":"é"}"#,
+            r#" { "a" : { } , "text" : "\u00e9\\" , "text" : "b" , "x" : [ ] , "y" : 0.25 } "#,
+        ];
+        let odd = br#""\{}[]:,u0dDe-.+tfn "#;
+        let mut state = 1u64;
+        let mut below = |end: usize| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 33) as usize % end
+        };
+        let (mut taken, mut refused) = (0, 0);
+        for _ in 0..200_000 {
+            let mut line = seeds[below(2)].as_bytes().to_vec();
+            for _ in 0..1 + below(3) {
+                let (at, byte) = (below(line.len()), odd[below(odd.len())]);
+                match below(3) {
+                    0 => line[at] = byte,
+                    1 => line.insert(at, byte),
+                    _ => drop(line.remove(at)),
+                }
+            }
+            let expected = match serde_json::from_slice::<Value>(&line) {
+                Ok(Value::Object(members)) => Some(members),
+                Err(error) if error.to_string().starts_with("number out of range") => continue,
+                _ => None,
+            };
+            let shown = String::from_utf8_lossy(&line).into_owned();
+            match (strings(&mut line, KEYS), expected) {
+                (Ok(texts), Some(members)) => {
+                    taken += 1;
+                    for (text, key) in texts.iter().zip(KEYS) {
+                        let member = members.get(key).filter(|value| !value.is_null());
+                        assert_eq!(*text, member.and_then(Value::as_str), "{shown}");
+                    }
+                }
+                (Err(JsonError::NotAString { key }), Some(members)) => {
+                    assert!(members.contains_key(key), "{shown}");
+                }
+                (Err(_), None) => refused += 1,
+                (found, expected) => panic!("{shown}: {found:?}, but {expected:?}"),
+            }
+        }
+        assert!(
+            taken > 10_000 && refused > 10_000,
+            "{taken} taken, {refused} refused"
+        );
     }
 
     #[test]
