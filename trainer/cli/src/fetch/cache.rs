@@ -13,6 +13,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use berth_checkpoint::{hex, sha256};
 use sha2::{Digest, Sha256};
@@ -132,9 +133,12 @@ impl Repo {
         let path = self.snapshot(revision).join(file);
         let link = || {
             make_folder_of(&path)?;
+            // A name that no other process and no other thread of this one uses.
+            static LINKS: AtomicU64 = AtomicU64::new(0);
+            let number = LINKS.fetch_add(1, Ordering::Relaxed);
             let fresh = self
                 .snapshot(revision)
-                .join(format!(".{file}.{}", std::process::id()));
+                .join(format!(".{file}.{}.{number}", std::process::id()));
             let _ = fs::remove_file(&fresh);
             #[cfg(unix)]
             std::os::unix::fs::symlink(Path::new("../../blobs").join(blob), &fresh)?;
