@@ -1,33 +1,39 @@
 #!/usr/bin/env python3
-"""The losses of the first steps of a fine-tuning by Hugging Face transformers, to hold Berth's against.
+"""Berth beside transformers, trained on the same batches from the same weights: losses and predictions.
 
-    losses.py --model BASE --data train.tsv --base OUT [--steps 50]
+    losses.py --model BASE --train train.tsv --dev dev.tsv [--epochs 3] [--threads 1] [--programs target/release]
 
-Dropout is left out, since no two generators agree, and so is everything else that is random: the script first writes
-to OUT a copy of BASE with dropout 0 and a classifier (a pooler too where BASE has none). Then it trains on the rows of
-a tab-separated file (a header with `sentence` and `label`), 32 at a time in the file's order, with AdamW at 5e-5, weight
-decay 0.01 except on biases and layer norms, linear decay after a warm-up over a tenth of the steps, and gradients
-clipped at 1. It prints one line of JSON. Berth does the same with
+Dropout is left out, since no two generators agree, and so is everything else that is random: both start
+from a copy of BASE with dropout 0 and the classifier (and the pooler, where BASE has none) of one seed. They
+train on the rows of a tab-separated file (a header with `sentence` and `label`), 32 at a time in the file's
+order, with AdamW at 5e-5, weight decay 0.01 except on biases and layer norms, linear decay after a warm-up
+over a tenth of the steps, and gradients clipped at 1. Then each labels the rows of dev.tsv.
 
-    berth finetune --task text-classification --model_name_or_path OUT --train_file train.tsv --output_dir D \\
-        --train_sampling_strategy sequential --max_steps 50 --logging_steps 1
-
-and leaves its losses in the log_history of D/trainer_state.json.
+Prints one line of JSON: the losses of the first 50 steps, how far apart they are, and how many of the labels
+differ. The exit code is 1 when a loss differs in its first five digits, or more than two labels do. The
+programs `berth` and `examples/logits` are built first, unless --programs names the folder where they are.
 """
 import argparse
 import json
 import math
+import pathlib
+import sys
+import tempfile
 
 import torch
-from transformers import AutoTokenizer, BertForSequenceClassification, get_scheduler
+from transformers import AutoTokenizer, BertForSequenceClassification, get_scheduler, logging
+
+from programs import build, run
 
 BATCH = 32
+STEPS = 50
+LABELS = 2
 
 
 def write_base(model_dir, out):
     torch.manual_seed(1)
     model = BertForSequenceClassification.from_pretrained(
-        model_dir, num_labels=2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+        model_dir, num_labels=LABELS, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
     )
     model.save_pretrained(out)
     AutoTokenizer.from_pretrained(model_dir).save_pretrained(out)
@@ -40,36 +46,102 @@ def rows(path):
     return [(line[text], int(line[label])) for line in lines]
 
 
-def train(folder, data, steps):
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = BertForSequenceClassification.from_pretrained(folder).train()
+def encode(tokenizer, texts):
+    return tokenizer(texts, truncation=True, max_length=128, padding=True, return_tensors="pt")
+
+
+def train_with_transformers(base, data, epochs):
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    model = BertForSequenceClassification.from_pretrained(base).train()
     plain = lambda name: name.endswith("bias") or "LayerNorm" in name
     groups = [
         {"params": [p for n, p in model.named_parameters() if not plain(n)], "weight_decay": 0.01},
         {"params": [p for n, p in model.named_parameters() if plain(n)], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, lr=5e-5)
-    schedule = get_scheduler("linear", optimizer, math.ceil(0.1 * steps), steps)
-    losses, norms = [], []
-    for step in range(steps):
-        batch = data[step * BATCH : (step + 1) * BATCH]
-        inputs = tokenizer([t for t, _ in batch], truncation=True, max_length=128, padding=True, return_tensors="pt")
+    batches = [data[at : at + BATCH] for at in range(0, len(data), BATCH)] * epochs
+    schedule = get_scheduler("linear", optimizer, math.ceil(0.1 * len(batches)), len(batches))
+    losses = []
+    for number, batch in enumerate(batches, 1):
+        inputs = encode(tokenizer, [text for text, _ in batch])
         loss = model(**inputs, labels=torch.tensor([label for _, label in batch])).loss
         loss.backward()
-        norms.append(float(torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)))
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
         losses.append(loss.item())
-    return {"losses": losses, "grad_norms": norms}
+        if number % STEPS == 0:
+            print(f"transformers: step {number} of {len(batches)}, loss {losses[-1]:.6f}", file=sys.stderr)
+    return losses, model.eval()
+
+
+@torch.no_grad()
+def labels_by_transformers(base, model, texts):
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    return [model(**encode(tokenizer, [text])).logits[0].argmax().item() for text in texts]
+
+
+def train_with_berth(programs, base, train, epochs, threads, out):
+    run(programs / "berth", "finetune", "--task", "text-classification", "--model_name_or_path", base,
+        "--train_file", train, "--num_train_epochs", epochs, "--train_sampling_strategy", "sequential",
+        "--logging_steps", 1, "--save_strategy", "no", "--threads", threads, "--output_dir", out)
+    history = json.loads((out / "trainer_state.json").read_text())["log_history"]
+    return [entry["loss"] for entry in history if "loss" in entry]
+
+
+def labels_by_berth(programs, folder, texts, work):
+    file = work / "texts.txt"
+    file.write_text("".join(text + "\n" for text in texts), encoding="utf-8")
+    lines = run(programs / "examples" / "logits", folder, file).splitlines()
+    return [max(range(LABELS), key=json.loads(line).__getitem__) for line in lines]
+
+
+def five_digits(value):
+    return f"{value:.4e}"
+
+
+def agree(ours, theirs):
+    """The same five digits, or as close as two roundings of one number can fall apart."""
+    return five_digits(ours) == five_digits(theirs) or abs(ours - theirs) <= 1e-6 * abs(theirs)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--model", required=True, type=pathlib.Path)
+    parser.add_argument("--train", required=True, type=pathlib.Path)
+    parser.add_argument("--dev", required=True, type=pathlib.Path)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--programs", type=pathlib.Path)
+    asked = parser.parse_args()
+    logging.disable_progress_bar()
+    torch.set_num_threads(asked.threads)
+    programs = asked.programs.resolve() if asked.programs else build()
+    with tempfile.TemporaryDirectory(prefix="berth-losses-") as work:
+        work = pathlib.Path(work)
+        base, out = work / "base", work / "out"
+        write_base(asked.model, base)
+        ours = train_with_berth(programs, base, asked.train.resolve(), asked.epochs, asked.threads, out)
+        theirs, model = train_with_transformers(base, rows(asked.train), asked.epochs)
+        dev = rows(asked.dev)
+        texts, gold = [text for text, _ in dev], [label for _, label in dev]
+        our_labels = labels_by_berth(programs, out, texts, work)
+        their_labels = labels_by_transformers(base, model, texts)
+    different = sum(a != b for a, b in zip(our_labels, their_labels, strict=True))
+    right = lambda labels: sum(a == b for a, b in zip(labels, gold)) / len(gold)
+    same = all(map(agree, ours[:STEPS], theirs[:STEPS]))
+    print(json.dumps({
+        "steps": [len(ours), len(theirs)],
+        "first_losses": [[five_digits(a), five_digits(b)] for a, b in zip(ours[:STEPS], theirs[:STEPS])],
+        "first_losses_apart": max(abs(a - b) for a, b in zip(ours[:STEPS], theirs[:STEPS])),
+        "all_losses_apart": max(abs(a - b) for a, b in zip(ours, theirs)),
+        "dev_rows": len(dev),
+        "dev_labels_different": different,
+        "dev_accuracy": {"berth": right(our_labels), "transformers": right(their_labels)},
+    }))
+    sys.exit(not (len(ours) == len(theirs) and same and different <= 2))
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--base", required=True)
-    parser.add_argument("--steps", type=int, default=50)
-    args = parser.parse_args()
-    write_base(args.model, args.base)
-    print(json.dumps(train(args.base, rows(args.data), args.steps)))
+    main()

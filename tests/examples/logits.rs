@@ -1,0 +1,38 @@
+//! `logits CHECKPOINT TEXTS`: the f32 logits of a fine-tuned checkpoint, one JSON array for each line
+//! of the file TEXTS. `tests/reference/interop.py` holds them against those of `transformers`.
+
+use std::env;
+use std::error::Error;
+use std::fs;
+use std::io::{Write, stdout};
+use std::path::Path;
+
+use berth_checkpoint::{Checkpoint, tokenizer};
+use berth_data::{Example, Label, encode_all};
+use berth_trainer::Predictor;
+use berth_wordpiece::Tokenizer;
+
+const BATCH: usize = 32;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let [folder, texts] = arguments.as_slice() else {
+        return Err("usage: logits CHECKPOINT TEXTS".into());
+    };
+    let checkpoint = Checkpoint::open(folder)?;
+    let tables = tokenizer::tables(Path::new(folder))?;
+    let tokenizer = Tokenizer::new(&tables)?;
+    let example = |(line, text): (usize, &str)| Example {
+        text: text.to_owned(),
+        pair: None,
+        label: Label::None,
+        line: line as u64 + 1,
+    };
+    let text = fs::read_to_string(texts)?;
+    let examples: Vec<Example> = text.lines().enumerate().map(example).collect();
+    let rows = encode_all(&tokenizer, &examples, checkpoint.max_length())?;
+    for logits in Predictor::load(&checkpoint)?.logits(&rows, BATCH)? {
+        writeln!(stdout(), "{}", serde_json::to_string(&logits)?)?;
+    }
+    Ok(())
+}

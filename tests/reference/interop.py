@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+"""Checkpoints of Berth in transformers, and of transformers in Berth: the same logits.
+
+    interop.py --base DIR [--table models/mr/dev.tsv] [--rows 200] [--programs target/release]
+
+1. Berth fine-tunes the model in DIR (the folder that `berth fetch` prints) for a few steps.
+   transformers loads the result, and both compute the logits of the table's sentences.
+2. transformers makes a model of the same size with fresh weights, saves it, and Berth loads that; it
+   is saved again under the old names (gamma, beta) and without the prefix `bert.`, and once more in
+   half precision.
+
+Every logit may differ by at most 1e-4 (in half precision the weights are rounded alike on both sides).
+Prints one line for each comparison; the exit code is 1 when one failed. The programs are built first,
+unless --programs names the folder where they are: `berth`, and `examples/logits`.
+"""
+import argparse
+import json
+import pathlib
+import shutil
+import sys
+import tempfile
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoTokenizer, BertForSequenceClassification, logging
+
+from programs import ROOT, build, run
+
+TOLERANCE = 1e-4
+
+
+def berth_logits(programs, folder, texts):
+    lines = run(programs / "examples" / "logits", folder, texts)
+    return torch.tensor([json.loads(line) for line in lines.splitlines()])
+
+
+@torch.no_grad()
+def transformers_logits(folder, texts):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = BertForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    rows = []
+    # One at a time: nothing is padded, as in Berth.
+    for text in texts.read_text(encoding="utf-8").split("\n")[:-1]:
+        inputs = tokenizer(text, truncation=True, return_tensors="pt")
+        rows.append(model(**inputs).logits[0])
+    return torch.stack(rows)
+
+
+def compare(what, programs, folder, texts):
+    ours, theirs = berth_logits(programs, folder, texts), transformers_logits(folder, texts)
+    difference = (ours - theirs).abs().max().item()
+    spread = theirs.std(dim=0).mean().item()
+    # Logits that are all alike would prove nothing.
+    fine = ours.shape == theirs.shape and difference <= TOLERANCE and spread > 0.02
+    print(f"{what}: {len(ours)} rows, largest difference {difference:.1e} (spread {spread:.2f}), "
+          f"{'fine' if fine else 'FAILED'}")
+    return fine
+
+
+def finetuned(programs, base, table, work):
+    """A checkpoint that Berth wrote."""
+    out = work / "finetuned"
+    run(programs / "berth", "finetune", "--task_name", "mr", "--train_file", table,
+        "--max_train_samples", 320, "--num_train_epochs", 3, "--learning_rate", 2e-4,
+        "--model_name_or_path", base, "--output_dir", out)
+    return out
+
+
+def made_by_transformers(like, work):
+    """Checkpoints that transformers wrote, and older forms of one."""
+    torch.manual_seed(3)
+    names = ["no", "maybe", "yes"]
+    config = AutoConfig.from_pretrained(
+        like, id2label=dict(enumerate(names)), label2id={name: i for i, name in enumerate(names)}
+    )
+    model = BertForSequenceClassification(config)
+    for parameter in model.parameters():
+        # Fresh biases are zero and fresh norms one, which would hide one that is not read.
+        mean = 1.0 if parameter.dim() == 1 and parameter.mean() > 0.5 else 0.0
+        torch.nn.init.normal_(parameter, mean, parameter.shape[-1] ** -0.5)
+    tokenizer = AutoTokenizer.from_pretrained(like)
+
+    def folder(name):
+        path = work / name
+        model.save_pretrained(path)
+        tokenizer.save_pretrained(path)
+        return path
+
+    yield "transformers to Berth", folder("saved")
+    old = folder("old-names")
+    weights = load_file(old / "model.safetensors")
+    renamed = {
+        name.removeprefix("bert.")
+            .replace("LayerNorm.weight", "LayerNorm.gamma")
+            .replace("LayerNorm.bias", "LayerNorm.beta"): tensor
+        for name, tensor in weights.items()
+    }
+    save_file(renamed, old / "model.safetensors", metadata={"format": "pt"})
+    yield "transformers to Berth, old names", old
+    model.half()
+    yield "transformers to Berth, half precision", folder("half")
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    arguments.add_argument("--base", required=True, type=pathlib.Path)
+    arguments.add_argument("--table", type=pathlib.Path, default=ROOT / "models/mr/dev.tsv")
+    arguments.add_argument("--rows", type=int, default=200)
+    arguments.add_argument("--programs", type=pathlib.Path)
+    asked = arguments.parse_args()
+    logging.disable_progress_bar()
+    programs = asked.programs.resolve() if asked.programs else build()
+    work = pathlib.Path(tempfile.mkdtemp(prefix="berth-interop-"))
+    try:
+        texts = work / "texts.txt"
+        lines = asked.table.read_text(encoding="utf-8").split("\n")[1 : asked.rows + 1]
+        texts.write_text("".join(line.split("\t")[0] + "\n" for line in lines), encoding="utf-8")
+        table, base = asked.table.resolve(), asked.base.resolve()
+        ours = finetuned(programs, base, table, work)
+        fine = compare("Berth to transformers", programs, ours, texts)
+        for what, folder in made_by_transformers(ours, work):
+            fine &= compare(what, programs, folder, texts)
+    finally:
+        shutil.rmtree(work)
+    sys.exit(not fine)
+
+
+if __name__ == "__main__":
+    main()
