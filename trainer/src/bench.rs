@@ -1,10 +1,13 @@
-//! Steps on made-up batches, to be timed: forward, backward, clipping and AdamW, with dropout as in config.json, two
-//! labels and no padding.
+//! Steps on made-up batches, timed: forward, backward, clipping and AdamW, with dropout as in config.json, two labels
+//! and no padding.
 
+use std::fmt::{self, Display};
+use std::str::FromStr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use berth_checkpoint::Checkpoint;
+use thiserror::Error;
 
 use crate::batches::Batch;
 use crate::error::TrainError;
@@ -16,6 +19,58 @@ use crate::ops::Packing;
 use crate::ops::loss::Targets;
 use crate::optimizer::AdamW;
 use crate::random::Random;
+
+/// Sequences of one length: `32x128`.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// How many.
+    pub sequences: usize,
+    /// Pieces of each.
+    pub length: usize,
+}
+
+/// The text is not a [`Shape`].
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Error)]
+#[error("a shape is two positive numbers, sequences x pieces: 32x128")]
+pub struct NoShape;
+
+impl Shape {
+    /// Pieces of all sequences.
+    pub fn tokens(self) -> usize {
+        self.sequences * self.length
+    }
+}
+
+impl FromStr for Shape {
+    type Err = NoShape;
+
+    fn from_str(text: &str) -> Result<Self, NoShape> {
+        let (sequences, length) = text.split_once('x').ok_or(NoShape)?;
+        let number = |text: &str| match text.parse() {
+            Ok(number @ 1..=1_000_000) => Ok(number),
+            _ => Err(NoShape),
+        };
+        Ok(Self {
+            sequences: number(sequences)?,
+            length: number(length)?,
+        })
+    }
+}
+
+impl Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}", self.sequences, self.length)
+    }
+}
+
+/// How long steps of one shape took.
+#[derive(Copy, Clone, Debug, PartialEq)]
+pub struct Timing {
+    /// Seconds of a step in the middle.
+    pub median: f64,
+    /// Seconds of the fastest.
+    pub least: f64,
+}
 
 /// A model in training that learns nothing of use.
 pub struct TrainBench {
@@ -46,27 +101,69 @@ impl TrainBench {
         })
     }
 
-    /// One step over `sequences` sequences of `length` random pieces each; how long it took.
+    /// Takes `warm_up` steps and then `steps` that are timed, at least one, each on a batch of its own.
     ///
     /// # Errors
-    /// If `length` is more than the model has positions.
-    pub fn step(&mut self, sequences: usize, length: usize) -> Result<Duration, TrainError> {
+    /// If the sequences are longer than the model has positions.
+    pub fn time(
+        &mut self,
+        shape: Shape,
+        warm_up: usize,
+        steps: usize,
+    ) -> Result<Timing, TrainError> {
+        for _ in 0..warm_up {
+            self.step(shape)?;
+        }
+        let mut seconds = (0..steps.max(1))
+            .map(|_| self.step(shape))
+            .collect::<Result<Vec<_>, _>>()?;
+        seconds.sort_by(f64::total_cmp);
+        Ok(Timing {
+            median: seconds[seconds.len() / 2],
+            least: seconds[0],
+        })
+    }
+
+    /// One step on random pieces; the seconds that it took.
+    fn step(&mut self, shape: Shape) -> Result<f64, TrainError> {
         let mut token = |position: usize| Token {
             word: self.random.below(self.vocabulary) as u32,
-            position: (position % length) as u32,
+            position: (position % shape.length) as u32,
             kind: 0,
         };
         let batch = Batch {
-            tokens: (0..sequences * length).map(&mut token).collect(),
-            packing: Arc::new(Packing::new(std::iter::repeat_n(length, sequences))),
+            tokens: (0..shape.tokens()).map(&mut token).collect(),
+            packing: Arc::new(Packing::new(std::iter::repeat_n(
+                shape.length,
+                shape.sequences,
+            ))),
         };
-        let classes = Targets::Classes((0..sequences as i64).map(|i| i % 2).collect());
+        let classes = Targets::Classes((0..shape.sequences as i64).map(|i| i % 2).collect());
         let isa = Isa::best();
         let started = Instant::now();
         let logits = self.model.forward(&batch, Some(self.optimizer.steps()))?;
         classes.loss(&logits)?.backward()?;
         let clip = (1.0 / self.optimizer.gradient_norm(isa)).min(1.0);
         self.optimizer.step(isa, 5e-5, clip)?;
-        Ok(started.elapsed())
+        Ok(started.elapsed().as_secs_f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shape_is_read_as_it_is_written() {
+        let shape = Shape {
+            sequences: 8,
+            length: 384,
+        };
+        assert_eq!("8x384".parse(), Ok(shape));
+        assert_eq!(shape.to_string(), "8x384");
+        assert_eq!(shape.tokens(), 3072);
+        for wrong in ["", "8", "x8", "8x", "0x8", "8x0", "8x8x8", "-1x4", "8X8"] {
+            assert_eq!(wrong.parse::<Shape>(), Err(NoShape), "{wrong}");
+        }
     }
 }

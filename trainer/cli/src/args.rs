@@ -5,6 +5,7 @@
 //! given twice: the last one wins.
 
 use berth_task::Task;
+use berth_trainer::bench::Shape;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use std::ffi::OsString;
@@ -333,14 +334,41 @@ pub struct TokenizeArgs {
 #[derive(Args, Debug)]
 #[command(rename_all = "snake_case", args_override_self = true)]
 pub struct BenchArgs {
-    /// A .berth file, or a bare name
-    pub bundle: PathBuf,
+    /// A .berth file, or a bare name; none with --train
+    pub bundle: Option<PathBuf>,
     /// Lengths in pieces
     #[arg(long, value_delimiter = ',', default_values_t = [16, 32, 64, 128, 256, 384])]
     pub lengths: Vec<usize>,
+    #[command(flatten)]
+    pub train: TrainBenchArgs,
     /// One JSON object on stdout, nothing else there
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
     pub json: bool,
+}
+
+/// `berth bench --train`.
+#[derive(Args, Debug)]
+#[command(rename_all = "snake_case", args_override_self = true)]
+pub struct TrainBenchArgs {
+    /// Time steps of fine-tuning, instead of a bundle's queries
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub train: bool,
+    /// With --train, the base model: a folder or a name
+    #[arg(long, default_value = DEFAULT_MODEL)]
+    pub model_name_or_path: String,
+    /// With --train, the batches: sequences x pieces of each
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "32x16,32x64,32x128,8x384"
+    )]
+    pub shapes: Vec<Shape>,
+    /// With --train, steps of each shape that are timed
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub steps: u32,
+    /// With --train, threads
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub threads: u32,
 }
 
 /// `berth inspect`.

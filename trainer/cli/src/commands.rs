@@ -3,6 +3,7 @@
 
 mod ask;
 mod bench;
+mod bench_train;
 mod evaluate;
 mod fetch;
 mod finetune;

@@ -57,6 +57,21 @@ fn what_is_not_there_yet_is_said_before_anything_is_read() {
 }
 
 #[test]
+fn a_bench_is_of_a_bundle_or_of_training() {
+    for arguments in [
+        &["bench"][..],
+        &["bench", "--train", "false"],
+        &["bench", "--train", "nowhere.berth"],
+        &["bench", "--train", "--shapes", "32x0"],
+    ] {
+        let output = berth(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(output.stdout.is_empty());
+        assert!(!stderr(&output).is_empty());
+    }
+}
+
+#[test]
 fn a_missing_file_is_one_line_that_names_it() {
     for arguments in [
         &["ask", "nowhere.berth", "a text"][..],

@@ -1,16 +1,18 @@
 //! The steps that are timed are real ones.
 
-use berth_trainer::bench::TrainBench;
+use berth_trainer::bench::{Shape, TrainBench};
 
 use crate::common::Base;
 
 #[test]
-fn a_timed_step_runs_and_takes_time() {
+fn timed_steps_run_and_take_time() {
     let mut bench = TrainBench::new(&Base::new().checkpoint).unwrap();
-    assert!(bench.step(3, 16).unwrap().as_nanos() > 0);
-    assert!(bench.step(1, 128).unwrap().as_nanos() > 0);
+    let shape = |sequences, length| Shape { sequences, length };
+    let timing = bench.time(shape(3, 16), 1, 3).unwrap();
+    assert!(0.0 < timing.least && timing.least <= timing.median);
+    assert!(bench.time(shape(1, 128), 0, 1).is_ok());
     assert!(
-        bench.step(1, 129).is_err(),
+        bench.time(shape(1, 129), 0, 1).is_err(),
         "the small model has 128 positions"
     );
 }

@@ -1,6 +1,6 @@
 //! `berth bench`: latency by length, load time, memory and allocations of a bundle.
 
-use super::print;
+use super::{bench_train, print};
 use crate::args::BenchArgs;
 use crate::error::Error;
 use crate::model::bundle_path;
@@ -10,7 +10,20 @@ use berth_runtime::measure::{self, Options, Report};
 
 /// Measures and prints.
 pub fn run(args: &BenchArgs) -> Result<(), Error> {
-    let path = bundle_path(&args.bundle)?;
+    let bundle = match (&args.bundle, args.train.train) {
+        (Some(bundle), false) => bundle,
+        (None, true) => return bench_train::run(args),
+        (Some(_), true) => {
+            let what =
+                "--train times steps of a base model, --model_name_or_path; it takes no bundle";
+            return Err(Error::Usage(what.into()));
+        }
+        (None, false) => {
+            let what = "nothing to measure: give a .berth file, or --train";
+            return Err(Error::Usage(what.into()));
+        }
+    };
+    let path = bundle_path(bundle)?;
     let options = Options {
         lengths: args.lengths.clone(),
         allocations: Some(counting::allocations),

@@ -1,0 +1,81 @@
+//! `berth bench --train`: seconds a training step takes, by shape of the batch, and memory.
+
+use super::print;
+use crate::args::{BenchArgs, TrainBenchArgs};
+use crate::error::Error;
+use crate::{fetch, show};
+use berth_checkpoint::Checkpoint;
+use berth_runtime::measure::{cpu_name, peak_rss_mb};
+use berth_trainer::bench::{Shape, Timing, TrainBench};
+use serde_json::{Map, Value, json};
+
+/// Steps of each shape before those that count.
+const WARM_UP: usize = 2;
+
+/// Measures and prints.
+///
+/// # Errors
+/// If the base model can't be had, or a shape is longer than it has positions.
+pub fn run(args: &BenchArgs) -> Result<(), Error> {
+    let train = &args.train;
+    let folder = fetch::resolve(
+        &train.model_name_or_path,
+        &fetch::Options::from_environment(),
+    )?;
+    let base = Checkpoint::open(&folder)?;
+    let threads = rayon::ThreadPoolBuilder::new()
+        .num_threads(train.threads as usize)
+        .build()
+        .map_err(|error| Error::Usage(format!("--threads {}: {error}", train.threads)))?;
+    let timings = threads.install(|| measure(&base, train))?;
+    if args.json {
+        print(report(&timings))
+    } else {
+        print(for_people(&timings))
+    }
+}
+
+fn measure(base: &Checkpoint, train: &TrainBenchArgs) -> Result<Vec<(Shape, Timing)>, Error> {
+    let mut bench = TrainBench::new(base)?;
+    let bar = show::progress(train.shapes.len() as u64, "shapes");
+    let timings = train.shapes.iter().map(|&shape| {
+        let timing = bench.time(shape, WARM_UP, train.steps as usize)?;
+        bar.inc(1);
+        Ok((shape, timing))
+    });
+    let timings = timings.collect();
+    bar.finish_and_clear();
+    timings
+}
+
+fn report(timings: &[(Shape, Timing)]) -> Value {
+    let shapes: Map<String, Value> = timings
+        .iter()
+        .map(|(shape, timing)| {
+            let figures = json!({
+                "seconds_per_step": timing.median,
+                "min_seconds_per_step": timing.least,
+                "tokens_per_second": shape.tokens() as f64 / timing.median,
+            });
+            (shape.to_string(), figures)
+        })
+        .collect();
+    json!({"shapes": shapes, "peak_rss_mb": peak_rss_mb(), "cpu": cpu_name()})
+}
+
+fn for_people(timings: &[(Shape, Timing)]) -> String {
+    let rows: Vec<Vec<String>> = timings
+        .iter()
+        .map(|(shape, timing)| {
+            vec![
+                shape.to_string(),
+                format!("{:.3}", timing.median),
+                format!("{:.3}", timing.least),
+                format!("{:.0}", shape.tokens() as f64 / timing.median),
+            ]
+        })
+        .collect();
+    let table = show::table(&["shape", "s a step", "least s", "tokens/s"], &rows);
+    let memory = peak_rss_mb().map_or("not told".into(), |mb| format!("{mb:.0} MB"));
+    format!("{table}\npeak memory {memory}\n{}", cpu_name())
+}
