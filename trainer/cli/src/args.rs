@@ -66,10 +66,10 @@ pub struct FetchArgs {
 #[derive(Args, Debug, Default, Clone)]
 #[command(rename_all = "snake_case", args_override_self = true)]
 pub struct DataArgs {
-    /// text-classification, text-pair-classification
+    /// text-classification, text-pair-classification, text-pair-regression
     #[arg(long)]
     pub task: Option<Task>,
-    /// A published data set's own layout: mr, cola, sst2, rte, qnli, mnli, mrpc, sick
+    /// A published data set's own layout: mr, cola, sst2, rte, qnli, mnli, mrpc, sick, sick_r, stsb
     #[arg(long)]
     pub task_name: Option<String>,
     /// tsv, csv, json or jsonl, where the file's name does not say it
