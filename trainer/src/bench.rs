@@ -13,6 +13,7 @@ use crate::batches::Batch;
 use crate::error::TrainError;
 use crate::kernels::adamw::Betas;
 use crate::kernels::embed::Token;
+use crate::kernels::gemm::Precision;
 use crate::kernels::isa::Isa;
 use crate::model::{Bert, HeadKind, Missing};
 use crate::ops::Packing;
@@ -64,12 +65,22 @@ impl Display for Shape {
 }
 
 /// How long steps of one shape took.
-#[derive(Copy, Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Timing {
-    /// Seconds of a step in the middle.
-    pub median: f64,
+    /// Seconds of each step, in ascending order; at least one.
+    pub seconds: Vec<f64>,
+}
+
+impl Timing {
+    /// Seconds of the step in the middle.
+    pub fn median(&self) -> f64 {
+        self.seconds[self.seconds.len() / 2]
+    }
+
     /// Seconds of the fastest.
-    pub least: f64,
+    pub fn least(&self) -> f64 {
+        self.seconds[0]
+    }
 }
 
 /// A model in training that learns nothing of use.
@@ -81,12 +92,13 @@ pub struct TrainBench {
 }
 
 impl TrainBench {
-    /// From a base model. Runs on the threads of the current rayon pool.
+    /// From a base model, trained in `precision`. Runs on the threads of the current rayon pool.
     ///
     /// # Errors
     /// If a tensor can't be read.
-    pub fn new(base: &Checkpoint) -> Result<Self, TrainError> {
-        let model = Bert::load(base, HeadKind::Sequence { outputs: 2 }, Missing::Seeded(1))?;
+    pub fn new(base: &Checkpoint, precision: Precision) -> Result<Self, TrainError> {
+        let mut model = Bert::load(base, HeadKind::Sequence { outputs: 2 }, Missing::Seeded(1))?;
+        model.train_in(precision);
         let betas = Betas {
             first: 0.9,
             second: 0.999,
@@ -118,10 +130,7 @@ impl TrainBench {
             .map(|_| self.step(shape))
             .collect::<Result<Vec<_>, _>>()?;
         seconds.sort_by(f64::total_cmp);
-        Ok(Timing {
-            median: seconds[seconds.len() / 2],
-            least: seconds[0],
-        })
+        Ok(Timing { seconds })
     }
 
     /// One step on random pieces; the seconds that it took.

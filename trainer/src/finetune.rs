@@ -135,7 +135,7 @@ impl<'a> Run<'a> {
             };
             AdamW::new(model.parameters(), betas, recipe.weight_decay)
         };
-        let (model, optimizer, state, resumed) = match job.prepare(&labels, total)? {
+        let (mut model, optimizer, state, resumed) = match job.prepare(&labels, total)? {
             Beginning::Finished => return Ok(None),
             Beginning::Base => {
                 let model = Bert::load(job.base, kind, Missing::Seeded(recipe.seed))?;
@@ -155,6 +155,7 @@ impl<'a> Run<'a> {
                 )
             }
         };
+        model.train_in(recipe.precision()?);
         Ok(Some(Self {
             job,
             isa: Isa::best(),

@@ -8,10 +8,12 @@ use thiserror::Error;
 
 use crate::batches::Batch;
 use crate::kernels::attention::Heads;
+use crate::kernels::gemm::Precision;
 use crate::kernels::isa::Isa;
 use crate::kernels::workspace::Workspace;
 use crate::ops::classifier::Classifier;
 use crate::ops::embeddings::Embeddings;
+use crate::ops::encoder::{Encoder, Layer};
 use crate::ops::feed_forward::FeedForward;
 use crate::ops::pooler::Pooler;
 use crate::ops::self_attention::{Asking, SelfAttention};
@@ -72,18 +74,13 @@ pub enum Missing {
     Refused,
 }
 
-struct Layer {
-    attention: Arc<SelfAttention>,
-    feed_forward: Arc<FeedForward>,
-}
-
 /// A BERT with a head.
 pub struct Bert {
     parameters: Vec<Arc<Parameter>>,
-    embeddings: Arc<Embeddings>,
-    layers: Vec<Layer>,
+    encoder: Arc<Encoder>,
     head: Head,
     workspace: Workspace,
+    precision: Precision,
 }
 
 impl Bert {
@@ -104,7 +101,7 @@ impl Bert {
             parameters: Vec::new(),
         };
         let config = &checkpoint.config;
-        let embeddings = Arc::new(loader.embeddings(config)?);
+        let embeddings = loader.embeddings(config)?;
         let layers = (0..config.num_hidden_layers)
             .map(|i| loader.layer(config, i))
             .collect::<Result<_, _>>()?;
@@ -113,11 +110,17 @@ impl Bert {
         parameters.sort_by(|a, b| a.name().cmp(b.name()));
         Ok(Self {
             parameters,
-            embeddings,
-            layers,
+            encoder: Arc::new(Encoder { embeddings, layers }),
             head,
             workspace: Workspace::default(),
+            precision: Precision::F32,
         })
+    }
+
+    /// Trains in `precision` from now on: the products of the encoder's forward and backward passes. The parameters,
+    /// their gradients and everything else stay f32, and so does all of a pass without dropout's masks.
+    pub fn train_in(&mut self, precision: Precision) {
+        self.precision = precision;
     }
 
     /// All parameters, in the order of their names.
@@ -132,21 +135,13 @@ impl Bert {
     pub fn forward(&self, batch: &Batch, masks: Option<u64>) -> candle_core::Result<Tensor> {
         let pass = Pass {
             isa: Isa::best(),
+            precision: masks.map_or(Precision::F32, |_| self.precision),
             workspace: self.workspace.clone(),
             packing: batch.packing.clone(),
             masks,
         };
-        let mut x = self.embeddings.forward(batch.tokens.clone(), &pass)?;
-        for (i, layer) in self.layers.iter().enumerate() {
-            let last = i + 1 == self.layers.len();
-            let asking = if last {
-                self.head.asking()
-            } else {
-                Asking::EveryRow
-            };
-            x = layer.attention.forward(&x, asking, &pass)?;
-            x = layer.feed_forward.forward(&x, &pass)?;
-        }
+        let asking = self.head.asking();
+        let x = self.encoder.forward(batch.tokens.clone(), asking, &pass)?;
         match &self.head {
             Head::Sequence { pooler, classifier } => {
                 classifier.forward(&pooler.forward(&x, &pass)?, &pass)
@@ -210,8 +205,8 @@ impl Loader<'_> {
             dropout: config.hidden_dropout_prob,
         };
         Ok(Layer {
-            attention: Arc::new(attention),
-            feed_forward: Arc::new(feed_forward),
+            attention,
+            feed_forward,
         })
     }
 

@@ -1,5 +1,6 @@
 //! How a model is trained: the settings, named as in Hugging Face's `TrainingArguments`.
 
+use crate::kernels::gemm::{Bf16, Precision};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -81,6 +82,8 @@ pub struct Recipe {
     pub greater_is_better: Option<bool>,
     /// Threads; 0 for as many as there are cores. The result does not depend on it.
     pub threads: usize,
+    /// Mixed precision: the factors of the encoder's products are rounded to bf16, everything else is f32.
+    pub bf16: bool,
 }
 
 impl Default for Recipe {
@@ -111,6 +114,7 @@ impl Default for Recipe {
             metric_for_best_model: None,
             greater_is_better: None,
             threads: 0,
+            bf16: false,
         }
     }
 }
@@ -134,14 +138,32 @@ pub enum RecipeError {
          eval_steps, or both `epoch`"
     )]
     Best,
+    /// This processor has no bf16 products.
+    #[error(
+        "bf16 needs a processor with AVX512_BF16, which this one has not; leave it out to train in f32"
+    )]
+    NoBf16,
 }
 
 impl Recipe {
+    /// How the encoder's products round their factors.
+    ///
+    /// # Errors
+    /// If bf16 is asked for where the processor has no instructions for it.
+    pub fn precision(&self) -> Result<Precision, RecipeError> {
+        match (self.bf16, Bf16::detect()) {
+            (false, _) => Ok(Precision::F32),
+            (true, Some(bf16)) => Ok(Precision::Mixed(bf16)),
+            (true, None) => Err(RecipeError::NoBf16),
+        }
+    }
+
     /// Checks every setting, and those that must fit together.
     ///
     /// # Errors
     /// The first that is wrong.
     pub fn check(&self) -> Result<(), RecipeError> {
+        self.precision()?;
         const COUNT: &str = "1 or more";
         const SHARE: &str = "at least 0 and below 1";
         let at_least_one = |x: f64| x >= 1.0;

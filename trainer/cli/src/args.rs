@@ -144,7 +144,7 @@ pub struct FinetuneSwitches {
     /// Measure on the validation file at the end
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = true, action = clap::ArgAction::Set)]
     pub do_eval: bool,
-    /// Mixed precision; not there yet
+    /// Mixed precision: products of factors rounded to bf16, f32 weights; on CPUs with AVX512_BF16
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
     pub bf16: bool,
     /// One JSON object on stdout, nothing else there
@@ -366,6 +366,9 @@ pub struct TrainBenchArgs {
     /// With --train, steps of each shape that are timed
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub steps: u32,
+    /// With --train, mixed precision, as berth finetune --bf16
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub bf16: bool,
     /// With --train, threads
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub threads: u32,

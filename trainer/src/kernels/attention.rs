@@ -23,7 +23,7 @@ use std::ops::{Deref, Range};
 use rayon::prelude::*;
 
 use super::dropout::{self, Dropout};
-use super::gemm::{Matrix, MatrixMut, Workers, Write, product};
+use super::gemm::{Matrix, MatrixMut, Precision, Workers, Write, product};
 use super::isa::{Arithmetic, Isa, kernel};
 use super::math::{exp, max, sum};
 use super::workspace::{Buffer, Workspace};
@@ -81,6 +81,8 @@ impl<D: Deref<Target = [f32]>> Rows<D> {
 pub struct Attention<'a> {
     /// Instructions to use.
     pub isa: Isa,
+    /// Of the products; softmax and dropout are f32.
+    pub precision: Precision,
     /// Scratch memory.
     pub workspace: &'a Workspace,
     /// How columns are divided.
@@ -167,6 +169,7 @@ impl Attention<'_> {
                 width,
             );
             product(
+                self.precision,
                 out,
                 Write::Over,
                 Matrix::new(p, asking.len(), n, n),
@@ -195,6 +198,7 @@ impl Attention<'_> {
             let dout = Matrix::new(&dout[first * width + head * size..], m, size, width);
             self.probabilities(sequence, head, asking.clone(), p);
             product(
+                self.precision,
                 MatrixMut::new(ds, m, n, n),
                 Write::Over,
                 dout,
@@ -214,6 +218,7 @@ impl Attention<'_> {
             let (masked, ds) = (Matrix::new(masked, m, n, n), Matrix::new(ds, m, n, n));
             let queries = sequence.queries.head(self.heads, head, asking);
             product(
+                self.precision,
                 gradient.values(self.heads, head, n),
                 write,
                 masked.t(),
@@ -221,6 +226,7 @@ impl Attention<'_> {
                 Workers::One,
             );
             product(
+                self.precision,
                 gradient.keys(self.heads, head, n),
                 write,
                 ds.t(),
@@ -228,6 +234,7 @@ impl Attention<'_> {
                 Workers::One,
             );
             product(
+                self.precision,
                 gradient.queries(self.heads, head, first, m),
                 Write::Over,
                 ds,
@@ -250,6 +257,7 @@ impl Attention<'_> {
         let (m, keys) = (asking.len(), sequence.keys.head(self.heads, head, 0..n));
         let queries = sequence.queries.head(self.heads, head, asking);
         product(
+            self.precision,
             MatrixMut::new(p, m, n, n),
             Write::Over,
             queries,
@@ -525,6 +533,7 @@ mod tests {
         let workspace = Workspace::default();
         let kernel = Attention {
             isa,
+            precision: Precision::F32,
             workspace: &workspace,
             heads: HEADS,
             starts: &starts(lengths),
@@ -583,6 +592,7 @@ mod tests {
             let workspace = Workspace::default();
             let kernel = Attention {
                 isa: Isa::best(),
+                precision: Precision::F32,
                 workspace: &workspace,
                 heads: HEADS,
                 starts: &begins,

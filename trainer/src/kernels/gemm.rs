@@ -1,10 +1,42 @@
-//! Matrix products, by the `gemm` crate (AVX-512, AVX2 or NEON, chosen at run time), behind views that check their
-//! bounds once.
+//! Matrix products behind views that check their bounds once: in f32 by the `gemm` crate (AVX-512, AVX2 or NEON, chosen
+//! at run time), in mixed precision by [`bf16`].
 //!
-//! The crate splits only rows and columns over threads, never the inner dimension, so a product has the same bits
-//! for any number of threads.
+//! Only rows and columns are split over threads, never the inner dimension, so a product has the same bits for any
+//! number of threads.
+
+#[cfg(target_arch = "x86_64")]
+pub mod bf16;
 
 use gemm::Parallelism;
+
+#[cfg(target_arch = "x86_64")]
+pub use bf16::Bf16;
+
+/// There are no bf16 products on this architecture, and so no proof of them.
+#[cfg(not(target_arch = "x86_64"))]
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Bf16 {}
+
+#[cfg(not(target_arch = "x86_64"))]
+impl Bf16 {
+    /// None.
+    pub fn detect() -> Option<Self> {
+        None
+    }
+
+    fn product(self, _: MatrixMut<'_>, _: Write, _: Matrix<'_>, _: Matrix<'_>, _: Workers) {
+        match self {}
+    }
+}
+
+/// How the factors of a product are rounded. Sums are f32 either way.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// Not at all.
+    F32,
+    /// To bf16.
+    Mixed(Bf16),
+}
 
 /// A matrix inside a slice: element (i, j) at `i * row_stride + j * column_stride`.
 #[derive(Copy, Clone)]
@@ -106,7 +138,14 @@ pub enum Workers {
 ///
 /// # Panics
 /// If the shapes don't fit.
-pub fn product(out: MatrixMut<'_>, write: Write, a: Matrix<'_>, b: Matrix<'_>, workers: Workers) {
+pub fn product(
+    precision: Precision,
+    out: MatrixMut<'_>,
+    write: Write,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    workers: Workers,
+) {
     assert!(
         (out.rows, out.columns, a.columns) == (a.rows, b.columns, b.rows),
         "{} x {} = {} x {} times {} x {}",
@@ -117,6 +156,14 @@ pub fn product(out: MatrixMut<'_>, write: Write, a: Matrix<'_>, b: Matrix<'_>, w
         b.rows,
         b.columns
     );
+    match precision {
+        Precision::F32 => f32_product(out, write, a, b, workers),
+        Precision::Mixed(bf16) => bf16.product(out, write, a, b, workers),
+    }
+}
+
+/// [`product`] of fitting shapes, by the crate.
+fn f32_product(out: MatrixMut<'_>, write: Write, a: Matrix<'_>, b: Matrix<'_>, workers: Workers) {
     let parallelism = match workers {
         Workers::All if rayon::current_num_threads() > 1 => Parallelism::Rayon(0),
         _ => Parallelism::None,
@@ -220,6 +267,7 @@ mod tests {
             for (a, b, expected) in cases {
                 let mut out = vec![1.0; m * (n + 1)];
                 product(
+                    Precision::F32,
                     MatrixMut::new(&mut out, m, n, n + 1),
                     Write::Over,
                     a,
@@ -227,6 +275,7 @@ mod tests {
                     Workers::One,
                 );
                 product(
+                    Precision::F32,
                     MatrixMut::new(&mut out, m, n, n + 1),
                     Write::Add,
                     a,
@@ -254,6 +303,7 @@ mod tests {
                 let (a, b) = (numbers(k * m, 5), numbers(k * n, 6));
                 let mut out = vec![0.0; m * n];
                 product(
+                    Precision::F32,
                     MatrixMut::new(&mut out, m, n, n),
                     Write::Over,
                     Matrix::new(&a, k, m, m).t(),

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::gemm::{Matrix, MatrixMut, Workers, Write, product};
+use super::gemm::{Matrix, MatrixMut, Precision, Workers, Write, product};
 use super::isa::{Arithmetic, Isa, kernel};
 use super::parallel::{ROWS, Sums};
 
@@ -18,7 +18,14 @@ pub struct Dims {
 }
 
 /// `y = x Wᵀ + b`; without a bias, `y = x Wᵀ`.
-pub fn forward(dims: Dims, x: &[f32], weight: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+pub fn forward(
+    precision: Precision,
+    dims: Dims,
+    x: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    y: &mut [f32],
+) {
     let Dims {
         rows,
         outputs,
@@ -40,6 +47,7 @@ pub fn forward(dims: Dims, x: &[f32], weight: &[f32], bias: Option<&[f32]>, y: &
         Matrix::new(weight, outputs, inputs, inputs),
     );
     product(
+        precision,
         MatrixMut::new(y, rows, outputs, outputs),
         write,
         x,
@@ -49,7 +57,14 @@ pub fn forward(dims: Dims, x: &[f32], weight: &[f32], bias: Option<&[f32]>, y: &
 }
 
 /// `dx = dy W`, or added to what `dx` holds.
-pub fn backward_input(dims: Dims, dy: &[f32], weight: &[f32], write: Write, dx: &mut [f32]) {
+pub fn backward_input(
+    precision: Precision,
+    dims: Dims,
+    dy: &[f32],
+    weight: &[f32],
+    write: Write,
+    dx: &mut [f32],
+) {
     let Dims {
         rows,
         outputs,
@@ -60,6 +75,7 @@ pub fn backward_input(dims: Dims, dy: &[f32], weight: &[f32], write: Write, dx: 
         Matrix::new(weight, outputs, inputs, inputs),
     );
     product(
+        precision,
         MatrixMut::new(dx, rows, inputs, inputs),
         write,
         dy,
@@ -69,7 +85,14 @@ pub fn backward_input(dims: Dims, dy: &[f32], weight: &[f32], write: Write, dx: 
 }
 
 /// `dW = dyᵀ x`, or added to what `dw` holds.
-pub fn backward_weight(dims: Dims, dy: &[f32], x: &[f32], write: Write, dw: &mut [f32]) {
+pub fn backward_weight(
+    precision: Precision,
+    dims: Dims,
+    dy: &[f32],
+    x: &[f32],
+    write: Write,
+    dw: &mut [f32],
+) {
     let Dims {
         rows,
         outputs,
@@ -80,6 +103,7 @@ pub fn backward_weight(dims: Dims, dy: &[f32], x: &[f32], write: Write, dw: &mut
         Matrix::new(x, rows, inputs, inputs),
     );
     product(
+        precision,
         MatrixMut::new(dw, outputs, inputs, inputs),
         write,
         dy.t(),
@@ -154,7 +178,7 @@ mod tests {
             );
             let dy = numbers(rows * outputs, 4);
             let mut y = vec![0.0; rows * outputs];
-            forward(dims, &x, &weight, Some(&bias), &mut y);
+            forward(Precision::F32, dims, &x, &weight, Some(&bias), &mut y);
             assert_close(
                 "y",
                 &y,
@@ -165,8 +189,8 @@ mod tests {
             let loss = |v: &[&[f64]]| dot(&naive(dims, v[0], v[1], v[2]), &dy);
             let expected = |which| gradient::differences(&[&x, &weight, &bias], which, loss);
             let (mut dx, mut dw) = (vec![9.0; x.len()], vec![0.0; weight.len()]);
-            backward_input(dims, &dy, &weight, Write::Over, &mut dx);
-            backward_weight(dims, &dy, &x, Write::Add, &mut dw);
+            backward_input(Precision::F32, dims, &dy, &weight, Write::Over, &mut dx);
+            backward_weight(Precision::F32, dims, &dy, &x, Write::Add, &mut dw);
             assert_close("dx", &dx, &expected(0), 1e-6);
             assert_close("dw", &dw, &expected(1), 1e-6);
             for isa in Isa::available() {

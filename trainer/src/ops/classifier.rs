@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 use super::{Dense, Pass, Site, read, slice, tensor_like};
 use crate::kernels::dropout::{self, Dropout};
-use crate::kernels::gemm::Write;
+use crate::kernels::gemm::{Precision, Write};
 use crate::kernels::linear;
 
 /// The parameters of `classifier`.
@@ -57,6 +57,7 @@ impl CustomOp1 for Op {
         let rows = x.len() / dense.inputs();
         let mut y = vec![0.0; rows * dense.outputs()];
         linear::forward(
+            Precision::F32,
             dense.dims(rows),
             &x,
             &dense.weight.values(),
@@ -72,13 +73,20 @@ impl CustomOp1 for Op {
         let masked = read(x, |x| Ok(self.masked(x)))?;
         let mut dx = vec![0.0; x.elem_count()];
         read(dy, |dy| {
-            dense
-                .weight
-                .add_gradient(|dw, write| linear::backward_weight(dims, dy, &masked, write, dw));
+            dense.weight.add_gradient(|dw, write| {
+                linear::backward_weight(Precision::F32, dims, dy, &masked, write, dw)
+            });
             dense
                 .bias
                 .add_values(linear::backward_bias(self.pass.isa, dims.outputs, dy).part(0));
-            linear::backward_input(dims, dy, &dense.weight.values(), Write::Over, &mut dx);
+            linear::backward_input(
+                Precision::F32,
+                dims,
+                dy,
+                &dense.weight.values(),
+                Write::Over,
+                &mut dx,
+            );
             Ok(())
         })?;
         dropout::apply(self.dropout, &mut dx);

@@ -76,15 +76,22 @@ impl<'a> Stack<'a> {
             .flat_map(|layer| layer.bias.values().to_vec())
             .collect();
         let mut y = pass.workspace.take(self.dims.rows * self.dims.outputs);
-        linear::forward(self.dims, x, &self.weight, Some(&bias), &mut y);
+        linear::forward(
+            pass.precision,
+            self.dims,
+            x,
+            &self.weight,
+            Some(&bias),
+            &mut y,
+        );
         y
     }
 
     /// Adds the parameters' gradients, and writes or adds that of `x` to `dx`.
     pub fn backward(&self, pass: &Pass, x: &[f32], dy: &[f32], write: Write, dx: &mut [f32]) {
-        linear::backward_input(self.dims, dy, &self.weight, write, dx);
+        linear::backward_input(pass.precision, self.dims, dy, &self.weight, write, dx);
         let mut dw = pass.workspace.take(self.weight.len());
-        linear::backward_weight(self.dims, dy, x, Write::Over, &mut dw);
+        linear::backward_weight(pass.precision, self.dims, dy, x, Write::Over, &mut dw);
         let sums = linear::backward_bias(pass.isa, self.dims.outputs, dy);
         let (mut dw, mut db) = (&dw[..], sums.part(0));
         for layer in self.layers {

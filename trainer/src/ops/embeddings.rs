@@ -1,13 +1,12 @@
 //! The embeddings: `y = dropout(norm(word[id] + position[p] + kind[k]))`, a row for each token.
 //!
-//! The word table is the op's argument, so that candle's graph has a variable to begin with. The tables' gradients
-//! have only the rows that the batch's tokens take.
+//! The tables' gradients have only the rows that the batch's tokens take.
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Result, bail};
 
-use super::{LayerNorm, Parameter, Pass, Saved, Site, read, slice};
+use super::{LayerNorm, Parameter, Pass, Site};
 use crate::kernels::dropout::Dropout;
 use crate::kernels::embed::{self, Tables, Token};
 use crate::kernels::workspace::Buffer;
@@ -27,11 +26,11 @@ pub struct Embeddings {
 }
 
 impl Embeddings {
-    /// `[tokens, hidden]`
+    /// Checks that every token's rows are there.
     ///
     /// # Errors
-    /// If a token asks for a row that its table does not have.
-    pub fn forward(self: &Arc<Self>, tokens: Vec<Token>, pass: &Pass) -> Result<Tensor> {
+    /// Naming the first token that asks for a row that its table does not have.
+    pub(super) fn check(&self, tokens: &[Token]) -> Result<()> {
         let tables = [
             (&self.word, "word"),
             (&self.position, "position"),
@@ -48,91 +47,49 @@ impl Embeddings {
                 }
             }
         }
-        let dropout = pass.dropout(self.dropout, Site::Embeddings);
-        let op = Op {
-            weights: self.clone(),
-            tokens,
-            pass: pass.clone(),
-            dropout,
-            sum: Saved::empty(),
-        };
-        self.word.tensor(pass.masks.is_some()).apply_op1(op)
-    }
-}
-
-struct Op {
-    weights: Arc<Embeddings>,
-    tokens: Vec<Token>,
-    pass: Pass,
-    dropout: Dropout,
-    sum: Saved<Buffer>,
-}
-
-impl CustomOp1 for Op {
-    fn name(&self) -> &'static str {
-        "embeddings"
+        Ok(())
     }
 
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let Self {
-            weights,
-            tokens,
-            pass,
-            ..
-        } = self;
-        let width = weights.norm.weight.len();
-        let mut sum = pass.workspace.take(tokens.len() * width);
-        let mut y = vec![0.0; tokens.len() * width];
-        let word = slice(storage, layout)?;
+    /// `y`, and the sum that the norm reads, which the backward pass needs; a row for each token in both.
+    pub(super) fn forward(&self, tokens: &[Token], pass: &Pass) -> (Buffer, Buffer) {
+        let len = tokens.len() * self.norm.weight.len();
+        let (mut sum, mut y) = (pass.workspace.take(len), pass.workspace.take(len));
         let tables = Tables {
-            word,
-            position: &weights.position.values(),
-            kind: &weights.kind.values(),
+            word: &self.word.values(),
+            position: &self.position.values(),
+            kind: &self.kind.values(),
         };
-        weights.norm.with(|norm| {
-            embed::forward(
-                pass.isa,
-                tables,
-                norm,
-                self.dropout,
-                tokens,
-                &mut sum,
-                &mut y,
-            )
-        });
-        self.sum.put(sum);
-        Ok((CpuStorage::F32(y), (tokens.len(), width).into()))
+        let dropout = self.mask(pass);
+        self.norm
+            .with(|norm| embed::forward(pass.isa, tables, norm, dropout, tokens, &mut sum, &mut y));
+        (y, sum)
     }
 
-    fn bwd(&self, _: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        let Self {
-            weights,
-            tokens,
-            pass,
-            ..
-        } = self;
-        let width = weights.norm.weight.len();
-        let sum = self.sum.take()?;
+    /// Adds to the parameters' gradients, from that of `y`.
+    pub(super) fn backward(&self, tokens: &[Token], dy: Buffer, sum: Buffer, pass: &Pass) {
+        let width = self.norm.weight.len();
         let mut dsum = pass.workspace.take(sum.len());
-        let sums = read(dy, |dy| {
-            Ok(weights
-                .norm
-                .with(|norm| embed::backward(pass.isa, norm, self.dropout, &sum, dy, &mut dsum)))
-        })?;
-        weights.norm.weight.add_values(sums.part(0));
-        weights.norm.bias.add_values(sums.part(1));
+        let dropout = self.mask(pass);
+        let sums = self
+            .norm
+            .with(|norm| embed::backward(pass.isa, norm, dropout, &sum, &dy, &mut dsum));
+        self.norm.weight.add_values(sums.part(0));
+        self.norm.bias.add_values(sums.part(1));
         let scatter = |table: &Parameter, row: fn(&Token) -> u32| {
             table.add_rows(tokens.iter().map(row), |places, values| {
                 embed::scatter(pass.isa, width, places, &dsum, values)
             });
         };
         rayon::join(
-            || scatter(&weights.word, |token| token.word),
+            || scatter(&self.word, |token| token.word),
             || {
-                scatter(&weights.position, |token| token.position);
-                scatter(&weights.kind, |token| token.kind);
+                scatter(&self.position, |token| token.position);
+                scatter(&self.kind, |token| token.kind);
             },
         );
-        Ok(None)
+    }
+
+    fn mask(&self, pass: &Pass) -> Dropout {
+        pass.dropout(self.dropout, Site::Embeddings)
     }
 }

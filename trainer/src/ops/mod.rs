@@ -1,17 +1,15 @@
-//! BERT's parts as candle ops with a backward pass, each one node of candle's graph.
+//! BERT's parts, each with a forward and a backward pass, and the nodes of candle's graph that they make up.
 //!
-//! | op | computes | keeps for the backward pass, beside its input |
-//! |---|---|---|
-//! | [`embeddings`] | words + positions + types, norm, dropout | the sum |
-//! | [`self_attention`] | Q/K/V, attention, dense, dropout, residual, norm | Q/K/V, context, the sum |
-//! | [`feed_forward`] | dense, GELU, dense, dropout, residual, norm | the first product, the sum |
-//! | [`pooler`] | dense, tanh | nothing |
-//! | [`classifier`] | dropout, dense | nothing |
-//! | [`loss`] | cross-entropy or squared error | the gradient of the logits |
+//! | node of the graph | part | computes | keeps for the backward pass, beside its input |
+//! |---|---|---|---|
+//! | [`encoder`] | [`embeddings`] | words + positions + types, norm, dropout | the sum |
+//! | | [`self_attention`] | Q/K/V, attention, dense, dropout, residual, norm | Q/K/V, context, the sum |
+//! | | [`feed_forward`] | dense, GELU, dense, dropout, residual, norm | the first product, the sum |
+//! | [`pooler`] | | dense, tanh | nothing |
+//! | [`classifier`] | | dropout, dense | nothing |
+//! | [`loss`] | | cross-entropy or squared error | the gradient of the logits |
 //!
-//! An op is as large as it can be without hiding the structure of the network, for a reason of cost: candle adds
-//! every gradient that an op returns to a tensor of zeros, which is four passes over memory. What stays inside an op
-//! is passed on in place. The arithmetic is in [`crate::kernels`], one file for each step.
+//! The arithmetic is in [`crate::kernels`], one file for each step.
 //!
 //! Ops read their parameters through handles and add the gradients to them ([`Parameter`]); candle's graph holds the
 //! activations alone, and begins at the word table, the only parameter that is an op's argument.
@@ -19,6 +17,7 @@
 pub mod classifier;
 pub mod dense;
 pub mod embeddings;
+pub mod encoder;
 pub mod feed_forward;
 pub mod loss;
 pub mod parameter;
@@ -30,6 +29,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{CpuStorage, Device, Layout, Result, Storage, Tensor, bail};
 
 use crate::kernels::dropout::Dropout;
+use crate::kernels::gemm::Precision;
 use crate::kernels::isa::Isa;
 use crate::kernels::norm::Norm;
 use crate::kernels::workspace::Workspace;
@@ -82,6 +82,8 @@ impl Packing {
 pub struct Pass {
     /// Instructions to use.
     pub isa: Isa,
+    /// Of the encoder's products; the heads' are f32.
+    pub precision: Precision,
     /// Where buffers come from.
     pub workspace: Workspace,
     /// Where the sequences lie.

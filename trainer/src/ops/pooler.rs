@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 use super::{Dense, Pass, read, slice, tensor_like};
-use crate::kernels::gemm::Write;
+use crate::kernels::gemm::{Precision, Write};
 use crate::kernels::linear;
 
 /// The parameters of `pooler`.
@@ -43,6 +43,7 @@ impl CustomOp1 for Op {
         let rows = x.len() / dense.inputs();
         let mut y = vec![0.0; rows * dense.outputs()];
         linear::forward(
+            Precision::F32,
             dense.dims(rows),
             x,
             &dense.weight.values(),
@@ -63,15 +64,22 @@ impl CustomOp1 for Op {
         let dims = dense.dims(d.len() / dense.outputs());
         let mut dx = vec![0.0; x.elem_count()];
         read(x, |x| {
-            dense
-                .weight
-                .add_gradient(|dw, write| linear::backward_weight(dims, &d, x, write, dw));
+            dense.weight.add_gradient(|dw, write| {
+                linear::backward_weight(Precision::F32, dims, &d, x, write, dw)
+            });
             Ok(())
         })?;
         dense
             .bias
             .add_values(linear::backward_bias(self.pass.isa, dims.outputs, &d).part(0));
-        linear::backward_input(dims, &d, &dense.weight.values(), Write::Over, &mut dx);
+        linear::backward_input(
+            Precision::F32,
+            dims,
+            &d,
+            &dense.weight.values(),
+            Write::Over,
+            &mut dx,
+        );
         Ok(Some(tensor_like(dx, x)?))
     }
 }

@@ -1,15 +1,16 @@
 //! The steps that are timed are real ones.
 
 use berth_trainer::bench::{Shape, TrainBench};
+use berth_trainer::kernels::gemm::Precision;
 
 use crate::common::Base;
 
 #[test]
 fn timed_steps_run_and_take_time() {
-    let mut bench = TrainBench::new(&Base::new().checkpoint).unwrap();
+    let mut bench = TrainBench::new(&Base::new().checkpoint, Precision::F32).unwrap();
     let shape = |sequences, length| Shape { sequences, length };
     let timing = bench.time(shape(3, 16), 1, 3).unwrap();
-    assert!(0.0 < timing.least && timing.least <= timing.median);
+    assert!(0.0 < timing.least() && timing.least() <= timing.median());
     assert!(bench.time(shape(1, 128), 0, 1).is_ok());
     assert!(
         bench.time(shape(1, 129), 0, 1).is_err(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use berth_data::{Encoded, Label};
 use berth_trainer::batches::{Batch, targets};
+use berth_trainer::kernels::gemm::Precision;
 use berth_trainer::kernels::isa::Isa;
 use berth_trainer::kernels::workspace::Workspace;
 use berth_trainer::model::{Bert, HeadKind, Missing};
@@ -48,6 +49,7 @@ fn compare(base: &Base, lengths: &[usize]) {
     let batch = Batch::new(rows.iter());
     let pass = Pass {
         isa: Isa::best(),
+        precision: Precision::F32,
         workspace: Workspace::default(),
         packing: Arc::new(Packing::new(lengths.iter().copied())),
         masks: MASKS,

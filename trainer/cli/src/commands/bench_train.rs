@@ -6,7 +6,9 @@ use crate::error::Error;
 use crate::{fetch, show};
 use berth_checkpoint::Checkpoint;
 use berth_runtime::measure::{cpu_name, peak_rss_mb};
+use berth_trainer::Recipe;
 use berth_trainer::bench::{Shape, Timing, TrainBench};
+use berth_trainer::kernels::gemm::Precision;
 use serde_json::{Map, Value, json};
 
 /// Steps of each shape before those that count.
@@ -18,6 +20,13 @@ const WARM_UP: usize = 2;
 /// If the base model can't be had, or a shape is longer than it has positions.
 pub fn run(args: &BenchArgs) -> Result<(), Error> {
     let train = &args.train;
+    let recipe = Recipe {
+        bf16: train.bf16,
+        ..Recipe::default()
+    };
+    let precision = recipe
+        .precision()
+        .map_err(|error| Error::Usage(error.to_string()))?;
     let folder = fetch::resolve(
         &train.model_name_or_path,
         &fetch::Options::from_environment(),
@@ -27,7 +36,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Error> {
         .num_threads(train.threads as usize)
         .build()
         .map_err(|error| Error::Usage(format!("--threads {}: {error}", train.threads)))?;
-    let timings = threads.install(|| measure(&base, train))?;
+    let timings = threads.install(|| measure(&base, train, precision))?;
     if args.json {
         print(report(&timings))
     } else {
@@ -35,8 +44,12 @@ pub fn run(args: &BenchArgs) -> Result<(), Error> {
     }
 }
 
-fn measure(base: &Checkpoint, train: &TrainBenchArgs) -> Result<Vec<(Shape, Timing)>, Error> {
-    let mut bench = TrainBench::new(base)?;
+fn measure(
+    base: &Checkpoint,
+    train: &TrainBenchArgs,
+    precision: Precision,
+) -> Result<Vec<(Shape, Timing)>, Error> {
+    let mut bench = TrainBench::new(base, precision)?;
     let bar = show::progress(train.shapes.len() as u64, "shapes");
     let timings = train.shapes.iter().map(|&shape| {
         let timing = bench.time(shape, WARM_UP, train.steps as usize)?;
@@ -53,9 +66,10 @@ fn report(timings: &[(Shape, Timing)]) -> Value {
         .iter()
         .map(|(shape, timing)| {
             let figures = json!({
-                "seconds_per_step": timing.median,
-                "min_seconds_per_step": timing.least,
-                "tokens_per_second": shape.tokens() as f64 / timing.median,
+                "seconds_per_step": timing.median(),
+                "min_seconds_per_step": timing.least(),
+                "seconds": timing.seconds,
+                "tokens_per_second": shape.tokens() as f64 / timing.median(),
             });
             (shape.to_string(), figures)
         })
@@ -69,9 +83,9 @@ fn for_people(timings: &[(Shape, Timing)]) -> String {
         .map(|(shape, timing)| {
             vec![
                 shape.to_string(),
-                format!("{:.3}", timing.median),
-                format!("{:.3}", timing.least),
-                format!("{:.0}", shape.tokens() as f64 / timing.median),
+                format!("{:.3}", timing.median()),
+                format!("{:.3}", timing.least()),
+                format!("{:.0}", shape.tokens() as f64 / timing.median()),
             ]
         })
         .collect();

@@ -97,11 +97,6 @@ pub fn train(args: &FinetuneArgs) -> Result<Outcome, Error> {
 
 /// The trainer's recipe, from the flags of the same names.
 fn recipe(args: &FinetuneArgs) -> Result<Recipe, Error> {
-    if args.switches.bf16 {
-        return Err(Error::Usage(
-            "--bf16 is not there yet; training runs in f32".into(),
-        ));
-    }
     if args.device != "cpu" {
         let device = &args.device;
         return Err(Error::Usage(format!(
@@ -116,6 +111,7 @@ fn recipe(args: &FinetuneArgs) -> Result<Recipe, Error> {
     let mut recipe: Recipe = named
         .and_then(serde_json::from_value)
         .map_err(|error| Error::Usage(format!("the recipe: {error}")))?;
+    recipe.bf16 = args.switches.bf16;
     let measured = args.validation_file.is_some() || args.data_dir.is_some();
     if !measured || !args.switches.do_eval {
         recipe.eval_strategy = berth_trainer::recipe::Strategy::No;
