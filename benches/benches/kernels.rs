@@ -1,10 +1,9 @@
 //! The kernels beside the peak of the core: how much of what it can do is left for the model.
 //!
-//! `cargo bench -p berth-benches --bench kernels` prints, for each tier of the machine, billions of
-//! multiplications and additions a second (Gelem/s) of
+//! `cargo bench --bench kernels` prints billions of multiplications and additions a second (Gelem/s) of
 //!
-//! - `peak`: the tier's dot-product instruction in a loop that touches no memory,
-//! - `linear`: the four dense layers of all-MiniLM-L6-v2, by rows,
+//! - `peak`: the machine's multiply-and-add instructions in loops that touch no memory,
+//! - `linear`: for each tier, the four dense layers of all-MiniLM-L6-v2, by rows,
 //! - `attention`: its two products, by tokens; softmax and quantization are in the time, not in the
 //!   count,
 //!
@@ -125,83 +124,11 @@ fn for_each_tier(
 
 fn peak(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("peak");
-    #[cfg(target_arch = "x86_64")]
-    for isa in Isa::available() {
-        if let Some((instructions, products, run)) = peaks::of(isa) {
-            group.throughput(Throughput::Elements(2 * products * peaks::TURNS));
-            group.bench_function(instructions, |bencher| bencher.iter(run));
-        }
+    for peak in berth_benches::peaks::all() {
+        group.throughput(Throughput::Elements(2 * peak.products));
+        group.bench_function(peak.name, |bencher| bencher.iter(peak.run));
     }
     group.finish();
-}
-
-/// Loops of nothing but independent dot products.
-#[cfg(target_arch = "x86_64")]
-mod peaks {
-    use std::arch::asm;
-
-    use berth_kernels::{Isa, Tier};
-
-    /// How often a loop goes round.
-    pub const TURNS: u64 = 10_000;
-
-    /// The instructions of a tier, how many products a turn computes, and the loop.
-    pub fn of(isa: Isa) -> Option<(&'static str, u64, fn())> {
-        match isa.tier() {
-            Tier::Avx512Vnni => Some(("vpdpbusd", 16 * 64, vpdpbusd)),
-            Tier::Avx2 => Some(("vpmaddwd and vpaddd", 12 * 16, vpmaddwd)),
-            _ => None,
-        }
-    }
-
-    /// Sixteen chains of 64 products.
-    fn vpdpbusd() {
-        macro_rules! chains {
-            ($($register:tt)*) => {
-                asm!(
-                    "2:",
-                    $(concat!("vpdpbusd ", $register, ", zmm30, zmm31"),)*
-                    "dec {turns}",
-                    "jnz 2b",
-                    turns = inout(reg) TURNS => _,
-                    $(out($register) _,)*
-                    options(nomem, nostack),
-                )
-            };
-        }
-        // SAFETY: `of` names this function only where the instruction exists. It changes no
-        // register but those that are given up here.
-        unsafe {
-            chains!("zmm0" "zmm1" "zmm2" "zmm3" "zmm4" "zmm5" "zmm6" "zmm7" "zmm8" "zmm9" "zmm10"
-                "zmm11" "zmm12" "zmm13" "zmm14" "zmm15");
-        }
-    }
-
-    /// Twelve chains of 16 products, each added up by a second instruction.
-    fn vpmaddwd() {
-        macro_rules! chains {
-            ($($register:tt)*) => {
-                asm!(
-                    "2:",
-                    $(
-                        "vpmaddwd ymm12, ymm14, ymm15",
-                        concat!("vpaddd ", $register, ", ", $register, ", ymm12"),
-                    )*
-                    "dec {turns}",
-                    "jnz 2b",
-                    turns = inout(reg) TURNS => _,
-                    out("ymm12") _,
-                    $(out($register) _,)*
-                    options(nomem, nostack),
-                )
-            };
-        }
-        // SAFETY: as above.
-        unsafe {
-            chains!("ymm0" "ymm1" "ymm2" "ymm3" "ymm4" "ymm5" "ymm6" "ymm7" "ymm8" "ymm9" "ymm10"
-                "ymm11");
-        }
-    }
 }
 
 criterion_group!(benches, peak, linear, attention, rows);

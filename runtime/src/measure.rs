@@ -135,10 +135,18 @@ pub fn measure(path: &Path, options: &Options) -> Result<Report, MeasureError> {
 
 /// The most memory that this process has held so far, in units of 1,000,000 bytes, if it can be told.
 pub fn peak_rss_mb() -> Option<f64> {
+    status_mb("VmHWM:")
+}
+
+/// The memory that this process holds now, in units of 1,000,000 bytes, if it can be told.
+pub fn rss_mb() -> Option<f64> {
+    status_mb("VmRSS:")
+}
+
+/// A size in what Linux says of this process.
+fn status_mb(name: &str) -> Option<f64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kibibytes: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024.0 / 1e6)
 }

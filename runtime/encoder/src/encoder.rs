@@ -1,14 +1,17 @@
 //! The blocks of the network, each a sequence of kernels.
 
 use core::mem;
+use core::ops::Range;
 
 use berth_bundle::{Bundle, Layer, Shape};
 use berth_kernels::{
     Activation, Attention, AttentionScratch, ByteRow, ColumnsMut, Isa, LANES, Linear,
+    Rows as Quantized,
 };
 
 use crate::error::ForwardError;
-use crate::scratch::{BLOCK, Scratch};
+use crate::scratch::{BLOCK, HeadsMemory, RowsMemory, Scratch, heads_together};
+use crate::team::{parts, share};
 
 /// A model's weights, and the instruction set that they are used with.
 #[derive(Clone, Debug)]
@@ -143,44 +146,91 @@ impl<'a> Encoder<'a> {
             Rows::All => tokens,
             Rows::First => 1,
         };
-        self.project(&layer.qkv, hidden, needed, scratch);
-        self.attend(tokens, needed, scratch);
+        let team = scratch.team;
+        let each = tokens.div_ceil(team.threads());
+        let places = scratch.quantized.pieces(tokens, width, each);
+        let pieces = hidden.chunks(each * width).zip(places);
+        share(team, parts(pieces), |(hidden, places)| {
+            self.isa.quantize_rows(hidden, places);
+        });
+        self.attend(&layer.qkv, tokens, needed, scratch);
 
-        // What follows is done row by row. Query, key and value are not needed any more.
-        let context = mem::take(&mut scratch.context);
-        let blocks = context[..needed * width].chunks(BLOCK * width);
-        for (hidden, context) in hidden.chunks_mut(BLOCK * width).zip(blocks) {
-            self.after_attention(&layer, hidden, context, scratch);
-        }
-        scratch.context = context;
+        // What follows is done row by row.
+        let each = needed.div_ceil(team.threads());
+        let context = scratch.context[..needed * width].chunks(each * width);
+        let hidden = hidden[..needed * width].chunks_mut(each * width);
+        let shares = scratch.shares.chunks_mut(scratch.share);
+        let pieces = hidden.zip(context).zip(shares);
+        share(team, parts(pieces), |((hidden, context), memory)| {
+            let blocks = context.chunks(BLOCK * width);
+            for (hidden, context) in hidden.chunks_mut(BLOCK * width).zip(blocks) {
+                self.after_attention(&layer, hidden, context, memory);
+            }
+        });
     }
 
-    /// Query, key and value: of the first `needed` rows, of all, and of all.
-    fn project(&self, qkv: &Linear<'_>, hidden: &[f32], needed: usize, scratch: &mut Scratch<'_>) {
-        let width = self.width();
-        let x = scratch.quantized.rows(self.isa, hidden, width);
-        let out = &mut scratch.wide[..x.len() * qkv.outputs];
-        let (queries, others) = whole(out, qkv.outputs).split_at(width);
-        let split = width / LANES;
-        let (none, first) = (Activation::None, x.first(needed));
-        let queries = queries.first_rows(needed);
-        self.isa.linear(first, qkv, 0..split, none, queries);
-        self.isa.linear(x, qkv, split..3 * split, none, others);
-    }
-
-    /// From query, key and value to the context of the first `needed` rows.
-    fn attend(&self, tokens: usize, needed: usize, scratch: &mut Scratch<'_>) {
+    /// From quantized rows to the context of the first `needed` of them: a few heads at a time,
+    /// so that their query, key and value are still near when attention reads them.
+    fn attend(&self, qkv: &Linear<'_>, tokens: usize, needed: usize, scratch: &mut Scratch<'_>) {
         let (width, heads) = (self.width(), self.shape().heads as usize);
-        let input = Attention {
-            qkv: &scratch.wide[..tokens * 3 * width],
-            tokens,
-            heads,
-            head_size: width / heads,
+        let head_size = width / heads;
+        let x = scratch.quantized.written(tokens, width);
+        let team = scratch.team;
+        let mut rest = Some(whole(&mut scratch.context[..needed * width], width));
+        let shares = scratch.shares.chunks_mut(scratch.share);
+        let pieces = cut(heads, team.threads())
+            .zip(shares)
+            .map(|(heads, memory)| {
+                let left = rest.take().expect("columns of the heads that are left");
+                let (out, right) = left.split_at(heads.len() * head_size);
+                rest = Some(right);
+                (heads, out, memory)
+            });
+        share(team, parts(pieces), |(heads, mut out, memory)| {
+            for heads in steps(heads, heads_together(self.shape())) {
+                let (columns, right) = out.split_at(heads.len() * head_size);
+                self.heads(qkv, x, heads, memory, columns);
+                out = right;
+            }
+        });
+    }
+
+    /// Query, key and value of some heads, and their attention: of all rows, and of as many as `out`
+    /// has.
+    fn heads(
+        &self,
+        qkv: &Linear<'_>,
+        x: Quantized<'_>,
+        heads: Range<usize>,
+        memory: &mut [u8],
+        out: ColumnsMut<'_>,
+    ) {
+        let shape = self.shape();
+        let (tokens, head_size) = (x.len(), shape.head_size() as usize);
+        let memory = HeadsMemory::carve(memory, shape, tokens);
+        let memory = memory.expect("a share for so many tokens");
+        let columns = heads.len() * head_size;
+        let buffer = &mut memory.qkv[..tokens * 3 * columns];
+        let (queries, others) = whole(buffer, 3 * columns).split_at(columns);
+        let (keys, values) = others.split_at(columns);
+        let linear = |third: usize, x: Quantized<'_>, out: ColumnsMut<'_>| {
+            let panel = |head: usize| (third * self.width() + head * head_size) / LANES;
+            let panels = panel(heads.start)..panel(heads.end);
+            self.isa.linear(x, qkv, panels, Activation::None, out);
         };
-        let floats = &mut *scratch.attention_floats;
-        let mut memory = AttentionScratch::new(floats, scratch.attention_bytes);
-        let out = whole(&mut scratch.context[..needed * width], width);
-        self.isa.attention(&input, 0..heads, &mut memory, out);
+        let needed = out.rows();
+        linear(0, x.first(needed), queries.first_rows(needed));
+        linear(1, x, keys);
+        linear(2, x, values);
+        let input = Attention {
+            qkv: buffer,
+            tokens,
+            heads: heads.len(),
+            head_size,
+        };
+        let mut scratch = AttentionScratch::new(memory.floats, memory.bytes);
+        self.isa
+            .attention(&input, 0..heads.len(), &mut scratch, out);
     }
 
     /// The rest of a layer, for a block of rows: attention's output layer, the feed-forward block,
@@ -190,18 +240,18 @@ impl<'a> Encoder<'a> {
         layer: &Layer<'_>,
         hidden: &mut [f32],
         context: &[f32],
-        scratch: &mut Scratch<'_>,
+        memory: &mut [u8],
     ) {
         let rows = context.len() / self.width();
-        let hidden = &mut hidden[..context.len()];
-        let (inside, rest) = scratch.wide.split_at_mut(rows * layer.up.outputs);
-        let out = &mut rest[..context.len()];
+        let memory = RowsMemory::carve(memory, self.shape(), rows);
+        let mut memory = memory.expect("a share for a block of rows");
         let mut linear = |linear: &Linear<'_>, x: &[f32], activation, out: &mut [f32]| {
-            let x = scratch.quantized.rows(self.isa, x, linear.inputs);
+            let x = memory.quantized.rows(self.isa, x, linear.inputs);
             let out = whole(out, linear.outputs);
             let all = 0..linear.panels();
             self.isa.linear(x, linear, all, activation, out);
         };
+        let (inside, out) = (memory.inside, memory.out);
         linear(&layer.attention_out, context, Activation::None, out);
         self.isa.add_norm(hidden, out, &layer.attention_norm);
         linear(&layer.up, hidden, Activation::Gelu, inside);
@@ -254,6 +304,20 @@ impl<'a> Encoder<'a> {
         }
         Ok(())
     }
+}
+
+/// Cuts `count` things into at most `pieces` ranges, as equal as can be and none of them empty.
+fn cut(count: usize, pieces: usize) -> impl Iterator<Item = Range<usize>> {
+    let pieces = pieces.min(count);
+    (0..pieces).map(move |piece| piece * count / pieces..(piece + 1) * count / pieces)
+}
+
+/// Cuts a range into pieces of `most`, the last one perhaps shorter.
+fn steps(range: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let end = range.end;
+    range
+        .step_by(most)
+        .map(move |start| start..end.min(start + most))
 }
 
 /// All columns of a matrix that was cut to whole rows.

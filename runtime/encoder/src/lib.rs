@@ -16,6 +16,10 @@
 //!    [`Scratch::carve`] cuts it up, and nothing is allocated.
 //! 4. **What no head reads is not computed.** A head on the `[CLS]` row needs one row of the last
 //!    layer: keys and values of all tokens, and the rest for that row alone ([`Rows::First`]).
+//! 5. **Near memory.** A few heads at a time go from quantized rows to their context, and a few rows at
+//!    a time through the rest of the layer, so that what one kernel writes the next finds in a cache.
+//! 6. **Threads are the caller's too.** A [`Team`] shares out the heads and the rows of a layer; the
+//!    bits don't depend on it.
 #![no_std]
 
 #[cfg(test)]
@@ -24,7 +28,9 @@ extern crate std;
 mod encoder;
 mod error;
 mod scratch;
+mod team;
 
 pub use encoder::{Encoder, Rows};
 pub use error::ForwardError;
-pub use scratch::{Scratch, scratch_bytes};
+pub use scratch::{Scratch, scratch_bytes, scratch_bytes_for};
+pub use team::{Alone, MAX_THREADS, Team};

@@ -1,7 +1,18 @@
 //! The memory of a forward pass, cut out of one block that the caller brings.
+//!
+//! ```text
+//! | hidden rows | context | quantized rows | share of thread 0 | share of thread 1 | …
+//!   of all tokens, for the layer as a whole  \__ what one thread works in alone __/
+//! ```
+//!
+//! A share is used in two ways that never overlap in time: for the query, key and value of a few heads
+//! and their attention ([`HeadsMemory`]), and for the feed-forward block of a few rows
+//! ([`RowsMemory`]). Both are small enough for a second-level cache.
 
 use berth_bundle::{ALIGNMENT, Shape};
-use berth_kernels::{AttentionScratch, Isa, Rows, RowsMut, row_bytes};
+use berth_kernels::{AttentionScratch, Isa, LANES, Rows, RowsMut};
+
+use crate::team::{Alone, Team};
 
 /// How many rows are taken through the feed-forward block at a time.
 ///
@@ -10,26 +21,35 @@ use berth_kernels::{AttentionScratch, Isa, Rows, RowsMut, row_bytes};
 /// takes no time beside the products with them.
 pub(crate) const BLOCK: usize = 96;
 
+/// How many columns of queries are computed at a time, at least: four panels of weights fill the
+/// widest tile that a kernel has.
+const GROUP_COLUMNS: usize = 4 * LANES;
+
+/// How many heads a thread takes through attention at a time.
+pub(crate) fn heads_together(shape: &Shape) -> usize {
+    let heads = GROUP_COLUMNS.div_ceil(shape.head_size() as usize);
+    heads.min(shape.heads as usize)
+}
+
 /// Memory for a forward pass over a number of tokens. Its contents do not matter before, and mean
 /// nothing afterwards.
-#[derive(Debug)]
 pub struct Scratch<'s> {
     /// How many tokens there is room for.
     pub(crate) tokens: usize,
+    /// Who works in it.
+    pub(crate) team: &'s dyn Team,
     /// The hidden rows, where the caller has no place of their own for them.
     pub(crate) hidden: &'s mut [f32],
-    /// Query, key and value of all rows; later the feed-forward block's inside and output.
-    pub(crate) wide: &'s mut [f32],
     /// What attention returns.
     pub(crate) context: &'s mut [f32],
-    /// The rows that a linear layer reads.
+    /// The rows that a layer reads.
     pub(crate) quantized: Quantized<'s>,
-    pub(crate) attention_floats: &'s mut [f32],
-    pub(crate) attention_bytes: &'s mut [u8],
+    /// The threads' own memory, `share` bytes each.
+    pub(crate) shares: &'s mut [u8],
+    pub(crate) share: usize,
 }
 
 /// A place for quantized rows.
-#[derive(Debug)]
 pub(crate) struct Quantized<'s> {
     values: &'s mut [u8],
     scale: &'s mut [f32],
@@ -37,93 +57,220 @@ pub(crate) struct Quantized<'s> {
 }
 
 impl Quantized<'_> {
-    /// Quantizes whole rows of `width` values, of which the scratch has room for as many.
+    /// Quantizes whole rows of `width` values, a multiple of 16, for which there is room.
     pub(crate) fn rows(&mut self, isa: Isa, x: &[f32], width: usize) -> Rows<'_> {
-        let count = x.len() / width;
-        let values = &mut self.values[..count * row_bytes(width)];
-        let (scale, low) = (&mut self.scale[..count], &mut self.low[..count]);
-        let mut rows = RowsMut::new(width, values, scale, low).expect("lengths as just cut");
+        let mut rows = self.places(x.len() / width, width);
         isa.quantize_rows(x, rows.reborrow());
         rows.into_rows()
     }
+
+    /// Room for `count` rows.
+    pub(crate) fn places(&mut self, count: usize, width: usize) -> RowsMut<'_> {
+        let values = &mut self.values[..count * width];
+        let (scale, low) = (&mut self.scale[..count], &mut self.low[..count]);
+        RowsMut::new(width, values, scale, low).expect("lengths as just cut")
+    }
+
+    /// Room for `count` rows, in pieces of at most `most`.
+    pub(crate) fn pieces(
+        &mut self,
+        count: usize,
+        width: usize,
+        most: usize,
+    ) -> impl Iterator<Item = RowsMut<'_>> {
+        let values = self.values[..count * width].chunks_mut(most * width);
+        let scale = self.scale[..count].chunks_mut(most);
+        let ranges = scale.zip(self.low[..count].chunks_mut(most));
+        values.zip(ranges).map(move |(values, (scale, low))| {
+            RowsMut::new(width, values, scale, low).expect("lengths as just cut")
+        })
+    }
+
+    /// The rows that were written to all of these places.
+    pub(crate) fn written(&self, count: usize, width: usize) -> Rows<'_> {
+        let (values, scale) = (&self.values[..count * width], &self.scale[..count]);
+        Rows::new(width, values, scale, &self.low[..count]).expect("lengths as just cut")
+    }
 }
 
-/// The parts of the scratch, in the order in which they lie in memory.
-const PARTS: usize = 8;
+/// A thread's share, for the attention of some heads.
+pub(crate) struct HeadsMemory<'s> {
+    /// `[tokens][3][heads][head_size]`
+    pub(crate) qkv: &'s mut [f32],
+    pub(crate) floats: &'s mut [f32],
+    pub(crate) bytes: &'s mut [u8],
+}
 
-/// How many bytes each part has, or `None` where one is longer than memory can be.
-fn part_lens(shape: &Shape, tokens: usize) -> Option<[usize; PARTS]> {
-    let [hidden, intermediate] = [shape.hidden, shape.intermediate].map(|size| size as usize);
-    let block = tokens.min(BLOCK);
-    let inside = block.checked_mul(intermediate)?;
-    let rows = tokens.checked_mul(hidden)?;
-    let wide = rows
-        .checked_mul(3)?
-        .max(inside.checked_add(block * hidden)?);
-    let head_size = shape.head_size() as usize;
-    let (attention_floats, attention_bytes) = AttentionScratch::lens(tokens, head_size);
-    let floats = |count: usize| count.checked_mul(size_of::<f32>());
+impl<'s> HeadsMemory<'s> {
+    fn lens(shape: &Shape, tokens: usize) -> Option<[usize; 3]> {
+        let head_size = shape.head_size() as usize;
+        let width = 3 * heads_together(shape) * head_size;
+        let (attention_floats, attention_bytes) = AttentionScratch::lens(tokens, head_size);
+        Some([
+            float_bytes(tokens.checked_mul(width)?)?,
+            float_bytes(attention_floats)?,
+            attention_bytes,
+        ])
+    }
+
+    /// Cuts a share that was made for as many tokens.
+    pub(crate) fn carve(share: &'s mut [u8], shape: &Shape, tokens: usize) -> Option<Self> {
+        let [qkv, attention, bytes] = carve(share, HeadsMemory::lens(shape, tokens)?)?;
+        Some(HeadsMemory {
+            qkv: floats(qkv)?,
+            floats: floats(attention)?,
+            bytes,
+        })
+    }
+}
+
+/// A thread's share, for what follows attention, row by row.
+pub(crate) struct RowsMemory<'s> {
+    /// The feed-forward block's inside, `[rows][intermediate]`.
+    pub(crate) inside: &'s mut [f32],
+    /// What a linear back to the hidden size returns, `[rows][hidden]`.
+    pub(crate) out: &'s mut [f32],
+    /// The rows that a linear reads.
+    pub(crate) quantized: Quantized<'s>,
+}
+
+impl<'s> RowsMemory<'s> {
+    fn lens(shape: &Shape, rows: usize) -> Option<[usize; 5]> {
+        let [hidden, intermediate] = [shape.hidden, shape.intermediate].map(|size| size as usize);
+        Some([
+            float_bytes(rows.checked_mul(intermediate)?)?,
+            float_bytes(rows.checked_mul(hidden)?)?,
+            rows.checked_mul(hidden.max(intermediate))?,
+            float_bytes(rows)?,
+            float_bytes(rows)?,
+        ])
+    }
+
+    /// Cuts a share that was made for as many rows.
+    pub(crate) fn carve(share: &'s mut [u8], shape: &Shape, rows: usize) -> Option<Self> {
+        let [inside, out, values, scale, low] = carve(share, RowsMemory::lens(shape, rows)?)?;
+        Some(RowsMemory {
+            inside: floats(inside)?,
+            out: floats(out)?,
+            quantized: Quantized {
+                values,
+                scale: floats(scale)?,
+                low: floats(low)?,
+            },
+        })
+    }
+}
+
+/// How many bytes each part has, or `None` where one is longer than memory can be. The shares of the
+/// threads are the last.
+fn part_lens(shape: &Shape, tokens: usize, threads: usize) -> Option<[usize; 6]> {
+    let rows = tokens.checked_mul(shape.hidden as usize)?;
     Some([
-        floats(rows)?,
-        floats(wide)?,
-        floats(rows)?,
-        rows.max(inside),
-        floats(tokens)?,
-        floats(tokens)?,
-        floats(attention_floats)?,
-        attention_bytes,
+        float_bytes(rows)?,
+        float_bytes(rows)?,
+        rows,
+        float_bytes(tokens)?,
+        float_bytes(tokens)?,
+        share_len(shape, tokens)?.checked_mul(threads)?,
     ])
 }
 
-/// How many bytes a forward pass over `tokens` tokens takes, wherever the block begins.
+/// How many bytes one thread works in, a multiple of 64.
+fn share_len(shape: &Shape, tokens: usize) -> Option<usize> {
+    let heads = padded_sum(&HeadsMemory::lens(shape, tokens)?)?;
+    let rows = padded_sum(&RowsMemory::lens(shape, tokens.min(BLOCK))?)?;
+    Some(heads.max(rows))
+}
+
+/// The sum of lengths, each up to a multiple of 64.
+fn padded_sum(lens: &[usize]) -> Option<usize> {
+    lens.iter().try_fold(0usize, |sum, len| {
+        sum.checked_add(len.checked_next_multiple_of(ALIGNMENT)?)
+    })
+}
+
+/// How many bytes a forward pass over `tokens` tokens takes on one thread, wherever the block begins.
 ///
 /// [`usize::MAX`] for a shape and a length that no memory is large enough for.
 ///
 /// # Panics
 /// When the shape has no heads, which [`Shape::check`] refuses.
 pub fn scratch_bytes(shape: &Shape, tokens: usize) -> usize {
-    let total = part_lens(shape, tokens).and_then(|parts| {
-        // All parts but the last are followed by another, which begins at a multiple of 64.
-        let (last, others) = parts.split_last()?;
-        let padded = others.iter().try_fold(0usize, |sum, part| {
-            sum.checked_add(part.checked_next_multiple_of(ALIGNMENT)?)
-        });
-        padded?.checked_add(*last)?.checked_add(ALIGNMENT - 1)
-    });
+    scratch_bytes_for(shape, tokens, 1)
+}
+
+/// The same for a number of threads.
+///
+/// # Panics
+/// As [`scratch_bytes`].
+pub fn scratch_bytes_for(shape: &Shape, tokens: usize, threads: usize) -> usize {
+    let lens = part_lens(shape, tokens, threads);
+    let total = lens.and_then(|lens| padded_sum(&lens)?.checked_add(ALIGNMENT - 1));
     total.unwrap_or(usize::MAX)
 }
 
 impl<'s> Scratch<'s> {
-    /// Cuts up a block of [`scratch_bytes`] or more; every part begins at a multiple of 64.
-    /// `None` when the block is too small.
+    /// Cuts up a block of [`scratch_bytes`] or more; every part begins at a multiple of 64. `None`
+    /// when the block is too small.
     ///
     /// # Panics
     /// When the shape has no heads, which [`Shape::check`] refuses.
     pub fn carve(memory: &'s mut [u8], shape: &Shape, tokens: usize) -> Option<Self> {
-        let lens = part_lens(shape, tokens)?;
-        let mut rest = memory;
-        let mut cut = [const { None }; PARTS];
-        for (cut, len) in cut.iter_mut().zip(lens) {
-            let padding = rest.as_ptr().align_offset(ALIGNMENT);
-            let (_, aligned) = rest.split_at_mut_checked(padding)?;
-            let (part, behind) = aligned.split_at_mut_checked(len)?;
-            (*cut, rest) = (Some(part), behind);
-        }
-        let [hidden, wide, context, values, scale, low, attention, bytes] = cut;
+        Scratch::carve_for(memory, shape, tokens, &Alone)
+    }
+
+    /// The same for a team, and [`scratch_bytes_for`] its threads.
+    ///
+    /// # Panics
+    /// As [`carve`](Self::carve).
+    pub fn carve_for(
+        memory: &'s mut [u8],
+        shape: &Shape,
+        tokens: usize,
+        team: &'s dyn Team,
+    ) -> Option<Self> {
+        let lens = part_lens(shape, tokens, team.threads())?;
+        let [hidden, context, values, scale, low, shares] = carve(memory, lens)?;
         Some(Scratch {
             tokens,
-            hidden: floats(hidden?)?,
-            wide: floats(wide?)?,
-            context: floats(context?)?,
+            team,
+            hidden: floats(hidden)?,
+            context: floats(context)?,
             quantized: Quantized {
-                values: values?,
-                scale: floats(scale?)?,
-                low: floats(low?)?,
+                values,
+                scale: floats(scale)?,
+                low: floats(low)?,
             },
-            attention_floats: floats(attention?)?,
-            attention_bytes: bytes?,
+            shares,
+            share: share_len(shape, tokens)?,
         })
     }
+}
+
+impl core::fmt::Debug for Scratch<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let (tokens, threads) = (self.tokens, self.team.threads());
+        write!(f, "Scratch({tokens} tokens, {threads} threads)")
+    }
+}
+
+/// Cuts parts of these lengths from the front, each from a multiple of 64 on.
+fn carve<const N: usize>(memory: &mut [u8], lens: [usize; N]) -> Option<[&mut [u8]; N]> {
+    let mut rest = memory;
+    let mut parts = [const { None }; N];
+    for (cut, len) in parts.iter_mut().zip(lens) {
+        let padding = rest.as_ptr().align_offset(ALIGNMENT);
+        let (_, aligned) = rest.split_at_mut_checked(padding)?;
+        let (part, behind) = aligned.split_at_mut_checked(len)?;
+        (*cut, rest) = (Some(part), behind);
+    }
+    // Every part is there, or the loop would not have come to its end.
+    Some(parts.map(|part| part.unwrap_or_default()))
+}
+
+/// How many bytes floats have.
+fn float_bytes(count: usize) -> Option<usize> {
+    count.checked_mul(size_of::<f32>())
 }
 
 /// Aligned bytes as floats.
@@ -157,15 +304,26 @@ mod tests {
                 let block = &mut memory[start..start + bytes];
                 let scratch = Scratch::carve(block, &SHAPE, tokens).unwrap();
                 assert_eq!(scratch.hidden.len(), 32 * tokens);
-                assert_eq!(scratch.wide.len(), 96 * tokens);
-                let inside = 48 * tokens.min(BLOCK);
-                assert_eq!(scratch.quantized.values.len(), inside.max(32 * tokens));
+                let share = &mut *scratch.shares;
+                assert_eq!(share.len(), scratch.share);
+                let heads = HeadsMemory::carve(share, &SHAPE, tokens).unwrap();
+                assert_eq!(heads.qkv.len(), 96 * tokens);
+                let rows = RowsMemory::carve(share, &SHAPE, tokens.min(BLOCK)).unwrap();
+                assert_eq!(rows.inside.len(), 48 * tokens.min(BLOCK));
             }
         }
     }
 
     #[test]
-    fn not_a_byte_less_is_enough_at_the_worst_beginning() {
+    fn every_thread_has_a_share_of_its_own() {
+        let one = scratch_bytes(&SHAPE, 9);
+        let share = share_len(&SHAPE, 9).unwrap();
+        assert_eq!(scratch_bytes_for(&SHAPE, 9, 4), one + 3 * share);
+        assert!(share.is_multiple_of(ALIGNMENT));
+    }
+
+    #[test]
+    fn too_little_is_refused() {
         for tokens in [1, 9, 16, 97] {
             let bytes = scratch_bytes(&SHAPE, tokens);
             let mut memory = vec![0; bytes + ALIGNMENT];

@@ -9,7 +9,9 @@ mod model;
 mod oracle;
 
 use berth_bundle::Bundle;
-use berth_encoder::{Encoder, ForwardError, Rows, Scratch, scratch_bytes};
+use berth_encoder::{
+    Encoder, ForwardError, MAX_THREADS, Rows, Scratch, Team, scratch_bytes, scratch_bytes_for,
+};
 use berth_kernels::{Isa, NUMERICS_VERSION};
 use berth_task::Task;
 
@@ -137,6 +139,51 @@ fn a_longer_scratch_and_an_earlier_query_change_nothing() {
                 .forward(&ids, tokens, &mut scratch, &mut logits)
                 .unwrap();
             assert_eq!(bits(&logits), bits(&expected), "{task}, {tokens} tokens");
+        }
+    }
+}
+
+/// A thread started for every part.
+struct Threads(usize);
+
+// SAFETY: every part is asked for once, and the scope ends when all threads have.
+unsafe impl Team for Threads {
+    fn threads(&self) -> usize {
+        self.0
+    }
+
+    fn run(&self, parts: usize, work: &(dyn Fn(usize) + Sync)) {
+        assert!(parts <= self.0);
+        std::thread::scope(|scope| {
+            for part in 0..parts {
+                scope.spawn(move || work(part));
+            }
+        });
+    }
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    let mut random = Random(56);
+    for task in TASKS {
+        let bytes = Model::random(&mut random, task).bundle();
+        let bundle = Bundle::open(&bytes).unwrap();
+        let shape = bundle.header().shape;
+        let encoder = Encoder::new(&bundle, Isa::best());
+        for tokens in [1, 2, 5, 33, POSITIONS] {
+            let ids = ids(&mut random, tokens);
+            let expected = forward(&bundle, Isa::best(), &ids, tokens);
+            for threads in [1, 2, 3, 4, MAX_THREADS] {
+                let mut memory = vec![0xa5; scratch_bytes_for(&shape, tokens, threads)];
+                let team = Threads(threads);
+                let scratch = Scratch::carve_for(&mut memory, &shape, tokens, &team);
+                let mut logits = vec![f32::NAN; expected.len()];
+                let (mut scratch, second) = (scratch.unwrap(), tokens);
+                let ran = encoder.forward(&ids, second, &mut scratch, &mut logits);
+                assert_eq!(ran, Ok(()));
+                let what = format!("{task}, {tokens} tokens, {threads} threads");
+                assert_eq!(bits(&logits), bits(&expected), "{what}");
+            }
         }
     }
 }
