@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use berth_checkpoint::{Checkpoint, TrainingArgs};
 use berth_data::{Encoded, TaskName};
 use berth_task::Task;
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::batches::Plan;
@@ -166,9 +167,11 @@ impl Job<'_> {
             return Err(TrainError::NothingToResume(dir.to_owned()));
         };
         let checkpoint = Checkpoint::open(dir)?;
+        // A setting that the file lacks is younger than it, and had its default.
         let recipe = checkpoint
             .training_args()
-            .map_or(Value::Null, |args| args.recipe.clone());
+            .and_then(|args| Recipe::deserialize(&args.recipe).ok())
+            .map_or(Value::Null, |recipe| to_json(&recipe));
         let now = to_json(self.recipe);
         let mut facts = vec![
             (
@@ -195,8 +198,10 @@ impl Job<'_> {
     }
 }
 
-/// The settings that a resumed run must share with its beginning: with others, the same step would see other examples.
-const DECISIVE: [&str; 4] = [
+/// The settings that a resumed run must share with its beginning: with others, the same step would see other examples
+/// or round otherwise.
+const DECISIVE: [&str; 5] = [
+    "bf16",
     "seed",
     "per_device_train_batch_size",
     "gradient_accumulation_steps",

@@ -200,6 +200,14 @@ fn what_cannot_be_resumed_is_refused_with_the_reason() {
         error.ends_with("checkpoint-2: seed was 42 and is now 1, which would be another run"),
         "{error}"
     );
+    let mixed = Recipe {
+        bf16: true,
+        ..recipe.clone()
+    };
+    if mixed.check().is_ok() {
+        let error = resumed(&mixed, 20, &out, Start::ResumeNewest);
+        assert!(error.contains("bf16 was false and is now true"), "{error}");
+    }
     let error = resumed(&recipe, 19, &out, Start::ResumeNewest);
     assert!(
         error.contains("the number of examples was 20 and is now 19"),
