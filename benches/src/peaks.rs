@@ -39,11 +39,6 @@ pub fn all() -> Vec<Peak> {
     Vec::new()
 }
 
-/// The peak of this name, where the machine has it.
-pub fn named(name: &str) -> Option<Peak> {
-    all().into_iter().find(|peak| peak.name == name)
-}
-
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::asm;

@@ -14,7 +14,6 @@ Prints one line for each comparison; the exit code is 1 when one failed. The pro
 unless --programs names the folder where they are: `berth`, and `examples/logits`.
 """
 import argparse
-import json
 import pathlib
 import shutil
 import sys
@@ -24,14 +23,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoTokenizer, BertForSequenceClassification, logging
 
-from programs import ROOT, build, run
+from programs import ROOT, build, logits, run
 
 TOLERANCE = 1e-4
-
-
-def berth_logits(programs, folder, texts):
-    lines = run(programs / "examples" / "logits", folder, texts)
-    return torch.tensor([json.loads(line) for line in lines.splitlines()])
 
 
 @torch.no_grad()
@@ -47,7 +41,8 @@ def transformers_logits(folder, texts):
 
 
 def compare(what, programs, folder, texts):
-    ours, theirs = berth_logits(programs, folder, texts), transformers_logits(folder, texts)
+    ours = torch.tensor(logits(programs, folder, texts))
+    theirs = transformers_logits(folder, texts)
     difference = (ours - theirs).abs().max().item()
     spread = theirs.std(dim=0).mean().item()
     # Logits that are all alike would prove nothing.

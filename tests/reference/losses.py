@@ -23,7 +23,7 @@ import tempfile
 import torch
 from transformers import AutoTokenizer, BertForSequenceClassification, get_scheduler, logging
 
-from programs import build, run
+from programs import build, logits, run
 
 BATCH = 32
 STEPS = 50
@@ -93,8 +93,7 @@ def train_with_berth(programs, base, train, epochs, threads, out):
 def labels_by_berth(programs, folder, texts, work):
     file = work / "texts.txt"
     file.write_text("".join(text + "\n" for text in texts), encoding="utf-8")
-    lines = run(programs / "examples" / "logits", folder, file).splitlines()
-    return [max(range(LABELS), key=json.loads(line).__getitem__) for line in lines]
+    return [max(range(LABELS), key=row.__getitem__) for row in logits(programs, folder, file)]
 
 
 def five_digits(value):

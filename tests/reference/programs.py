@@ -15,6 +15,12 @@ def run(*command):
     return done.stdout
 
 
+def logits(programs, folder, texts):
+    """The logits of the checkpoint in `folder` by Berth, a list for each line of the file `texts`."""
+    lines = run(programs / "examples" / "logits", folder, texts).splitlines()
+    return [json.loads(line) for line in lines]
+
+
 def build():
     """Builds `berth` and `examples/logits`; the folder where they are."""
     run("cargo", "build", "--release", "--workspace", "--bins", "--examples")

@@ -107,7 +107,8 @@ impl Trainer {
         }
     }
 
-    fn loss(&self, batch: &[Encoded]) -> f64 {
+    /// The loss of a batch, and its backward pass.
+    fn pass(&self, batch: &[Encoded]) -> (f64, impl FnOnce() + use<>) {
         let logits = self
             .model
             .forward(&Batch::new(batch.iter()), Some(1))
@@ -116,19 +117,20 @@ impl Trainer {
             .expect("labels")
             .loss(&logits)
             .expect("a loss");
-        f64::from(loss.to_scalar::<f32>().expect("a number"))
+        let value = f64::from(loss.to_scalar::<f32>().expect("a number"));
+        let backward = move || {
+            loss.backward().expect("gradients");
+        };
+        (value, backward)
+    }
+
+    fn loss(&self, batch: &[Encoded]) -> f64 {
+        self.pass(batch).0
     }
 
     fn gradients(&self, batch: &[Encoded]) -> (f64, Named) {
-        let logits = self
-            .model
-            .forward(&Batch::new(batch.iter()), Some(1))
-            .expect("logits");
-        let loss = targets(batch.iter())
-            .expect("labels")
-            .loss(&logits)
-            .expect("a loss");
-        loss.backward().expect("gradients");
+        let (value, backward) = self.pass(batch);
+        backward();
         let gradient = |parameter: &Arc<Parameter>| {
             let values = parameter.gradient().to_vec(parameter.len());
             (
@@ -137,10 +139,7 @@ impl Trainer {
             )
         };
         let gradients: BTreeMap<_, _> = self.model.parameters().iter().map(gradient).collect();
-        (
-            f64::from(loss.to_scalar::<f32>().expect("a number")),
-            gradients,
-        )
+        (value, gradients)
     }
 
     /// Moves every parameter by its share of `direction`.
