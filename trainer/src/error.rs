@@ -7,6 +7,7 @@ use berth_data::EvaluationError;
 use berth_task::Task;
 use thiserror::Error;
 
+use crate::memory::TooLarge;
 use crate::model::ModelError;
 use crate::recipe::RecipeError;
 
@@ -48,6 +49,9 @@ pub enum TrainError {
     /// There is nothing to learn from.
     #[error("no examples to train on")]
     NoExamples,
+    /// The memory would not suffice.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
     /// An example that the model can't read or learn from.
     #[error("example {row} {problem}")]
     Example {

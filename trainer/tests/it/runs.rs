@@ -382,4 +382,17 @@ fn bad_jobs_are_refused_before_anything_is_written() {
             .last(),
         Some("no checkpoint to resume from")
     );
+    let mut huge = Base::new();
+    huge.checkpoint.config.intermediate_size = 1 << 40;
+    let error = refused(&|job| job.base = &huge.checkpoint);
+    if cfg!(target_os = "linux") {
+        assert!(
+            error.starts_with("a batch of 4 sequences, the largest with "),
+            "{error}"
+        );
+        assert!(
+            error.contains(" MB are there; no batch size fits"),
+            "{error}"
+        );
+    }
 }

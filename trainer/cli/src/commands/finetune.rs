@@ -7,6 +7,7 @@ use crate::sources::Known;
 use crate::{fetch, interrupt, show};
 use berth_checkpoint::Checkpoint;
 use berth_data::{Dataset, Encoded, encode_all};
+use berth_runtime::measure::peak_rss_mb;
 use berth_trainer::{Control, Job, Observer, Outcome, Recipe, Results, Start, StepInfo, finetune};
 use berth_wordpiece::Tokenizer;
 use indicatif::ProgressBar;
@@ -36,6 +37,9 @@ pub fn run(args: &FinetuneArgs) -> Result<(), Error> {
             )));
         }
     };
+    if let Some(mb) = peak_rss_mb() {
+        eprintln!("peak memory {mb:.0} MB");
+    }
     let all = all_results(&results);
     if args.switches.json {
         return print(Value::Object(all));
