@@ -31,11 +31,13 @@
 //!    device.
 //! 3. **The file is used where it lies**, in a memory map or in the program. Opening reads a few
 //!    kilobytes; [`Model::open_verified`] reads the rest too, once, without keeping it.
-//! 4. **Nothing here opens a socket** or starts a thread.
+//! 4. **Threads are asked for.** [`Model::session_with`] starts as many as are to share each query; they
+//!    sleep between queries and end with the session. Nothing else starts one, and nothing opens a socket.
 //!
 //! | limit | value |
 //! |---|---|
 //! | tokens of a query | the model's positions, [`Model::positions`]; the rest is cut and counted |
+//! | threads that share a query | [`MAX_THREADS`] |
 //! | labels | [`MAX_LABELS`](berth_task::MAX_LABELS) |
 //! | the memory that one session calculates in | [`MAX_SCRATCH_BYTES`] |
 //! | a line of input of `berth-edge` | [`MAX_LINE_BYTES`](lines::MAX_LINE_BYTES) |
@@ -55,10 +57,13 @@ mod memory;
 mod model;
 mod network;
 mod session;
+mod workers;
 
 pub use berth_bundle::include_bundle;
+pub use berth_encoder::MAX_THREADS;
 pub use engine::MAX_SCRATCH_BYTES;
 pub use error::{ISA_VARIABLE, OpenError, Origin, QueryError};
 pub use inspect::inspect;
 pub use model::Model;
 pub use session::{Classification, LabelScore, Logits, Session, Similarity};
+pub use workers::Threads;

@@ -8,6 +8,7 @@ use berth_wordpiece::{Encoding, Piece};
 use crate::engine::Engine;
 use crate::error::{OpenError, QueryError};
 use crate::model::Model;
+use crate::workers::Threads;
 
 /// Asks a model, one query after the other, in memory that was taken when it was made.
 ///
@@ -79,10 +80,10 @@ impl<'s> Classification<'s> {
 }
 
 impl Session {
-    pub(crate) fn new(model: &Model) -> Result<Self, OpenError> {
+    pub(crate) fn new(model: &Model, threads: Threads) -> Result<Self, OpenError> {
         let positions = model.positions();
         let mut session = Session {
-            engine: Engine::new(model.plan())?,
+            engine: Engine::new(model.plan(), threads)?,
             pieces: vec![Piece::default(); 2 * positions],
             ids: vec![0; positions],
             scores: Box::default(),

@@ -11,7 +11,7 @@ use std::hint::black_box;
 use berth_runtime::answer::{Answerer, Options};
 use berth_runtime::counting::{Counting, allocations};
 use berth_runtime::lines::{Line, Lines};
-use berth_runtime::{Model, Session};
+use berth_runtime::{Model, Session, Threads};
 use berth_task::Task;
 use support::{POSITIONS, Random};
 
@@ -26,9 +26,13 @@ fn during(work: impl FnOnce()) -> u64 {
 }
 
 fn session(task: Task, labels: &[&str]) -> Session {
+    session_with(task, labels, Threads(1))
+}
+
+fn session_with(task: Task, labels: &[&str], threads: Threads) -> Session {
     Model::from_bytes(&support::bundle(task, labels))
         .unwrap()
-        .session()
+        .session_with(threads)
         .unwrap()
 }
 
@@ -38,21 +42,23 @@ fn main() {
         1,
         "the counter counts"
     );
-    tokens_of_every_length();
+    for threads in [1, 2, 3] {
+        tokens_of_every_length(Threads(threads));
+    }
     texts();
     pairs();
     lines();
     println!("no allocation in any query");
 }
 
-fn tokens_of_every_length() {
+fn tokens_of_every_length(threads: Threads) {
     let ids = [5; POSITIONS];
     for (task, labels) in [
         (Task::TextClassification, &["a", "b"][..]),
         (Task::TokenClassification, &["O", "B", "I"]),
         (Task::QuestionAnswering, &[]),
     ] {
-        let mut session = session(task, labels);
+        let mut session = session_with(task, labels, threads);
         let mut random = Random(5);
         let count = during(|| {
             for _ in 0..3_000 {
@@ -62,7 +68,7 @@ fn tokens_of_every_length() {
                     .unwrap();
             }
         });
-        assert_eq!(count, 0, "{task}");
+        assert_eq!(count, 0, "{task}, {threads:?}");
     }
 }
 

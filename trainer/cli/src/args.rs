@@ -369,7 +369,7 @@ pub struct TrainBenchArgs {
     /// With --train, mixed precision, as berth finetune --bf16
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
     pub bf16: bool,
-    /// With --train, threads
+    /// Threads: of a training step with --train, else of each query
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub threads: u32,
 }

@@ -7,6 +7,8 @@ use std::fmt;
 use std::num::NonZero;
 use std::path::PathBuf;
 
+use berth_runtime::{MAX_THREADS, Threads};
+
 pub const USAGE: &str = "\
 usage: berth-edge [FLAGS] F.berth [TEXT [PAIR]]
 
@@ -17,6 +19,7 @@ tab between them, or JSON such as {\"text\": \"…\", \"text_pair\": \"…\"}.
   --text         take every line of input as plain text, also one that begins with {
   --top_k N      write the N best labels only
   --no_verify    don't read the whole bundle to check it before the first answer
+  --threads N    threads that share each query, 1 where nothing is said
   --bench        measure latency, load time and memory instead of answering
   --inspect      print what the bundle holds instead of answering
   --version      print the version
@@ -29,7 +32,7 @@ Exit codes: 0; 1 when the bundle or a line was bad; 2 for a wrong command line."
 #[derive(Clone, Eq, PartialEq, Debug)]
 pub enum Command {
     Answer(Answer),
-    Bench { bundle: PathBuf },
+    Bench { bundle: PathBuf, threads: Threads },
     Inspect { bundle: PathBuf, verify: bool },
     Help,
     Version,
@@ -44,6 +47,7 @@ pub struct Answer {
     pub verify: bool,
     pub plain_text: bool,
     pub top_k: Option<NonZero<usize>>,
+    pub threads: Threads,
 }
 
 /// What is wrong with the command line.
@@ -54,6 +58,7 @@ pub enum UsageError {
     NotUtf8(String),
     UnknownFlag { flag: String, nearest: &'static str },
     NotANumber(String),
+    NotThreads(String),
     NotABoolean { flag: &'static str, value: String },
 }
 
@@ -72,7 +77,13 @@ impl fmt::Display for UsageError {
                 write!(f, "unknown flag `{flag}`; the nearest is `--{nearest}`")
             }
             UsageError::NotANumber(value) => {
-                write!(f, "`--top_k` takes a number from 1 on, not `{value}`")
+                write!(f, "`--{TOP_K}` takes a number from 1 on, not `{value}`")
+            }
+            UsageError::NotThreads(value) => {
+                write!(
+                    f,
+                    "`--{THREADS}` takes a number from 1 to {MAX_THREADS}, not `{value}`"
+                )
             }
             UsageError::NotABoolean { flag, value } => {
                 write!(f, "`--{flag}` takes `true` or `false`, not `{value}`")
@@ -83,6 +94,7 @@ impl fmt::Display for UsageError {
 
 const BOOLEANS: [&str; 6] = ["text", "no_verify", "bench", "inspect", "version", "help"];
 const TOP_K: &str = "top_k";
+const THREADS: &str = "threads";
 
 /// Reads the arguments behind the program's name.
 pub fn parse(
@@ -91,6 +103,7 @@ pub fn parse(
     let mut arguments = arguments.into_iter().peekable();
     let mut on = [false; BOOLEANS.len()];
     let mut top_k = None;
+    let mut threads = Threads::default();
     let mut bundle = None;
     let mut texts = Vec::new();
     let mut flags_over = false;
@@ -125,6 +138,9 @@ pub fn parse(
             let value = value.or_else(|| arguments.next().map(|v| v.to_string_lossy().into()));
             let value = value.unwrap_or_default();
             top_k = Some(value.parse().map_err(|_| UsageError::NotANumber(value))?);
+        } else if name == THREADS {
+            let value = value.or_else(|| arguments.next().map(|v| v.to_string_lossy().into()));
+            threads = number_of_threads(value.unwrap_or_default())?;
         } else {
             let nearest = nearest(&name);
             return Err(UsageError::UnknownFlag {
@@ -147,7 +163,7 @@ pub fn parse(
             return Err(UsageError::TooMany(text));
         }
         return Ok(if bench {
-            Command::Bench { bundle }
+            Command::Bench { bundle, threads }
         } else {
             Command::Inspect { bundle, verify }
         });
@@ -160,6 +176,7 @@ pub fn parse(
         verify,
         plain_text,
         top_k,
+        threads,
     }))
 }
 
@@ -171,6 +188,11 @@ fn split(argument: &str) -> (String, Option<String>) {
         None => (argument, None),
     };
     (name.replace('-', "_"), value)
+}
+
+fn number_of_threads(value: String) -> Result<Threads, UsageError> {
+    let known = value.parse().ok().filter(|n| (1..=MAX_THREADS).contains(n));
+    known.map(Threads).ok_or(UsageError::NotThreads(value))
 }
 
 fn boolean(flag: &'static str, value: Option<String>) -> Result<bool, UsageError> {
@@ -186,7 +208,7 @@ fn boolean(flag: &'static str, value: Option<String>) -> Result<bool, UsageError
 
 /// The flag that `name` is most likely a slip of.
 fn nearest(name: &str) -> &'static str {
-    let flags = BOOLEANS.into_iter().chain([TOP_K]);
+    let flags = BOOLEANS.into_iter().chain([TOP_K, THREADS]);
     flags
         .min_by_key(|flag| distance(name, flag))
         .unwrap_or(TOP_K)
@@ -263,6 +285,10 @@ mod tests {
         assert!(answer(&["m", "--no_verify", "false"]).verify);
         assert!(answer(&["m", "--no_verify", "--no_verify=false"]).verify);
         assert_eq!(
+            answer(&["m", "--threads", "2", "--threads=4"]).threads,
+            Threads(4)
+        );
+        assert_eq!(
             answer(&["m", "--top_k", "1", "--top_k", "2"]).top_k,
             NonZero::new(2)
         );
@@ -274,7 +300,17 @@ mod tests {
         assert_eq!(command(&["--help", "m"]), Ok(Command::Help));
         assert_eq!(
             command(&["--bench", "m"]),
-            Ok(Command::Bench { bundle: "m".into() })
+            Ok(Command::Bench {
+                bundle: "m".into(),
+                threads: Threads(1)
+            })
+        );
+        assert_eq!(
+            command(&["--bench", "--threads=3", "m"]),
+            Ok(Command::Bench {
+                bundle: "m".into(),
+                threads: Threads(3)
+            })
         );
         let inspect = Command::Inspect {
             bundle: "m".into(),
@@ -299,7 +335,13 @@ mod tests {
             error(&["m", "--topk", "1"]),
             "unknown flag `--topk`; the nearest is `--top_k`"
         );
-        assert!(error(&["m", "--threads", "2"]).starts_with("unknown flag `--threads`"));
+        for bad in ["0", "17", "-1", "two", ""] {
+            let error = error(&["m", "--threads", bad]);
+            assert_eq!(
+                error,
+                format!("`--threads` takes a number from 1 to 16, not `{bad}`")
+            );
+        }
         assert!(error(&["m", "--selftest"]).starts_with("unknown flag `--selftest`"));
     }
 

@@ -56,8 +56,9 @@ fn run(command: Command) -> Result<Verdict, Failure> {
             let model = open(&bundle, verify)?;
             write!(out, "{}", inspect(&model))
         }
-        Command::Bench { bundle } => {
+        Command::Bench { bundle, threads } => {
             let options = measure::Options {
+                threads,
                 allocations: Some(allocations),
                 ..Default::default()
             };
@@ -82,7 +83,7 @@ fn open(bundle: &Path, verify: bool) -> Result<Model, Failure> {
 
 fn answer(wanted: args::Answer, out: &mut impl Write) -> Result<Verdict, Failure> {
     let session = open(&wanted.bundle, wanted.verify)?
-        .session()
+        .session_with(wanted.threads)
         .map_err(Failure::Open)?;
     let options = Options {
         top_k: wanted.top_k,
