@@ -25,7 +25,9 @@
 mod kind;
 mod labels;
 mod scores;
+mod tags;
 
 pub use kind::{Task, UnknownTask};
 pub use labels::{LabelError, Labels, MAX_LABEL_BYTES, MAX_LABELS};
 pub use scores::{Score, argmax, classify, softmax};
+pub use tags::is_entity_label;

@@ -73,6 +73,7 @@ fn examples(source: &Source, format: Format, text: &Text) -> Result<Dataset, Dat
             pair,
             label,
             line: fields.line,
+            ..Example::default()
         });
     }
     if examples.is_empty() {

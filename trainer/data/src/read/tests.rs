@@ -29,8 +29,8 @@ fn pair(path: &str) -> Source {
 }
 
 fn classes(dataset: &Dataset) -> Vec<u32> {
-    let class = |example: &Example| match example.label {
-        Label::Class(class) => class,
+    let class = |example: &Example| match &example.label {
+        Label::Class(class) => *class,
         other => panic!("{other:?}"),
     };
     dataset.examples.iter().map(class).collect()
