@@ -109,7 +109,9 @@ build_fuzzers() {
         echo "Missing: a toolchain with AddressSanitizer for $host, or a C++ compiler"
         return 1
     fi
-    cargo run --locked -p berth-fuzz --example seeds -- "$fuzzers/seeds"
+    # As part of the whole, which is built already.
+    cargo build --workspace --locked --example seeds
+    "$built/debug/examples/seeds" "$fuzzers/seeds"
     RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address -Cdebug-assertions -Cpasses=sancov-module \
         -Cllvm-args=-sanitizer-coverage-level=3 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
         -Cllvm-args=-sanitizer-coverage-pc-table --cfg fuzzing" \

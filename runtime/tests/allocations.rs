@@ -42,6 +42,7 @@ fn main() {
     texts();
     pairs();
     lines();
+    mixed();
     println!("no allocation in any query");
 }
 
@@ -125,4 +126,68 @@ fn lines() {
         (answered, failed),
         (2 * support::texts().len(), 2 * support::texts().len() + 1)
     );
+}
+
+/// How many queries [`mixed`] asks.
+const MIXED: usize = 10_000;
+
+/// All heads in turns, each query of a random kind and length, from the very first one on: texts, pairs,
+/// tokens from elsewhere, and lines of JSON in and out.
+fn mixed() {
+    let texts = support::texts();
+    let classes = &["negative", "positive"];
+    let mut classifier = session(Task::TextClassification, classes);
+    let mut entailment = session(Task::TextPairClassification, classes);
+    let mut similarity = session(Task::TextPairRegression, &[]);
+    let mut tagger = session(Task::TokenClassification, &["O", "B", "I"]);
+    let mut reader = session(Task::QuestionAnswering, &[]);
+    let mut answerers = [
+        (Task::TextClassification, &classes[..]),
+        (Task::TextPairClassification, &classes[..]),
+        (Task::TextPairRegression, &[]),
+    ]
+    .map(|(task, labels)| Answerer::new(session(task, labels), Options::default()).unwrap());
+    let stream = json_lines(&texts);
+    let mut lines = Lines::new(stream.as_slice());
+    let ids = [7; POSITIONS];
+    let mut random = Random(29);
+    let mut asked = [0; 8];
+    let count = during(|| {
+        for _ in 0..MIXED {
+            let [text, pair] = [0; 2].map(|_| &texts[random.below(texts.len())]);
+            let tokens = 1 + random.below(POSITIONS);
+            let (ids, second) = (&ids[..tokens], random.below(tokens + 1));
+            let kind = random.below(8);
+            asked[kind] += 1;
+            match kind {
+                0 => assert_eq!(classifier.classify(text).unwrap().iter().len(), 2),
+                1 => assert_eq!(
+                    entailment.classify_pair(text, pair).unwrap().iter().len(),
+                    2
+                ),
+                2 => assert!(similarity.similarity(text, pair).unwrap().score.is_finite()),
+                3 => assert_eq!(tagger.logits_of(ids, tokens).unwrap().len(), 3 * tokens),
+                4 => assert_eq!(reader.logits_of(ids, second).unwrap().len(), 2 * tokens),
+                _ => {
+                    let line = lines.next_line().unwrap().expect("lines enough");
+                    let answer = answerers[kind - 5].line(line);
+                    assert!(!answer.failed, "{}", answer.json);
+                }
+            }
+        }
+    });
+    assert_eq!(count, 0, "{MIXED} mixed queries");
+    assert!(asked.iter().all(|&asked| asked > MIXED / 10), "{asked:?}");
+    println!("{MIXED} mixed queries, by kind {asked:?}");
+}
+
+/// Lines of JSON with two texts, as many as are asked for at most; who takes one text passes the other
+/// over.
+fn json_lines(texts: &[String]) -> Vec<u8> {
+    let short: Vec<&String> = texts.iter().filter(|text| text.len() < 1_000).collect();
+    let line = |index: usize| {
+        let [text, pair] = [index, 7 * index + 1].map(|at| short[at % short.len()]);
+        serde_json::json!({"text": text, "text_pair": pair, "number": index}).to_string() + "\n"
+    };
+    (0..MIXED).map(line).collect::<String>().into_bytes()
 }

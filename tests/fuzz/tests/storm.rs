@@ -45,7 +45,7 @@ fn change(input: &mut Vec<u8>, random: &mut Random) {
         (2, false) => input.truncate(input.len() - random.below(input.len().min(9))),
         (3, false) => input[at] ^= 1 << random.below(8),
         (4, false) => input[at] = [0, 1, 16, 127, 128, 255][random.below(6)],
-        (5, _) => input.extend((0..random.below(9)).map(|i| i as u8 * 37)),
+        (5, _) => input.extend((0..random.below(9)).map(|i| (i as u8).wrapping_mul(37))),
         (_, false) => input[at] = random.below(256) as u8,
         _ => input.push(random.below(256) as u8),
     }

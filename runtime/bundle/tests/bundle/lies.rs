@@ -75,7 +75,7 @@ fn magic() {
 #[test]
 fn format_version() {
     for (version, word) in [
-        (2u32, "newer"),
+        (3u32, "newer"),
         (u32::MAX, "newer"),
         (0, "not read any more"),
     ] {
