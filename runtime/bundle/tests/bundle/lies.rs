@@ -386,7 +386,7 @@ fn section_table() {
         lie(&|sections| sections[3].kind = SectionKind::Tokenizer),
         table
     );
-    let many = vec![(3u8, 0u32, 0u32); 65];
+    let many = vec![(3u8, 0u32, 0u32); 66];
     assert_eq!(
         with_field(7, &postcard::to_stdvec(&many).unwrap()),
         UNREADABLE
