@@ -2,7 +2,7 @@
 //! can tell whether it has the same.
 
 use berth_bundle::{Golden, Writer, logits_crc};
-use berth_runtime::{Model, QueryError};
+use berth_runtime::Model;
 
 use crate::error::QuantizeError;
 
