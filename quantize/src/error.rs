@@ -134,6 +134,12 @@ pub enum QuantizeError {
         /// Where it stands, by dimension.
         index: Vec<usize>,
     },
+    /// The runtime doesn't open the bundle that was put together.
+    #[error("the new bundle does not open: {0}")]
+    Open(#[from] berth_runtime::OpenError),
+    /// The runtime doesn't answer with the bundle that was put together.
+    #[error("the new bundle does not answer: {0}")]
+    Query(#[from] berth_runtime::QueryError),
     /// The bundle can't be put together or written.
     #[error(transparent)]
     Write(#[from] WriteError),

@@ -11,6 +11,7 @@ use berth_wordpiece::Tokenizer;
 
 use crate::dense::{Dense, Rows};
 use crate::error::QuantizeError;
+use crate::golden;
 
 /// What the checkpoint doesn't say, or what is wanted otherwise.
 #[derive(Clone, Default, Debug)]
@@ -32,7 +33,8 @@ pub struct Options {
 /// `log2(e) / sqrt(head size)`, so that attention's scores are exponents of 2 without another
 /// multiplication on the device.
 ///
-/// The bundle that comes back has no metrics yet and is in memory alone.
+/// The bundle that comes back carries a few inputs with its own answers, for `berth-edge --selftest`. It
+/// has no metrics yet and is in memory alone.
 ///
 /// # Errors
 /// When the checkpoint doesn't hold such a model, or one that the kernels don't run.
@@ -51,6 +53,7 @@ pub fn quantize(checkpoint: &Checkpoint, options: &Options) -> Result<Writer, Qu
     writer.tokenizer(&tables)?;
     let training = source.training(writer.header());
     writer.training(&training)?;
+    golden::add(&mut writer)?;
     Ok(writer)
 }
 

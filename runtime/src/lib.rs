@@ -32,7 +32,8 @@
 //! 3. **The file is used where it lies**, in a memory map or in the program. Opening reads a few
 //!    kilobytes; [`Model::open_verified`] reads the rest too, once, without keeping it.
 //! 4. **Threads are asked for.** [`Model::session_with`] starts as many as are to share each query; they
-//!    sleep between queries and end with the session. Nothing else starts one, and nothing opens a socket.
+//!    sleep between queries and end with the session. [`bulk`] shares many queries out. Nothing else
+//!    starts a thread, and nothing opens a socket.
 //!
 //! | limit | value |
 //! |---|---|
@@ -42,10 +43,13 @@
 //! | the memory that one session calculates in | [`MAX_SCRATCH_BYTES`] |
 //! | a line of input of `berth-edge` | [`MAX_LINE_BYTES`](lines::MAX_LINE_BYTES) |
 //!
-//! What a program may need beside queries: [`measure`] for latency and memory, [`inspect()`] for what
-//! a bundle holds, [`counting`] for an allocator that counts.
+//! What a program may need beside queries: [`bulk`] for many inputs at once on a workstation,
+//! [`measure`] for latency and memory, [`inspect()`] for what a bundle holds, [`selftest`](mod@selftest)
+//! for whether this machine computes what the workstation measured, [`counting`] for an allocator that
+//! counts.
 
 pub mod answer;
+pub mod bulk;
 pub mod counting;
 mod engine;
 mod error;
@@ -56,6 +60,7 @@ pub mod measure;
 mod memory;
 mod model;
 mod network;
+pub mod selftest;
 mod session;
 mod workers;
 

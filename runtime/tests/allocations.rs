@@ -48,6 +48,7 @@ fn main() {
     texts();
     pairs();
     lines();
+    mixed();
     println!("no allocation in any query");
 }
 
@@ -131,4 +132,72 @@ fn lines() {
         (answered, failed),
         (2 * support::texts().len(), 2 * support::texts().len() + 1)
     );
+}
+
+/// How many queries [`mixed`] asks.
+const MIXED: usize = 10_000;
+
+/// All heads in turns, each query of a random kind and length, from the very first one on: texts, pairs,
+/// tokens from elsewhere, and lines of JSON in and out.
+fn mixed() {
+    let texts = support::texts();
+    let classes = &["negative", "positive"];
+    let mut classifier = session(Task::TextClassification, classes);
+    let mut entailment = session(Task::TextPairClassification, classes);
+    let mut similarity = session(Task::TextPairRegression, &[]);
+    let mut tagger = session(Task::TokenClassification, &["O", "B", "I"]);
+    let mut reader = session(Task::QuestionAnswering, &[]);
+    let mut answerers = [
+        (Task::TextClassification, &classes[..]),
+        (Task::TextPairClassification, &classes[..]),
+        (Task::TextPairRegression, &[]),
+    ]
+    .map(|(task, labels)| Answerer::new(session(task, labels), Options::default()).unwrap());
+    let streams = [false, true].map(|pairs| json_lines(&texts, pairs));
+    let [mut single, mut pairs] = [0, 1].map(|at| Lines::new(streams[at].as_slice()));
+    let ids = [7; POSITIONS];
+    let mut random = Random(29);
+    let mut asked = [0; 8];
+    let count = during(|| {
+        for _ in 0..MIXED {
+            let [text, pair] = [0; 2].map(|_| &texts[random.below(texts.len())]);
+            let tokens = 1 + random.below(POSITIONS);
+            let (ids, second) = (&ids[..tokens], random.below(tokens + 1));
+            let kind = random.below(8);
+            asked[kind] += 1;
+            match kind {
+                0 => assert_eq!(classifier.classify(text).unwrap().iter().len(), 2),
+                1 => assert_eq!(
+                    entailment.classify_pair(text, pair).unwrap().iter().len(),
+                    2
+                ),
+                2 => assert!(similarity.similarity(text, pair).unwrap().score.is_finite()),
+                3 => assert_eq!(tagger.logits_of(ids, tokens).unwrap().len(), 3 * tokens),
+                4 => assert_eq!(reader.logits_of(ids, second).unwrap().len(), 2 * tokens),
+                _ => {
+                    let lines = if kind == 5 { &mut single } else { &mut pairs };
+                    let line = lines.next_line().unwrap().expect("lines enough");
+                    let answer = answerers[kind - 5].line(line);
+                    assert!(!answer.failed, "{}", answer.json);
+                }
+            }
+        }
+    });
+    assert_eq!(count, 0, "{MIXED} mixed queries");
+    assert!(asked.iter().all(|&asked| asked > MIXED / 10), "{asked:?}");
+    println!("{MIXED} mixed queries, by kind {asked:?}");
+}
+
+/// Lines of JSON with one text or two, as many as are asked for at most.
+fn json_lines(texts: &[String], pairs: bool) -> Vec<u8> {
+    let short: Vec<&String> = texts.iter().filter(|text| text.len() < 1_000).collect();
+    let line = |index: usize| {
+        let [text, pair] = [index, 7 * index + 1].map(|at| short[at % short.len()]);
+        let mut line = serde_json::json!({"text": text, "number": index});
+        if pairs {
+            line["text_pair"] = pair.as_str().into();
+        }
+        line.to_string() + "\n"
+    };
+    (0..MIXED).map(line).collect::<String>().into_bytes()
 }

@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::layout;
 use crate::open::OpenError;
+use crate::prefix::OPTIONAL_SECTIONS;
 use crate::shape::Shape;
 
 /// The most sections of a bundle.
-pub const MAX_SECTIONS: usize = 64;
+pub const MAX_SECTIONS: usize = 65;
 
 /// The most metrics that a bundle carries.
 pub const MAX_METRICS: usize = 16;
@@ -88,10 +89,15 @@ impl Header {
         Ok(())
     }
 
-    /// Whether the table names every section that the shape asks for, each as long as it must be.
-    pub(crate) fn check_sections(&self) -> Result<(), OpenError> {
-        let kinds = SectionKind::all(&self.shape);
-        if !self.sections.iter().map(|section| section.kind).eq(kinds) {
+    /// Whether the table names every section that the shape asks for, each as long as it must be, and
+    /// behind them none but those that a file of this version may have.
+    pub(crate) fn check_sections(&self, version: u32) -> Result<(), OpenError> {
+        let mut found = self.sections.iter().map(|section| section.kind);
+        let mut optional = SectionKind::OPTIONAL.iter();
+        let all_there = SectionKind::all(&self.shape).all(|kind| found.next() == Some(kind));
+        let mut may_be =
+            |kind| version >= OPTIONAL_SECTIONS && optional.any(|&other| other == kind);
+        if !all_there || !found.all(&mut may_be) {
             return Err(OpenError::SectionTable);
         }
         for section in &self.sections {
@@ -156,10 +162,15 @@ pub enum SectionKind {
     Tokenizer,
     /// How the model was trained, for the workstation; empty where that is not known.
     Training,
+    /// Inputs with the answers that the workstation had; may be left out.
+    Selftest,
 }
 
 impl SectionKind {
-    /// Every section of a model of this shape, in the order of the file.
+    /// What may stand behind the others, each once and in this order.
+    pub(crate) const OPTIONAL: [SectionKind; 1] = [SectionKind::Selftest];
+
+    /// Every section that a model of this shape must have, in the order of the file.
     pub(crate) fn all(shape: &Shape) -> impl Iterator<Item = SectionKind> + use<> {
         let layers = (0..shape.layers as u16).map(SectionKind::Layer);
         core::iter::once(SectionKind::Embeddings)
@@ -180,6 +191,7 @@ impl fmt::Display for SectionKind {
             SectionKind::Head => f.pad("head"),
             SectionKind::Tokenizer => f.pad("tokenizer"),
             SectionKind::Training => f.pad("training"),
+            SectionKind::Selftest => f.pad("selftest"),
         }
     }
 }

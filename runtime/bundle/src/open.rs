@@ -9,6 +9,7 @@ use crate::ALIGNMENT;
 use crate::header::{Header, Section, SectionKind};
 use crate::layout::{Embeddings, Head, Layer, padding};
 use crate::prefix::{self, FORMAT_VERSION, Prefix};
+use crate::selftest::Selftest;
 use crate::shape::ShapeError;
 use crate::verify::{Verifier, VerifyError};
 
@@ -35,7 +36,7 @@ impl<'a> Bundle<'a> {
         let prefix = Prefix::read(file)?;
         let header = read_header(prefix.header(file))?;
         header.check()?;
-        header.check_sections()?;
+        header.check_sections(prefix.version)?;
         let bundle = Bundle {
             file,
             header,
@@ -104,6 +105,13 @@ impl<'a> Bundle<'a> {
     /// The tokenizer's tables, to be checked by who reads them.
     pub fn tokenizer(&self) -> &'a [u8] {
         self.section(SectionKind::Tokenizer)
+    }
+
+    /// The inputs with known answers that the bundle carries; `None` where it has none.
+    pub fn selftest(&self) -> Option<Selftest<'a>> {
+        let mut kinds = self.header.sections.iter().map(|section| section.kind);
+        let there = kinds.any(|kind| kind == SectionKind::Selftest);
+        there.then(|| Selftest::read(self.section(SectionKind::Selftest)))
     }
 
     /// Every section with its place in the file.

@@ -12,7 +12,8 @@ use crate::aligned::AlignedBytes;
 use crate::header::{Header, MAX_METRICS, Metric, Section, SectionKind};
 use crate::layout::{self, Arrays, Embeddings, Head, Layer, padding};
 use crate::open::OpenError;
-use crate::prefix::{self, Prefix};
+use crate::prefix::{self, OPTIONAL_SECTIONS, Prefix};
+use crate::selftest::{self, Golden};
 use crate::{atomic, checksum};
 
 /// Takes the parts of a model in the order of the file and writes the bundle.
@@ -103,6 +104,15 @@ impl Writer {
         self.push(SectionKind::Training, json.to_vec())
     }
 
+    /// Adds inputs with their answers, behind all others. A bundle may do without; with them it is of
+    /// format version 2.
+    ///
+    /// # Errors
+    /// When it is another section's turn.
+    pub fn selftest(&mut self, inputs: &[Golden<'_>]) -> Result<(), WriteError> {
+        self.push(SectionKind::Selftest, selftest::encode(inputs))
+    }
+
     /// The bundle in memory, as the reader takes it.
     ///
     /// # Errors
@@ -133,7 +143,9 @@ impl Writer {
     /// Adds a section and its entry in the table, where it is its turn.
     fn push(&mut self, kind: SectionKind, content: Vec<u8>) -> Result<(), WriteError> {
         let expected = self.next_section();
-        if expected != Some(kind) {
+        let last = self.header.sections.last().map(|section| section.kind);
+        let optional = kind == SectionKind::Selftest && expected.is_none() && last != Some(kind);
+        if expected != Some(kind) && !optional {
             return Err(WriteError::Order { kind, expected });
         }
         let len = u32::try_from(content.len()).map_err(|_| WriteError::TooLong(kind))?;
@@ -144,7 +156,7 @@ impl Writer {
         Ok(())
     }
 
-    /// The section whose turn it is; `None` when all are there.
+    /// The section whose turn it is; `None` when all are there that have to be.
     fn next_section(&self) -> Option<SectionKind> {
         SectionKind::all(&self.header.shape).nth(self.contents.len())
     }
@@ -156,9 +168,18 @@ impl Writer {
         }
         let header = postcard::to_stdvec(&self.header).expect("every field has an encoding");
         let file_len = self.file_len((prefix::LEN + header.len()) as u64);
-        let mut encoded = Vec::from(Prefix::encode(&header, file_len));
+        let mut encoded = Vec::from(Prefix::encode(self.version(), &header, file_len));
         encoded.extend_from_slice(&header);
         Ok(encoded)
+    }
+
+    /// The lowest version of the format that has all that was added.
+    fn version(&self) -> u32 {
+        let last = self.header.sections.last().map(|section| section.kind);
+        match last {
+            Some(kind) if SectionKind::OPTIONAL.contains(&kind) => OPTIONAL_SECTIONS,
+            _ => 1,
+        }
     }
 
     /// Where the last section ends, in a file whose header ends at `header_end`.

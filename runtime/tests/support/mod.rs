@@ -18,6 +18,12 @@ pub fn bundle(task: Task, labels: &[&str]) -> Vec<u8> {
 
 /// A bundle whose shape is the usual one, changed.
 pub fn bundle_with(task: Task, labels: &[&str], change: impl FnOnce(&mut Shape)) -> Vec<u8> {
+    let writer = writer(task, labels, change);
+    writer.to_bytes().unwrap().to_vec()
+}
+
+/// The same before it is put together: with every section that a bundle must have.
+pub fn writer(task: Task, labels: &[&str], change: impl FnOnce(&mut Shape)) -> Writer {
     let tables = tables::tables();
     let outputs = match task {
         Task::TextPairRegression => 1,
@@ -57,7 +63,7 @@ pub fn bundle_with(task: Task, labels: &[&str], change: impl FnOnce(&mut Shape))
         .unwrap();
     writer.tokenizer(&tables.bytes).unwrap();
     writer.training(b"{}").unwrap();
-    writer.to_bytes().unwrap().to_vec()
+    writer
 }
 
 /// Texts of every kind that a session has to take: short, long, foreign, none.

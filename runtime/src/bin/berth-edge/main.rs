@@ -17,6 +17,7 @@ use berth_runtime::answer::{Answer, Answerer, Options};
 use berth_runtime::counting::{Counting, allocations};
 use berth_runtime::lines::Lines;
 use berth_runtime::measure::{self, MeasureError, measure};
+use berth_runtime::selftest::{SelftestError, selftest};
 use berth_runtime::{Model, OpenError, QueryError, inspect};
 
 #[global_allocator]
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(Verdict::Good) => ExitCode::SUCCESS,
-        Ok(Verdict::BadLines) => ExitCode::FAILURE,
+        Ok(Verdict::Bad) => ExitCode::FAILURE,
         // Whoever read the answers has heard enough.
         Err(Failure::Output(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(failure) => {
@@ -43,8 +44,8 @@ fn main() -> ExitCode {
 /// How a run ended that went to its end.
 enum Verdict {
     Good,
-    /// There were lines without an answer.
-    BadLines,
+    /// There were lines without an answer, or answers that differ from the workstation's.
+    Bad,
 }
 
 fn run(command: Command) -> Result<Verdict, Failure> {
@@ -65,6 +66,7 @@ fn run(command: Command) -> Result<Verdict, Failure> {
             let report = measure(&bundle, &options).map_err(Failure::Measure)?;
             writeln!(out, "{report}")
         }
+        Command::Selftest { bundle, verify } => return test(&bundle, verify, &mut out),
         Command::Answer(wanted) => return answer(wanted, &mut out),
     }
     .map_err(Failure::Output)?;
@@ -79,6 +81,18 @@ fn open(bundle: &Path, verify: bool) -> Result<Model, Failure> {
         Model::open(bundle)
     };
     model.map_err(Failure::Open)
+}
+
+/// Compares this machine's answers with those that the bundle carries.
+fn test(bundle: &Path, verify: bool, out: &mut impl Write) -> Result<Verdict, Failure> {
+    let report = selftest(&open(bundle, verify)?).map_err(Failure::Selftest)?;
+    writeln!(out, "{}\n{report}", bundle.display()).map_err(Failure::Output)?;
+    out.flush().map_err(Failure::Output)?;
+    Ok(if report.passed() {
+        Verdict::Good
+    } else {
+        Verdict::Bad
+    })
 }
 
 fn answer(wanted: args::Answer, out: &mut impl Write) -> Result<Verdict, Failure> {
@@ -121,7 +135,7 @@ fn every_line(answerer: &mut Answerer, out: &mut impl Write) -> Result<Verdict, 
         number += 1;
         let answer = answerer.line(line);
         if answer.failed {
-            verdict = Verdict::BadLines;
+            verdict = Verdict::Bad;
         }
         if answer.truncated > 0 {
             let cut = answer.truncated;
@@ -151,6 +165,7 @@ enum Failure {
     Open(OpenError),
     Query(PathBuf, QueryError),
     Measure(MeasureError),
+    Selftest(SelftestError),
     Input(io::Error),
     Output(io::Error),
 }
@@ -173,6 +188,7 @@ impl std::fmt::Display for Failure {
             Failure::Open(error) => error.fmt(f),
             Failure::Query(bundle, error) => write!(f, "{}: {error}", bundle.display()),
             Failure::Measure(error) => error.fmt(f),
+            Failure::Selftest(error) => error.fmt(f),
             Failure::Input(error) => write!(f, "standard input: {error}"),
             Failure::Output(error) => write!(f, "standard output: {error}"),
         }
