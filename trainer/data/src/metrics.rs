@@ -7,6 +7,7 @@
 
 mod classification;
 mod correlation;
+pub mod squad;
 
 pub use classification::Counts;
 pub use correlation::{pearson, spearmanr};
