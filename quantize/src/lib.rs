@@ -25,7 +25,7 @@ mod error;
 mod model;
 mod report;
 
-pub use compare::{Answer, Changed, Comparison};
+pub use compare::{Changed, Comparison};
 pub use error::QuantizeError;
 pub use model::{Options, quantize};
 pub use report::{Gate, Missed, report};

@@ -322,7 +322,10 @@ mod tests {
         assert_eq!(parts_of(line, none), two("q", "p"));
         assert_eq!(parts_of(line, given), two("q", "p"));
         assert_eq!(parts_of(r#"{"question":"q"}"#, given), two("q", "given"));
-        for (line, missing) in [(r#"{"question":"q"}"#, "context"), (r#"{"text":"q"}"#, "question")] {
+        for (line, missing) in [
+            (r#"{"question":"q"}"#, "context"),
+            (r#"{"text":"q"}"#, "question"),
+        ] {
             assert_eq!(parts_of(line, none), Err(LineError::Missing(missing)));
         }
     }
@@ -378,7 +381,10 @@ mod tests {
         let mut line = *b"ab\xc3\x28";
         let error = read(Line::Whole(&mut line), Wanted::One, false).unwrap_err();
         assert_eq!(error.to_string(), "not UTF-8 from byte 2 on");
-        assert_eq!(read(Line::TooLong, Wanted::One, false), Err(LineError::TooLong));
+        assert_eq!(
+            read(Line::TooLong, Wanted::One, false),
+            Err(LineError::TooLong)
+        );
     }
 
     #[test]

@@ -53,7 +53,9 @@ mod tests {
     #[test]
     fn all_three_counts_cut_the_same_part() {
         let text = "a é 日本 👩‍👩 \u{301}x مرحبا";
-        let boundaries: Vec<usize> = (0..=text.len()).filter(|&at| text.is_char_boundary(at)).collect();
+        let boundaries: Vec<usize> = (0..=text.len())
+            .filter(|&at| text.is_char_boundary(at))
+            .collect();
         let chars: Vec<char> = text.chars().collect();
         let utf16: Vec<u16> = text.encode_utf16().collect();
         for &start in &boundaries {
@@ -61,7 +63,10 @@ mod tests {
                 let place = Place::of(text, start, end);
                 let part = &text[start..end];
                 assert_eq!((place.start_byte, place.end_byte), (start, end));
-                assert_eq!(chars[place.start..place.end].iter().collect::<String>(), part);
+                assert_eq!(
+                    chars[place.start..place.end].iter().collect::<String>(),
+                    part
+                );
                 let units = &utf16[place.start_utf16..place.end_utf16];
                 assert_eq!(String::from_utf16(units).unwrap(), part);
             }
@@ -72,7 +77,17 @@ mod tests {
     fn bytes_that_begin_no_character_do_not_cut_one() {
         let place = Place::of("é日", 1, 4);
         assert_eq!((place.start_byte, place.end_byte), (0, 2));
-        assert_eq!(Place::of("é", 9, 3), Place { start: 1, end: 1, start_byte: 2, end_byte: 2, start_utf16: 1, end_utf16: 1 });
+        assert_eq!(
+            Place::of("é", 9, 3),
+            Place {
+                start: 1,
+                end: 1,
+                start_byte: 2,
+                end_byte: 2,
+                start_utf16: 1,
+                end_utf16: 1
+            }
+        );
         assert_eq!(Place::of("", 0, 0), Place::default());
     }
 }

@@ -8,7 +8,8 @@ use std::io::{Write, stdout};
 use std::path::Path;
 
 use berth_checkpoint::{Checkpoint, tokenizer};
-use berth_data::{Example, Label, encode_all};
+use berth_data::{EncodeOptions, Example, encode_all};
+use berth_task::Task;
 use berth_trainer::Predictor;
 use berth_wordpiece::Tokenizer;
 
@@ -24,14 +25,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let tokenizer = Tokenizer::new(&tables)?;
     let example = |(line, text): (usize, &str)| Example {
         text: text.to_owned(),
-        pair: None,
-        label: Label::None,
         line: line as u64 + 1,
+        ..Example::default()
     };
     let text = fs::read_to_string(texts)?;
     let examples: Vec<Example> = text.lines().enumerate().map(example).collect();
-    let rows = encode_all(&tokenizer, &examples, checkpoint.max_length())?;
-    for logits in Predictor::load(&checkpoint)?.logits(&rows, BATCH)? {
+    let task = Task::TextClassification;
+    let limit = checkpoint.max_length();
+    let rows = encode_all(&tokenizer, &EncodeOptions::new(task, limit), &examples)?;
+    for logits in Predictor::load(&checkpoint, task)?.logits(&rows, BATCH)? {
         writeln!(stdout(), "{}", serde_json::to_string(&logits)?)?;
     }
     Ok(())

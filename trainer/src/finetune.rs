@@ -13,7 +13,6 @@ use std::time::Instant;
 
 use berth_checkpoint::Checkpoint;
 use berth_checkpoint::save::Existing;
-use berth_data::{Encoded, Evaluation, Label};
 use serde_json::{Map, Value};
 
 use crate::batches::{Batch, Plan, targets};
@@ -124,9 +123,7 @@ impl<'a> Run<'a> {
         let plan = job.plan();
         let total = recipe.total_steps(plan.updates_per_epoch());
         let fresh = job.fresh_state(total, plan.updates_per_epoch());
-        let kind = HeadKind::Sequence {
-            outputs: labels.len(),
-        };
+        let kind = HeadKind::of(job.task, labels.len());
         let optimizer = |model: &Bert| {
             let betas = Betas {
                 first: recipe.adam_beta1,
@@ -328,15 +325,15 @@ impl<'a> Run<'a> {
             return Ok(None);
         };
         let started = Instant::now();
-        let logits = predict::logits(&self.model, dev, self.job.recipe.per_device_eval_batch_size)?;
-        let labels: Vec<Label> = dev.iter().map(|row| row.label).collect();
-        let evaluation = Evaluation::of(self.job.task, self.job.task_name, &logits, &labels)?;
+        let batch = self.job.recipe.per_device_eval_batch_size;
+        let logits = predict::logits(&self.model, dev.inputs, batch)?;
+        let evaluation = dev.evaluate(&logits)?;
         let seconds = started.elapsed().as_secs_f64();
         let mut metrics = evaluation.entries();
         metrics.push(("eval_runtime".to_owned(), seconds));
         metrics.push((
             "eval_samples_per_second".to_owned(),
-            dev.len() as f64 / seconds,
+            evaluation.samples as f64 / seconds,
         ));
         Ok(Some(metrics))
     }
@@ -404,7 +401,7 @@ impl<'a> Run<'a> {
             );
             eval.insert(
                 "eval_samples".into(),
-                self.job.dev.map_or(0, <[Encoded]>::len).into(),
+                self.job.dev.map_or(0, |dev| dev.samples()).into(),
             );
         }
         let results = Results { train, eval };

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use berth_checkpoint::{Checkpoint, TrainingArgs};
-use berth_data::{Encoded, TaskName};
+use berth_data::{Encoded, Evaluator};
 use berth_task::Task;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::batches::Plan;
-use crate::check::{Limits, check_labels};
+use crate::check::{Limits, check_targets};
 use crate::checkpoints::{self, Card};
 use crate::error::TrainError;
 use crate::recipe::Recipe;
@@ -21,14 +21,12 @@ pub struct Job<'a> {
     pub base: &'a Checkpoint,
     /// What the head answers.
     pub task: Task,
-    /// The published data set, for its metrics.
-    pub task_name: Option<TaskName>,
-    /// The labels in the order of the outputs; none for regression.
+    /// The labels in the order of the outputs; none for regression and questions.
     pub labels: &'a [String],
     /// Examples to learn from.
     pub train: &'a [Encoded],
-    /// Examples to measure on.
-    pub dev: Option<&'a [Encoded]>,
+    /// What to measure on, and how.
+    pub dev: Option<Evaluator<'a>>,
     /// The settings.
     pub recipe: &'a Recipe,
     /// Where the result and the checkpoints go.
@@ -68,19 +66,18 @@ impl Job<'_> {
     pub(crate) fn check(&self) -> Result<Vec<String>, TrainError> {
         self.recipe.check()?;
         let labels = match self.task {
-            Task::TextClassification | Task::TextPairClassification => self.labels.to_vec(),
             Task::TextPairRegression => vec!["LABEL_0".to_owned()],
-            Task::TokenClassification | Task::QuestionAnswering => {
-                return Err(TrainError::Task(self.task));
-            }
+            Task::QuestionAnswering => Vec::new(),
+            _ => self.labels.to_vec(),
         };
         if self.train.is_empty() {
             return Err(TrainError::NoExamples);
         }
         let limits = Limits::of(&self.base.config);
-        for rows in [Some(self.train), self.dev].into_iter().flatten() {
+        let dev = self.dev.map(|dev| dev.inputs);
+        for rows in [Some(self.train), dev].into_iter().flatten() {
             limits.check_inputs(rows)?;
-            check_labels(self.task, labels.len(), rows)?;
+            check_targets(self.task, labels.len(), rows)?;
         }
         Ok(labels)
     }

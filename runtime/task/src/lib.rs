@@ -27,8 +27,10 @@ mod kind;
 mod labels;
 mod scores;
 mod spans;
+mod tags;
 
 pub use kind::{Task, UnknownTask};
 pub use labels::{LabelError, Labels, MAX_LABEL_BYTES, MAX_LABELS};
 pub use scores::{Score, argmax, classify, softmax};
 pub use spans::{MAX_N_BEST, MAX_SPANS, Pair, Span, SpanDecoder, SpanRules, Window};
+pub use tags::is_entity_label;

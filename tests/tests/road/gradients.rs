@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use berth_checkpoint::Checkpoint;
-use berth_data::{Encoded, Label};
-use berth_tests::naive::{Bert, Dimensions, Matrix, Named, Sequence};
+use berth_data::{Encoded, Target};
+use berth_tests::naive::{Bert, Dimensions, Gold, Matrix, Named, Sequence};
 use berth_trainer::batches::{Batch, targets};
 use berth_trainer::model::{self, HeadKind, Missing};
 use berth_trainer::ops::Parameter;
@@ -19,13 +19,24 @@ const RELATIVE_ERROR: f64 = 1e-5;
 /// left of it after rounding.
 const KEY_BIAS: f64 = 1e-7;
 
+const KINDS: [HeadKind; 3] = [
+    HeadKind::Sequence { outputs: 3 },
+    HeadKind::Token { outputs: 3 },
+    HeadKind::Span,
+];
+
 #[test]
 fn every_gradient_is_the_references() {
     let dir = fixture::folder();
-    let trainer = Trainer::of(&without_dropout(fixture::base_model(dir.path())));
-    let batch = batch();
-    let (loss, found) = trainer.gradients(&batch);
-    let (expected_loss, expected) = trainer.reference().gradients(&sequences(&batch));
+    let base = without_dropout(fixture::base_model(dir.path()));
+    for kind in KINDS {
+        gradients_are_the_references(&Trainer::of(&base, kind), &batch(kind));
+    }
+}
+
+fn gradients_are_the_references(trainer: &Trainer, batch: &[Encoded]) {
+    let (loss, found) = trainer.gradients(batch);
+    let (expected_loss, expected) = trainer.reference().gradients(&sequences(batch));
     assert!(
         (loss - expected_loss).abs() < 1e-6 * expected_loss,
         "{loss} {expected_loss}"
@@ -54,9 +65,14 @@ fn every_gradient_is_the_references() {
 #[test]
 fn with_dropout_the_gradient_is_still_the_slope_of_the_loss() {
     let dir = fixture::folder();
-    let trainer = Trainer::of(&fixture::base_model(dir.path()));
-    let batch = batch();
-    let (_, gradients) = trainer.gradients(&batch);
+    let base = fixture::base_model(dir.path());
+    for kind in KINDS {
+        the_slope_is_the_gradient(&Trainer::of(&base, kind), &batch(kind));
+    }
+}
+
+fn the_slope_is_the_gradient(trainer: &Trainer, batch: &[Encoded]) {
+    let (_, gradients) = trainer.gradients(batch);
     let length = gradients
         .values()
         .map(|g| g.norm().powi(2))
@@ -65,7 +81,7 @@ fn with_dropout_the_gradient_is_still_the_slope_of_the_loss() {
     let step = 1e-2;
     let moved = |by: f64| {
         trainer.walk(&gradients, by / length);
-        trainer.loss(&batch)
+        trainer.loss(batch)
     };
     let (ahead, behind) = (moved(step), moved(-2.0 * step));
     let slope = (ahead - behind) / (2.0 * step);
@@ -75,15 +91,14 @@ fn with_dropout_the_gradient_is_still_the_slope_of_the_loss() {
     );
 }
 
-/// A model as the trainer has it, with a seeded classifier of three labels.
+/// A model as the trainer has it, with a seeded head.
 struct Trainer {
     model: model::Bert,
     dimensions: Dimensions,
 }
 
 impl Trainer {
-    fn of(checkpoint: &Checkpoint) -> Self {
-        let kind = HeadKind::Sequence { outputs: 3 };
+    fn of(checkpoint: &Checkpoint, kind: HeadKind) -> Self {
         let config = &checkpoint.config;
         Trainer {
             model: model::Bert::load(checkpoint, kind, Missing::Seeded(5)).expect("a model"),
@@ -163,30 +178,41 @@ fn without_dropout(mut checkpoint: Checkpoint) -> Checkpoint {
 }
 
 /// Sequences of unlike lengths, one of a single token, one with two texts, one of 70 tokens.
-fn batch() -> Vec<Encoded> {
+fn batch(kind: HeadKind) -> Vec<Encoded> {
     let mut dice = Dice(3);
-    let mut row = |length: usize, second: usize, label: u32| Encoded {
+    let mut row = |length: usize, second: usize| Encoded {
         ids: (0..length).map(|_| dice.below(60) as u32).collect(),
         second,
-        truncated: 0,
-        label: Label::Class(label),
+        target: target(kind, length, &mut dice),
+        ..Encoded::default()
     };
-    vec![
-        row(9, 9, 2),
-        row(1, 1, 0),
-        row(17, 6, 1),
-        row(70, 70, 2),
-        row(5, 4, 0),
-    ]
+    vec![row(9, 9), row(1, 1), row(17, 6), row(70, 70), row(5, 4)]
+}
+
+fn target(kind: HeadKind, length: usize, dice: &mut Dice) -> Target {
+    match kind {
+        HeadKind::Sequence { outputs } => Target::Class(dice.below(outputs) as u32),
+        HeadKind::Token { outputs } => {
+            let mut tag = |_| (dice.below(2) == 0).then_some(dice.below(outputs) as u32);
+            Target::Classes((0..length).map(&mut tag).collect())
+        }
+        HeadKind::Span => {
+            let first = dice.below(length);
+            Target::Span(first as u32, (first + dice.below(length - first)) as u32)
+        }
+    }
 }
 
 fn sequences(batch: &[Encoded]) -> Vec<Sequence> {
+    let tag = |tag: &Option<u32>| tag.map(|tag| tag as usize);
     let sequence = |row: &Encoded| Sequence {
         ids: row.ids.iter().map(|id| *id as usize).collect(),
         second: row.second,
-        label: match row.label {
-            Label::Class(class) => class as usize,
-            other => panic!("{other:?} is no class"),
+        gold: match &row.target {
+            Target::Class(class) => Gold::Class(*class as usize),
+            Target::Classes(tags) => Gold::Tags(tags.iter().map(tag).collect()),
+            Target::Span(first, last) => Gold::Span([*first as usize, *last as usize]),
+            other => panic!("{other:?} is no answer"),
         },
     };
     batch.iter().map(sequence).collect()

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 
 use berth_bundle::{AlignedBytes, Bundle};
 use berth_checkpoint::{Checkpoint, tokenizer};
-use berth_data::{Encoded, Example, Source, TaskName, encode_all};
+use berth_data::{EncodeOptions, Encoded, Example, Source, TaskName, encode_all};
 use berth_runtime::Model;
+use berth_task::Task;
 use berth_tests::naive::Matrix;
 use berth_trainer::Predictor;
 use berth_wordpiece::Tokenizer;
@@ -175,12 +176,13 @@ fn the_same_model(model: &Path, bundle: &Path, examples: &[Example]) {
     let opened = Bundle::open(&bytes).expect("the bundle");
     let device = Model::open(bundle).expect("the bundle");
     let mut session = device.session().expect("a session");
-    let rows = encode_all(device.tokenizer(), examples, LENGTH).expect("room");
+    let options = EncodeOptions::new(Task::TextClassification, LENGTH);
+    let rows = encode_all(device.tokenizer(), &options, examples).expect("room");
     let (exact, quantized) = (
         forward::reference(&checkpoint),
         dequantized::reference(&opened),
     );
-    let predictor = Predictor::load(&checkpoint).expect("a model");
+    let predictor = Predictor::load(&checkpoint, Task::TextClassification).expect("a model");
     for (row, trainer) in rows.iter().zip(predictor.logits(&rows, 2).expect("logits")) {
         let of = |reference: &berth_tests::naive::Bert, row: &Encoded| {
             let logits = reference.forward(&forward::sequence(row)).logits;

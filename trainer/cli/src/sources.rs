@@ -5,7 +5,7 @@
 use crate::args::DataArgs;
 use crate::error::Error;
 use berth_checkpoint::TrainingArgs;
-use berth_data::{Format, Source, TaskName};
+use berth_data::{Dataset, EncodeOptions, Encoded, Evaluator, Format, Source, TaskName};
 use berth_task::Task;
 use std::path::Path;
 
@@ -68,6 +68,23 @@ impl Known {
         let flag = self.flags.max_seq_length.map(|length| length as usize);
         flag.or(self.remembered.as_ref().map(|args| args.max_seq_length))
             .unwrap_or(usual)
+    }
+
+    /// How examples become inputs of at most `limit` pieces.
+    pub fn encoding(&self, limit: usize) -> EncodeOptions {
+        let task = self.task;
+        EncodeOptions { task, limit }
+    }
+
+    /// How a model's answers to `inputs`, which are made of the data set, are measured.
+    pub fn evaluator<'a>(&self, dataset: &'a Dataset, inputs: &'a [Encoded]) -> Evaluator<'a> {
+        Evaluator {
+            task: self.task,
+            task_name: self.task_name,
+            labels: &dataset.labels,
+            examples: &dataset.examples,
+            inputs,
+        }
     }
 
     /// How to read a file to learn from.

@@ -2,11 +2,15 @@
 //! holds them: rows and labels must be those that their publishers count.
 
 use std::env;
-use std::io::{self, Write};
+use std::fs;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use berth_data::metrics::squad::{Mean, Rules, Score};
 use berth_data::{Dataset, Format, Label, Source, TaskName, read};
 use berth_task::Task;
+use flate2::read::GzDecoder;
+use serde_json::Value;
 
 /// A file of a data set and how many rows each label has in it. For regression: all rows.
 type Expected = (TaskName, &'static str, &'static [u64]);

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::model::Model;
 use crate::show;
 use crate::sources::Known;
-use berth_data::{Dataset, Evaluation, Label};
+use berth_data::{Dataset, Encoded, Evaluation, Evaluator};
 use serde_json::{Map, Value};
 use std::path::Path;
 use std::time::Instant;
@@ -76,13 +76,9 @@ impl LabelledFile {
         })
     }
 
-    /// The right answers, a label for each row.
-    pub fn labels(&self) -> Vec<Label> {
-        self.dataset
-            .examples
-            .iter()
-            .map(|example| example.label)
-            .collect()
+    /// How answers to `inputs`, which are made of the file's rows, are measured.
+    pub fn evaluator<'a>(&'a self, inputs: &'a [Encoded]) -> Evaluator<'a> {
+        self.known.evaluator(&self.dataset, inputs)
     }
 }
 
@@ -90,7 +86,9 @@ impl LabelledFile {
 pub struct Measured {
     /// The metrics.
     pub evaluation: Evaluation,
-    /// The outputs for each row.
+    /// What the model read.
+    pub inputs: Vec<Encoded>,
+    /// The outputs for each input.
     pub logits: Vec<Vec<f32>>,
     /// Rows that were cut to fit.
     pub truncated: usize,
@@ -104,27 +102,25 @@ pub struct Measured {
 /// When the model does not fit the task or the labels.
 pub fn measure(model: &Model, file: &LabelledFile, batch: usize) -> Result<Measured, Error> {
     let begun = Instant::now();
-    let scores = model.score(file.known.task, &file.dataset.examples, file.limit, batch)?;
+    let options = file.known.encoding(file.limit);
+    let inputs = model.encode(&options, &file.dataset.examples)?;
+    let logits = model.logits(file.known.task, &inputs, batch)?;
     let seconds = begun.elapsed().as_secs_f64();
-    let (task, name) = (file.known.task, file.known.task_name);
-    let evaluation =
-        Evaluation::of(task, name, &scores.logits, &file.labels()).map_err(|error| {
-            Error::Model {
-                path: model.path.clone(),
-                what: error.to_string(),
-            }
-        })?;
-    if scores.truncated > 0 {
-        let (cut, all) = (scores.truncated, scores.logits.len());
-        eprintln!(
-            "warning: {cut} of {all} texts were cut to {} pieces",
-            file.limit
-        );
+    let evaluation = file.evaluator(&inputs).evaluate(&logits);
+    let evaluation = evaluation.map_err(|error| Error::Model {
+        path: model.path.clone(),
+        what: error.to_string(),
+    })?;
+    let truncated = inputs.iter().filter(|input| input.truncated > 0).count();
+    if truncated > 0 {
+        let (all, limit) = (inputs.len(), file.limit);
+        eprintln!("warning: {truncated} of {all} texts were cut to {limit} pieces");
     }
     Ok(Measured {
         evaluation,
-        logits: scores.logits,
-        truncated: scores.truncated,
+        inputs,
+        logits,
+        truncated,
         seconds,
     })
 }

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::sources::Known;
 use crate::{fetch, interrupt, show};
 use berth_checkpoint::Checkpoint;
-use berth_data::{Dataset, Encoded, encode_all};
+use berth_data::{Dataset, EncodeOptions, Encoded, encode_all};
 use berth_trainer::{Control, Job, Observer, Outcome, Recipe, Results, Start, StepInfo, finetune};
 use berth_wordpiece::Tokenizer;
 use indicatif::ProgressBar;
@@ -76,17 +76,18 @@ pub fn train(args: &FinetuneArgs) -> Result<Outcome, Error> {
         what,
     };
     let tokenizer = Tokenizer::new(&tables).map_err(|error| wrong(error.to_string()))?;
-    let encode = |data: &Dataset| encode(&tokenizer, data, limit).map_err(&wrong);
+    let options = known.encoding(limit);
+    let encode = |data: &Dataset| encode(&tokenizer, &options, data).map_err(&wrong);
     let encoded = encode(&train)?;
     let encoded_dev = dev.as_ref().map(encode).transpose()?;
+    let dev = dev.as_ref().zip(encoded_dev.as_ref());
 
     let job = Job {
         base: &base,
         task: known.task,
-        task_name: known.task_name,
         labels: &train.labels,
         train: &encoded,
-        dev: encoded_dev.as_deref(),
+        dev: dev.map(|(data, inputs)| known.evaluator(data, inputs)),
         recipe: &recipe,
         output_dir: &args.output_dir,
         training_args: known.training_args(limit, &train.spellings),
@@ -166,11 +167,16 @@ fn read_dev(
     Ok(dev)
 }
 
-fn encode(tokenizer: &Tokenizer<'_>, data: &Dataset, limit: usize) -> Result<Vec<Encoded>, String> {
-    let encoded =
-        encode_all(tokenizer, &data.examples, limit).map_err(|error| error.to_string())?;
+fn encode(
+    tokenizer: &Tokenizer<'_>,
+    options: &EncodeOptions,
+    data: &Dataset,
+) -> Result<Vec<Encoded>, String> {
+    let limit = options.limit;
+    let encoded = encode_all(tokenizer, options, &data.examples);
+    let encoded = encoded.map_err(|error| error.to_string())?;
     let cut = encoded.iter().filter(|row| row.truncated > 0).count();
-    let (path, all) = (data.path.display(), encoded.len());
+    let (path, all) = (data.path.display(), data.examples.len());
     let unlabelled = match data.unlabelled {
         0 => String::new(),
         left_out => format!(", {left_out} without a label left out"),

@@ -10,8 +10,8 @@ use crate::error::Error;
 use crate::model::Model;
 use crate::show;
 use berth_checkpoint::Checkpoint;
-use berth_data::Label;
-use berth_quantize::{Answer, Changed, Comparison, Gate, Options};
+use berth_data::{Answer, Label};
+use berth_quantize::{Changed, Comparison, Gate, Options};
 use std::path::Path;
 
 /// How many changed answers are listed for people.
@@ -92,15 +92,8 @@ fn compare(
     let bundle = Model::of_bytes(&bytes, &args.output)?;
     let f32 = measure(&checkpoint, &rows, BATCH)?;
     let int8 = measure(&bundle, &rows, BATCH)?;
-    let (task, name) = (rows.known.task, rows.known.task_name);
-    Comparison::new(
-        task,
-        name,
-        &rows.dataset.examples,
-        &f32.logits,
-        &int8.logits,
-    )
-    .map_err(|error| Error::Model {
+    let comparison = Comparison::new(&rows.evaluator(&f32.inputs), &f32.logits, &int8.logits);
+    comparison.map_err(|error| Error::Model {
         path: args.checkpoint.clone(),
         what: error.to_string(),
     })
@@ -142,7 +135,7 @@ pub fn comparison_table(comparison: &Comparison) -> String {
         "{}\nagreement {} of {} answers, {} (95 % interval {} to {})",
         show::table(&["metric", "f32", "int8", "difference"], &rows),
         comparison.same,
-        comparison.f32.samples,
+        comparison.asked,
         show::percent(comparison.agreement()),
         show::percent(low),
         show::percent(high),
@@ -178,10 +171,14 @@ fn changed_line(row: &Changed, labels: &[String]) -> String {
         Answer::Class { label, probability } => format!("{} {probability:.3}", name(*label)),
         Answer::Value(value) => format!("{value:.3}"),
     };
-    let gold = match row.gold {
-        Label::Class(label) => name(label as usize).to_owned(),
+    let gold = match &row.gold {
+        Label::Class(label) => name(*label as usize).to_owned(),
         Label::Value(value) => value.to_string(),
-        Label::None => "unknown".to_owned(),
+        Label::Answers(answers) => answers
+            .first()
+            .map_or("no answer", |answer| &answer.text)
+            .to_owned(),
+        Label::Tags(_) | Label::None => "unknown".to_owned(),
     };
     let text = show::excerpt(&row.text, 60);
     format!(

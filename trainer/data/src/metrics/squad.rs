@@ -148,11 +148,16 @@ impl Threshold {
 /// The text that two answers are compared by.
 pub fn normalize(text: &str) -> String {
     let lower = text.to_lowercase();
-    let kept: String = lower.chars().filter(|c| !c.is_ascii_punctuation()).collect();
+    let kept: String = lower
+        .chars()
+        .filter(|c| !c.is_ascii_punctuation())
+        .collect();
     let mut words = String::with_capacity(kept.len());
     let mut rest = kept.as_str();
     while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len());
+        let end = rest
+            .find(|c: char| !c.is_alphanumeric())
+            .unwrap_or(rest.len());
         let (word, behind) = rest.split_at(end);
         words.push_str(match word {
             "a" | "an" | "the" => " ",
@@ -222,7 +227,10 @@ mod tests {
             let score = Score::of(Rules::V1, answer, gold);
             (score.exact, score.f1)
         };
-        assert_eq!(of("the Broncos", &["Denver Broncos", "broncos."]), (1.0, 1.0));
+        assert_eq!(
+            of("the Broncos", &["Denver Broncos", "broncos."]),
+            (1.0, 1.0)
+        );
         // One shared word of one given and two gold.
         let f1 = 2.0 * 1.0 * 0.5 / (1.0 + 0.5);
         assert_eq!(of("Broncos", &["Denver Broncos", "Panthers"]), (0.0, f1));
@@ -254,12 +262,24 @@ mod tests {
     fn means_are_hundredths() {
         let scores = [(1.0, 1.0), (0.0, 0.5), (0.0, 0.0), (0.0, 0.5)];
         let mean = Mean::of(scores.map(|(exact, f1)| Score { exact, f1 }));
-        assert_eq!(mean, Mean { exact: 25.0, f1: 50.0, total: 4 });
+        assert_eq!(
+            mean,
+            Mean {
+                exact: 25.0,
+                f1: 50.0,
+                total: 4
+            }
+        );
         assert_eq!(Mean::of([]), Mean::default());
     }
 
     fn undecided(odds: f64, score: f64, answerable: bool) -> Undecided {
-        Undecided { odds, score, answerable, answered: true }
+        Undecided {
+            odds,
+            score,
+            answerable,
+            answered: true,
+        }
     }
 
     #[test]
@@ -272,10 +292,31 @@ mod tests {
             undecided(-1.0, 0.75, true),
             undecided(3.0, 0.0, false),
         ];
-        assert_eq!(Threshold::best(&questions), Threshold { value: 60.0, odds: -1.0 });
-        let silent = Undecided { answered: false, ..questions[2] };
-        let questions = [questions[0], questions[1], silent, questions[3], questions[4]];
-        assert_eq!(Threshold::best(&questions), Threshold { value: 75.0, odds: 2.0 });
+        assert_eq!(
+            Threshold::best(&questions),
+            Threshold {
+                value: 60.0,
+                odds: -1.0
+            }
+        );
+        let silent = Undecided {
+            answered: false,
+            ..questions[2]
+        };
+        let questions = [
+            questions[0],
+            questions[1],
+            silent,
+            questions[3],
+            questions[4],
+        ];
+        assert_eq!(
+            Threshold::best(&questions),
+            Threshold {
+                value: 75.0,
+                odds: 2.0
+            }
+        );
     }
 
     #[test]
@@ -285,7 +326,19 @@ mod tests {
         assert_eq!(best.value, 50.0);
         assert!(best.odds < -4.0);
         let probable = [undecided(0.25, 0.0, false)];
-        assert_eq!(Threshold::best(&probable), Threshold { value: 100.0, odds: 0.0 });
-        assert_eq!(Threshold::best(&[]), Threshold { value: 0.0, odds: 0.0 });
+        assert_eq!(
+            Threshold::best(&probable),
+            Threshold {
+                value: 100.0,
+                odds: 0.0
+            }
+        );
+        assert_eq!(
+            Threshold::best(&[]),
+            Threshold {
+                value: 0.0,
+                odds: 0.0
+            }
+        );
     }
 }

@@ -10,21 +10,16 @@
 //! as version 2.0 has them beside `is_impossible`, means that the passage doesn't answer the
 //! question.
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
-use serde_json::Deserializer;
-use serde_json::error::Category;
-use serde_json::value::RawValue;
 
 use crate::dataset::{Dataset, Example, GoldAnswer, Label};
 use crate::error::{DataError, Place};
+use crate::format::parts::{self, Members, Part};
 use crate::input::{Text, newlines};
 use crate::source::Source;
-
-/// The members of an object, read when they are asked for.
-type Members<'t> = BTreeMap<String, &'t RawValue>;
 
 /// Reads every question of a file.
 pub(crate) fn read(source: &Source, text: &Text) -> Result<Dataset, DataError> {
@@ -86,39 +81,33 @@ struct Reader<'t> {
 
 impl<'t> Reader<'t> {
     /// The rows of the file, whatever is around them.
-    fn rows(&self) -> Result<Vec<&'t RawValue>, DataError> {
-        let body: &'t str = &self.text.body;
-        if body.trim_start().starts_with('[') {
-            return serde_json::from_str(body).map_err(|error| self.refused(0, &error));
+    fn rows(&self) -> Result<Vec<Part<'t>>, DataError> {
+        let values = parts::values(self.text)?;
+        let [only] = values[..] else {
+            return Ok(values);
+        };
+        if only.is_array() {
+            return only.elements("the file");
         }
-        let mut rows = Vec::new();
-        for row in Deserializer::from_str(body).into_iter::<&'t RawValue>() {
-            let row = row.map_err(|error| self.refused(0, &error))?;
-            rows.push(row);
+        let members = only.members()?;
+        match members.get("data") {
+            Some(data) if !members.contains_key(self.names.question) => data.elements("data"),
+            _ => Ok(values),
         }
-        if let [only] = rows[..] {
-            let members = self.members(only)?;
-            if let Some(data) = members.get("data").filter(|_| !members.contains_key(self.names.question)) {
-                return self.value(data, "data", "an array");
-            }
-        }
-        Ok(rows)
     }
 
     /// An article with its paragraphs, or a question by itself.
-    fn row(&mut self, row: &'t RawValue) -> Result<(), DataError> {
-        let members = self.members(row)?;
+    fn row(&mut self, row: Part<'t>) -> Result<(), DataError> {
+        let members = row.members()?;
         let Some(paragraphs) = members.get("paragraphs") else {
-            let passage = self.string(row, &members, self.names.passage)?;
+            let passage = string(row, &members, self.names.passage)?;
             return self.question(row, &members, &passage);
         };
-        for paragraph in self.value::<Vec<&RawValue>>(paragraphs, "paragraphs", "an array")? {
-            let members = self.members(paragraph)?;
-            let passage = self.string(paragraph, &members, self.names.passage)?;
-            let questions = self.member(paragraph, &members, "qas")?;
-            for question in self.value::<Vec<&RawValue>>(questions, "qas", "an array")? {
-                let members = self.members(question)?;
-                self.question(question, &members, &passage)?;
+        for paragraph in paragraphs.elements("paragraphs")? {
+            let members = paragraph.members()?;
+            let passage = string(paragraph, &members, self.names.passage)?;
+            for question in member(paragraph, &members, "qas")?.elements("qas")? {
+                self.question(question, &question.members()?, &passage)?;
             }
         }
         Ok(())
@@ -126,29 +115,29 @@ impl<'t> Reader<'t> {
 
     fn question(
         &mut self,
-        row: &RawValue,
+        row: Part<'t>,
         members: &Members<'t>,
         passage: &str,
     ) -> Result<(), DataError> {
-        let question = self.string(row, members, self.names.question)?;
         let label = match self.names.answers {
             None => Label::None,
             Some(name) => {
-                let answers = self.member(row, members, name)?;
-                let answers: Answers = self.value(answers, name, Answers::EXPECTED)?;
-                Label::Answers(answers.found_in(passage, || self.place(row))?)
+                let answers = member(row, members, name)?;
+                let read: Answers = answers.read(name, Answers::EXPECTED)?;
+                Label::Answers(read.found_in(passage, || answers.place())?)
             }
         };
-        let id = members.get("id").map(|id| self.value(id, "id", "a text or a number"));
-        let id = id.transpose()?.map(|id| match id {
-            Id::Text(text) => text,
-            Id::Number(number) => number.to_string(),
-        });
+        let id = match members.get("id") {
+            Some(id) => match id.read("id", "a text or a number")? {
+                Id::Text(text) => text,
+                Id::Number(number) => number.to_string(),
+            },
+            None => self.examples.len().to_string(),
+        };
         let line = self.line(row);
-        let id = id.unwrap_or_else(|| self.examples.len().to_string());
         self.examples.push(Example {
             id: Some(id),
-            text: question,
+            text: string(row, members, self.names.question)?,
             pair: Some(passage.to_owned()),
             label,
             line,
@@ -157,84 +146,29 @@ impl<'t> Reader<'t> {
         Ok(())
     }
 
-    fn members(&self, object: &'t RawValue) -> Result<Members<'t>, DataError> {
-        self.value(object, "a row", "an object")
+    /// The line that a row begins on; quick where rows are asked about in their order.
+    fn line(&mut self, row: Part<'t>) -> u64 {
+        let (byte, line) = self.counted;
+        let between = self.text.body.as_bytes().get(byte..row.start);
+        let line = line + newlines(between.unwrap_or_default());
+        self.counted = (row.start.max(byte), line);
+        line
     }
+}
 
-    fn member(
-        &self,
-        object: &RawValue,
-        members: &Members<'t>,
-        name: &str,
-    ) -> Result<&'t RawValue, DataError> {
-        members.get(name).copied().ok_or_else(|| DataError::MissingMember {
-            place: self.place(object),
+fn member<'t>(object: Part<'t>, members: &Members<'t>, name: &str) -> Result<Part<'t>, DataError> {
+    members
+        .get(name)
+        .copied()
+        .ok_or_else(|| DataError::MissingMember {
+            place: object.place(),
             name: name.to_owned(),
             found: members.keys().cloned().collect(),
         })
-    }
+}
 
-    fn string(
-        &self,
-        object: &RawValue,
-        members: &Members<'t>,
-        name: &str,
-    ) -> Result<String, DataError> {
-        self.value(self.member(object, members, name)?, name, "a text")
-    }
-
-    /// Reads a part of the text, which is JSON as was seen before, as something of its own.
-    fn value<T: Deserialize<'t>>(
-        &self,
-        raw: &'t RawValue,
-        name: &str,
-        expected: &'static str,
-    ) -> Result<T, DataError> {
-        serde_json::from_str(raw.get()).map_err(|error| match error.classify() {
-            Category::Data => DataError::WrongMember {
-                place: self.place(raw),
-                name: name.to_owned(),
-                expected,
-            },
-            _ => self.refused(self.offset(raw), &error),
-        })
-    }
-
-    /// The parser's error, whose place counts from the byte `from`.
-    fn refused(&self, from: usize, error: &serde_json::Error) -> DataError {
-        let before = &self.text.body[..from];
-        let lines_below = (error.line() as u64).saturating_sub(1);
-        let column = match lines_below {
-            0 => from - before.rfind('\n').map_or(0, |at| at + 1),
-            _ => 0,
-        };
-        let text = error.to_string();
-        let reason = text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason);
-        DataError::Json {
-            place: self.text.place(1 + newlines(before.as_bytes()) + lines_below),
-            column: column + error.column(),
-            reason: reason.to_owned(),
-        }
-    }
-
-    /// The byte of the text that `raw` begins at.
-    fn offset(&self, raw: &RawValue) -> usize {
-        raw.get().as_ptr() as usize - self.text.body.as_ptr() as usize
-    }
-
-    fn place(&self, raw: &RawValue) -> Place {
-        let before = &self.text.body.as_bytes()[..self.offset(raw)];
-        self.text.place(1 + newlines(before))
-    }
-
-    /// The line that `raw` begins on; quick where rows are asked about in their order.
-    fn line(&mut self, raw: &RawValue) -> u64 {
-        let offset = self.offset(raw);
-        let (byte, line) = self.counted;
-        let between = self.text.body.as_bytes().get(byte..offset).unwrap_or_default();
-        self.counted = (offset.max(byte), line + newlines(between));
-        self.counted.1
-    }
+fn string<'t>(object: Part<'t>, members: &Members<'t>, name: &str) -> Result<String, DataError> {
+    member(object, members, name)?.read(name, "a text")
 }
 
 /// What names a question.
@@ -250,7 +184,10 @@ enum Id {
 #[serde(untagged)]
 enum Answers {
     Rows(Vec<Row>),
-    Columns { text: Vec<String>, answer_start: Vec<i64> },
+    Columns {
+        text: Vec<String>,
+        answer_start: Vec<i64>,
+    },
     None(()),
 }
 
@@ -261,7 +198,8 @@ struct Row {
 }
 
 impl Answers {
-    const EXPECTED: &str = "a list of {\"text\": …, \"answer_start\": …}, whole numbers counting code points";
+    const EXPECTED: &str =
+        "a list of {\"text\": …, \"answer_start\": …}, whole numbers counting code points";
 
     /// The answers with the bytes of `passage` that they begin at, where they do.
     fn found_in(
@@ -270,15 +208,15 @@ impl Answers {
         place: impl Fn() -> Place,
     ) -> Result<Vec<GoldAnswer>, DataError> {
         let found = |(text, start): (String, i64)| {
-            let start = byte_of(passage, start).filter(|&byte| {
-                !text.is_empty() && passage[byte..].starts_with(text.as_str())
-            });
+            let start = byte_of(passage, start)
+                .filter(|&byte| !text.is_empty() && passage[byte..].starts_with(text.as_str()));
             GoldAnswer { text, start }
         };
         match self {
-            Answers::Rows(rows) => {
-                Ok(rows.into_iter().map(|row| found((row.text, row.answer_start))).collect())
-            }
+            Answers::Rows(rows) => Ok(rows
+                .into_iter()
+                .map(|row| found((row.text, row.answer_start)))
+                .collect()),
             Answers::Columns { text, answer_start } if text.len() == answer_start.len() => {
                 Ok(text.into_iter().zip(answer_start).map(found).collect())
             }
