@@ -4,6 +4,7 @@ mod edge;
 mod fixtures;
 mod lines;
 mod models;
+mod questions;
 mod sessions;
 #[path = "../support/mod.rs"]
 mod support;

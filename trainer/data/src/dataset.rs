@@ -5,6 +5,8 @@ use std::collections::hash_map::Entry;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use crate::error::{DataError, Place};
+
 /// A row of a file, ready to be encoded.
 #[derive(Clone, Default, PartialEq, Debug)]
 pub struct Example {
@@ -92,6 +94,21 @@ impl Dataset {
     /// How many rows the file has, those that were left out included.
     pub fn rows(&self) -> u64 {
         self.examples.len() as u64 + self.unlabelled
+    }
+
+    /// Every question must have an answer, as in SQuAD 1.1.
+    ///
+    /// # Errors
+    /// [`DataError::Unanswerable`] names the first that has none.
+    pub fn check_answerable(&self) -> Result<(), DataError> {
+        let none = |row: &&Example| matches!(&row.label, Label::Answers(answers) if answers.is_empty());
+        match self.examples.iter().find(none) {
+            None => Ok(()),
+            Some(row) => Err(DataError::Unanswerable {
+                place: Place::new(&self.path, row.line),
+                id: row.id.clone().unwrap_or_default(),
+            }),
+        }
     }
 
     /// How many questions have answers, none of which stands in the passage where the file says.

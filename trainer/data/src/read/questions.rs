@@ -255,3 +255,6 @@ fn check_ids(text: &Text, examples: &[Example]) -> Result<(), DataError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
