@@ -29,8 +29,8 @@ pub enum QuantizeError {
     },
     /// There is no bundle for this task.
     #[error(
-        "{}: the model is for {task}; text-classification, text-pair-classification and \
-         text-pair-regression are quantized",
+        "{}: the model is for {task}; text-classification, text-pair-classification, \
+         text-pair-regression and question-answering are quantized",
         dir.display()
     )]
     Task {
@@ -41,7 +41,7 @@ pub enum QuantizeError {
     },
     /// There is an encoder, and nothing on it that answers.
     #[error(
-        "{}: the model has no classifier; fine-tune it first, with berth finetune",
+        "{}: the model has no head for its task; fine-tune it first, with berth finetune",
         dir.display()
     )]
     NoHead {

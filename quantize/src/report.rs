@@ -99,6 +99,7 @@ fn changed_object(changed: &Changed) -> Value {
     let answer = |answer: &Answer| match answer {
         Answer::Class { label, probability } => json!({"label": label, "score": probability}),
         Answer::Value(value) => json!({"score": value}),
+        Answer::Span { text, probability } => json!({"answer": text, "score": probability}),
     };
     let gold = match &changed.gold {
         Label::Class(label) => json!(label),
@@ -151,6 +152,7 @@ mod tests {
                 4
             ],
             inputs: &[(0, 0), (1, 0), (2, 1), (3, 1)].map(input),
+            spans: Default::default(),
         };
         let f32 = [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0]];
         let int8 = [[1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [1.0, 0.0]];

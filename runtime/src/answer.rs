@@ -1,18 +1,22 @@
 //! A line in, a line of JSON out: what `berth-edge` prints, and what `berth ask --json` prints.
 //!
-//! A line that begins with `{` is JSON, `{"text":…}` or `{"text":…,"text_pair":…}`, other members
-//! passed over. Any other line is the text itself; where the model takes two, they stand on both
-//! sides of the line's first tab. The answers:
+//! A line that begins with `{` is JSON, `{"text":…}` or `{"text":…,"text_pair":…}`, for questions
+//! `{"question":…,"context":…}`, other members passed over. Any other line is the text itself; where
+//! the model takes two, they stand on both sides of the line's first tab. Where a passage was given
+//! beforehand ([`Answerer::set_passage`]), plain lines are questions on it. The answers:
 //!
 //! | task | answer |
 //! |---|---|
 //! | text classification, text-pair classification | `[{"label":…,"score":…},…]`, all labels or the `top_k` best, best first |
 //! | text-pair regression | `{"score":…}`, in the labels' units |
+//! | question answering | `{"answer":…,"score":…,"start":…,"end":…,"start_byte":…,"end_byte":…,"start_utf16":…,"end_utf16":…}`; with `top_k` a list of them, best first; no answer: `""` and 0 for all places |
 //! | a line that has no answer | `{"error":…}` |
 //!
 //! Where the text had to be cut, each object of the answer has a member `"truncated"` more, with the
 //! number of word pieces that the model did not see. (A list has no place of its own for it.)
 //! Scores are written with the fewest digits that read back as the same number.
+
+mod spans;
 
 use std::fmt::{self, Write};
 use std::num::NonZero;
@@ -34,10 +38,13 @@ pub struct Options {
     pub plain_text: bool,
 }
 
-/// A session that answers in JSON. After [`new`](Self::new) it allocates nothing.
+/// A session that answers in JSON. After [`new`](Self::new) it allocates nothing, unless one answer
+/// to a question takes more than a mebibyte to write.
 pub struct Answerer {
     session: Session,
     options: Options,
+    /// What plain lines are questions on.
+    passage: Option<String>,
     json: String,
 }
 
@@ -59,25 +66,44 @@ impl Answerer {
     /// [`QueryError::Task`] when the model's task is none of those in the [table](self).
     pub fn new(session: Session, options: Options) -> Result<Self, QueryError> {
         let header = session.model().header();
-        if !header.task.reads_first_row_only() {
+        if header.task == Task::TokenClassification {
             return Err(QueryError::Task(header.task));
         }
         // A byte of a label takes up to six in JSON (`\u0001`), and 96 are more than the rest of its
         // object; an error says less than 512.
         let rows: usize = header.labels.iter().map(|label| 6 * label.len() + 96).sum();
-        let json = String::with_capacity(rows + 512);
+        let answers = match header.spans {
+            Some(_) => spans::capacity(options.top_k),
+            None => 0,
+        };
+        let json = String::with_capacity(rows + answers + 512);
         Ok(Answerer {
             session,
             options,
+            passage: None,
             json,
         })
     }
 
+    /// Takes plain lines for questions on `passage` from now on. JSON lines may bring their own.
+    ///
+    /// # Errors
+    /// [`QueryError::Task`] when the model doesn't answer questions.
+    pub fn set_passage(&mut self, passage: String) -> Result<(), QueryError> {
+        if !self.session.answers_questions() {
+            return Err(QueryError::Task(self.session.model().header().task));
+        }
+        self.passage = Some(passage);
+        Ok(())
+    }
+
     /// Answers one line of input. Never fails: what is wrong with the line is its answer.
     pub fn line(&mut self, line: Line<'_>) -> Answer<'_> {
-        let pair = self.session.model().header().task.takes_pair();
-        let truncated = read(line, pair, self.options.plain_text)
+        let passage = self.passage.take();
+        let wanted = Wanted::of(self.session.model().header().task, passage.as_deref());
+        let truncated = read(line, wanted, self.options.plain_text)
             .and_then(|(text, pair)| Ok(self.write_answer(text, pair)?));
+        self.passage = passage;
         let failed = truncated.is_err();
         if let Err(error) = truncated {
             self.json.clear();
@@ -91,7 +117,7 @@ impl Answerer {
         }
     }
 
-    /// Answers a text, or two where the model takes two.
+    /// Answers a text, or two where the model takes two: a question and its passage.
     ///
     /// # Errors
     /// As [`Session::logits`].
@@ -108,7 +134,13 @@ impl Answerer {
     fn write_answer(&mut self, text: &str, pair: Option<&str>) -> Result<usize, QueryError> {
         self.json.clear();
         let truncated;
-        let written = if self.session.model().header().task == Task::TextPairRegression {
+        let written = if self.session.answers_questions() {
+            let answers = self
+                .session
+                .answer(text, pair.ok_or(QueryError::PairMissing)?)?;
+            truncated = answers.truncated;
+            spans::write(&mut self.json, &answers, self.options.top_k)
+        } else if self.session.model().header().task == Task::TextPairRegression {
             let logits = self.session.logits(text, pair)?;
             truncated = logits.truncated;
             write_object(&mut self.json, None, logits.values[0], truncated)
@@ -163,27 +195,71 @@ fn write_error(out: &mut String, error: LineError) -> fmt::Result {
     out.write_char('}')
 }
 
+/// What a line has to bring.
+#[derive(Copy, Clone)]
+enum Wanted<'p> {
+    One,
+    Two,
+    /// A question, and a passage where none is given.
+    Question(Option<&'p str>),
+}
+
+impl<'p> Wanted<'p> {
+    fn of(task: Task, passage: Option<&'p str>) -> Self {
+        match (task, task.takes_pair()) {
+            (Task::QuestionAnswering, _) => Wanted::Question(passage),
+            (_, true) => Wanted::Two,
+            (_, false) => Wanted::One,
+        }
+    }
+
+    /// What the two texts are called in JSON.
+    fn names(self) -> [&'static str; 2] {
+        match self {
+            Wanted::One | Wanted::Two => ["text", "text_pair"],
+            Wanted::Question(_) => ["question", "context"],
+        }
+    }
+
+    /// The second text where the line has none.
+    fn given(self) -> Option<&'p str> {
+        match self {
+            Wanted::Question(passage) => passage,
+            Wanted::One | Wanted::Two => None,
+        }
+    }
+}
+
 /// Takes a line apart into the text and, where the task has one, its pair.
-fn read(line: Line<'_>, pair: bool, plain: bool) -> Result<(&str, Option<&str>), LineError> {
+fn read<'l>(
+    line: Line<'l>,
+    wanted: Wanted<'l>,
+    plain: bool,
+) -> Result<(&'l str, Option<&'l str>), LineError> {
     let Line::Whole(line) = line else {
         return Err(LineError::TooLong);
     };
     if !plain && line.first() == Some(&b'{') {
-        let [text, second] = json::strings(line, ["text", "text_pair"])?;
-        let text = text.ok_or(LineError::Missing("text"))?;
-        if pair && second.is_none() {
-            return Err(LineError::Missing("text_pair"));
-        }
-        return Ok((text, second));
+        let names = wanted.names();
+        let [text, second] = json::strings(line, names)?;
+        let text = text.ok_or(LineError::Missing(names[0]))?;
+        let second = second.or(wanted.given());
+        return match (wanted, second) {
+            (Wanted::Two | Wanted::Question(_), None) => Err(LineError::Missing(names[1])),
+            _ => Ok((text, second)),
+        };
     }
     let line = str::from_utf8(line).map_err(|error| JsonError::NotUtf8 {
         at: error.valid_up_to(),
     })?;
-    if !pair {
-        return Ok((line, None));
+    match wanted {
+        Wanted::One => Ok((line, None)),
+        Wanted::Question(Some(passage)) => Ok((line, Some(passage))),
+        Wanted::Two | Wanted::Question(None) => {
+            let (text, second) = line.split_once('\t').ok_or(LineError::NoTab)?;
+            Ok((text, Some(second)))
+        }
     }
-    let (text, second) = line.split_once('\t').ok_or(LineError::NoTab)?;
-    Ok((text, Some(second)))
 }
 
 /// Why a line has no answer.
@@ -227,9 +303,31 @@ mod tests {
     use super::*;
 
     fn parts(line: &str, pair: bool) -> Result<(String, Option<String>), LineError> {
+        parts_of(line, if pair { Wanted::Two } else { Wanted::One })
+    }
+
+    fn parts_of(line: &str, wanted: Wanted<'_>) -> Result<(String, Option<String>), LineError> {
         let mut line = line.as_bytes().to_vec();
-        let (text, pair) = read(Line::Whole(&mut line), pair, false)?;
+        let (text, pair) = read(Line::Whole(&mut line), wanted, false)?;
         Ok((text.to_owned(), pair.map(str::to_owned)))
+    }
+
+    #[test]
+    fn questions_bring_their_passage_or_find_one() {
+        let (none, given) = (Wanted::Question(None), Wanted::Question(Some("given")));
+        assert_eq!(parts_of("q\tp", none), two("q", "p"));
+        assert_eq!(parts_of("q", none), Err(LineError::NoTab));
+        assert_eq!(parts_of("q\tp", given), two("q\tp", "given"));
+        let line = r#"{"context":"p","question":"q"}"#;
+        assert_eq!(parts_of(line, none), two("q", "p"));
+        assert_eq!(parts_of(line, given), two("q", "p"));
+        assert_eq!(parts_of(r#"{"question":"q"}"#, given), two("q", "given"));
+        for (line, missing) in [
+            (r#"{"question":"q"}"#, "context"),
+            (r#"{"text":"q"}"#, "question"),
+        ] {
+            assert_eq!(parts_of(line, none), Err(LineError::Missing(missing)));
+        }
     }
 
     fn two(text: &str, pair: &str) -> Result<(String, Option<String>), LineError> {
@@ -274,16 +372,19 @@ mod tests {
     #[test]
     fn every_line_can_be_taken_as_plain_text() {
         let mut line = *b"{\"text\":\"a\"}";
-        let read = read(Line::Whole(&mut line), false, true);
+        let read = read(Line::Whole(&mut line), Wanted::One, true);
         assert_eq!(read, Ok(("{\"text\":\"a\"}", None)));
     }
 
     #[test]
     fn bytes_that_are_no_text_are_named() {
         let mut line = *b"ab\xc3\x28";
-        let error = read(Line::Whole(&mut line), false, false).unwrap_err();
+        let error = read(Line::Whole(&mut line), Wanted::One, false).unwrap_err();
         assert_eq!(error.to_string(), "not UTF-8 from byte 2 on");
-        assert_eq!(read(Line::TooLong, false, false), Err(LineError::TooLong));
+        assert_eq!(
+            read(Line::TooLong, Wanted::One, false),
+            Err(LineError::TooLong)
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //!       Model ── Send + Sync, cheap to clone ──► session()   takes all memory, once
 //!                                                   │
 //!   "a gripping film" ──► tokens ──► ids ──► engine ──► logits ──► labels and scores
-//!                       wordpiece        │   engine/        task        session.rs
+//!                       wordpiece        │   engine/        task        session.rs, questions.rs
 //!                                        │
 //!                       a tract plan of Embed, Layer, Head; or the encoder alone
 //!
@@ -39,6 +39,8 @@
 //! |---|---|
 //! | tokens of a query | the model's positions, [`Model::positions`]; the rest is cut and counted |
 //! | threads that share a query | [`MAX_THREADS`] |
+//! | a passage | none: it is read by windows |
+//! | answers to a question | [`MAX_N_BEST`](berth_task::MAX_N_BEST), and that there is none |
 //! | labels | [`MAX_LABELS`](berth_task::MAX_LABELS) |
 //! | the memory that one session calculates in | [`MAX_SCRATCH_BYTES`] |
 //! | a line of input of `berth-edge` | [`MAX_LINE_BYTES`](lines::MAX_LINE_BYTES) |
@@ -60,6 +62,8 @@ pub mod measure;
 mod memory;
 mod model;
 mod network;
+mod place;
+mod questions;
 pub mod selftest;
 mod session;
 mod workers;
@@ -70,5 +74,7 @@ pub use engine::MAX_SCRATCH_BYTES;
 pub use error::{ISA_VARIABLE, OpenError, Origin, QueryError};
 pub use inspect::inspect;
 pub use model::Model;
+pub use place::Place;
+pub use questions::{Answers, SpanAnswer};
 pub use session::{Classification, LabelScore, Logits, Session, Similarity};
 pub use workers::Threads;

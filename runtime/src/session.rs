@@ -8,6 +8,7 @@ use berth_wordpiece::{Encoding, Piece};
 use crate::engine::Engine;
 use crate::error::{OpenError, QueryError};
 use crate::model::Model;
+use crate::questions::Passage;
 use crate::workers::Threads;
 
 /// Asks a model, one query after the other, in memory that was taken when it was made.
@@ -15,11 +16,13 @@ use crate::workers::Threads;
 /// No query allocates, from the first one on. A text may have any length, none included: what is
 /// beyond the model's positions is cut, and every answer says how many word pieces that were.
 pub struct Session {
-    model: Model,
-    engine: Engine,
+    pub(crate) model: Model,
+    pub(crate) engine: Engine,
     /// The tokenizer's pieces, and its scratch behind them.
-    pieces: Vec<Piece>,
-    ids: Vec<u32>,
+    pub(crate) pieces: Vec<Piece>,
+    pub(crate) ids: Vec<u32>,
+    /// For question answering alone.
+    pub(crate) passage: Passage,
     scores: Box<heapless::Vec<Score, MAX_LABELS>>,
 }
 
@@ -82,10 +85,15 @@ impl<'s> Classification<'s> {
 impl Session {
     pub(crate) fn new(model: &Model, threads: Threads) -> Result<Self, OpenError> {
         let positions = model.positions();
+        let passage = match model.header().spans {
+            Some(_) => Passage::new(positions),
+            None => Passage::default(),
+        };
         let mut session = Session {
             engine: Engine::new(model.plan(), threads)?,
             pieces: vec![Piece::default(); 2 * positions],
             ids: vec![0; positions],
+            passage,
             scores: Box::default(),
             model: model.clone(),
         };

@@ -47,7 +47,9 @@ fn main() {
     }
     texts();
     pairs();
+    questions();
     lines();
+    lines_of_questions();
     mixed();
     println!("no allocation in any query");
 }
@@ -103,6 +105,59 @@ fn pairs() {
         }
     });
     assert_eq!(count, 0);
+}
+
+/// Passages of one window and of thousands.
+fn questions() {
+    let texts = support::texts();
+    let mut session = session(Task::QuestionAnswering, &[]);
+    let mut random = Random(17);
+    let first = during(|| assert!(session.answer("good?", &texts[3]).unwrap().truncated == 0));
+    assert_eq!(first, 0, "the very first query");
+    let count = during(|| {
+        for _ in 0..300 {
+            let [question, passage] = [0; 2].map(|_| &texts[random.below(texts.len() - 2)]);
+            let answers = session.answer(question, passage).unwrap();
+            assert!(answers.iter().all(|answer| passage.contains(answer.text)));
+        }
+        for passage in &texts {
+            black_box(session.answer("a film", passage).unwrap().best().place);
+        }
+    });
+    assert_eq!(count, 0);
+}
+
+/// Questions with their passage, and questions on one that was given.
+fn lines_of_questions() {
+    for top_k in [None, std::num::NonZero::new(20)] {
+        let session = session(Task::QuestionAnswering, &[]);
+        let options = Options {
+            top_k,
+            ..Options::default()
+        };
+        let mut answerer = Answerer::new(session, options).unwrap();
+        answerer
+            .set_passage("the film is not good ".repeat(20))
+            .unwrap();
+        let texts = support::texts();
+        let mut lines: Vec<Vec<u8>> = texts[..texts.len() - 2]
+            .iter()
+            .map(|text| {
+                serde_json::json!({"question": "good?", "context": text})
+                    .to_string()
+                    .into()
+            })
+            .collect();
+        lines.push(b"is it good?".to_vec());
+        lines.push(b"{\"context\":\"no question\"}".to_vec());
+        let mut failed = 0;
+        let count = during(|| {
+            for line in &mut lines {
+                failed += usize::from(answerer.line(Line::Whole(line)).failed);
+            }
+        });
+        assert_eq!((count, failed), (0, 1));
+    }
 }
 
 /// The whole way of a line through the program: read, parsed, answered, written.

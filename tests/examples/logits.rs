@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let examples: Vec<Example> = text.lines().enumerate().map(example).collect();
     let task = Task::TextClassification;
     let limit = checkpoint.max_length();
-    let rows = encode_all(&tokenizer, &EncodeOptions { task, limit }, &examples)?;
+    let rows = encode_all(&tokenizer, &EncodeOptions::new(task, limit), &examples)?;
     for logits in Predictor::load(&checkpoint, task)?.logits(&rows, BATCH)? {
         writeln!(stdout(), "{}", serde_json::to_string(&logits)?)?;
     }

@@ -2,12 +2,16 @@
 """Checkpoints of Berth in transformers, and of transformers in Berth: the same logits.
 
     interop.py --base DIR [--table models/mr/dev.tsv] [--rows 200] [--programs target/release]
+               [--squad DIR] [--questions 500] [--train_questions 500]
 
 1. Berth fine-tunes the model in DIR (the folder that `berth fetch` prints) for a few steps.
    transformers loads the result, and both compute the logits of the table's sentences.
 2. transformers makes a model of the same size with fresh weights, saves it, and Berth loads that; it
    is saved again under the old names (gamma, beta) and without the prefix `bert.`, and once more in
    half precision.
+
+3. With --squad, the folder of SQuAD's files: Berth fine-tunes a model for questions, and transformers makes
+   one; both answer the first questions of dev, transformers by run_qa's windows and post-processing.
 
 Every logit may differ by at most 1e-4 (in half precision the weights are rounded alike on both sides).
 Prints one line for each comparison; the exit code is 1 when one failed. The programs are built first,
@@ -21,8 +25,10 @@ import tempfile
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoTokenizer, BertForSequenceClassification, logging
+from transformers import (AutoConfig, AutoTokenizer, BertForQuestionAnswering, BertForSequenceClassification,
+                          logging)
 
+import questions
 from programs import ROOT, build, logits, run
 
 TOLERANCE = 1e-4
@@ -96,12 +102,34 @@ def made_by_transformers(like, work):
     yield "transformers to Berth, half precision", folder("half")
 
 
+def for_questions(programs, base, asked, work):
+    """A model for questions that Berth trained, and a random one that transformers made."""
+    train, dev = asked.squad / "train-v1.1.json.gz", asked.squad / "dev-v1.1.public.json.gz"
+    ours = work / "questions"
+    run(programs / "berth", "finetune", "--task", "question-answering", "--train_file", train,
+        "--max_train_samples", asked.train_questions, "--num_train_epochs", 2, "--per_device_train_batch_size", 16,
+        "--learning_rate", 1e-4, "--model_name_or_path", base, "--output_dir", ours)
+    yield "Berth to transformers, questions", ours, dev, asked.questions
+    torch.manual_seed(5)
+    model = BertForQuestionAnswering(AutoConfig.from_pretrained(ours))
+    for parameter in model.parameters():
+        mean = 1.0 if parameter.dim() == 1 and parameter.mean() > 0.5 else 0.0
+        torch.nn.init.normal_(parameter, mean, parameter.shape[-1] ** -0.5)
+    theirs = work / "questions-saved"
+    model.save_pretrained(theirs)
+    AutoTokenizer.from_pretrained(ours).save_pretrained(theirs)
+    yield "transformers to Berth, questions", theirs, dev, min(asked.questions, 50)
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     arguments.add_argument("--base", required=True, type=pathlib.Path)
     arguments.add_argument("--table", type=pathlib.Path, default=ROOT / "models/mr/dev.tsv")
     arguments.add_argument("--rows", type=int, default=200)
     arguments.add_argument("--programs", type=pathlib.Path)
+    arguments.add_argument("--squad", type=pathlib.Path)
+    arguments.add_argument("--questions", type=int, default=500)
+    arguments.add_argument("--train_questions", type=int, default=500)
     asked = arguments.parse_args()
     logging.disable_progress_bar()
     programs = asked.programs.resolve() if asked.programs else build()
@@ -115,6 +143,9 @@ def main():
         fine = compare("Berth to transformers", programs, ours, texts)
         for what, folder in made_by_transformers(ours, work):
             fine &= compare(what, programs, folder, texts)
+        if asked.squad:
+            for what, folder, dev, most in for_questions(programs, base, asked, work):
+                fine &= questions.compare(what, programs, folder, dev, most, work)
     finally:
         shutil.rmtree(work)
     sys.exit(not fine)

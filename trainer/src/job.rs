@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use berth_checkpoint::{Checkpoint, TrainingArgs};
-use berth_data::{Encoded, Evaluator};
+use berth_data::{Encoded, Evaluator, Target};
 use berth_task::Task;
 use serde::Deserialize;
 use serde_json::Value;
@@ -85,10 +85,12 @@ impl Job<'_> {
             return Err(TrainError::NoExamples);
         }
         let limits = Limits::of(&self.base.config);
-        let dev = self.dev.map(|dev| dev.inputs);
-        for rows in [Some(self.train), dev].into_iter().flatten() {
-            limits.check_inputs(rows)?;
-            check_targets(self.task, labels.len(), rows)?;
+        limits.check_inputs(self.train)?;
+        check_targets(self.task, labels.len(), self.train)?;
+        if let Some(dev) = self.dev {
+            limits.check_inputs(dev.inputs)?;
+            let asked = dev.inputs.iter().filter(|row| !self.is_only_measured(row));
+            check_targets(self.task, labels.len(), asked)?;
         }
         Ok(labels)
     }
@@ -124,6 +126,12 @@ impl Job<'_> {
         let measuring = Load::of(lengths.into_iter().take(recipe.per_device_eval_batch_size));
         let epochs = total.div_ceil(plan.updates_per_epoch());
         Ok(memory::check(&sizes, plan, epochs, measuring, available)?)
+    }
+
+    /// Whether an answer to this input can be measured although the place of the right one, and so the loss, is not
+    /// known.
+    fn is_only_measured(&self, row: &Encoded) -> bool {
+        self.task == Task::QuestionAnswering && row.target == Target::None
     }
 
     /// Which examples each update sees.

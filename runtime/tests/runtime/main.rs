@@ -5,6 +5,7 @@ mod edge;
 mod fixtures;
 mod lines;
 mod models;
+mod questions;
 mod selftest;
 mod sessions;
 #[path = "../support/mod.rs"]

@@ -123,6 +123,57 @@ pub enum DataError {
     #[error("{place}: text behind a closing quote; double a quote that belongs to the text")]
     TextBehindQuote { place: Place },
 
+    /// A format that can't hold the rows of this task.
+    #[error("{}: {task} is not read from {format}; its files are {}", path.display(), list(formats))]
+    FormatOfTask {
+        path: PathBuf,
+        task: Task,
+        format: Format,
+        formats: Vec<&'static str>,
+    },
+
+    /// An object of a file of questions that lacks a member.
+    #[error("{place}: no {name:?}; there are {}", list(found))]
+    MissingMember {
+        place: Place,
+        name: String,
+        found: Vec<String>,
+    },
+
+    /// A member that is something else than it has to be.
+    #[error("{place}: {name:?} is not {expected}")]
+    WrongMember {
+        place: Place,
+        name: String,
+        expected: &'static str,
+    },
+
+    /// Not a place for each answer.
+    #[error("{place}: {texts} answers with {starts} places in \"answer_start\"")]
+    AnswerCount {
+        place: Place,
+        texts: usize,
+        starts: usize,
+    },
+
+    /// A question without an answer where each must have one.
+    #[error(
+        "{place}: question {} has no answer; say --version_2_with_negative if there are such",
+        shortened(id)
+    )]
+    Unanswerable { place: Place, id: String },
+
+    /// Two questions with the same id.
+    #[error(
+        "{place}: the id {} stands on line {first} already; predictions are told by id",
+        shortened(id)
+    )]
+    RepeatedId {
+        place: Place,
+        id: String,
+        first: u64,
+    },
+
     /// Broken JSON.
     #[error("{place}: not valid JSON at column {column}: {reason}")]
     Json {

@@ -11,6 +11,7 @@
 
 pub(crate) mod csv;
 pub(crate) mod json;
+pub(crate) mod parts;
 pub(crate) mod tsv;
 
 use std::borrow::Cow;

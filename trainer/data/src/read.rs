@@ -1,4 +1,7 @@
-//! A file to examples, for the tasks whose rows are one or two texts and a label.
+//! A file to examples: here for the tasks whose rows are one or two texts and a label; [`questions`]
+//! has those on passages.
+
+mod questions;
 
 use berth_task::Task;
 
@@ -20,14 +23,24 @@ use crate::table;
 /// but those without a label.
 pub fn read(source: &Source) -> Result<Dataset, DataError> {
     let format = check(source)?;
-    examples(source, format, &Text::read(&source.path)?)
+    parse(source, format, &Text::read(&source.path)?)
+}
+
+fn parse(source: &Source, format: Format, text: &Text) -> Result<Dataset, DataError> {
+    match source.task {
+        Task::QuestionAnswering => questions::read(source, text),
+        _ => examples(source, format, text),
+    }
 }
 
 /// Whether files for `task` are read here.
 pub(crate) fn reads(task: Task) -> bool {
     match task {
-        Task::TextClassification | Task::TextPairClassification | Task::TextPairRegression => true,
-        Task::TokenClassification | Task::QuestionAnswering => false,
+        Task::TextClassification
+        | Task::TextPairClassification
+        | Task::TextPairRegression
+        | Task::QuestionAnswering => true,
+        Task::TokenClassification => false,
     }
 }
 
@@ -48,7 +61,25 @@ fn check(source: &Source) -> Result<Format, DataError> {
         });
     }
     let format = Format::choose(source.format, source.task_name, &source.path);
-    format.ok_or_else(|| DataError::UnknownFormat { path: path() })
+    let format = format.ok_or_else(|| DataError::UnknownFormat { path: path() })?;
+    let formats = formats(source.task);
+    match formats.contains(&format) {
+        true => Ok(format),
+        false => Err(DataError::FormatOfTask {
+            path: path(),
+            task: source.task,
+            format,
+            formats: formats.iter().map(|format| format.name()).collect(),
+        }),
+    }
+}
+
+/// What the rows of a task can be read from.
+fn formats(task: Task) -> &'static [Format] {
+    match task {
+        Task::QuestionAnswering => &[Format::Json, Format::Jsonl],
+        _ => &Format::ALL,
+    }
 }
 
 fn examples(source: &Source, format: Format, text: &Text) -> Result<Dataset, DataError> {

@@ -120,6 +120,7 @@ pub fn dev(rows: &[Encoded]) -> Option<Evaluator<'_>> {
         labels: &[],
         examples: &[],
         inputs: rows,
+        spans: Default::default(),
     })
 }
 

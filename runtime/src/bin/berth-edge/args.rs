@@ -14,10 +14,12 @@ usage: berth-edge [FLAGS] F.berth [TEXT [PAIR]]
 
 Answers TEXT (and PAIR, for a model that takes two texts) with a line of JSON.
 Without a text it answers every line of standard input: plain text, two texts with a
-tab between them, or JSON such as {\"text\": \"…\", \"text_pair\": \"…\"}.
+tab between them, or JSON such as {\"text\": \"…\", \"text_pair\": \"…\"}; for a model that
+answers questions, {\"question\": \"…\", \"context\": \"…\"}.
 
   --text         take every line of input as plain text, also one that begins with {
-  --top_k N      write the N best labels only
+  --top_k N      write the N best labels only, or a list of the N best answers
+  --context FILE the passage that plain lines, or TEXT, are questions on
   --no_verify    don't read the whole bundle to check it before the first answer
   --threads N    threads that share each query, 1 where nothing is said
   --bench        measure latency, load time and memory instead of answering
@@ -50,6 +52,8 @@ pub struct Answer {
     pub plain_text: bool,
     pub top_k: Option<NonZero<usize>>,
     pub threads: Threads,
+    /// The file that holds the passage for questions without one.
+    pub context: Option<PathBuf>,
 }
 
 /// What is wrong with the command line.
@@ -61,6 +65,7 @@ pub enum UsageError {
     UnknownFlag { flag: String, nearest: &'static str },
     NotANumber(String),
     NotThreads(String),
+    NoFile,
     NotABoolean { flag: &'static str, value: String },
 }
 
@@ -87,6 +92,7 @@ impl fmt::Display for UsageError {
                     "`--{THREADS}` takes a number from 1 to {MAX_THREADS}, not `{value}`"
                 )
             }
+            UsageError::NoFile => f.write_str("`--context` takes the name of a file"),
             UsageError::NotABoolean { flag, value } => {
                 write!(f, "`--{flag}` takes `true` or `false`, not `{value}`")
             }
@@ -105,6 +111,7 @@ const BOOLEANS: [&str; 7] = [
 ];
 const TOP_K: &str = "top_k";
 const THREADS: &str = "threads";
+const CONTEXT: &str = "context";
 
 /// Reads the arguments behind the program's name.
 pub fn parse(
@@ -114,6 +121,7 @@ pub fn parse(
     let mut on = [false; BOOLEANS.len()];
     let mut top_k = None;
     let mut threads = Threads::default();
+    let mut context = None;
     let mut bundle = None;
     let mut texts = Vec::new();
     let mut flags_over = false;
@@ -151,6 +159,9 @@ pub fn parse(
         } else if name == THREADS {
             let value = value.or_else(|| arguments.next().map(|v| v.to_string_lossy().into()));
             threads = number_of_threads(value.unwrap_or_default())?;
+        } else if name == CONTEXT {
+            let file = value.map(Into::into).or_else(|| arguments.next());
+            context = Some(PathBuf::from(file.ok_or(UsageError::NoFile)?));
         } else {
             let nearest = nearest(&name);
             return Err(UsageError::UnknownFlag {
@@ -197,6 +208,7 @@ pub fn parse(
         plain_text,
         top_k,
         threads,
+        context,
     }))
 }
 
@@ -228,7 +240,7 @@ fn boolean(flag: &'static str, value: Option<String>) -> Result<bool, UsageError
 
 /// The flag that `name` is most likely a slip of.
 fn nearest(name: &str) -> &'static str {
-    let flags = BOOLEANS.into_iter().chain([TOP_K, THREADS]);
+    let flags = BOOLEANS.into_iter().chain([TOP_K, THREADS, CONTEXT]);
     flags
         .min_by_key(|flag| distance(name, flag))
         .unwrap_or(TOP_K)
@@ -312,6 +324,16 @@ mod tests {
             answer(&["m", "--top_k", "1", "--top_k", "2"]).top_k,
             NonZero::new(2)
         );
+    }
+
+    #[test]
+    fn a_passage_comes_from_a_file() {
+        for line in [["--context", "p.txt", "m"], ["m", "--context", "p.txt"]] {
+            assert_eq!(answer(&line).context, Some("p.txt".into()));
+        }
+        assert_eq!(answer(&["m", "--context=p=q"]).context, Some("p=q".into()));
+        assert_eq!(answer(&["m"]).context, None);
+        assert_eq!(command(&["m", "--context"]), Err(UsageError::NoFile));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 mod args;
 
 use std::alloc::System;
+use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -105,13 +106,23 @@ fn answer(wanted: args::Answer, out: &mut impl Write) -> Result<Verdict, Failure
     };
     let failed = |error| Failure::Query(wanted.bundle.clone(), error);
     let mut answerer = Answerer::new(session, options).map_err(failed)?;
+    let context = wanted.context.as_deref().map(passage).transpose()?;
+    if let Some(context) = &context {
+        answerer.set_passage(context.clone()).map_err(failed)?;
+    }
     match &wanted.text {
         Some((text, pair)) => {
-            let answer = answerer.ask(text, pair.as_deref()).map_err(failed)?;
+            let pair = pair.as_deref().or(context.as_deref());
+            let answer = answerer.ask(text, pair).map_err(failed)?;
             one(answer, out).map_err(Failure::Output)
         }
         None => every_line(&mut answerer, out),
     }
+}
+
+/// The text of a file.
+fn passage(path: &Path) -> Result<String, Failure> {
+    fs::read_to_string(path).map_err(|error| Failure::Context(path.to_owned(), error))
 }
 
 /// Prints the answer to the texts of the command line.
@@ -166,6 +177,7 @@ enum Failure {
     Query(PathBuf, QueryError),
     Measure(MeasureError),
     Selftest(SelftestError),
+    Context(PathBuf, io::Error),
     Input(io::Error),
     Output(io::Error),
 }
@@ -189,6 +201,7 @@ impl std::fmt::Display for Failure {
             Failure::Query(bundle, error) => write!(f, "{}: {error}", bundle.display()),
             Failure::Measure(error) => error.fmt(f),
             Failure::Selftest(error) => error.fmt(f),
+            Failure::Context(path, error) => write!(f, "{}: {error}", path.display()),
             Failure::Input(error) => write!(f, "standard input: {error}"),
             Failure::Output(error) => write!(f, "standard output: {error}"),
         }

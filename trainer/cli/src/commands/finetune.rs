@@ -14,9 +14,6 @@ use indicatif::ProgressBar;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
-/// The longest input in pieces where no flag says one.
-const USUAL_LENGTH: usize = 128;
-
 /// Fine-tunes and prints the results.
 pub fn run(args: &FinetuneArgs) -> Result<(), Error> {
     interrupt::listen();
@@ -64,6 +61,14 @@ pub fn train(args: &FinetuneArgs) -> Result<Outcome, Error> {
     train
         .examples
         .truncate(args.max_train_samples.unwrap_or(usize::MAX));
+    let misplaced = train.misplaced();
+    train.examples.retain(|example| !example.is_misplaced());
+    if misplaced > 0 {
+        eprintln!(
+            "{}: {misplaced} questions left out, whose answers are not where answer_start says",
+            train.path.display()
+        );
+    }
     let dev = dev_file
         .map(|file| read_dev(&known, &file, &train, args))
         .transpose()?;
@@ -73,7 +78,11 @@ pub fn train(args: &FinetuneArgs) -> Result<Outcome, Error> {
         &fetch::Options::from_environment(),
     )?;
     let base = Checkpoint::open(&folder)?;
-    let limit = known.max_seq_length(USUAL_LENGTH.min(base.config.max_position_embeddings));
+    let usual = known.usual_length();
+    let limit = known.max_seq_length(usual.min(base.config.max_position_embeddings));
+    for dataset in [Some(&train), dev.as_ref()].into_iter().flatten() {
+        known.check(dataset, limit)?;
+    }
     let tables = berth_checkpoint::tokenizer::tables(&folder)?;
     let wrong = |what: String| Error::Model {
         path: folder.clone(),
