@@ -163,8 +163,7 @@ fn the_memory(ground: &Ground) {
 
 /// Single texts of at most `limit` pieces.
 fn texts(limit: usize) -> EncodeOptions {
-    let task = Task::TextClassification;
-    EncodeOptions { task, limit }
+    EncodeOptions::new(Task::TextClassification, limit)
 }
 
 fn text(path: &Path) -> String {
