@@ -29,8 +29,7 @@ pub enum QuantizeError {
     },
     /// There is no bundle for this task.
     #[error(
-        "{}: the model is for {task}; text-classification, text-pair-classification and \
-         text-pair-regression are quantized",
+        "{}: the model is for {task}, of which no bundle can be made yet",
         dir.display()
     )]
     Task {

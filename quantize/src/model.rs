@@ -24,8 +24,8 @@ pub struct Options {
     pub name: Option<String>,
 }
 
-/// Quantizes a checkpoint with a head on the `[CLS]` row (Hugging Face's
-/// `BertForSequenceClassification`): dense layers to i8 by output channel, word and position
+/// Quantizes a checkpoint with a head on the `[CLS]` row or on every row (Hugging Face's
+/// `BertForSequenceClassification` and `BertForTokenClassification`): dense layers to i8 by output channel, word and position
 /// embeddings to i8 by row. Token types, layer norms, biases and the last dense layer stay f32.
 ///
 /// Query, key and value become one layer, and the outputs of the query carry the factor
@@ -96,7 +96,7 @@ impl Source<'_> {
         let remembered = self.checkpoint.training_args().map(|args| args.task);
         let task = options.task.or(remembered);
         let task = task.ok_or_else(|| QuantizeError::NoTask { dir: dir() })?;
-        if !task.reads_first_row_only() {
+        if task == Task::QuestionAnswering {
             return Err(QuantizeError::Task { dir: dir(), task });
         }
         if !self.checkpoint.has("classifier.weight") {
@@ -205,11 +205,13 @@ impl Source<'_> {
     }
 
     fn head(&self, writer: &mut Writer) -> Result<(), QuantizeError> {
-        let pooler = self.dense("bert.pooler.dense", self.hidden)?;
+        let pooled = writer.header().task.reads_first_row_only();
+        let pooler = pooled.then(|| self.dense("bert.pooler.dense", self.hidden));
+        let pooler = pooler.transpose()?;
         let weight = self.tensor("classifier.weight")?;
         let bias = self.tensor("classifier.bias")?;
         writer.head(&Head {
-            pooler: Some(pooler.linear()),
+            pooler: pooler.as_ref().map(Dense::linear),
             weight: &weight,
             bias: &bias,
         })?;

@@ -1,14 +1,19 @@
 //! A line in, a line of JSON out: what `berth-edge` prints, and what `berth ask --json` prints.
 //!
 //! A line that begins with `{` is JSON, `{"text":…}` or `{"text":…,"text_pair":…}`, other members
-//! passed over. Any other line is the text itself; where the model takes two, they stand on both
+//! passed over; for tagging also `{"tokens":[…]}`, words that are taken as given and joined by one
+//! space. Any other line is the text itself; where the model takes two, they stand on both
 //! sides of the line's first tab. The answers:
 //!
 //! | task | answer |
 //! |---|---|
 //! | text classification, text-pair classification | `[{"label":…,"score":…},…]`, all labels or the `top_k` best, best first |
 //! | text-pair regression | `{"score":…}`, in the labels' units |
+//! | text tagging | `[{"entity":…,"score":…,"index":…,"word":…,"start":…,"end":…,…},…]`, a row a word or, with `aggregation_strategy` `none`, a row a piece; with `simple` rows of entities with `entity_group` and no index |
 //! | a line that has no answer | `{"error":…}` |
+//!
+//! `start` and `end` count code points; beside them stand `start_byte`, `end_byte`, `start_utf16` and
+//! `end_utf16`. A word of `tokens` in which the model sees nothing, such as an empty one, has no row.
 //!
 //! Where the text had to be cut, each object of the answer has a member `"truncated"` more, with the
 //! number of word pieces that the model did not see. (A list has no place of its own for it.)
@@ -18,27 +23,36 @@ use std::fmt::{self, Write};
 use std::num::NonZero;
 use std::str;
 
-use berth_task::Task;
+use berth_task::{Aggregation, Task};
 
 use crate::error::QueryError;
-use crate::json::{self, JsonError};
+use crate::json::{self, JsonError, Words};
 use crate::lines::{Line, MAX_LINE_BYTES};
 use crate::session::{Classification, Session};
+use crate::tags::{Tag, Tags};
+
+/// The most words of a text that comes split.
+pub const MAX_WORDS: usize = 1 << 16;
 
 /// What answers look like, and how lines are read.
 #[derive(Copy, Clone, Default, Debug)]
 pub struct Options {
     /// Write that many labels at most.
     pub top_k: Option<NonZero<usize>>,
+    /// The rows of tags; else those that are usual for the model's labels.
+    pub aggregation_strategy: Option<Aggregation>,
     /// Take every line as plain text, also one that begins with `{`.
     pub plain_text: bool,
 }
 
-/// A session that answers in JSON. After [`new`](Self::new) it allocates nothing.
+/// A session that answers in JSON. After [`new`](Self::new) it allocates nothing; only the answer to a
+/// text to be tagged that is longer than the model's positions may take more memory than was laid by.
 pub struct Answerer {
     session: Session,
     options: Options,
     json: String,
+    /// Where the words of a text that came split end.
+    ends: Vec<u32>,
 }
 
 /// What is to be printed, and what people may want to be told besides.
@@ -59,25 +73,39 @@ impl Answerer {
     /// [`QueryError::Task`] when the model's task is none of those in the [table](self).
     pub fn new(session: Session, options: Options) -> Result<Self, QueryError> {
         let header = session.model().header();
-        if !header.task.reads_first_row_only() {
+        let tagging = header.task == Task::TokenClassification;
+        if !header.task.reads_first_row_only() && !tagging {
             return Err(QueryError::Task(header.task));
         }
         // A byte of a label takes up to six in JSON (`\u0001`), and 96 are more than the rest of its
         // object; an error says less than 512.
-        let rows: usize = header.labels.iter().map(|label| 6 * label.len() + 96).sum();
-        let json = String::with_capacity(rows + 512);
+        let row = |label: &str| 6 * label.len() + 96;
+        let rows: usize = match tagging {
+            // Of eight numbers and their names; a word is seldom longer than that again.
+            true => {
+                let longest = header.labels.iter().map(row).max().unwrap_or_default();
+                session.model().positions() * (longest + 512)
+            }
+            false => header.labels.iter().map(row).sum(),
+        };
         Ok(Answerer {
             session,
             options,
-            json,
+            json: String::with_capacity(rows + 512),
+            ends: Vec::with_capacity(if tagging { MAX_WORDS } else { 0 }),
         })
     }
 
     /// Answers one line of input. Never fails: what is wrong with the line is its answer.
     pub fn line(&mut self, line: Line<'_>) -> Answer<'_> {
-        let pair = self.session.model().header().task.takes_pair();
-        let truncated = read(line, pair, self.options.plain_text)
-            .and_then(|(text, pair)| Ok(self.write_answer(text, pair)?));
+        let task = self.session.model().header().task;
+        let plain = self.options.plain_text;
+        let truncated = match task {
+            Task::TokenClassification => read_words(line, plain, &mut self.ends)
+                .and_then(|words| Ok(self.write_tags(words).map(|()| 0)?)),
+            task => read(line, task.takes_pair(), plain)
+                .and_then(|(text, pair)| Ok(self.write_answer(text, pair)?)),
+        };
         let failed = truncated.is_err();
         if let Err(error) = truncated {
             self.json.clear();
@@ -96,12 +124,31 @@ impl Answerer {
     /// # Errors
     /// As [`Session::logits`].
     pub fn ask(&mut self, text: &str, pair: Option<&str>) -> Result<Answer<'_>, QueryError> {
-        let truncated = self.write_answer(text, pair)?;
+        let tagging = self.session.model().header().task == Task::TokenClassification;
+        let truncated = match (tagging, pair) {
+            (true, None) => self.write_tags(Words::Plain(text)).map(|()| 0)?,
+            (true, Some(_)) => return Err(QueryError::PairUnwanted),
+            (false, pair) => self.write_answer(text, pair)?,
+        };
         Ok(Answer {
             json: &self.json,
             truncated,
             failed: false,
         })
+    }
+
+    /// Leaves the tags of a text in `self.json`.
+    fn write_tags(&mut self, words: Words<'_>) -> Result<(), QueryError> {
+        self.json.clear();
+        let labels = self.session.model().header().labels.iter();
+        let usual = Aggregation::usual(labels);
+        let aggregation = self.options.aggregation_strategy.unwrap_or(usual);
+        let (text, ends) = match words {
+            Words::Plain(text) => (text, None),
+            Words::Split(text) => (text, Some(&self.ends[..])),
+        };
+        let tags = self.session.tag_with(text, ends, aggregation)?;
+        write_tags(&mut self.json, tags, aggregation)
     }
 
     /// Leaves the answer in `self.json` and gives the number of pieces that were cut.
@@ -132,6 +179,50 @@ fn write_rows(out: &mut String, answer: &Classification<'_>, rows: usize) -> fmt
         write_object(out, Some(row.label), row.score, answer.truncated)?;
     }
     out.write_char(']')
+}
+
+fn write_tags(
+    out: &mut String,
+    tags: Tags<'_>,
+    aggregation: Aggregation,
+) -> Result<(), QueryError> {
+    out.push('[');
+    for (i, tag) in tags.enumerate() {
+        let tag = tag?;
+        if i > 0 {
+            out.push(',');
+        }
+        let written = write_tag(out, &tag, aggregation);
+        debug_assert!(written.is_ok(), "writing to a string does not fail");
+    }
+    out.push(']');
+    Ok(())
+}
+
+fn write_tag(out: &mut String, tag: &Tag<'_>, aggregation: Aggregation) -> fmt::Result {
+    let entity = aggregation == Aggregation::Simple;
+    out.write_str(if entity {
+        "{\"entity_group\":"
+    } else {
+        "{\"entity\":"
+    })?;
+    json::write_string(out, tag.label)?;
+    out.write_str(",\"score\":")?;
+    json::write_number(out, tag.score)?;
+    if !entity {
+        write!(out, ",\"index\":{}", tag.index)?;
+    }
+    out.write_str(",\"word\":")?;
+    json::write_string(out, tag.word)?;
+    let (start, end) = (tag.start, tag.end);
+    for (name, from, to) in [
+        ("", start.char, end.char),
+        ("_byte", start.byte, end.byte),
+        ("_utf16", start.utf16, end.utf16),
+    ] {
+        write!(out, ",\"start{name}\":{from},\"end{name}\":{to}")?;
+    }
+    out.write_char('}')
 }
 
 fn write_object(
@@ -184,6 +275,21 @@ fn read(line: Line<'_>, pair: bool, plain: bool) -> Result<(&str, Option<&str>),
     }
     let (text, second) = line.split_once('\t').ok_or(LineError::NoTab)?;
     Ok((text, Some(second)))
+}
+
+/// Takes a line that is to be tagged.
+fn read_words<'l>(
+    line: Line<'l>,
+    plain: bool,
+    ends: &mut Vec<u32>,
+) -> Result<Words<'l>, LineError> {
+    let Line::Whole(line) = line else {
+        return Err(LineError::TooLong);
+    };
+    if !plain && line.first() == Some(&b'{') {
+        return json::words(line, ends)?.ok_or(LineError::Missing("text"));
+    }
+    read(Line::Whole(line), false, true).map(|(text, _)| Words::Plain(text))
 }
 
 /// Why a line has no answer.

@@ -7,7 +7,7 @@
 //!       Model ── Send + Sync, cheap to clone ──► session()   takes all memory, once
 //!                                                   │
 //!   "a gripping film" ──► tokens ──► ids ──► engine ──► logits ──► labels and scores
-//!                       wordpiece        │   engine/        task        session.rs
+//!                       wordpiece        │   engine/        task        session.rs, tags.rs
 //!                                        │
 //!                       a tract plan of Embed, Layer, Head; or the encoder alone
 //!
@@ -35,7 +35,8 @@
 //!
 //! | limit | value |
 //! |---|---|
-//! | tokens of a query | the model's positions, [`Model::positions`]; the rest is cut and counted |
+//! | tokens of a query | the model's positions, [`Model::positions`]; the rest is cut and counted. Texts to be tagged may have any length |
+//! | words of a text that comes split, `{"tokens":…}` | [`MAX_WORDS`](answer::MAX_WORDS) |
 //! | labels | [`MAX_LABELS`](berth_task::MAX_LABELS) |
 //! | the memory that one session calculates in | [`MAX_SCRATCH_BYTES`] |
 //! | a line of input of `berth-edge` | [`MAX_LINE_BYTES`](lines::MAX_LINE_BYTES) |
@@ -54,11 +55,15 @@ pub mod measure;
 mod memory;
 mod model;
 mod network;
+mod offsets;
 mod session;
+mod tags;
 
 pub use berth_bundle::include_bundle;
 pub use engine::MAX_SCRATCH_BYTES;
 pub use error::{ISA_VARIABLE, OpenError, Origin, QueryError};
 pub use inspect::inspect;
 pub use model::Model;
+pub use offsets::Offset;
 pub use session::{Classification, LabelScore, Logits, Session, Similarity};
+pub use tags::{Tag, Tags};

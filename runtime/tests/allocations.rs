@@ -41,7 +41,9 @@ fn main() {
     tokens_of_every_length();
     texts();
     pairs();
+    tags();
     lines();
+    lines_to_be_tagged();
     println!("no allocation in any query");
 }
 
@@ -93,6 +95,41 @@ fn pairs() {
         for _ in 0..2_000 {
             let [text, pair] = [0; 2].map(|_| &texts[random.below(texts.len() - 2)]);
             session.similarity(text, pair).unwrap();
+        }
+    });
+    assert_eq!(count, 0);
+}
+
+fn tags() {
+    let texts = support::texts();
+    for labels in [&["O", "B-PER", "I-PER"][..], &["DET", "NOUN"]] {
+        let mut session = session(Task::TokenClassification, labels);
+        let mut rows = 0;
+        let count = during(|| {
+            for text in &texts {
+                rows += session.tag(text).unwrap().map(Result::unwrap).count();
+            }
+        });
+        assert_eq!(count, 0, "{labels:?}");
+        assert!(rows > texts.len(), "{rows} rows");
+    }
+}
+
+/// Lines of texts that fit the model, plain and split.
+fn lines_to_be_tagged() {
+    let session = session(Task::TokenClassification, &["\u{1}", "NOUN"]);
+    let mut answerer = Answerer::new(session, Options::default()).unwrap();
+    let fits = |text: &&String| text.len() < 200;
+    let mut input: Vec<Vec<u8>> = Vec::new();
+    for text in support::texts().iter().filter(fits) {
+        let words: Vec<&str> = text.split(' ').collect();
+        let words = serde_json::to_string(&words).unwrap();
+        input.push(text.clone().into_bytes());
+        input.push(format!("{{\"tokens\": {words}}}").into_bytes());
+    }
+    let count = during(|| {
+        for line in &mut input {
+            assert!(!answerer.line(Line::Whole(line)).failed);
         }
     });
     assert_eq!(count, 0);

@@ -8,7 +8,8 @@
 //!               |
 //! logits ---> argmax                the best label alone: what accuracy is counted with
 //!        \--> softmax               a probability for every label
-//!        \--> classify ---> Score   every label, best first
+//!        |--> classify ---> Score   every label, best first
+//!        \--> tag --------> Score   the best label of a piece, with its probability
 //!                             |
 //!                          Labels   index -> name, as the training file spelt it
 //! ```
@@ -30,4 +31,6 @@ mod tags;
 pub use kind::{Task, UnknownTask};
 pub use labels::{LabelError, Labels, MAX_LABEL_BYTES, MAX_LABELS};
 pub use scores::{Score, argmax, classify, softmax};
-pub use tags::is_entity_label;
+pub use tags::{
+    Aggregation, OUTSIDE, UnknownAggregation, entity_type, goes_on, is_entity_label, tag,
+};

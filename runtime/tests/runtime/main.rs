@@ -7,3 +7,4 @@ mod models;
 mod sessions;
 #[path = "../support/mod.rs"]
 mod support;
+mod tags;

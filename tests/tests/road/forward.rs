@@ -17,6 +17,7 @@ use berth_data::Encoded;
 use berth_encoder::{Encoder, Rows, Scratch, scratch_bytes};
 use berth_kernels::Isa;
 use berth_runtime::Model;
+use berth_task::Task;
 use berth_tests::naive::{Bert, Dimensions, Gold, Matrix, Sequence};
 use berth_trainer::Predictor;
 

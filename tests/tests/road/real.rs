@@ -96,7 +96,11 @@ fn the_same_ids(ground: &Ground) {
     let tables = tokenizer::tables(&ground.base).expect("its tables");
     let ours = Tokenizer::new(&tables).expect("tables");
     let examples = [ground.examples("train.tsv"), ground.examples("dev.tsv")].concat();
-    let encoded = encode_all(&ours, &examples, 512).expect("room");
+    let options = EncodeOptions {
+        task: Task::TextClassification,
+        limit: 512,
+    };
+    let encoded = encode_all(&ours, &options, &examples).expect("room");
     assert_eq!(examples.len(), 9662);
     for (example, encoded) in examples.iter().zip(encoded) {
         let expected = oracle

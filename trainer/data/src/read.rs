@@ -1,4 +1,7 @@
-//! A file to examples, for the tasks whose rows are one or two texts and a label.
+//! A file to examples: here for the tasks whose rows are one or two texts and a label; [`words`] has
+//! tagging.
+
+mod words;
 
 use berth_task::Task;
 
@@ -20,14 +23,21 @@ use crate::table;
 /// but those without a label.
 pub fn read(source: &Source) -> Result<Dataset, DataError> {
     let format = check(source)?;
-    examples(source, format, &Text::read(&source.path)?)
+    let text = Text::read(&source.path)?;
+    match source.task {
+        Task::TokenClassification => words::examples(source, format, &text),
+        _ => examples(source, format, &text),
+    }
 }
 
 /// Whether files for `task` are read here.
 pub(crate) fn reads(task: Task) -> bool {
     match task {
-        Task::TextClassification | Task::TextPairClassification | Task::TextPairRegression => true,
-        Task::TokenClassification | Task::QuestionAnswering => false,
+        Task::TextClassification
+        | Task::TextPairClassification
+        | Task::TextPairRegression
+        | Task::TokenClassification => true,
+        Task::QuestionAnswering => false,
     }
 }
 

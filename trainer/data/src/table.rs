@@ -46,6 +46,12 @@ pub(crate) fn rows<'t>(
         Format::Tsv => cells(source, text, tsv::rows(&text.body).map(Ok)),
         Format::Csv => cells(source, text, csv::rows(text)),
         Format::Json | Format::Jsonl => objects(source, text, json::objects(text)),
+        Format::Conll | Format::Conllu => Err(DataError::FormatForTask {
+            path: source.path.clone(),
+            format,
+            task: source.task,
+            known: Format::FOR_TEXTS.to_vec(),
+        }),
     }
 }
 

@@ -7,15 +7,21 @@ use std::fmt;
 use std::num::NonZero;
 use std::path::PathBuf;
 
+use berth_task::Aggregation;
+
 pub const USAGE: &str = "\
 usage: berth-edge [FLAGS] F.berth [TEXT [PAIR]]
 
 Answers TEXT (and PAIR, for a model that takes two texts) with a line of JSON.
 Without a text it answers every line of standard input: plain text, two texts with a
-tab between them, or JSON such as {\"text\": \"…\", \"text_pair\": \"…\"}.
+tab between them, or JSON such as {\"text\": \"…\", \"text_pair\": \"…\"}; for a model that
+tags also {\"tokens\": [\"…\", \"…\"]}.
 
   --text         take every line of input as plain text, also one that begins with {
   --top_k N      write the N best labels only
+  --aggregation_strategy S
+                 the rows of tags: none (a row a piece), first (a row a word) or simple (a row
+                 an entity), which is the default for labels that begin with B- or I-
   --no_verify    don't read the whole bundle to check it before the first answer
   --bench        measure latency, load time and memory instead of answering
   --inspect      print what the bundle holds instead of answering
@@ -44,6 +50,7 @@ pub struct Answer {
     pub verify: bool,
     pub plain_text: bool,
     pub top_k: Option<NonZero<usize>>,
+    pub aggregation_strategy: Option<Aggregation>,
 }
 
 /// What is wrong with the command line.
@@ -55,6 +62,7 @@ pub enum UsageError {
     UnknownFlag { flag: String, nearest: &'static str },
     NotANumber(String),
     NotABoolean { flag: &'static str, value: String },
+    NotAStrategy(String),
 }
 
 impl fmt::Display for UsageError {
@@ -74,6 +82,10 @@ impl fmt::Display for UsageError {
             UsageError::NotANumber(value) => {
                 write!(f, "`--top_k` takes a number from 1 on, not `{value}`")
             }
+            UsageError::NotAStrategy(value) => write!(
+                f,
+                "`--aggregation_strategy` takes `none`, `first` or `simple`, not `{value}`"
+            ),
             UsageError::NotABoolean { flag, value } => {
                 write!(f, "`--{flag}` takes `true` or `false`, not `{value}`")
             }
@@ -83,6 +95,7 @@ impl fmt::Display for UsageError {
 
 const BOOLEANS: [&str; 6] = ["text", "no_verify", "bench", "inspect", "version", "help"];
 const TOP_K: &str = "top_k";
+const AGGREGATION: &str = "aggregation_strategy";
 
 /// Reads the arguments behind the program's name.
 pub fn parse(
@@ -91,6 +104,7 @@ pub fn parse(
     let mut arguments = arguments.into_iter().peekable();
     let mut on = [false; BOOLEANS.len()];
     let mut top_k = None;
+    let mut aggregation_strategy = None;
     let mut bundle = None;
     let mut texts = Vec::new();
     let mut flags_over = false;
@@ -121,10 +135,15 @@ pub fn parse(
             let value =
                 value.or_else(|| arguments.next_if(next).and_then(|v| v.into_string().ok()));
             on[place] = boolean(BOOLEANS[place], value)?;
-        } else if name == TOP_K {
+        } else if name == TOP_K || name == AGGREGATION {
             let value = value.or_else(|| arguments.next().map(|v| v.to_string_lossy().into()));
             let value = value.unwrap_or_default();
-            top_k = Some(value.parse().map_err(|_| UsageError::NotANumber(value))?);
+            if name == TOP_K {
+                top_k = Some(value.parse().map_err(|_| UsageError::NotANumber(value))?);
+            } else {
+                let parsed = value.parse().map_err(|_| UsageError::NotAStrategy(value))?;
+                aggregation_strategy = Some(parsed);
+            }
         } else {
             let nearest = nearest(&name);
             return Err(UsageError::UnknownFlag {
@@ -160,6 +179,7 @@ pub fn parse(
         verify,
         plain_text,
         top_k,
+        aggregation_strategy,
     }))
 }
 
@@ -186,7 +206,7 @@ fn boolean(flag: &'static str, value: Option<String>) -> Result<bool, UsageError
 
 /// The flag that `name` is most likely a slip of.
 fn nearest(name: &str) -> &'static str {
-    let flags = BOOLEANS.into_iter().chain([TOP_K]);
+    let flags = BOOLEANS.into_iter().chain([TOP_K, AGGREGATION]);
     flags
         .min_by_key(|flag| distance(name, flag))
         .unwrap_or(TOP_K)

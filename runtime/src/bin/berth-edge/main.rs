@@ -86,6 +86,7 @@ fn answer(wanted: args::Answer, out: &mut impl Write) -> Result<Verdict, Failure
         .map_err(Failure::Open)?;
     let options = Options {
         top_k: wanted.top_k,
+        aggregation_strategy: wanted.aggregation_strategy,
         plain_text: wanted.plain_text,
     };
     let failed = |error| Failure::Query(wanted.bundle.clone(), error);
