@@ -43,7 +43,7 @@ pub fn run(args: &AskArgs) -> Result<(), Error> {
 }
 
 /// Words or entities with their tags, a line each.
-pub fn tags_for_people(
+fn tags_for_people(
     session: &mut Session,
     text: &str,
     aggregation: Option<Aggregation>,
@@ -66,14 +66,21 @@ pub fn tags_for_people(
     Ok(lines.collect::<Vec<_>>().join("\n"))
 }
 
-/// The answer as lines of labels with bars, or as a number.
+/// The answer as lines of labels with bars or of words with tags, or as a number.
 pub fn for_people(
     session: &mut Session,
     text: &str,
     pair: Option<&str>,
     most: Option<usize>,
 ) -> Result<String, Error> {
-    if session.model().header().task == Task::TextPairRegression {
+    let task = session.model().header().task;
+    if task == Task::TokenClassification {
+        return match pair {
+            None => tags_for_people(session, text, None),
+            Some(_) => Err(QueryError::PairUnwanted.into()),
+        };
+    }
+    if task == Task::TextPairRegression {
         let logits = session.logits(text, pair)?;
         warn_of_cut(logits.truncated);
         return Ok(format!("{:.3}", logits.values[0]));

@@ -34,10 +34,13 @@ pub(crate) fn conll(text: &Text) -> impl Iterator<Item = Result<Sentence<'_>, Da
     let mut width = None;
     sentences(text, move |line, content, sentence| {
         let columns: Vec<&str> = match content.contains('\t') {
-            true => content.split('\t').map(str::trim).collect(),
-            false => content.split_whitespace().collect(),
+            true => content.split('\t').collect(),
+            false => content.split_ascii_whitespace().collect(),
         };
-        if columns.first() == Some(&"-DOCSTART-") {
+        if columns
+            .first()
+            .is_some_and(|first| first.trim() == "-DOCSTART-")
+        {
             return Ok(());
         }
         let expected = *width.get_or_insert(columns.len());
@@ -54,8 +57,8 @@ pub(crate) fn conllu(text: &Text) -> impl Iterator<Item = Result<Sentence<'_>, D
             sentence.id = id.map(str::trim).or(sentence.id);
             return Ok(());
         }
-        let columns: Vec<&str> = content.split('\t').map(str::trim).collect();
-        let id = columns[0];
+        let columns: Vec<&str> = content.split('\t').collect();
+        let id = columns[0].trim();
         let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
         let parts = id.split_once('-').or(id.split_once('.'));
         if parts.is_some_and(|(from, to)| is_number(from) && is_number(to)) {

@@ -97,7 +97,7 @@ impl<'t> Rows<'t> {
                 let tags = sentence
                     .words
                     .iter()
-                    .map(|row| (row.columns[tag], row.line));
+                    .map(|row| (row.columns[tag].trim(), row.line));
                 example.label = Label::Tags(self.numbers(tags)?);
             }
             self.examples.push(example);
