@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use berth_bundle::{ShapeError, WriteError};
 use berth_checkpoint::CheckpointError;
 use berth_checkpoint::tokenizer::TokenizerError;
-use berth_task::{LabelError, Task};
+use berth_task::LabelError;
 use berth_wordpiece::TableError;
 use thiserror::Error;
 
@@ -26,18 +26,6 @@ pub enum QuantizeError {
     NoTask {
         /// The checkpoint's folder.
         dir: PathBuf,
-    },
-    /// There is no bundle for this task.
-    #[error(
-        "{}: the model is for {task}; text-classification, text-pair-classification, \
-         text-pair-regression and question-answering are quantized",
-        dir.display()
-    )]
-    Task {
-        /// The checkpoint's folder.
-        dir: PathBuf,
-        /// What the model answers.
-        task: Task,
     },
     /// There is an encoder, and nothing on it that answers.
     #[error(

@@ -27,8 +27,9 @@ pub struct Options {
     pub name: Option<String>,
 }
 
-/// Quantizes a checkpoint with a head on the `[CLS]` row (Hugging Face's
-/// `BertForSequenceClassification`) or with one for spans (`BertForQuestionAnswering`): dense layers to i8 by output channel, word and position
+/// Quantizes a checkpoint with a head on the `[CLS]` row or on every row (Hugging Face's
+/// `BertForSequenceClassification`, `BertForTokenClassification` and `BertForQuestionAnswering`):
+/// dense layers to i8 by output channel, word and position
 /// embeddings to i8 by row. Token types, layer norms, biases and the last dense layer stay f32.
 ///
 /// Query, key and value become one layer, and the outputs of the query carry the factor
@@ -108,9 +109,6 @@ impl Source<'_> {
         let remembered = self.checkpoint.training_args().map(|args| args.task);
         let task = options.task.or(remembered);
         let task = task.ok_or_else(|| QuantizeError::NoTask { dir: dir() })?;
-        if task == Task::TokenClassification {
-            return Err(QuantizeError::Task { dir: dir(), task });
-        }
         let head = head_of(task);
         if !self.checkpoint.has(&format!("{head}.weight")) {
             return Err(QuantizeError::NoHead { dir: dir() });
@@ -222,10 +220,9 @@ impl Source<'_> {
 
     fn head(&self, writer: &mut Writer) -> Result<(), QuantizeError> {
         let task = writer.header().task;
-        let pooler = match task.reads_first_row_only() {
-            true => Some(self.dense("bert.pooler.dense", self.hidden)?),
-            false => None,
-        };
+        let pooled = task.reads_first_row_only();
+        let pooler = pooled.then(|| self.dense("bert.pooler.dense", self.hidden));
+        let pooler = pooler.transpose()?;
         let head = head_of(task);
         let weight = self.tensor(&format!("{head}.weight"))?;
         let bias = self.tensor(&format!("{head}.bias"))?;

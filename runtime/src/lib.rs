@@ -7,7 +7,7 @@
 //!       Model ── Send + Sync, cheap to clone ──► session()   takes all memory, once
 //!                                                   │
 //!   "a gripping film" ──► tokens ──► ids ──► engine ──► logits ──► labels and scores
-//!                       wordpiece        │   engine/        task        session.rs, questions.rs
+//!                       wordpiece        │   engine/        task        session.rs, questions.rs, tags.rs
 //!                                        │
 //!                       a tract plan of Embed, Layer, Head; or the encoder alone
 //!
@@ -39,7 +39,8 @@
 //! |---|---|
 //! | tokens of a query | the model's positions, [`Model::positions`]; the rest is cut and counted |
 //! | threads that share a query | [`MAX_THREADS`] |
-//! | a passage | none: it is read by windows |
+//! | a passage, a text to be tagged | none: they are read by windows |
+//! | words of a text that comes split, `{"tokens":…}` | [`MAX_WORDS`](answer::MAX_WORDS) |
 //! | answers to a question | [`MAX_N_BEST`](berth_task::MAX_N_BEST), and that there is none |
 //! | labels | [`MAX_LABELS`](berth_task::MAX_LABELS) |
 //! | the memory that one session calculates in | [`MAX_SCRATCH_BYTES`] |
@@ -66,6 +67,7 @@ mod place;
 mod questions;
 pub mod selftest;
 mod session;
+mod tags;
 mod workers;
 
 pub use berth_bundle::include_bundle;
@@ -77,4 +79,5 @@ pub use model::Model;
 pub use place::Place;
 pub use questions::{Answers, SpanAnswer};
 pub use session::{Classification, LabelScore, Logits, Session, Similarity};
+pub use tags::{Tag, Tags};
 pub use workers::Threads;

@@ -48,8 +48,10 @@ fn main() {
     texts();
     pairs();
     questions();
+    tags();
     lines();
     lines_of_questions();
+    lines_to_be_tagged();
     mixed();
     println!("no allocation in any query");
 }
@@ -127,6 +129,41 @@ fn questions() {
     assert_eq!(count, 0);
 }
 
+fn tags() {
+    let texts = support::texts();
+    for labels in [&["O", "B-PER", "I-PER"][..], &["DET", "NOUN"]] {
+        let mut session = session(Task::TokenClassification, labels);
+        let mut rows = 0;
+        let count = during(|| {
+            for text in &texts {
+                rows += session.tag(text).unwrap().map(Result::unwrap).count();
+            }
+        });
+        assert_eq!(count, 0, "{labels:?}");
+        assert!(rows > texts.len(), "{rows} rows");
+    }
+}
+
+/// Lines of texts that fit the model, plain and split.
+fn lines_to_be_tagged() {
+    let session = session(Task::TokenClassification, &["\u{1}", "NOUN"]);
+    let mut answerer = Answerer::new(session, Options::default());
+    let fits = |text: &&String| text.len() < 200;
+    let mut input: Vec<Vec<u8>> = Vec::new();
+    for text in support::texts().iter().filter(fits) {
+        let words: Vec<&str> = text.split(' ').collect();
+        let words = serde_json::to_string(&words).unwrap();
+        input.push(text.clone().into_bytes());
+        input.push(format!("{{\"tokens\": {words}}}").into_bytes());
+    }
+    let count = during(|| {
+        for line in &mut input {
+            assert!(!answerer.line(Line::Whole(line)).failed);
+        }
+    });
+    assert_eq!(count, 0);
+}
+
 /// Questions with their passage, and questions on one that was given.
 fn lines_of_questions() {
     for top_k in [None, std::num::NonZero::new(20)] {
@@ -135,7 +172,7 @@ fn lines_of_questions() {
             top_k,
             ..Options::default()
         };
-        let mut answerer = Answerer::new(session, options).unwrap();
+        let mut answerer = Answerer::new(session, options);
         answerer
             .set_passage("the film is not good ".repeat(20))
             .unwrap();
@@ -170,7 +207,7 @@ fn lines() {
     }
     input.extend(vec![b'x'; berth_runtime::lines::MAX_LINE_BYTES + 1]);
     let session = session(Task::TextClassification, &["\u{1}\u{2}", "positive"]);
-    let mut answerer = Answerer::new(session, Options::default()).unwrap();
+    let mut answerer = Answerer::new(session, Options::default());
     let mut lines = Lines::new(input.as_slice());
     let (mut answered, mut failed) = (0, 0);
     let count = during(|| {
@@ -207,7 +244,7 @@ fn mixed() {
         (Task::TextPairClassification, &classes[..]),
         (Task::TextPairRegression, &[]),
     ]
-    .map(|(task, labels)| Answerer::new(session(task, labels), Options::default()).unwrap());
+    .map(|(task, labels)| Answerer::new(session(task, labels), Options::default()));
     let streams = [false, true].map(|pairs| json_lines(&texts, pairs));
     let [mut single, mut pairs] = [0, 1].map(|at| Lines::new(streams[at].as_slice()));
     let ids = [7; POSITIONS];

@@ -10,4 +10,5 @@ mod selftest;
 mod sessions;
 #[path = "../support/mod.rs"]
 mod support;
+mod tags;
 mod threads;

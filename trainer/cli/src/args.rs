@@ -4,7 +4,7 @@
 //! `--train_file` are the same, and a switch may stand bare or be followed by `true` or `false`. A flag
 //! given twice: the last one wins.
 
-use berth_task::Task;
+use berth_task::{Aggregation, Task};
 use berth_trainer::bench::Shape;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
@@ -66,13 +66,14 @@ pub struct FetchArgs {
 #[derive(Args, Debug, Default, Clone)]
 #[command(rename_all = "snake_case", args_override_self = true)]
 pub struct DataArgs {
-    /// text-classification, text-pair-classification, text-pair-regression, question-answering
+    /// text-classification, text-pair-classification, text-pair-regression, token-classification,
+    /// question-answering
     #[arg(long)]
     pub task: Option<Task>,
     /// A published data set's own layout: mr, cola, sst2, rte, qnli, mnli, mrpc, sick, sick_r, stsb
     #[arg(long)]
     pub task_name: Option<String>,
-    /// tsv, csv, json or jsonl, where the file's name does not say it
+    /// tsv, csv, json, jsonl, conll or conllu, where the file's name does not say it
     #[arg(long)]
     pub format: Option<String>,
     /// Column of the text
@@ -330,6 +331,10 @@ pub struct AskArgs {
     /// Only the best so many labels
     #[arg(long)]
     pub top_k: Option<usize>,
+    /// The rows of tags: none (a row a piece), first (a row a word), simple (a row an entity, the
+    /// default for labels that begin with B- or I-)
+    #[arg(long)]
+    pub aggregation_strategy: Option<Aggregation>,
     /// The answer as berth-edge prints it
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
     pub json: bool,

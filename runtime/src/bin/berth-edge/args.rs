@@ -8,6 +8,7 @@ use std::num::NonZero;
 use std::path::PathBuf;
 
 use berth_runtime::{MAX_THREADS, Threads};
+use berth_task::Aggregation;
 
 pub const USAGE: &str = "\
 usage: berth-edge [FLAGS] F.berth [TEXT [PAIR]]
@@ -15,11 +16,15 @@ usage: berth-edge [FLAGS] F.berth [TEXT [PAIR]]
 Answers TEXT (and PAIR, for a model that takes two texts) with a line of JSON.
 Without a text it answers every line of standard input: plain text, two texts with a
 tab between them, or JSON such as {\"text\": \"…\", \"text_pair\": \"…\"}; for a model that
-answers questions, {\"question\": \"…\", \"context\": \"…\"}.
+answers questions, {\"question\": \"…\", \"context\": \"…\"}; for one that tags, also
+{\"tokens\": [\"…\", \"…\"]}.
 
   --text         take every line of input as plain text, also one that begins with {
   --top_k N      write the N best labels only, or a list of the N best answers
   --context FILE the passage that plain lines, or TEXT, are questions on
+  --aggregation_strategy S
+                 the rows of tags: none (a row a piece), first (a row a word) or simple (a row
+                 an entity), which is the default for labels that begin with B- or I-
   --no_verify    don't read the whole bundle to check it before the first answer
   --threads N    threads that share each query, 1 where nothing is said
   --bench        measure latency, load time and memory instead of answering
@@ -54,6 +59,7 @@ pub struct Answer {
     pub threads: Threads,
     /// The file that holds the passage for questions without one.
     pub context: Option<PathBuf>,
+    pub aggregation_strategy: Option<Aggregation>,
 }
 
 /// What is wrong with the command line.
@@ -67,6 +73,7 @@ pub enum UsageError {
     NotThreads(String),
     NoFile,
     NotABoolean { flag: &'static str, value: String },
+    NotAStrategy(String),
 }
 
 impl fmt::Display for UsageError {
@@ -93,6 +100,10 @@ impl fmt::Display for UsageError {
                 )
             }
             UsageError::NoFile => f.write_str("`--context` takes the name of a file"),
+            UsageError::NotAStrategy(value) => write!(
+                f,
+                "`--aggregation_strategy` takes `none`, `first` or `simple`, not `{value}`"
+            ),
             UsageError::NotABoolean { flag, value } => {
                 write!(f, "`--{flag}` takes `true` or `false`, not `{value}`")
             }
@@ -112,6 +123,7 @@ const BOOLEANS: [&str; 7] = [
 const TOP_K: &str = "top_k";
 const THREADS: &str = "threads";
 const CONTEXT: &str = "context";
+const AGGREGATION: &str = "aggregation_strategy";
 
 /// Reads the arguments behind the program's name.
 pub fn parse(
@@ -122,6 +134,7 @@ pub fn parse(
     let mut top_k = None;
     let mut threads = Threads::default();
     let mut context = None;
+    let mut aggregation_strategy = None;
     let mut bundle = None;
     let mut texts = Vec::new();
     let mut flags_over = false;
@@ -152,10 +165,15 @@ pub fn parse(
             let value =
                 value.or_else(|| arguments.next_if(next).and_then(|v| v.into_string().ok()));
             on[place] = boolean(BOOLEANS[place], value)?;
-        } else if name == TOP_K {
+        } else if name == TOP_K || name == AGGREGATION {
             let value = value.or_else(|| arguments.next().map(|v| v.to_string_lossy().into()));
             let value = value.unwrap_or_default();
-            top_k = Some(value.parse().map_err(|_| UsageError::NotANumber(value))?);
+            if name == TOP_K {
+                top_k = Some(value.parse().map_err(|_| UsageError::NotANumber(value))?);
+            } else {
+                let parsed = value.parse().map_err(|_| UsageError::NotAStrategy(value))?;
+                aggregation_strategy = Some(parsed);
+            }
         } else if name == THREADS {
             let value = value.or_else(|| arguments.next().map(|v| v.to_string_lossy().into()));
             threads = number_of_threads(value.unwrap_or_default())?;
@@ -209,6 +227,7 @@ pub fn parse(
         top_k,
         threads,
         context,
+        aggregation_strategy,
     }))
 }
 
@@ -240,7 +259,9 @@ fn boolean(flag: &'static str, value: Option<String>) -> Result<bool, UsageError
 
 /// The flag that `name` is most likely a slip of.
 fn nearest(name: &str) -> &'static str {
-    let flags = BOOLEANS.into_iter().chain([TOP_K, THREADS, CONTEXT]);
+    let flags = BOOLEANS
+        .into_iter()
+        .chain([TOP_K, THREADS, CONTEXT, AGGREGATION]);
     flags
         .min_by_key(|flag| distance(name, flag))
         .unwrap_or(TOP_K)

@@ -102,10 +102,11 @@ fn answer(wanted: args::Answer, out: &mut impl Write) -> Result<Verdict, Failure
         .map_err(Failure::Open)?;
     let options = Options {
         top_k: wanted.top_k,
+        aggregation_strategy: wanted.aggregation_strategy,
         plain_text: wanted.plain_text,
     };
     let failed = |error| Failure::Query(wanted.bundle.clone(), error);
-    let mut answerer = Answerer::new(session, options).map_err(failed)?;
+    let mut answerer = Answerer::new(session, options);
     let context = wanted.context.as_deref().map(passage).transpose()?;
     if let Some(context) = &context {
         answerer.set_passage(context.clone()).map_err(failed)?;

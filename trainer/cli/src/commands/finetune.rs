@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::sources::Known;
 use crate::{fetch, interrupt, show};
 use berth_checkpoint::Checkpoint;
-use berth_data::{Dataset, EncodeOptions, Encoded, encode_all};
+use berth_data::{Dataset, EncodeOptions, Encoded, encode_all, unasked_words};
 use berth_runtime::measure::peak_rss_mb;
 use berth_trainer::{Control, Job, Observer, Outcome, Recipe, Results, Start, StepInfo, finetune};
 use berth_wordpiece::Tokenizer;
@@ -199,7 +199,11 @@ fn encode(
     } else {
         String::new()
     };
-    eprintln!("{path}: {all} rows{unlabelled}{cut}");
+    let words = match unasked_words(&data.examples, &encoded) {
+        0 => String::new(),
+        words => format!(", {words} words without a piece to learn from"),
+    };
+    eprintln!("{path}: {all} rows{unlabelled}{cut}{words}");
     Ok(encoded)
 }
 
