@@ -2,18 +2,20 @@
 //!
 //! An input is the line. What has to hold: both accept it or both refuse it, but for two things that
 //! `serde_json` has its own mind about (numbers beyond a double, and how deep is too deep); the
-//! strings are the same; a text that is written comes back, and so does a number.
+//! strings are the same, and so are the words of a list; a text that is written comes back, and so
+//! does a number.
 
 use serde_json::Value;
 
 #[path = "../../../runtime/src/json.rs"]
 mod reader;
 
-use reader::JsonError;
+use reader::{JsonError, Words};
 
 /// Reads the line both ways, and writes what it can.
 pub fn run(data: &[u8]) {
     read(data);
+    read_words(data);
     write(data);
 }
 
@@ -42,6 +44,34 @@ fn read(data: &[u8]) {
         (Err(error), Ok(Value::Object(_))) => panic!("refused: {error}"),
         (Err(error), _) => assert!(!error.to_string().contains('\n')),
     }
+}
+
+/// Words of a text that came split have their places, as many as there is room for.
+fn read_words(data: &[u8]) {
+    const ROOM: usize = 64;
+    let mut ends = Vec::with_capacity(ROOM);
+    let mut line = data.to_vec();
+    let Ok(Some(words)) = reader::words(&mut line, &mut ends) else {
+        assert_eq!(ends.capacity(), ROOM);
+        return;
+    };
+    let theirs: Value = match serde_json::from_slice(data) {
+        Ok(theirs) => theirs,
+        Err(error) => return assert!(error.to_string().starts_with("number out of range")),
+    };
+    match words {
+        Words::Plain(text) => assert_eq!(Some(text), theirs["text"].as_str()),
+        Words::Split(text) => {
+            let mut start = 0;
+            let cut = ends.iter().map(|&end| {
+                let word = &text[start..end as usize];
+                start = end as usize + 1;
+                Value::from(word)
+            });
+            assert_eq!(Value::Array(cut.collect()), theirs["tokens"]);
+        }
+    }
+    assert_eq!(ends.capacity(), ROOM);
 }
 
 fn write(data: &[u8]) {

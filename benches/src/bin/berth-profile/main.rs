@@ -22,6 +22,9 @@ use mimalloc::MiMalloc;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde_json::{Map, Value, json};
 
+/// What can go wrong, also on another thread.
+type Failure = Box<dyn Error + Send + Sync>;
+
 /// As the trainer's program has it.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
@@ -41,7 +44,7 @@ struct Arguments {
 }
 
 impl Arguments {
-    fn read() -> Result<Self, Box<dyn Error>> {
+    fn read() -> Result<Self, Failure> {
         let (mut plain, mut bf16, mut threads) = (Vec::new(), false, 1);
         let mut all = std::env::args().skip(1);
         while let Some(argument) = all.next() {
@@ -67,7 +70,7 @@ impl Arguments {
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Failure> {
     let arguments = Arguments::read()?;
     let recipe = Recipe {
         bf16: arguments.bf16,
@@ -94,7 +97,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             .collect();
         report["peaks_gops"] = peaks
             .into_iter()
-            .map(|(name, rate)| (name, rate.into()))
+            .map(|(name, rate)| (name, Value::from(rate)))
             .collect();
     } else {
         report["scaling"] = scaling(&mut bench, &arguments, precision)?;
@@ -103,7 +106,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn pool(threads: usize) -> Result<ThreadPool, Box<dyn Error>> {
+fn pool(threads: usize) -> Result<ThreadPool, Failure> {
     Ok(ThreadPoolBuilder::new().num_threads(threads).build()?)
 }
 
@@ -133,7 +136,7 @@ fn peak_of_products(peaks: &[(String, f64)], bf16: bool) -> f64 {
 fn profiles(
     bench: &mut TrainBench,
     arguments: &Arguments,
-) -> Result<Vec<(String, Value)>, Box<dyn Error + Send + Sync>> {
+) -> Result<Vec<(String, Value)>, Failure> {
     let mut shapes = Vec::new();
     for &shape in &arguments.shapes {
         let profile = bench.profile(shape, 1, arguments.steps)?;
@@ -152,7 +155,7 @@ fn scaling(
     bench: &mut TrainBench,
     arguments: &Arguments,
     precision: Precision,
-) -> Result<Value, Box<dyn Error>> {
+) -> Result<Value, Failure> {
     let pools = [pool(1)?, pool(arguments.threads)?];
     let mut shapes = Map::new();
     for &shape in &arguments.shapes {
