@@ -26,7 +26,7 @@ mod golden;
 mod model;
 mod report;
 
-pub use compare::{Answer, Changed, Comparison};
+pub use compare::{Changed, Comparison};
 pub use error::QuantizeError;
 pub use model::{Options, quantize};
 pub use report::{Gate, Missed, report};

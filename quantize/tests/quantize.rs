@@ -278,6 +278,7 @@ fn options_come_before_what_the_checkpoint_remembers() {
         task: Some(Task::TextPairClassification),
         max_tokens: Some(128),
         name: Some("a name".to_owned()),
+        ..Options::default()
     };
     let writer = quantize(&checkpoint, &options).unwrap();
     let bytes = writer.to_bytes().unwrap();

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use berth_kernels::NUMERICS_VERSION;
-use berth_task::{Labels, Task};
+use berth_task::{Labels, MAX_N_BEST, SpanRules, Task};
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +24,9 @@ pub const MAX_NAME_BYTES: usize = 128;
 /// The fewest tokens that an input may be bounded to: `[CLS]`, and a `[SEP]` behind each of two
 /// texts.
 const FEWEST_TOKENS: u32 = 3;
+
+/// The same where windows of a passage need a piece each.
+const FEWEST_TOKENS_OF_WINDOWS: u32 = 4;
 
 /// What a bundle holds, as far as it can be told without reading its sections. About 13 KiB.
 ///
@@ -46,6 +49,10 @@ pub struct Header {
     pub metrics: Vec<Metric, MAX_METRICS>,
     /// The sections, in the order of the file.
     pub sections: Vec<Section, MAX_SECTIONS>,
+    /// How spans are chosen, for question answering and no other task. It is there in the file for
+    /// that task alone.
+    #[serde(skip)]
+    pub spans: Option<SpanRules>,
 }
 
 impl Header {
@@ -61,17 +68,56 @@ impl Header {
             provenance: Provenance::default(),
             metrics: Vec::new(),
             sections: Vec::new(),
+            spans: (task == Task::QuestionAnswering).then(SpanRules::default),
         }
+    }
+
+    /// Reads an encoded header; what is behind it comes back too.
+    pub(crate) fn decode(bytes: &[u8]) -> postcard::Result<(Self, &[u8])> {
+        let (mut header, mut rest) = postcard::take_from_bytes::<Header>(bytes)?;
+        if header.task == Task::QuestionAnswering {
+            let (spans, behind) = postcard::take_from_bytes(rest)?;
+            (header.spans, rest) = (Some(spans), behind);
+        }
+        Ok((header, rest))
+    }
+
+    /// The bytes of the header in the file.
+    #[cfg(feature = "std")]
+    pub fn encode(&self) -> std::vec::Vec<u8> {
+        let mut bytes = postcard::to_stdvec(self).expect("every field has an encoding");
+        if let Some(spans) = &self.spans {
+            bytes.extend(postcard::to_stdvec(spans).expect("every field has an encoding"));
+        }
+        bytes
     }
 
     /// What holds for every header of the present numerics, whatever its sections.
     pub(crate) fn check(&self) -> Result<(), OpenError> {
         self.shape.check().map_err(OpenError::Shape)?;
         self.check_outputs()?;
-        if !(FEWEST_TOKENS..=self.shape.positions).contains(&self.max_tokens) {
+        let fewest = match self.spans {
+            Some(_) => FEWEST_TOKENS_OF_WINDOWS,
+            None => FEWEST_TOKENS,
+        };
+        if !(fewest..=self.shape.positions).contains(&self.max_tokens) {
             return Err(OpenError::MaxTokens(self.max_tokens));
         }
-        Ok(())
+        self.check_spans()
+    }
+
+    /// Rules for spans where the head gives spans, and rules that can be followed.
+    fn check_spans(&self) -> Result<(), OpenError> {
+        let fine = match self.spans {
+            None => self.task != Task::QuestionAnswering,
+            Some(spans) => {
+                self.task == Task::QuestionAnswering
+                    && (1..=MAX_N_BEST as u32).contains(&spans.n_best_size)
+                    && spans.max_answer_length > 0
+                    && spans.null_score_diff_threshold.is_none_or(f32::is_finite)
+            }
+        };
+        if fine { Ok(()) } else { Err(OpenError::Spans) }
     }
 
     /// A label for each output; or no labels and one output for a number, two for a span.

@@ -151,8 +151,7 @@ fn read_header(bytes: &[u8]) -> Result<Header, OpenError> {
     if numerics != NUMERICS_VERSION {
         return Err(OpenError::Numerics(numerics));
     }
-    let header = postcard::take_from_bytes(bytes);
-    let (header, rest) = header.map_err(|_| OpenError::HeaderEncoding)?;
+    let (header, rest) = Header::decode(bytes).map_err(|_| OpenError::HeaderEncoding)?;
     if !rest.is_empty() {
         return Err(OpenError::HeaderTail);
     }
@@ -200,6 +199,8 @@ pub enum OpenError {
     Outputs,
     /// This bound on the tokens is too small for a pair of texts, or above the positions.
     MaxTokens(u32),
+    /// The rules by which spans are chosen can't be followed, or stand with a task that has none.
+    Spans,
     /// The section table doesn't name exactly the sections of such a model, in their order.
     SectionTable,
     /// This section is not as long as the shape asks.
@@ -254,6 +255,9 @@ impl fmt::Display for OpenError {
                 f,
                 "the bundle's bound of {tokens} tokens can't hold a pair, or is above its positions"
             ),
+            OpenError::Spans => {
+                f.write_str("the bundle's rules for answers to questions can't be followed")
+            }
             OpenError::SectionTable => {
                 f.write_str("the bundle's table doesn't list the sections of its model in order")
             }

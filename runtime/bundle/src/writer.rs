@@ -166,7 +166,7 @@ impl Writer {
         if let Some(next) = self.next_section() {
             return Err(WriteError::Missing(next));
         }
-        let header = postcard::to_stdvec(&self.header).expect("every field has an encoding");
+        let header = self.header.encode();
         let file_len = self.file_len((prefix::LEN + header.len()) as u64);
         let mut encoded = Vec::from(Prefix::encode(self.version(), &header, file_len));
         encoded.extend_from_slice(&header);

@@ -5,7 +5,10 @@ mod edge;
 mod fixtures;
 mod lines;
 mod models;
+mod questions;
 mod selftest;
 mod sessions;
 #[path = "../support/mod.rs"]
 mod support;
+mod tags;
+mod threads;

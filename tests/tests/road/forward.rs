@@ -17,7 +17,8 @@ use berth_data::Encoded;
 use berth_encoder::{Encoder, Rows, Scratch, scratch_bytes};
 use berth_kernels::Isa;
 use berth_runtime::Model;
-use berth_tests::naive::{Bert, Dimensions, Matrix, Sequence};
+use berth_task::Task;
+use berth_tests::naive::{Bert, Dimensions, Gold, Matrix, Sequence};
 use berth_trainer::Predictor;
 
 use crate::dequantized;
@@ -38,7 +39,7 @@ fn the_trainer_computes_the_reference_after_every_layer() {
     let reference = reference(&whole);
     for depth in 1..=whole.config.num_hidden_layers {
         let probe = probe(&whole, depth, &dir.path().join(depth.to_string()));
-        let found = Predictor::load(&probe)
+        let found = Predictor::load(&probe, Task::TextClassification)
             .expect("a model")
             .logits(&rows, 7)
             .expect("rows");
@@ -49,7 +50,7 @@ fn the_trainer_computes_the_reference_after_every_layer() {
             assert!(error < ROUNDING, "layer {depth}: off by {error:e}");
         }
     }
-    let found = Predictor::load(&whole)
+    let found = Predictor::load(&whole, Task::TextClassification)
         .expect("a model")
         .logits(&rows, 7)
         .expect("logits");
@@ -229,7 +230,7 @@ pub fn sequence(row: &Encoded) -> Sequence {
     Sequence {
         ids,
         second: row.second,
-        label: 0,
+        gold: Gold::Class(0),
     }
 }
 

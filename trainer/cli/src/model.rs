@@ -4,7 +4,7 @@
 use crate::error::Error;
 use crate::show;
 use berth_checkpoint::{Checkpoint, TrainingArgs};
-use berth_data::{Encoded, Example, encode_all};
+use berth_data::{EncodeOptions, Encoded, Example, encode_all};
 use berth_runtime::bulk::{Bulk, Input};
 use berth_task::Task;
 use berth_trainer::Predictor;
@@ -32,14 +32,6 @@ pub struct Model {
 enum Kind {
     Checkpoint(Box<Checkpoint>),
     Bundle(berth_runtime::Model),
-}
-
-/// What a model said of some examples.
-pub struct Scores {
-    /// The outputs, a row for each example.
-    pub logits: Vec<Vec<f32>>,
-    /// How many examples were cut to fit.
-    pub truncated: usize,
 }
 
 impl Model {
@@ -80,56 +72,60 @@ impl Model {
         })
     }
 
-    /// The logits of every example, in their order. A checkpoint runs in batches of `batch` rows, a
-    /// bundle as the device does, one text at a time on each core.
+    /// The inputs that examples become with the model's own tokenizer.
     ///
     /// # Errors
-    /// When the model has no head for `task`.
-    pub fn score(
+    /// When the tokenizer can't be read, or the limit leaves a text no place.
+    pub fn encode(
         &self,
-        task: Task,
+        options: &EncodeOptions,
         examples: &[Example],
-        limit: usize,
-        batch: usize,
-    ) -> Result<Scores, Error> {
+    ) -> Result<Vec<Encoded>, Error> {
+        let options = EncodeOptions {
+            limit: options.limit.min(self.max_length),
+            ..*options
+        };
+        let encode = |tokenizer: &Tokenizer<'_>| {
+            encode_all(tokenizer, &options, examples).map_err(|error| self.wrong(&error))
+        };
         match &self.kind {
             Kind::Checkpoint(checkpoint) => {
                 let tables = berth_checkpoint::tokenizer::tables(&checkpoint.dir)?;
-                let tokenizer = Tokenizer::new(&tables).map_err(|error| self.wrong(&error))?;
-                let encoded = self.encode(&tokenizer, examples, limit)?;
-                let predictor = Predictor::load(checkpoint)?;
-                let bar = show::progress(encoded.len() as u64, "f32");
-                let mut logits = Vec::with_capacity(encoded.len());
-                for rows in encoded.chunks(batch * BATCHES) {
+                encode(&Tokenizer::new(&tables).map_err(|error| self.wrong(&error))?)
+            }
+            Kind::Bundle(model) => encode(model.tokenizer()),
+        }
+    }
+
+    /// The logits of every input, in their order. A checkpoint runs in batches of `batch` rows, a
+    /// bundle as the device does, one input at a time on each core.
+    ///
+    /// # Errors
+    /// When the model has no head for `task`.
+    pub fn logits(
+        &self,
+        task: Task,
+        inputs: &[Encoded],
+        batch: usize,
+    ) -> Result<Vec<Vec<f32>>, Error> {
+        match &self.kind {
+            Kind::Checkpoint(checkpoint) => {
+                let predictor = Predictor::load(checkpoint, task)?;
+                let bar = show::progress(inputs.len() as u64, "f32");
+                let mut logits = Vec::with_capacity(inputs.len());
+                for rows in inputs.chunks(batch * BATCHES) {
                     logits.extend(predictor.logits(rows, batch)?);
                     bar.inc(rows.len() as u64);
                 }
                 bar.finish_and_clear();
-                Ok(scores(logits, &encoded))
+                Ok(logits)
             }
-            Kind::Bundle(model) => {
-                if model.header().task != task {
-                    let what = format!("answers {}, not {task}", model.header().task);
-                    return Err(Error::Model {
-                        path: self.path.clone(),
-                        what,
-                    });
-                }
-                let encoded = self.encode(model.tokenizer(), examples, limit)?;
-                let logits = self.in_bulk(model, &encoded)?;
-                Ok(scores(logits, &encoded))
+            Kind::Bundle(model) if model.header().task != task => {
+                let what = format!("answers {}, not {task}", model.header().task);
+                Err(self.wrong(&what))
             }
+            Kind::Bundle(model) => self.in_bulk(model, inputs),
         }
-    }
-
-    fn encode(
-        &self,
-        tokenizer: &Tokenizer<'_>,
-        examples: &[Example],
-        limit: usize,
-    ) -> Result<Vec<Encoded>, Error> {
-        let limit = limit.min(self.max_length);
-        encode_all(tokenizer, examples, limit).map_err(|error| self.wrong(&error))
     }
 
     /// Runs every row by itself, as a device does, on as many threads as there are.
@@ -162,11 +158,6 @@ impl Model {
         let (path, what) = (self.path.clone(), what.to_string());
         Error::Model { path, what }
     }
-}
-
-fn scores(logits: Vec<Vec<f32>>, encoded: &[Encoded]) -> Scores {
-    let truncated = encoded.iter().filter(|row| row.truncated > 0).count();
-    Scores { logits, truncated }
 }
 
 /// What a bundle remembers of its training.

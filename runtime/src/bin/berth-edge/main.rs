@@ -8,6 +8,7 @@
 mod args;
 
 use std::alloc::System;
+use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -57,8 +58,9 @@ fn run(command: Command) -> Result<Verdict, Failure> {
             let model = open(&bundle, verify)?;
             write!(out, "{}", inspect(&model))
         }
-        Command::Bench { bundle } => {
+        Command::Bench { bundle, threads } => {
             let options = measure::Options {
+                threads,
                 allocations: Some(allocations),
                 ..Default::default()
             };
@@ -96,21 +98,32 @@ fn test(bundle: &Path, verify: bool, out: &mut impl Write) -> Result<Verdict, Fa
 
 fn answer(wanted: args::Answer, out: &mut impl Write) -> Result<Verdict, Failure> {
     let session = open(&wanted.bundle, wanted.verify)?
-        .session()
+        .session_with(wanted.threads)
         .map_err(Failure::Open)?;
     let options = Options {
         top_k: wanted.top_k,
+        aggregation_strategy: wanted.aggregation_strategy,
         plain_text: wanted.plain_text,
     };
     let failed = |error| Failure::Query(wanted.bundle.clone(), error);
-    let mut answerer = Answerer::new(session, options).map_err(failed)?;
+    let mut answerer = Answerer::new(session, options);
+    let context = wanted.context.as_deref().map(passage).transpose()?;
+    if let Some(context) = &context {
+        answerer.set_passage(context.clone()).map_err(failed)?;
+    }
     match &wanted.text {
         Some((text, pair)) => {
-            let answer = answerer.ask(text, pair.as_deref()).map_err(failed)?;
+            let pair = pair.as_deref().or(context.as_deref());
+            let answer = answerer.ask(text, pair).map_err(failed)?;
             one(answer, out).map_err(Failure::Output)
         }
         None => every_line(&mut answerer, out),
     }
+}
+
+/// The text of a file.
+fn passage(path: &Path) -> Result<String, Failure> {
+    fs::read_to_string(path).map_err(|error| Failure::Context(path.to_owned(), error))
 }
 
 /// Prints the answer to the texts of the command line.
@@ -165,6 +178,7 @@ enum Failure {
     Query(PathBuf, QueryError),
     Measure(MeasureError),
     Selftest(SelftestError),
+    Context(PathBuf, io::Error),
     Input(io::Error),
     Output(io::Error),
 }
@@ -188,6 +202,7 @@ impl std::fmt::Display for Failure {
             Failure::Query(bundle, error) => write!(f, "{}: {error}", bundle.display()),
             Failure::Measure(error) => error.fmt(f),
             Failure::Selftest(error) => error.fmt(f),
+            Failure::Context(path, error) => write!(f, "{}: {error}", path.display()),
             Failure::Input(error) => write!(f, "standard input: {error}"),
             Failure::Output(error) => write!(f, "standard output: {error}"),
         }
