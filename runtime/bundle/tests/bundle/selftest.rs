@@ -30,8 +30,11 @@ fn bundle() -> AlignedBytes {
     writer.to_bytes().unwrap()
 }
 
+/// Ids, where the second text begins, checksum.
+type Input = (Vec<u32>, u32, u32);
+
 /// The inputs of a bundle that opens.
-fn inputs(file: &[u8]) -> Vec<Result<(Vec<u32>, u32, u32), SelftestError>> {
+fn inputs(file: &[u8]) -> Vec<Result<Input, SelftestError>> {
     let file = AlignedBytes::copy_of(file);
     let bundle = Bundle::open(&file).unwrap();
     let inputs = bundle.selftest().expect("a section of inputs");
