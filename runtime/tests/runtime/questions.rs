@@ -112,8 +112,8 @@ fn mixed(random: &mut Random) -> String {
         "-",
     ];
     let count = 1 + random.below(60);
-    let parts = (0..count).map(|_| PARTS[random.below(PARTS.len())]);
     let space = [" ", "", "\t\n"][random.below(3)];
+    let parts = (0..count).map(|_| PARTS[random.below(PARTS.len())]);
     parts.collect::<Vec<_>>().join(space)
 }
 
