@@ -29,6 +29,41 @@ const PREFIX: usize = 64;
 /// How much longer a file may become.
 const ROOM: usize = 256;
 
+/// How many scripts one input stands for.
+pub const BURST: usize = 64;
+
+/// Runs the script, and changes of it that follow from its bytes: as many as [`BURST`] together. What
+/// the fuzzer does around an input costs several times as much as a damaged bundle does.
+pub fn burst(script: &[u8]) {
+    run(script);
+    let mut state = lot_of(script) | 1;
+    let mut random = |end: usize| {
+        // Marsaglia's xorshift.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % end as u64) as usize
+    };
+    for _ in 1..BURST {
+        let mut changed = script.to_vec();
+        changed.resize(script.len().max(16), 0);
+        for _ in 0..1 + random(6) {
+            let at = random(changed.len());
+            changed[at] = random(256) as u8;
+        }
+        run(&changed);
+    }
+}
+
+/// A number that any change of the script changes.
+fn lot_of(script: &[u8]) -> u64 {
+    script
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        })
+}
+
 /// Damages a bundle as the script says, uses it, and mends it.
 pub fn run(script: &[u8]) {
     thread_local! {
@@ -36,12 +71,7 @@ pub fn run(script: &[u8]) {
             RefCell::new(models::bundles().iter().map(|bytes| Patient::new(bytes)).collect());
     }
     // Some things take long and are done to few inputs, always the same.
-    let lot = script
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        })
-        >> 40;
+    let lot = lot_of(script) >> 40;
     let mut script = Script::new(script);
     let choice = script.byte();
     PATIENTS.with_borrow_mut(|patients| {

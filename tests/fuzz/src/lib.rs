@@ -12,7 +12,7 @@
 //!
 //! | target | the bytes are |
 //! |---|---|
-//! | [`damage`] | a script that damages a small whole bundle, and may make the checksums right again |
+//! | [`damage`] | a script that damages a small whole bundle, and may make the checksums right again; under libFuzzer each input stands for [`damage::BURST`] of them |
 //! | [`bytes`] | a bundle, as they come |
 //! | [`tables`] | tokenizer tables, as they come |
 //! | [`text`] | texts, limits and strides for the tokenizer |
