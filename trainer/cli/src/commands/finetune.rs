@@ -23,10 +23,8 @@ pub fn run(args: &FinetuneArgs) -> Result<(), Error> {
     let results = match train(args)? {
         Outcome::Finished(results) => results,
         Outcome::AlreadyFinished => {
-            eprintln!(
-                "{}: this run has finished; nothing to do",
-                args.output_dir.display()
-            );
+            let output = args.output_dir.display();
+            show::note(format!("{output}: this run has finished; nothing to do"));
             return Ok(());
         }
         Outcome::Interrupted { checkpoint, step } => {
@@ -38,7 +36,7 @@ pub fn run(args: &FinetuneArgs) -> Result<(), Error> {
         }
     };
     if let Some(mb) = peak_rss_mb() {
-        eprintln!("peak memory {mb:.0} MB");
+        show::note(format!("peak memory {mb:.0} MB"));
     }
     let all = all_results(&results);
     if args.switches.json {
@@ -184,7 +182,7 @@ fn encode(tokenizer: &Tokenizer<'_>, data: &Dataset, limit: usize) -> Result<Vec
     } else {
         String::new()
     };
-    eprintln!("{path}: {all} rows{unlabelled}{cut}");
+    show::note(format!("{path}: {all} rows{unlabelled}{cut}"));
     Ok(encoded)
 }
 
@@ -228,8 +226,8 @@ impl Progress {
     /// A line that stays, above the bar.
     fn say(&self, line: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
+            Some(bar) => bar.suspend(|| show::note(line)),
+            None => show::note(line),
         }
     }
 }
