@@ -86,9 +86,9 @@ fn mixed(random: &mut Random) -> String {
     const PARTS: [&str; 12] = [
         "good film", "日本語", "مرحبا", "é", "e\u{301}", "👩‍👩‍👧", "🇩🇪", "ß", "नमस्ते", "עברית", "\u{feff}", "-",
     ];
+    let space = [" ", "", "\t\n"][random.below(3)];
     let count = 1 + random.below(60);
     let parts = (0..count).map(|_| PARTS[random.below(PARTS.len())]);
-    let space = [" ", "", "\t\n"][random.below(3)];
     parts.collect::<Vec<_>>().join(space)
 }
 

@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use berth_data::metrics::squad::{Mean, Rules, Score};
-use berth_data::{Dataset, Format, Label, Source, TaskName, read};
+use berth_data::{Dataset, Example, Format, Label, Source, TaskName, read};
 use berth_task::Task;
 use flate2::read::GzDecoder;
 use serde_json::Value;
