@@ -129,11 +129,17 @@ fn lines_of_questions() {
             ..Options::default()
         };
         let mut answerer = Answerer::new(session, options).unwrap();
-        answerer.set_passage("the film is not good ".repeat(20)).unwrap();
+        answerer
+            .set_passage("the film is not good ".repeat(20))
+            .unwrap();
         let texts = support::texts();
         let mut lines: Vec<Vec<u8>> = texts[..texts.len() - 2]
             .iter()
-            .map(|text| serde_json::json!({"question": "good?", "context": text}).to_string().into())
+            .map(|text| {
+                serde_json::json!({"question": "good?", "context": text})
+                    .to_string()
+                    .into()
+            })
             .collect();
         lines.push(b"is it good?".to_vec());
         lines.push(b"{\"context\":\"no question\"}".to_vec());

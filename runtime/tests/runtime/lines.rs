@@ -170,9 +170,7 @@ fn labels_of_any_text_stay_json() {
 
 #[test]
 fn tasks_without_such_an_answer_are_refused() {
-    for (task, labels) in [
-        (Task::TokenClassification, &["O"][..]),
-    ] {
+    for (task, labels) in [(Task::TokenClassification, &["O"][..])] {
         let model = Model::from_bytes(&support::bundle(task, labels)).unwrap();
         let refused = Answerer::new(model.session().unwrap(), Options::default()).err();
         assert_eq!(refused, Some(QueryError::Task(task)));

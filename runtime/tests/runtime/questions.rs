@@ -45,7 +45,11 @@ fn window_by_window(session: &mut Session, question: &str, passage: &str) -> (Ve
             logits,
             passage: first..first + window.len(),
             before: if range.start == 0 { 0 } else { division.stride },
-            after: if range.end == pieces.len() { 0 } else { division.stride },
+            after: if range.end == pieces.len() {
+                0
+            } else {
+                division.stride
+            },
         };
         let bytes = |at: usize| (window[at - first].start, window[at - first].end);
         decoder.window(&part, bytes, &mut shared);
@@ -67,7 +71,13 @@ fn a_passage_read_as_it_comes_is_read_as_a_whole() {
         assert_eq!(answers.truncated, truncated, "{round}");
         let found: Vec<_> = answers
             .iter()
-            .map(|answer| (answer.place.start_byte, answer.place.end_byte, answer.score.to_bits()))
+            .map(|answer| {
+                (
+                    answer.place.start_byte,
+                    answer.place.end_byte,
+                    answer.score.to_bits(),
+                )
+            })
             .collect();
         let expected: Vec<_> = spans
             .iter()
@@ -75,7 +85,11 @@ fn a_passage_read_as_it_comes_is_read_as_a_whole() {
             .collect();
         assert_eq!(found, expected, "{round}: {question:?} on {passage:?}");
         for answer in answers.iter() {
-            let Place { start_byte, end_byte, .. } = answer.place;
+            let Place {
+                start_byte,
+                end_byte,
+                ..
+            } = answer.place;
             assert_eq!(answer.text, &passage[start_byte..end_byte]);
         }
     }
@@ -84,7 +98,18 @@ fn a_passage_read_as_it_comes_is_read_as_a_whole() {
 /// Scripts, emoji, combining marks and right-to-left, mixed at random.
 fn mixed(random: &mut Random) -> String {
     const PARTS: [&str; 12] = [
-        "good film", "日本語", "مرحبا", "é", "e\u{301}", "👩‍👩‍👧", "🇩🇪", "ß", "नमस्ते", "עברית", "\u{feff}", "-",
+        "good film",
+        "日本語",
+        "مرحبا",
+        "é",
+        "e\u{301}",
+        "👩‍👩‍👧",
+        "🇩🇪",
+        "ß",
+        "नमस्ते",
+        "עברית",
+        "\u{feff}",
+        "-",
     ];
     let space = [" ", "", "\t\n"][random.below(3)];
     let count = 1 + random.below(60);
@@ -104,7 +129,10 @@ fn answers_can_be_cut_out_in_all_three_counts() {
             let place = answer.place;
             assert!(!answer.text.is_empty());
             assert_eq!(&passage[place.start_byte..place.end_byte], answer.text);
-            assert_eq!(chars[place.start..place.end].iter().collect::<String>(), answer.text);
+            assert_eq!(
+                chars[place.start..place.end].iter().collect::<String>(),
+                answer.text
+            );
             let units = &utf16[place.start_utf16..place.end_utf16];
             assert_eq!(String::from_utf16(units).unwrap(), answer.text);
         }
@@ -119,11 +147,20 @@ fn no_passage_is_too_long_and_none_too_short() {
     for passage in ["", " ", "\0"] {
         let answers = session.answer("good?", passage).unwrap();
         let best = answers.best();
-        assert_eq!((best.text, best.score, best.place), ("", 0.0, Place::default()));
+        assert_eq!(
+            (best.text, best.score, best.place),
+            ("", 0.0, Place::default())
+        );
         assert_eq!(answers.iter().len(), 1);
     }
     // Three quarters of what three added tokens leave of 32.
-    assert_eq!(session.answer(&"film ".repeat(50), "good").unwrap().truncated, 50 - 21);
+    assert_eq!(
+        session
+            .answer(&"film ".repeat(50), "good")
+            .unwrap()
+            .truncated,
+        50 - 21
+    );
 }
 
 #[test]
@@ -157,10 +194,24 @@ fn an_answer_has_its_text_its_score_and_its_place() {
     let (answer, failed) = line(&mut one, json);
     assert!(!failed);
     let keys: Vec<_> = answer.as_object().unwrap().keys().collect();
-    let expected = ["answer", "score", "start", "end", "start_byte", "end_byte", "start_utf16", "end_utf16"];
+    let expected = [
+        "answer",
+        "score",
+        "start",
+        "end",
+        "start_byte",
+        "end_byte",
+        "start_utf16",
+        "end_utf16",
+    ];
     assert_eq!(keys, expected);
-    assert_eq!(line(&mut one, "is it good?\té the plot is not good").0, answer);
-    let asked = one.ask("is it good?", Some("é the plot is not good")).unwrap();
+    assert_eq!(
+        line(&mut one, "is it good?\té the plot is not good").0,
+        answer
+    );
+    let asked = one
+        .ask("is it good?", Some("é the plot is not good"))
+        .unwrap();
     assert_eq!(serde_json::from_str::<Value>(asked.json).unwrap(), answer);
 
     let (list, _) = line(&mut answerer(Some(3)), json);
@@ -194,8 +245,18 @@ fn plain_lines_are_questions_on_the_passage_that_was_given() {
     assert!(!failed && found["answer"].is_string());
     assert_eq!(line(&mut given, "is").0, found);
     assert_ne!(line(&mut given, "is\tit?").1, true);
-    assert_eq!(line(&mut given, r#"{"question":"is","context":"it?\tthe plot is not good"}"#).0, expected);
-    assert_eq!(line(&mut given, r#"{"context":"a"}"#).0, json!({"error": "\"question\" is missing"}));
+    assert_eq!(
+        line(
+            &mut given,
+            r#"{"question":"is","context":"it?\tthe plot is not good"}"#
+        )
+        .0,
+        expected
+    );
+    assert_eq!(
+        line(&mut given, r#"{"context":"a"}"#).0,
+        json!({"error": "\"question\" is missing"})
+    );
     let bundle = support::bundle(Task::TextClassification, &["a", "b"]);
     let session = Model::from_bytes(&bundle).unwrap().session().unwrap();
     let mut other = Answerer::new(session, Options::default()).unwrap();
@@ -214,8 +275,13 @@ fn the_threshold_of_the_bundle_decides_about_no_answer() {
         let kept = Bundle::open(&opened).unwrap().header().spans.unwrap();
         assert_eq!(kept.null_score_diff_threshold, Some(threshold));
         let mut session = Model::from_bytes(&bytes).unwrap().session().unwrap();
-        let answers = session.answer("is it good?", "the plot is not good").unwrap();
-        let nones = answers.iter().filter(|answer| answer.text.is_empty()).count();
+        let answers = session
+            .answer("is it good?", "the plot is not good")
+            .unwrap();
+        let nones = answers
+            .iter()
+            .filter(|answer| answer.text.is_empty())
+            .count();
         assert_eq!(nones, 1);
         assert!(answers.best().score > 0.0);
         answers.best().text.to_owned()

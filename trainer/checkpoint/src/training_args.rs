@@ -64,7 +64,9 @@ impl TrainingArgs {
         let usual = SpanRules::default();
         let number = |name: &str, usual: u32| {
             let found = self.other.get(name).and_then(Value::as_u64);
-            found.and_then(|number| u32::try_from(number).ok()).unwrap_or(usual)
+            found
+                .and_then(|number| u32::try_from(number).ok())
+                .unwrap_or(usual)
         };
         let negative = self.other.get(NEGATIVE).and_then(Value::as_bool) == Some(true);
         let threshold = self.other.get(THRESHOLD).and_then(Value::as_f64);
@@ -119,7 +121,10 @@ mod tests {
         args.remember_spans(&rules);
         assert_eq!(args.span_rules(), rules);
         let written = serde_json::to_value(&args).unwrap();
-        assert_eq!((&written["doc_stride"], &written["version_2_with_negative"]), (&json!(64), &json!(true)));
+        assert_eq!(
+            (&written["doc_stride"], &written["version_2_with_negative"]),
+            (&json!(64), &json!(true))
+        );
         args.other["null_score_diff_threshold"] = json!(0.5);
         assert_eq!(args.span_rules().null_score_diff_threshold, Some(0.5));
         args.other["version_2_with_negative"] = json!(false);

@@ -75,14 +75,26 @@ pub fn in_sentence(text: &str, part: Range<usize>, marks: [&str; 2]) -> String {
         let next = text[at + c.len_utf8()..].chars().next();
         ends(c) && (c == '\n' || !c.is_ascii() || next.is_none_or(char::is_whitespace))
     };
-    let begin = before.char_indices().rev().find(|&(at, c)| is_end(text, at, c));
+    let begin = before
+        .char_indices()
+        .rev()
+        .find(|&(at, c)| is_end(text, at, c));
     let begin = begin.map_or(0, |(at, c)| at + c.len_utf8());
     let end = after.char_indices().find(|&(at, c)| is_end(after, at, c));
     let end = end.map_or(text.len(), |(at, c)| part.end + at + c.len_utf8());
     let [open, close] = marks;
-    let marked = [&text[begin..part.start], open, &text[part.clone()], close, &text[part.end..end]];
+    let marked = [
+        &text[begin..part.start],
+        open,
+        &text[part.clone()],
+        close,
+        &text[part.end..end],
+    ];
     let line = marked.concat();
-    let line: String = line.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).collect();
+    let line: String = line
+        .chars()
+        .map(|c| if c.is_whitespace() { ' ' } else { c })
+        .collect();
     line.trim().to_owned()
 }
 
@@ -100,7 +112,10 @@ mod tests {
         assert_eq!(shown("1.5"), "One is [1.5] wide.");
         assert_eq!(shown("two"), "Then comes [two], at last!");
         assert_eq!(shown("Three."), "[Three.]");
-        assert_eq!(shown("wide. Then"), "One is 1.5 [wide. Then] comes two, at last!");
+        assert_eq!(
+            shown("wide. Then"),
+            "One is 1.5 [wide. Then] comes two, at last!"
+        );
         assert_eq!(in_sentence("二。三", 0..3, ["[", "]"]), "[二]。");
         assert_eq!(in_sentence("", 0..0, ["", ""]), "");
     }

@@ -5,7 +5,9 @@
 use crate::args::DataArgs;
 use crate::error::Error;
 use berth_checkpoint::TrainingArgs;
-use berth_data::{Dataset, EncodeOptions, Encoded, Evaluator, Format, Source, SpanScoring, TaskName};
+use berth_data::{
+    Dataset, EncodeOptions, Encoded, Evaluator, Format, Source, SpanScoring, TaskName,
+};
 use berth_task::{SpanRules, Task};
 use std::path::Path;
 
@@ -102,7 +104,10 @@ impl Known {
         take(&mut rules.max_answer_length, flags.max_answer_length);
         let threshold = &mut rules.null_score_diff_threshold;
         let negative = flags.version_2_with_negative.unwrap_or(threshold.is_some());
-        *threshold = flags.null_score_diff_threshold.or(*threshold).filter(|_| negative);
+        *threshold = flags
+            .null_score_diff_threshold
+            .or(*threshold)
+            .filter(|_| negative);
         SpanScoring {
             rules,
             fit_threshold: negative && rules.null_score_diff_threshold.is_none(),

@@ -101,7 +101,8 @@ impl Dataset {
     /// # Errors
     /// [`DataError::Unanswerable`] names the first that has none.
     pub fn check_answerable(&self) -> Result<(), DataError> {
-        let none = |row: &&Example| matches!(&row.label, Label::Answers(answers) if answers.is_empty());
+        let none =
+            |row: &&Example| matches!(&row.label, Label::Answers(answers) if answers.is_empty());
         match self.examples.iter().find(none) {
             None => Ok(()),
             Some(row) => Err(DataError::Unanswerable {

@@ -84,7 +84,12 @@ fn marked(passage: &str, answers: &Answers<'_>, most: usize) -> String {
             }
         }
     };
-    answers.iter().take(most).map(line).collect::<Vec<_>>().join("\n")
+    answers
+        .iter()
+        .take(most)
+        .map(line)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// A text as typed, or the content of the file behind an `@`.
