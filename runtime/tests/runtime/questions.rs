@@ -111,9 +111,9 @@ fn mixed(random: &mut Random) -> String {
         "\u{feff}",
         "-",
     ];
+    let space = [" ", "", "\t\n"][random.below(3)];
     let count = 1 + random.below(60);
     let parts = (0..count).map(|_| PARTS[random.below(PARTS.len())]);
-    let space = [" ", "", "\t\n"][random.below(3)];
     parts.collect::<Vec<_>>().join(space)
 }
 

@@ -2,12 +2,9 @@
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
-<<<<<<< HEAD
-use std::ops::Range;
-=======
 use std::fmt::Display;
 use std::io::{self, Write};
->>>>>>> engine
+use std::ops::Range;
 use std::time::Duration;
 
 /// A line on stderr. Where that cannot be written to, a full disk behind it say, the work goes on without.

@@ -197,15 +197,11 @@ fn encode(
     } else {
         String::new()
     };
-<<<<<<< HEAD
     let words = match unasked_words(&data.examples, &encoded) {
         0 => String::new(),
         words => format!(", {words} words without a piece to learn from"),
     };
-    eprintln!("{path}: {all} rows{unlabelled}{cut}{words}");
-=======
-    show::note(format!("{path}: {all} rows{unlabelled}{cut}"));
->>>>>>> engine
+    show::note(format!("{path}: {all} rows{unlabelled}{cut}{words}"));
     Ok(encoded)
 }
 
