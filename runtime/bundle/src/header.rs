@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::layout;
 use crate::open::OpenError;
+use crate::prefix::FORMAT_F32_LAYERS;
+#[cfg(feature = "std")]
+use crate::prefix::OLDEST_FORMAT;
 use crate::shape::Shape;
 
 /// The most sections of a bundle.
@@ -63,6 +66,25 @@ impl Header {
         }
     }
 
+    /// The layers that run in floats, in order; the others run in int8.
+    pub fn f32_layers(&self) -> impl Iterator<Item = usize> {
+        self.sections
+            .iter()
+            .filter_map(|section| match section.kind {
+                SectionKind::LayerF32(index) => Some(usize::from(index)),
+                _ => None,
+            })
+    }
+
+    /// The oldest version of the format that can hold this.
+    #[cfg(feature = "std")]
+    pub(crate) fn format_version(&self) -> u32 {
+        match self.f32_layers().next() {
+            Some(_) => FORMAT_F32_LAYERS,
+            None => OLDEST_FORMAT,
+        }
+    }
+
     /// What holds for every header of the present numerics, whatever its sections.
     pub(crate) fn check(&self) -> Result<(), OpenError> {
         self.shape.check().map_err(OpenError::Shape)?;
@@ -88,10 +110,12 @@ impl Header {
         Ok(())
     }
 
-    /// Whether the table names every section that the shape asks for, each as long as it must be.
-    pub(crate) fn check_sections(&self) -> Result<(), OpenError> {
+    /// Whether the table names every section that the shape asks for, each as long as it must be and of
+    /// a kind that this version of the format has.
+    pub(crate) fn check_sections(&self, version: u32) -> Result<(), OpenError> {
         let kinds = SectionKind::all(&self.shape);
-        if !self.sections.iter().map(|section| section.kind).eq(kinds) {
+        let found = self.sections.iter().map(|section| section.kind.int8());
+        if !found.eq(kinds) || self.f32_layers().next().is_some() && version < FORMAT_F32_LAYERS {
             return Err(OpenError::SectionTable);
         }
         for section in &self.sections {
@@ -156,10 +180,25 @@ pub enum SectionKind {
     Tokenizer,
     /// How the model was trained, for the workstation; empty where that is not known.
     Training,
+    /// One encoder layer, counted from 0, that runs in floats; in the place of [`Layer`](Self::Layer).
+    LayerF32(u16),
 }
 
 impl SectionKind {
-    /// Every section of a model of this shape, in the order of the file.
+    /// The same, where a layer of either kind is a [`Layer`](Self::Layer).
+    fn int8(self) -> Self {
+        match self {
+            SectionKind::LayerF32(index) => SectionKind::Layer(index),
+            kind => kind,
+        }
+    }
+
+    /// Whether this section may stand where `expected` is due: itself, or a layer in floats.
+    pub(crate) fn fits(self, expected: SectionKind) -> bool {
+        self.int8() == expected
+    }
+
+    /// Every section of a model of this shape in int8, in the order of the file.
     pub(crate) fn all(shape: &Shape) -> impl Iterator<Item = SectionKind> + use<> {
         let layers = (0..shape.layers as u16).map(SectionKind::Layer);
         core::iter::once(SectionKind::Embeddings)
@@ -180,6 +219,7 @@ impl fmt::Display for SectionKind {
             SectionKind::Head => f.pad("head"),
             SectionKind::Tokenizer => f.pad("tokenizer"),
             SectionKind::Training => f.pad("training"),
+            SectionKind::LayerF32(index) => write!(f, "layer {index} in f32"),
         }
     }
 }

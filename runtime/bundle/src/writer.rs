@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::aligned::AlignedBytes;
 use crate::header::{Header, MAX_METRICS, Metric, Section, SectionKind};
-use crate::layout::{self, Arrays, Embeddings, Head, Layer, padding};
+use crate::layout::{self, AnyLinear, Arrays, Embeddings, Head, Layer, LayerF32, padding};
 use crate::open::OpenError;
 use crate::prefix::{self, Prefix};
 use crate::{atomic, checksum};
@@ -65,8 +65,24 @@ impl Writer {
     /// # Errors
     /// As [`embeddings`](Self::embeddings).
     pub fn layer(&mut self, layer: &Layer<'_>) -> Result<(), WriteError> {
+        self.any_layer(layer, SectionKind::Layer)
+    }
+
+    /// Adds the next layer, to be run in floats.
+    ///
+    /// # Errors
+    /// As [`embeddings`](Self::embeddings).
+    pub fn layer_f32(&mut self, layer: &LayerF32<'_>) -> Result<(), WriteError> {
+        self.any_layer(layer, SectionKind::LayerF32)
+    }
+
+    fn any_layer<'a, L: AnyLinear<'a>>(
+        &mut self,
+        layer: &Layer<'a, L>,
+        kind: fn(u16) -> SectionKind,
+    ) -> Result<(), WriteError> {
         let index = self.contents.len().saturating_sub(1);
-        let kind = SectionKind::Layer(index as u16);
+        let kind = kind(index as u16);
         let mut gather = Gather::new(kind);
         layout::layer(&self.header.shape, &mut { *layer }, &mut gather);
         self.push(kind, gather.finish()?)
@@ -133,7 +149,7 @@ impl Writer {
     /// Adds a section and its entry in the table, where it is its turn.
     fn push(&mut self, kind: SectionKind, content: Vec<u8>) -> Result<(), WriteError> {
         let expected = self.next_section();
-        if expected != Some(kind) {
+        if !expected.is_some_and(|expected| kind.fits(expected)) {
             return Err(WriteError::Order { kind, expected });
         }
         let len = u32::try_from(content.len()).map_err(|_| WriteError::TooLong(kind))?;
@@ -156,7 +172,11 @@ impl Writer {
         }
         let header = postcard::to_stdvec(&self.header).expect("every field has an encoding");
         let file_len = self.file_len((prefix::LEN + header.len()) as u64);
-        let mut encoded = Vec::from(Prefix::encode(&header, file_len));
+        let mut encoded = Vec::from(Prefix::encode(
+            self.header.format_version(),
+            &header,
+            file_len,
+        ));
         encoded.extend_from_slice(&header);
         Ok(encoded)
     }
@@ -227,13 +247,13 @@ impl Gather {
     }
 }
 
-impl Arrays<'_> for Gather {
-    fn integers(&mut self, array: &mut &[i8], count: u64) {
+impl<'a> Arrays<'a> for Gather {
+    fn integers(&mut self, array: &mut &'a [i8], count: u64) {
         self.compare(array.len(), count);
         self.append(bytemuck::cast_slice(array));
     }
 
-    fn floats(&mut self, array: &mut &[f32], count: u64) {
+    fn floats(&mut self, array: &mut &'a [f32], count: u64) {
         self.compare(array.len(), count);
         self.append(bytemuck::cast_slice(array));
     }

@@ -4,4 +4,5 @@ mod damage;
 mod example;
 mod golden;
 mod lies;
+mod mixed;
 mod writing;
