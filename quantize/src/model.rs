@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use berth_bundle::{Embeddings, Head, Header, Layer, Provenance, Shape, WriteError, Writer};
 use berth_checkpoint::{Checkpoint, Config, ProblemType, TrainingArgs, tokenizer};
 use berth_kernels::{Linear, LinearF32, Norm};
-use berth_task::{Labels, Task};
+use berth_task::{Labels, SpanRules, Task};
 use berth_wordpiece::Tokenizer;
 
 use crate::dense::{Dense, DenseF32, Rows};
 use crate::error::QuantizeError;
+use crate::golden;
 
 /// What the checkpoint doesn't say, or what is wanted otherwise.
 #[derive(Clone, Default, Debug)]
@@ -20,6 +21,8 @@ pub struct Options {
     /// The bound on an input's tokens; else that of the training, else what the tokenizer's files
     /// and the positions allow.
     pub max_tokens: Option<usize>,
+    /// How spans are chosen; else as the training settled it.
+    pub spans: Option<SpanRules>,
     /// The name under which the bundle will know its model; else the folder's name.
     pub name: Option<String>,
     /// Encoder layers, counted from 0, that stay in f32, for what int8 hurts: eight times slower, four
@@ -27,15 +30,17 @@ pub struct Options {
     pub f32_layers: Vec<usize>,
 }
 
-/// Quantizes a checkpoint with a head on the `[CLS]` row (Hugging Face's
-/// `BertForSequenceClassification`): dense layers to i8 by output channel, word and position
+/// Quantizes a checkpoint with a head on the `[CLS]` row or on every row (Hugging Face's
+/// `BertForSequenceClassification`, `BertForTokenClassification` and `BertForQuestionAnswering`):
+/// dense layers to i8 by output channel, word and position
 /// embeddings to i8 by row. Token types, layer norms, biases and the last dense layer stay f32.
 ///
 /// Query, key and value become one layer, and the outputs of the query carry the factor
 /// `log2(e) / sqrt(head size)`, so that attention's scores are exponents of 2 without another
 /// multiplication on the device.
 ///
-/// The bundle that comes back has no metrics yet and is in memory alone.
+/// The bundle that comes back carries a few inputs with its own answers, for `berth-edge --selftest`. It
+/// has no metrics yet and is in memory alone.
 ///
 /// # Errors
 /// When the checkpoint doesn't hold such a model, or one that the kernels don't run.
@@ -67,6 +72,7 @@ pub fn quantize(checkpoint: &Checkpoint, options: &Options) -> Result<Writer, Qu
     writer.tokenizer(&tables)?;
     let training = source.training(writer.header());
     writer.training(&training)?;
+    golden::add(&mut writer)?;
     Ok(writer)
 }
 
@@ -110,7 +116,10 @@ impl Source<'_> {
     fn header(&self, options: &Options) -> Result<Header, QuantizeError> {
         let Checkpoint { dir, config, .. } = self.checkpoint;
         let task = self.task(options)?;
-        let shape = shape(config);
+        let mut shape = shape(config);
+        if task == Task::QuestionAnswering {
+            shape.outputs = SPAN_OUTPUTS;
+        }
         let shape_error = |source| QuantizeError::Shape {
             config: self.config_file(),
             source,
@@ -131,6 +140,10 @@ impl Source<'_> {
         }
         let mut header = Header::new(shape, task, labels, tokens as u32);
         header.provenance = self.provenance(options)?;
+        if task == Task::QuestionAnswering {
+            let settled = training.map(TrainingArgs::span_rules);
+            header.spans = options.spans.or(settled).or(header.spans);
+        }
         Ok(header)
     }
 
@@ -141,10 +154,8 @@ impl Source<'_> {
         let remembered = self.checkpoint.training_args().map(|args| args.task);
         let task = options.task.or(remembered);
         let task = task.ok_or_else(|| QuantizeError::NoTask { dir: dir() })?;
-        if !task.reads_first_row_only() {
-            return Err(QuantizeError::Task { dir: dir(), task });
-        }
-        if !self.checkpoint.has("classifier.weight") {
+        let head = head_of(task);
+        if !self.checkpoint.has(&format!("{head}.weight")) {
             return Err(QuantizeError::NoHead { dir: dir() });
         }
         if config.problem_type == Some(ProblemType::MultiLabelClassification) {
@@ -156,6 +167,9 @@ impl Source<'_> {
 
     /// The names of the outputs; a number has none.
     fn labels(&self, task: Task) -> Result<Labels, QuantizeError> {
+        if task == Task::QuestionAnswering {
+            return Ok(Labels::new());
+        }
         let names = &self.checkpoint.config.id2label;
         let config = || self.config_file();
         if task != Task::TextPairRegression {
@@ -258,12 +272,16 @@ impl Source<'_> {
     }
 
     fn head(&self, writer: &mut Writer) -> Result<(), QuantizeError> {
-        let (weight, bias) = self.weight_and_bias("bert.pooler.dense")?;
-        let pooler = Dense::of(&weight, bias, self.hidden);
-        let weight = self.tensor("classifier.weight")?;
-        let bias = self.tensor("classifier.bias")?;
+        let task = writer.header().task;
+        let pooled = task.reads_first_row_only();
+        let pooler = pooled.then(|| self.weight_and_bias("bert.pooler.dense"));
+        let pooler = pooler.transpose()?;
+        let pooler = pooler.map(|(weight, bias)| Dense::of(&weight, bias, self.hidden));
+        let head = head_of(task);
+        let weight = self.tensor(&format!("{head}.weight"))?;
+        let bias = self.tensor(&format!("{head}.bias"))?;
         writer.head(&Head {
-            pooler: Some(pooler.linear()),
+            pooler: pooler.as_ref().map(Dense::linear),
             weight: &weight,
             bias: &bias,
         })?;
@@ -294,7 +312,7 @@ impl Source<'_> {
     /// bundle has.
     fn training(&self, header: &Header) -> Vec<u8> {
         let (task, length) = (header.task, header.max_tokens as usize);
-        let args = match self.checkpoint.training_args() {
+        let mut args = match self.checkpoint.training_args() {
             Some(args) => TrainingArgs {
                 task,
                 max_seq_length: length,
@@ -302,6 +320,9 @@ impl Source<'_> {
             },
             None => TrainingArgs::new(task, length),
         };
+        if let Some(spans) = &header.spans {
+            args.remember_spans(spans);
+        }
         serde_json::to_vec(&args).expect("text and numbers become JSON")
     }
 
@@ -338,6 +359,17 @@ impl Source<'_> {
                 index: unravel(place, &tensor.shape),
             }),
         }
+    }
+}
+
+/// A start and an end.
+const SPAN_OUTPUTS: u32 = 2;
+
+/// What the last dense layer is called.
+fn head_of(task: Task) -> &'static str {
+    match task {
+        Task::QuestionAnswering => "qa_outputs",
+        _ => "classifier",
     }
 }
 

@@ -3,9 +3,9 @@
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
-use berth_data::{Evaluation, Label};
+use berth_data::{Answer, Evaluation, Label};
 
-use crate::compare::{Answer, Changed, Comparison};
+use crate::compare::{Changed, Comparison};
 
 /// What a bundle has to reach to be written. Where a bound is not given, it isn't checked.
 #[derive(Copy, Clone, Default, Debug)]
@@ -98,10 +98,16 @@ fn changed_object(changed: &Changed) -> Value {
     let answer = |answer: &Answer| match answer {
         Answer::Class { label, probability } => json!({"label": label, "score": probability}),
         Answer::Value(value) => json!({"score": value}),
+        Answer::Span { text, probability } => json!({"answer": text, "score": probability}),
     };
-    let gold = match changed.gold {
+    let gold = match &changed.gold {
         Label::Class(label) => json!(label),
         Label::Value(value) => json!(value),
+        Label::Tags(tags) => json!(tags),
+        Label::Answers(answers) => {
+            let texts = answers.iter().map(|answer| answer.text.as_str());
+            json!(texts.collect::<Vec<_>>())
+        }
         Label::None => Value::Null,
     };
     json!({
@@ -123,21 +129,33 @@ fn metrics_object(evaluation: &Evaluation) -> Map<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use berth_data::Example;
+    use berth_data::{Encoded, Evaluator, Example, Target};
     use berth_task::Task;
 
     /// Four rows, of which one changes from right to wrong.
     fn comparison() -> Comparison {
-        let example = |class| Example {
-            text: String::new(),
-            pair: None,
-            label: Label::Class(class),
-            line: 1,
+        let input = |(example, class)| Encoded {
+            target: Target::Class(class),
+            example,
+            ..Encoded::default()
         };
-        let examples = [0, 0, 1, 1].map(example);
+        let evaluator = Evaluator {
+            task: Task::TextClassification,
+            task_name: None,
+            labels: &[],
+            examples: &vec![
+                Example {
+                    line: 1,
+                    ..Example::default()
+                };
+                4
+            ],
+            inputs: &[(0, 0), (1, 0), (2, 1), (3, 1)].map(input),
+            spans: Default::default(),
+        };
         let f32 = [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0]];
         let int8 = [[1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [1.0, 0.0]];
-        Comparison::new(Task::TextClassification, None, &examples, &f32, &int8).unwrap()
+        Comparison::new(&evaluator, &f32, &int8).unwrap()
     }
 
     #[test]

@@ -511,3 +511,24 @@ fn a_layer_that_is_not_there_can_not_stay_in_f32() {
     assert!(text.contains("config.json: there is no layer 2"), "{text}");
     assert!(text.ends_with("the model has layers 0 to 1"), "{text}");
 }
+
+#[test]
+fn the_bundle_carries_inputs_up_to_its_longest_and_passes_its_selftest() {
+    let room = Room::new();
+    for (task, labels) in [
+        (Task::TextClassification, &LABELS[..]),
+        (Task::TextPairRegression, &["LABEL_0"]),
+    ] {
+        let checkpoint = Checkpoint::open(room.tuned_for(task, labels, |_, _| ())).unwrap();
+        let options = Options {
+            task: Some(task),
+            ..Options::default()
+        };
+        let bytes = quantize(&checkpoint, &options).unwrap().to_bytes().unwrap();
+        let model = berth_runtime::Model::from_bytes(&bytes).unwrap();
+        let report = berth_runtime::selftest::selftest(&model).unwrap();
+        assert!(report.passed(), "{report}");
+        assert_eq!(report.lengths[..4], [1, 7, 16, 33]);
+        assert_eq!(report.lengths.last(), Some(&model.positions()));
+    }
+}

@@ -51,7 +51,7 @@ fn scratch(network: &Network, threads: Threads) -> Result<AlignedBytes, OpenErro
 }
 
 /// Refuses an input that is longer than the engine's memory was made for.
-fn check_room(tokens: usize, most: usize) -> Result<(), QueryError> {
+pub(crate) fn check_room(tokens: usize, most: usize) -> Result<(), QueryError> {
     if tokens > most {
         return Err(QueryError::Forward(ForwardError::TooManyTokens {
             tokens,

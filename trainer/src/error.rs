@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use berth_checkpoint::{CheckpointError, SaveError};
 use berth_data::EvaluationError;
-use berth_task::Task;
 use thiserror::Error;
 
+use crate::memory::TooLarge;
 use crate::model::ModelError;
 use crate::recipe::RecipeError;
 
@@ -42,12 +42,12 @@ pub enum TrainError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The head of this task is not made here.
-    #[error("{0} is not trained here")]
-    Task(Task),
     /// There is nothing to learn from.
     #[error("no examples to train on")]
     NoExamples,
+    /// The memory would not suffice.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
     /// An example that the model can't read or learn from.
     #[error("example {row} {problem}")]
     Example {

@@ -9,6 +9,7 @@ use crate::ALIGNMENT;
 use crate::header::{Header, Section, SectionKind};
 use crate::layout::{Embeddings, Head, LayerWeights, padding, read_layer};
 use crate::prefix::{self, FORMAT_VERSION, Prefix};
+use crate::selftest::Selftest;
 use crate::shape::ShapeError;
 use crate::verify::{Verifier, VerifyError};
 
@@ -113,6 +114,13 @@ impl<'a> Bundle<'a> {
         self.section(SectionKind::Tokenizer)
     }
 
+    /// The inputs with known answers that the bundle carries; `None` where it has none.
+    pub fn selftest(&self) -> Option<Selftest<'a>> {
+        let mut kinds = self.header.sections.iter().map(|section| section.kind);
+        let there = kinds.any(|kind| kind == SectionKind::Selftest);
+        there.then(|| Selftest::read(self.section(SectionKind::Selftest)))
+    }
+
     /// Every section with its place in the file.
     pub fn spans(&self) -> impl Iterator<Item = (Section, Range<u64>)> {
         let mut end = self.header_end as u64;
@@ -155,8 +163,7 @@ fn read_header(bytes: &[u8]) -> Result<Header, OpenError> {
     if numerics != NUMERICS_VERSION {
         return Err(OpenError::Numerics(numerics));
     }
-    let header = postcard::take_from_bytes(bytes);
-    let (header, rest) = header.map_err(|_| OpenError::HeaderEncoding)?;
+    let (header, rest) = Header::decode(bytes).map_err(|_| OpenError::HeaderEncoding)?;
     if !rest.is_empty() {
         return Err(OpenError::HeaderTail);
     }
@@ -204,6 +211,8 @@ pub enum OpenError {
     Outputs,
     /// This bound on the tokens is too small for a pair of texts, or above the positions.
     MaxTokens(u32),
+    /// The rules by which spans are chosen can't be followed, or stand with a task that has none.
+    Spans,
     /// The section table doesn't name exactly the sections of such a model, in their order.
     SectionTable,
     /// This section is not as long as the shape asks.
@@ -258,6 +267,9 @@ impl fmt::Display for OpenError {
                 f,
                 "the bundle's bound of {tokens} tokens can't hold a pair, or is above its positions"
             ),
+            OpenError::Spans => {
+                f.write_str("the bundle's rules for answers to questions can't be followed")
+            }
             OpenError::SectionTable => {
                 f.write_str("the bundle's table doesn't list the sections of its model in order")
             }

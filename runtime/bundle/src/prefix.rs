@@ -11,11 +11,14 @@ pub const MAGIC: [u8; 8] = *b"\x89BERTH\r\n";
 /// The newest version of the format that this crate reads. It writes the oldest that can hold a model.
 pub const FORMAT_VERSION: u32 = 2;
 
-/// The oldest version that this crate reads.
-pub(crate) const OLDEST_FORMAT: u32 = 1;
+/// The oldest version that is read.
+const OLDEST_VERSION: u32 = 1;
 
-/// The version that brought layers in floats.
-pub(crate) const FORMAT_F32_LAYERS: u32 = 2;
+/// The first version that has sections which may be left out.
+pub(crate) const OPTIONAL_SECTIONS: u32 = 2;
+
+/// The first version that has layers in floats.
+pub(crate) const F32_LAYERS: u32 = 2;
 
 /// The longest header, in bytes.
 pub const MAX_HEADER_LEN: u32 = 65_536;
@@ -49,7 +52,7 @@ impl Prefix {
             });
         };
         let version = u32_at(prefix, 8);
-        if !(OLDEST_FORMAT..=FORMAT_VERSION).contains(&version) {
+        if !(OLDEST_VERSION..=FORMAT_VERSION).contains(&version) {
             return Err(OpenError::FormatVersion(version));
         }
         let this = Prefix {

@@ -12,7 +12,8 @@ use crate::aligned::AlignedBytes;
 use crate::header::{Header, MAX_METRICS, Metric, Section, SectionKind};
 use crate::layout::{self, AnyLinear, Arrays, Embeddings, Head, Layer, LayerF32, padding};
 use crate::open::OpenError;
-use crate::prefix::{self, Prefix};
+use crate::prefix::{self, F32_LAYERS, OPTIONAL_SECTIONS, Prefix};
+use crate::selftest::{self, Golden};
 use crate::{atomic, checksum};
 
 /// Takes the parts of a model in the order of the file and writes the bundle.
@@ -119,6 +120,15 @@ impl Writer {
         self.push(SectionKind::Training, json.to_vec())
     }
 
+    /// Adds inputs with their answers, behind all others. A bundle may do without; with them it is of
+    /// format version 2.
+    ///
+    /// # Errors
+    /// When it is another section's turn.
+    pub fn selftest(&mut self, inputs: &[Golden<'_>]) -> Result<(), WriteError> {
+        self.push(SectionKind::Selftest, selftest::encode(inputs))
+    }
+
     /// The bundle in memory, as the reader takes it.
     ///
     /// # Errors
@@ -149,7 +159,10 @@ impl Writer {
     /// Adds a section and its entry in the table, where it is its turn.
     fn push(&mut self, kind: SectionKind, content: Vec<u8>) -> Result<(), WriteError> {
         let expected = self.next_section();
-        if !expected.is_some_and(|expected| kind.fits(expected)) {
+        let last = self.header.sections.last().map(|section| section.kind);
+        let optional = kind == SectionKind::Selftest && expected.is_none() && last != Some(kind);
+        let due = expected.is_some_and(|expected| kind.fits(expected));
+        if !due && !optional {
             return Err(WriteError::Order { kind, expected });
         }
         let len = u32::try_from(content.len()).map_err(|_| WriteError::TooLong(kind))?;
@@ -160,7 +173,7 @@ impl Writer {
         Ok(())
     }
 
-    /// The section whose turn it is; `None` when all are there.
+    /// The section whose turn it is; `None` when all are there that have to be.
     fn next_section(&self) -> Option<SectionKind> {
         SectionKind::all(&self.header.shape).nth(self.contents.len())
     }
@@ -170,15 +183,21 @@ impl Writer {
         if let Some(next) = self.next_section() {
             return Err(WriteError::Missing(next));
         }
-        let header = postcard::to_stdvec(&self.header).expect("every field has an encoding");
+        let header = self.header.encode();
         let file_len = self.file_len((prefix::LEN + header.len()) as u64);
-        let mut encoded = Vec::from(Prefix::encode(
-            self.header.format_version(),
-            &header,
-            file_len,
-        ));
+        let mut encoded = Vec::from(Prefix::encode(self.version(), &header, file_len));
         encoded.extend_from_slice(&header);
         Ok(encoded)
+    }
+
+    /// The lowest version of the format that has all that was added.
+    fn version(&self) -> u32 {
+        let last = self.header.sections.last().map(|section| section.kind);
+        match last {
+            Some(kind) if SectionKind::OPTIONAL.contains(&kind) => OPTIONAL_SECTIONS,
+            _ if self.header.f32_layers().next().is_some() => F32_LAYERS,
+            _ => 1,
+        }
     }
 
     /// Where the last section ends, in a file whose header ends at `header_end`.

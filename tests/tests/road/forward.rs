@@ -18,7 +18,8 @@ use berth_encoder::{Encoder, Rows, Scratch, scratch_bytes};
 use berth_kernels::Isa;
 use berth_quantize::{Options, quantize};
 use berth_runtime::Model;
-use berth_tests::naive::{Bert, Dimensions, Matrix, Sequence, Trace};
+use berth_task::Task;
+use berth_tests::naive::{Bert, Dimensions, Gold, Matrix, Sequence, Trace};
 use berth_trainer::Predictor;
 
 use crate::dequantized;
@@ -39,7 +40,7 @@ fn the_trainer_computes_the_reference_after_every_layer() {
     let reference = reference(&whole);
     for depth in 1..=whole.config.num_hidden_layers {
         let probe = probe(&whole, depth, &dir.path().join(depth.to_string()));
-        let found = Predictor::load(&probe)
+        let found = Predictor::load(&probe, Task::TextClassification)
             .expect("a model")
             .logits(&rows, 7)
             .expect("rows");
@@ -50,7 +51,7 @@ fn the_trainer_computes_the_reference_after_every_layer() {
             assert!(error < ROUNDING, "layer {depth}: off by {error:e}");
         }
     }
-    let found = Predictor::load(&whole)
+    let found = Predictor::load(&whole, Task::TextClassification)
         .expect("a model")
         .logits(&rows, 7)
         .expect("logits");
@@ -264,7 +265,7 @@ pub fn sequence(row: &Encoded) -> Sequence {
     Sequence {
         ids,
         second: row.second,
-        label: 0,
+        gold: Gold::Class(0),
     }
 }
 

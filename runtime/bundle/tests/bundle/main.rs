@@ -5,4 +5,5 @@ mod example;
 mod golden;
 mod lies;
 mod mixed;
+mod selftest;
 mod writing;

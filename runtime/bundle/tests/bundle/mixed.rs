@@ -103,7 +103,7 @@ fn a_layer_is_as_long_as_its_kind_asks() {
         table[place..place + 2].copy_from_slice(to);
         open_as(2, &file)
     };
-    let (int8, floats) = ([1, 1], [5, 1]);
+    let (int8, floats) = ([1, 1], [6, 1]);
     let kind = SectionKind::LayerF32(1);
     let lie = as_floats(&example::bundle(), &int8, &floats);
     assert_eq!(lie, Err(OpenError::SectionLength(kind)));
