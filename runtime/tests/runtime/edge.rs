@@ -278,10 +278,9 @@ fn the_environment_forces_a_tier_with_the_same_answer() {
 #[test]
 fn threads_share_a_query_and_change_nothing() {
     let fixture = Fixture::sentiment();
-    let bundle = fixture.bundle.to_str().unwrap();
-    let alone = fixture.run(&[bundle, "a gripping film"]);
+    let alone = fixture.run(&["m.berth", "a gripping film"]);
     for threads in ["1", "2", "4"] {
-        let shared = fixture.run(&[bundle, "a gripping film", "--threads", threads]);
+        let shared = fixture.run(&["m.berth", "a gripping film", "--threads", threads]);
         assert_eq!((code(&shared), &shared.stdout), (0, &alone.stdout));
     }
 }
