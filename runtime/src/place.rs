@@ -1,5 +1,7 @@
 //! Where a part of a text stands, counted in the three ways that languages count.
 
+use std::ops::Range;
+
 /// The beginning and the end of a part of a text; the end is the place after its last character.
 #[derive(Copy, Clone, Eq, PartialEq, Default, Debug)]
 pub struct Place {
@@ -21,18 +23,44 @@ impl Place {
     /// Where the bytes from `start` to `end` of `text` stand. Bytes inside a character count as its
     /// beginning, and bytes behind the text as its end.
     pub fn of(text: &str, start: usize, end: usize) -> Self {
-        let start_byte = text.floor_char_boundary(start);
-        let end_byte = text.floor_char_boundary(end.max(start_byte));
-        let (before, part) = (&text[..start_byte], &text[start_byte..end_byte]);
-        let (start, start_utf16) = units(before);
-        let (chars, utf16) = units(part);
-        Place {
+        Ruler::new(text).measure(start..end)
+    }
+}
+
+/// Finds places in one text. Parts whose beginnings never go back cost one walk over the text.
+pub(crate) struct Ruler<'t> {
+    text: &'t str,
+    /// Of the empty part at the last beginning.
+    at: Place,
+}
+
+impl<'t> Ruler<'t> {
+    pub(crate) fn new(text: &'t str) -> Self {
+        let at = Place::default();
+        Ruler { text, at }
+    }
+
+    /// As [`Place::of`].
+    pub(crate) fn measure(&mut self, bytes: Range<usize>) -> Place {
+        let start_byte = self.text.floor_char_boundary(bytes.start);
+        let end_byte = self.text.floor_char_boundary(bytes.end.max(start_byte));
+        if start_byte < self.at.start_byte {
+            self.at = Place::default();
+        }
+        let (chars, utf16) = units(&self.text[self.at.start_byte..start_byte]);
+        let (start, start_utf16) = (self.at.start + chars, self.at.start_utf16 + utf16);
+        let (chars, utf16) = units(&self.text[start_byte..end_byte]);
+        self.at = Place {
             start,
-            end: start + chars,
             start_byte,
-            end_byte,
             start_utf16,
+            ..Place::default()
+        };
+        Place {
+            end: start + chars,
+            end_byte,
             end_utf16: start_utf16 + utf16,
+            ..self.at
         }
     }
 }
@@ -58,9 +86,11 @@ mod tests {
             .collect();
         let chars: Vec<char> = text.chars().collect();
         let utf16: Vec<u16> = text.encode_utf16().collect();
+        let mut ruler = Ruler::new(text);
         for &start in &boundaries {
             for &end in boundaries.iter().filter(|&&end| end >= start) {
                 let place = Place::of(text, start, end);
+                assert_eq!(ruler.measure(start..end), place);
                 let part = &text[start..end];
                 assert_eq!((place.start_byte, place.end_byte), (start, end));
                 assert_eq!(
@@ -70,6 +100,16 @@ mod tests {
                 let units = &utf16[place.start_utf16..place.end_utf16];
                 assert_eq!(String::from_utf16(units).unwrap(), part);
             }
+        }
+    }
+
+    #[test]
+    fn a_beginning_before_the_last_one_is_found_too() {
+        let text = "日本 é";
+        let mut ruler = Ruler::new(text);
+        for bytes in [7..9, 0..3, 3..9, 3..6] {
+            let place = Place::of(text, bytes.start, bytes.end);
+            assert_eq!(ruler.measure(bytes), place);
         }
     }
 

@@ -132,6 +132,10 @@ impl<'a> Run<'a> {
             };
             AdamW::new(model.parameters(), betas, recipe.weight_decay)
         };
+        // Before a folder is touched; but a run that has finished needs no memory.
+        if !job.start.resumes() {
+            job.check_memory(&plan, total, kind)?;
+        }
         let (mut model, optimizer, state, resumed) = match job.prepare(&labels, total)? {
             Beginning::Finished => return Ok(None),
             Beginning::Base => {
@@ -140,6 +144,7 @@ impl<'a> Run<'a> {
                 (model, optimizer, fresh, None)
             }
             Beginning::Saved(saved) => {
+                job.check_memory(&plan, total, kind)?;
                 let (checkpoint, state) = *saved;
                 let model = Bert::load(&checkpoint, kind, Missing::Refused)?;
                 let mut optimizer = optimizer(&model);

@@ -40,17 +40,7 @@ fn write_one(out: &mut String, answer: &SpanAnswer<'_>, truncated: usize) -> fmt
     json::write_string(out, answer.text)?;
     out.write_str(",\"score\":")?;
     json::write_number(out, answer.score)?;
-    let place = &answer.place;
-    for (name, value) in [
-        ("start", place.start),
-        ("end", place.end),
-        ("start_byte", place.start_byte),
-        ("end_byte", place.end_byte),
-        ("start_utf16", place.start_utf16),
-        ("end_utf16", place.end_utf16),
-    ] {
-        write!(out, ",\"{name}\":{value}")?;
-    }
+    super::write_place(out, &answer.place)?;
     if truncated > 0 {
         write!(out, ",\"truncated\":{truncated}")?;
     }

@@ -60,6 +60,17 @@ pub fn softmax(logits: &[f32], out: &mut [f32]) {
     }
 }
 
+/// The probability of one label alone, with the bits that [`softmax`] gives it.
+///
+/// # Panics
+/// If there are more than [`MAX_LABELS`] logits, or `label` is not one of them.
+pub(crate) fn probability(logits: &[f32], label: usize) -> f32 {
+    let mut probabilities = [0.0; MAX_LABELS];
+    let probabilities = &mut probabilities[..logits.len()];
+    softmax(logits, probabilities);
+    probabilities[label]
+}
+
 /// Fills `out` with every label and its probability, best first, equals by index.
 ///
 /// # Panics

@@ -20,16 +20,20 @@ pub fn bundle(task: Task, labels: &[&str]) -> Vec<u8> {
 /// A bundle for question answering whose rules are the usual ones, changed.
 pub fn bundle_for_spans(change: impl FnOnce(&mut SpanRules)) -> Vec<u8> {
     let task = Task::QuestionAnswering;
-    made(
-        task,
-        &[],
-        |_| (),
-        |header| change(header.spans.as_mut().unwrap()),
-    )
+    let edit = |header: &mut Header| change(header.spans.as_mut().unwrap());
+    made(task, &[], |_| (), edit).to_bytes().unwrap().to_vec()
 }
 
 /// A bundle whose shape is the usual one, changed.
 pub fn bundle_with(task: Task, labels: &[&str], change: impl FnOnce(&mut Shape)) -> Vec<u8> {
+    made(task, labels, change, |_| ())
+        .to_bytes()
+        .unwrap()
+        .to_vec()
+}
+
+/// The same before it is put together: with every section that a bundle must have.
+pub fn writer(task: Task, labels: &[&str], change: impl FnOnce(&mut Shape)) -> Writer {
     made(task, labels, change, |_| ())
 }
 
@@ -38,7 +42,7 @@ fn made(
     labels: &[&str],
     change: impl FnOnce(&mut Shape),
     edit: impl FnOnce(&mut Header),
-) -> Vec<u8> {
+) -> Writer {
     let tables = tables::tables();
     let outputs = match task {
         Task::TextPairRegression => 1,
@@ -80,7 +84,7 @@ fn made(
         .unwrap();
     writer.tokenizer(&tables.bytes).unwrap();
     writer.training(b"{}").unwrap();
-    writer.to_bytes().unwrap().to_vec()
+    writer
 }
 
 /// Texts of every kind that a session has to take: short, long, foreign, none.

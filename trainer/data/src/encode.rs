@@ -130,6 +130,20 @@ fn whole(
     })
 }
 
+/// How many words of `examples` are asked about in none of the `inputs` that they have become, since
+/// they were cut off or have no piece.
+pub fn unasked_words(examples: &[Example], inputs: &[Encoded]) -> usize {
+    let unasked = |input: &Encoded| match &input.target {
+        Target::Classes(classes) => {
+            let words = examples.get(input.example);
+            let words = words.map_or(0, |example| example.words.len());
+            words.saturating_sub(classes.iter().flatten().count())
+        }
+        _ => 0,
+    };
+    inputs.iter().map(unasked).sum()
+}
+
 fn ids(pieces: &[Piece]) -> Vec<u32> {
     pieces.iter().map(|piece| piece.id).collect()
 }

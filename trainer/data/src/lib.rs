@@ -9,9 +9,9 @@
 //! ```
 //!
 //! 1. **One room for each step.** `input` knows bytes, [`format`](Format) lines and cells, `table`
-//!    columns, `labels` what a label means, [`read`] puts them together for tasks on one or two
-//!    texts. A file format that isn't a table, with one word a line or passages and questions, gets
-//!    its module beside `format::json`, and its task a reader beside `read`.
+//!    columns, `labels` what a label means, [`read`] puts them together: for tasks on one or two
+//!    texts itself, for words in `read::words`. A file format that isn't a table has its module beside
+//!    `format::json`.
 //! 2. **Nothing is guessed.** The first thing that is wrong ends the reading, with `file:line`,
 //!    what was found and the way out ([`DataError`]). No bytes make it panic.
 //! 3. **The device's tokenizer.** [`encode_all`] runs `berth-wordpiece`, the very code that the
@@ -32,7 +32,7 @@ mod table;
 mod task_name;
 
 pub use dataset::{Dataset, Duplicates, Example, GoldAnswer, Label};
-pub use encode::{EncodeOptions, Encoded, Target, encode_all};
+pub use encode::{EncodeOptions, Encoded, Target, encode_all, unasked_words};
 pub use error::{DataError, Place};
 pub use format::{Format, UnknownFormatName};
 pub use metrics::{Answer, Decision, Evaluation, EvaluationError, Evaluator, SpanScoring};

@@ -104,7 +104,11 @@ pub enum EvaluationError {
     },
 }
 
-type Measured = (f64, Vec<(&'static str, f64)>);
+/// Figures by name.
+type Figures = Vec<(&'static str, f64)>;
+
+/// The loss and the metrics.
+type Measured = (f64, Figures);
 
 /// Numbers below `bound` from a generator that every language has in three lines, so that other
 /// libraries' figures can be had for the same ones.

@@ -1,7 +1,8 @@
-//! A file to examples: here for the tasks whose rows are one or two texts and a label; [`questions`]
-//! has those on passages.
+//! A file to examples: here for the tasks whose rows are one or two texts and a label; [`words`] has
+//! tagging, [`questions`] those on passages.
 
 mod questions;
+mod words;
 
 use berth_task::Task;
 
@@ -29,30 +30,14 @@ pub fn read(source: &Source) -> Result<Dataset, DataError> {
 fn parse(source: &Source, format: Format, text: &Text) -> Result<Dataset, DataError> {
     match source.task {
         Task::QuestionAnswering => questions::read(source, text),
+        Task::TokenClassification => words::examples(source, format, text),
         _ => examples(source, format, text),
-    }
-}
-
-/// Whether files for `task` are read here.
-pub(crate) fn reads(task: Task) -> bool {
-    match task {
-        Task::TextClassification
-        | Task::TextPairClassification
-        | Task::TextPairRegression
-        | Task::QuestionAnswering => true,
-        Task::TokenClassification => false,
     }
 }
 
 /// What can be wrong with a source before its file is opened.
 fn check(source: &Source) -> Result<Format, DataError> {
     let path = || source.path.clone();
-    if !reads(source.task) {
-        return Err(DataError::UnreadTask {
-            path: path(),
-            task: source.task,
-        });
-    }
     if let Some(name) = source.task_name.filter(|name| name.task() != source.task) {
         return Err(DataError::OtherTask {
             path: path(),
@@ -62,23 +47,19 @@ fn check(source: &Source) -> Result<Format, DataError> {
     }
     let format = Format::choose(source.format, source.task_name, &source.path);
     let format = format.ok_or_else(|| DataError::UnknownFormat { path: path() })?;
-    let formats = formats(source.task);
-    match formats.contains(&format) {
+    match Format::of_task(source.task).contains(&format) {
         true => Ok(format),
-        false => Err(DataError::FormatOfTask {
-            path: path(),
-            task: source.task,
-            format,
-            formats: formats.iter().map(|format| format.name()).collect(),
-        }),
+        false => Err(wrong_format(source, format)),
     }
 }
 
-/// What the rows of a task can be read from.
-fn formats(task: Task) -> &'static [Format] {
-    match task {
-        Task::QuestionAnswering => &[Format::Json, Format::Jsonl],
-        _ => &Format::ALL,
+/// The format holds no rows of the source's task.
+pub(crate) fn wrong_format(source: &Source, format: Format) -> DataError {
+    DataError::FormatForTask {
+        path: source.path.clone(),
+        format,
+        task: source.task,
+        known: Format::of_task(source.task).to_vec(),
     }
 }
 

@@ -114,6 +114,75 @@ fn a_published_file_can_be_read_without_its_name() {
     assert_eq!(texts(&by_flags), texts(&by_name));
 }
 
+/// A tagged file, the column of the tags, and how many sentences, words and labels it has.
+type Tagged = (&'static str, Option<&'static str>, usize, u64, usize);
+
+const TAGGED: [Tagged; 6] = [
+    ("wnut17/wnut17train.conll", None, 3394, 62_730, 13),
+    ("wnut17/emerging.dev.conll", None, 1009, 15_733, 13),
+    (
+        "ud_ewt/en_ewt-ud-train.conllu.gz",
+        None,
+        12_544,
+        204_577,
+        17,
+    ),
+    ("ud_ewt/en_ewt-ud-dev.conllu.gz", None, 2001, 25_147, 17),
+    (
+        "ud_ewt/en_ewt-ud-train.conllu.gz",
+        Some("xpos"),
+        12_544,
+        204_577,
+        49,
+    ),
+    (
+        "ud_ewt/en_ewt-ud-dev.conllu.gz",
+        Some("xpos"),
+        2001,
+        25_147,
+        49,
+    ),
+];
+
+/// The figures of `TAGGED` are the publishers', those of labels a count of the columns by hand.
+#[test]
+fn tagged_files_have_the_sentences_words_and_labels_that_are_known_of_them() {
+    let Some(folder) = data_folder(TAGGED.len()) else {
+        return;
+    };
+    let tagged = |file: &str, column: Option<&str>| {
+        let mut source = Source::new(folder.join(file), Task::TokenClassification);
+        source.columns.label = column.map(str::to_owned);
+        read(&source).unwrap()
+    };
+    for (file, column, sentences, words, labels) in TAGGED {
+        let dataset = tagged(file, column);
+        let counts = dataset.histogram();
+        let found = (dataset.examples.len(), counts.iter().sum(), counts.len());
+        assert_eq!(found, (sentences, words, labels), "{file} {column:?}");
+        for row in &dataset.examples {
+            let joined: Vec<_> = row
+                .words
+                .iter()
+                .map(|word| &row.text[word.clone()])
+                .collect();
+            assert_eq!(joined.join(" "), row.text);
+        }
+    }
+    let wnut = tagged("wnut17/emerging.dev.conll", None);
+    let location = wnut
+        .labels
+        .iter()
+        .position(|label| label == "B-location")
+        .unwrap();
+    assert_eq!(wnut.histogram()[location], 74);
+    let ewt = tagged("ud_ewt/en_ewt-ud-dev.conllu.gz", None);
+    let noun = ewt.labels.iter().position(|label| label == "NOUN").unwrap();
+    assert_eq!(ewt.histogram()[noun], 4210);
+    let first = ewt.examples[0].id.as_deref().unwrap();
+    assert!(first.ends_with("ENG_20041117_172713-0001"), "{first}");
+}
+
 fn check_rows(dataset: &Dataset, name: TaskName) {
     for row in &dataset.examples {
         let place = format!("{}:{}", dataset.path.display(), row.line);

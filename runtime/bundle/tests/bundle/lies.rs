@@ -75,7 +75,7 @@ fn magic() {
 #[test]
 fn format_version() {
     for (version, word) in [
-        (2u32, "newer"),
+        (3u32, "newer"),
         (u32::MAX, "newer"),
         (0, "not read any more"),
     ] {
@@ -450,7 +450,10 @@ fn section_table() {
         lie(&|sections| sections[3].kind = SectionKind::Tokenizer),
         table
     );
-    let many = vec![(3u8, 0u32, 0u32); 65];
+    // Version 1 of the format has no layers in floats.
+    let in_floats = |sections: &mut Vec<Section>| sections[2].kind = SectionKind::LayerF32(1);
+    assert_eq!(lie(&in_floats), table);
+    let many = vec![(3u8, 0u32, 0u32); 66];
     assert_eq!(
         with_field(7, &postcard::to_stdvec(&many).unwrap()),
         UNREADABLE

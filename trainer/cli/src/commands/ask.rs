@@ -7,7 +7,7 @@ use crate::model::bundle_path;
 use crate::show;
 use berth_runtime::answer::{Answerer, Options};
 use berth_runtime::{Answers, Model, QueryError, Session, SpanAnswer};
-use berth_task::Task;
+use berth_task::{Aggregation, Task};
 use std::fs;
 use std::io::{self, IsTerminal};
 use std::num::NonZero;
@@ -21,25 +21,67 @@ pub fn run(args: &AskArgs) -> Result<(), Error> {
     if args.json {
         let options = Options {
             top_k: args.top_k.and_then(NonZero::new),
+            aggregation_strategy: args.aggregation_strategy,
             ..Options::default()
         };
-        let mut answerer = Answerer::new(session, options)?;
+        let mut answerer = Answerer::new(session, options);
         let answer = answerer.ask(&text, pair.as_deref())?;
         warn_of_cut(answer.truncated);
         return print(answer.json);
+    }
+    if session.model().header().task == Task::TokenClassification {
+        if pair.is_some() {
+            return Err(QueryError::PairUnwanted.into());
+        }
+        return print(tags_for_people(
+            &mut session,
+            &text,
+            args.aggregation_strategy,
+        )?);
     }
     let shown = for_people(&mut session, &text, pair.as_deref(), args.top_k)?;
     print(shown)
 }
 
-/// The answer as lines of labels with bars, or as a number.
+/// Words or entities with their tags, a line each.
+fn tags_for_people(
+    session: &mut Session,
+    text: &str,
+    aggregation: Option<Aggregation>,
+) -> Result<String, Error> {
+    let usual = Aggregation::usual(session.model().header().labels.iter());
+    let aggregation = aggregation.unwrap_or(usual);
+    let tags = session.tag_with(text, None, aggregation)?;
+    let rows: Vec<_> = tags.collect::<Result<_, _>>()?;
+    if rows.is_empty() {
+        return Ok("nothing is tagged".into());
+    }
+    let wide = |text: &str| text.chars().count();
+    let words: Vec<String> = rows.iter().map(|row| show::excerpt(row.word, 40)).collect();
+    let word = words.iter().map(|text| wide(text)).max().unwrap_or(0);
+    let label = rows.iter().map(|row| wide(row.label)).max().unwrap_or(0);
+    let lines = words.iter().zip(&rows).map(|(text, row)| {
+        let percent = 100.0 * row.score;
+        format!("{text:<word$}  {:<label$}  {percent:>6.2} %", row.label)
+    });
+    Ok(lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// The answer as lines of labels with bars or of words with tags, or as a number.
 pub fn for_people(
     session: &mut Session,
     text: &str,
     pair: Option<&str>,
     most: Option<usize>,
 ) -> Result<String, Error> {
-    if session.model().header().task == Task::TextPairRegression {
+    let task = session.model().header().task;
+    if task == Task::TokenClassification {
+        return match pair {
+            None => tags_for_people(session, text, None),
+            Some(_) => Err(QueryError::PairUnwanted.into()),
+        };
+    }
+    if task == Task::TextPairRegression {
         let logits = session.logits(text, pair)?;
         warn_of_cut(logits.truncated);
         return Ok(format!("{:.3}", logits.values[0]));

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::model::Model;
 use crate::show;
 use crate::sources::Known;
-use berth_data::{Dataset, Encoded, Evaluation, Evaluator};
+use berth_data::{Dataset, Encoded, Evaluation, Evaluator, unasked_words};
 use serde_json::{Map, Value};
 use std::path::Path;
 use std::time::Instant;
@@ -134,6 +134,10 @@ pub fn measure(model: &Model, file: &LabelledFile, batch: usize) -> Result<Measu
     if truncated > 0 {
         let (all, limit) = (inputs.len(), file.limit);
         eprintln!("warning: {truncated} of {all} texts were cut to {limit} pieces");
+    }
+    let unasked = unasked_words(&file.dataset.examples, &inputs);
+    if unasked > 0 {
+        eprintln!("warning: {unasked} words were cut off or have no piece, and are in no figure");
     }
     Ok(Measured {
         evaluation,

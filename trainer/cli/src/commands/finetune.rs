@@ -6,7 +6,8 @@ use crate::error::Error;
 use crate::sources::Known;
 use crate::{fetch, interrupt, show};
 use berth_checkpoint::Checkpoint;
-use berth_data::{Dataset, EncodeOptions, Encoded, encode_all};
+use berth_data::{Dataset, EncodeOptions, Encoded, encode_all, unasked_words};
+use berth_runtime::measure::peak_rss_mb;
 use berth_trainer::{Control, Job, Observer, Outcome, Recipe, Results, Start, StepInfo, finetune};
 use berth_wordpiece::Tokenizer;
 use indicatif::ProgressBar;
@@ -19,10 +20,8 @@ pub fn run(args: &FinetuneArgs) -> Result<(), Error> {
     let results = match train(args)? {
         Outcome::Finished(results) => results,
         Outcome::AlreadyFinished => {
-            eprintln!(
-                "{}: this run has finished; nothing to do",
-                args.output_dir.display()
-            );
+            let output = args.output_dir.display();
+            show::note(format!("{output}: this run has finished; nothing to do"));
             return Ok(());
         }
         Outcome::Interrupted { checkpoint, step } => {
@@ -33,6 +32,9 @@ pub fn run(args: &FinetuneArgs) -> Result<(), Error> {
             )));
         }
     };
+    if let Some(mb) = peak_rss_mb() {
+        show::note(format!("peak memory {mb:.0} MB"));
+    }
     let all = all_results(&results);
     if args.switches.json {
         return print(Value::Object(all));
@@ -195,7 +197,11 @@ fn encode(
     } else {
         String::new()
     };
-    eprintln!("{path}: {all} rows{unlabelled}{cut}");
+    let words = match unasked_words(&data.examples, &encoded) {
+        0 => String::new(),
+        words => format!(", {words} words without a piece to learn from"),
+    };
+    show::note(format!("{path}: {all} rows{unlabelled}{cut}{words}"));
     Ok(encoded)
 }
 
@@ -239,8 +245,8 @@ impl Progress {
     /// A line that stays, above the bar.
     fn say(&self, line: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
+            Some(bar) => bar.suspend(|| show::note(line)),
+            None => show::note(line),
         }
     }
 }

@@ -50,7 +50,7 @@ fn join(tokenizer: &Tokenizer<'_>, question: &[Piece], window: &[Piece]) -> Enco
         second,
         offsets: std::iter::repeat_n(0..0, second)
             .chain(offsets)
-            .chain([0..0])
+            .chain(std::iter::once(0..0))
             .collect(),
         ..Encoded::default()
     }

@@ -59,7 +59,7 @@ pub(crate) fn word_at(words: &[Range<usize>], piece: &Range<u32>) -> Option<usiz
 mod tests {
     use super::*;
     use crate::encode::tests::tables;
-    use crate::encode::{EncodeOptions, encode_all};
+    use crate::encode::{EncodeOptions, encode_all, unasked_words};
     use berth_task::Task;
 
     fn example(words: &[&str]) -> Example {
@@ -102,6 +102,7 @@ mod tests {
         let classes = [None, Some(0), Some(1), None];
         assert_eq!(row.target, Target::Classes(classes.to_vec()));
         assert_eq!(row.truncated, 2);
+        assert_eq!(unasked_words(&[example(&["ab", "c d", "e"])], &[row]), 1);
         let row = encoded(&[], 4);
         assert_eq!(row.target, Target::Classes(vec![None; 2]));
     }

@@ -112,3 +112,76 @@ impl<'t> Tag<'t> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::sequence;
+
+    /// The numbers of entities that are right, were answered, and are both, of seqeval 1.2.2.
+    #[test]
+    fn odd_tags_are_counted_as_seqeval_counts_them() {
+        for (gold, predicted, expected) in [
+            ("B-PER I-PER O B-LOC", "B-PER I-PER O B-LOC", (2, 2, 2)),
+            ("B-PER I-PER O B-LOC", "B-PER O O I-LOC", (2, 2, 1)),
+            ("O I-PER I-PER O", "O B-PER I-PER O", (1, 1, 1)),
+            ("B-PER I-LOC O", "B-PER B-LOC O", (2, 2, 2)),
+            ("B-PER B-PER I-PER", "B-PER I-PER I-PER", (2, 1, 0)),
+            ("O O O", "O O O", (0, 0, 0)),
+            ("O O O", "B-PER O O", (0, 1, 0)),
+            ("B-PER O", "O O", (1, 0, 0)),
+            ("B-PER | I-PER O", "B-PER | I-PER O", (2, 2, 2)),
+            ("S-PER B-LOC E-LOC O", "S-PER B-LOC E-LOC O", (2, 2, 2)),
+            (
+                "B-LOC I-LOC E-LOC | S-PER S-PER",
+                "B-LOC E-LOC E-LOC | B-PER S-PER",
+                (3, 4, 2),
+            ),
+            (
+                "B-creative-work I-creative-work O",
+                "B-creative-work I-creative O",
+                (1, 2, 0),
+            ),
+            ("PER O", "B-PER O", (1, 1, 0)),
+            ("I-PER E-PER I-PER", "B-PER E-PER B-PER", (2, 2, 2)),
+            ("E-PER O E-PER", "I-PER O B-PER", (2, 2, 2)),
+        ] {
+            let mut counts = EntityCounts::default();
+            for (gold, predicted) in gold.split(" | ").zip(predicted.split(" | ")) {
+                let tags = |text: &'static str| text.split(' ').collect::<Vec<_>>();
+                counts.add(&tags(gold), &tags(predicted));
+            }
+            let found = (counts.gold, counts.predicted, counts.correct);
+            assert_eq!(found, expected, "{gold} / {predicted}");
+        }
+    }
+
+    /// The figures are those of seqeval 1.2.2 (`precision_score`, `recall_score`, `f1_score`) for the
+    /// same 300 sentences of ten words with tags without any order.
+    #[test]
+    fn figures_are_those_of_seqeval() {
+        const TAGS: [&str; 7] = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "E-LOC", "S-PER"];
+        let (truth, noise) = (sequence(1, 7, 3000), sequence(2, 7, 3000));
+        let answer = |i: usize| match i.is_multiple_of(2) || noise[i] < 3 {
+            true => TAGS[truth[i]],
+            false => TAGS[noise[i]],
+        };
+        let gold: Vec<&str> = truth.iter().map(|&tag| TAGS[tag]).collect();
+        let predicted: Vec<&str> = (0..3000).map(answer).collect();
+        let mut counts = EntityCounts::default();
+        for (gold, predicted) in gold.chunks(10).zip(predicted.chunks(10)) {
+            counts.add(gold, predicted);
+        }
+        assert_eq!(
+            (counts.gold, counts.predicted, counts.correct),
+            (2244, 2354, 1690)
+        );
+        for (found, expected) in [
+            (counts.precision(), 0.7179269328802039),
+            (counts.recall(), 0.7531194295900179),
+            (counts.f1(), 0.7351022183558069),
+        ] {
+            assert!((found - expected).abs() < 1e-12, "{found} {expected}");
+        }
+    }
+}

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::evaluator::{Answer, Decision, Evaluator};
 use super::squad::{Mean, Rules, Score, Threshold, Undecided};
 use super::texts::cross_entropy;
-use super::{EvaluationError, Measured};
+use super::{EvaluationError, Figures, Measured};
 use crate::dataset::{Example, GoldAnswer, Label};
 use crate::encode::{Encoded, Target};
 
@@ -63,7 +63,7 @@ struct BestThresholds {
 pub(super) fn measure<L: AsRef<[f32]>>(
     evaluator: &Evaluator<'_>,
     logits: &[L],
-) -> Result<(Measured, Vec<(&'static str, f64)>), EvaluationError> {
+) -> Result<(Measured, Figures), EvaluationError> {
     let answered = Answered::of(evaluator, logits)?;
     let rules = evaluator.spans.rules();
     let mut scores = Vec::with_capacity(answered.questions.len());
