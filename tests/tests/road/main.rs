@@ -6,6 +6,7 @@
 //! | [`forward`] | do reference, trainer, encoder and tract compute the same model, layer by layer? |
 //! | [`gradients`] | are the trainer's gradients those of the reference? |
 //! | [`journey`] | do sentences become answers, and the same ones each time? |
+//! | [`tagging`] | do words get their tags, the same ones at every stage? |
 //! | [`bad_input`] | does bad input get one clear line and leave nothing half-written? |
 //! | [`real`] | does it hold on real sentences and a real base model, where they are there? |
 //!
@@ -21,3 +22,4 @@ mod gradients;
 mod journey;
 mod program;
 mod real;
+mod tagging;
