@@ -5,7 +5,7 @@ extern crate std;
 use super::*;
 use std::collections::BTreeMap;
 use std::vec::Vec as List;
-use std::{format, vec};
+use std::vec;
 
 /// A passage's logits, window by window, as a model would give them.
 struct Case {
