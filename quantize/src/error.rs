@@ -36,6 +36,19 @@ pub enum QuantizeError {
         /// The checkpoint's folder.
         dir: PathBuf,
     },
+    /// A layer that was to stay in f32 is not there.
+    #[error(
+        "{}: there is no layer {layer} to stay in f32; the model has layers 0 to {}",
+        config.display(), layers - 1
+    )]
+    NoLayer {
+        /// The config.json.
+        config: PathBuf,
+        /// The one that was named.
+        layer: usize,
+        /// How many there are.
+        layers: usize,
+    },
     /// A model for regression with more outputs than the one number.
     #[error("{}: {outputs} labels for a model that answers with one number", config.display())]
     Regression {

@@ -3,13 +3,13 @@
 use std::f64::consts::LOG2_E;
 use std::path::PathBuf;
 
-use berth_bundle::{Embeddings, Head, Header, Layer, Provenance, Shape, Writer};
+use berth_bundle::{Embeddings, Head, Header, Layer, Provenance, Shape, WriteError, Writer};
 use berth_checkpoint::{Checkpoint, Config, ProblemType, TrainingArgs, tokenizer};
-use berth_kernels::Norm;
+use berth_kernels::{Linear, LinearF32, Norm};
 use berth_task::{Labels, SpanRules, Task};
 use berth_wordpiece::Tokenizer;
 
-use crate::dense::{Dense, Rows};
+use crate::dense::{Dense, DenseF32, Rows};
 use crate::error::QuantizeError;
 use crate::golden;
 
@@ -25,6 +25,9 @@ pub struct Options {
     pub spans: Option<SpanRules>,
     /// The name under which the bundle will know its model; else the folder's name.
     pub name: Option<String>,
+    /// Encoder layers, counted from 0, that stay in f32, for what int8 hurts: eight times slower, four
+    /// times larger.
+    pub f32_layers: Vec<usize>,
 }
 
 /// Quantizes a checkpoint with a head on the `[CLS]` row or on every row (Hugging Face's
@@ -48,8 +51,21 @@ pub fn quantize(checkpoint: &Checkpoint, options: &Options) -> Result<Writer, Qu
     };
     let mut writer = Writer::new(source.header(options)?)?;
     source.embeddings(&mut writer)?;
-    for index in 0..checkpoint.config.num_hidden_layers {
-        source.layer(index, &mut writer)?;
+    let layers = checkpoint.config.num_hidden_layers;
+    if let Some(&layer) = options.f32_layers.iter().find(|&&layer| layer >= layers) {
+        let config = source.config_file();
+        return Err(QuantizeError::NoLayer {
+            config,
+            layer,
+            layers,
+        });
+    }
+    for index in 0..layers {
+        if options.f32_layers.contains(&index) {
+            source.layer(index, DenseF32::times, |layer| writer.layer_f32(layer))?;
+        } else {
+            source.layer(index, Dense::times, |layer| writer.layer(layer))?;
+        }
     }
     source.head(&mut writer)?;
     let tables = source.tokenizer(writer.header().shape.vocab_size)?;
@@ -58,6 +74,35 @@ pub fn quantize(checkpoint: &Checkpoint, options: &Options) -> Result<Writer, Qu
     writer.training(&training)?;
     golden::add(&mut writer)?;
     Ok(writer)
+}
+
+/// Makes a dense layer of its weight, its bias, the number of its inputs, and a factor for each output.
+type Kind<D> = fn(Vec<f32>, Vec<f32>, usize, &dyn Fn(usize) -> f32) -> D;
+
+/// A dense layer of one of the two kinds.
+trait AnyDense {
+    /// As the kernels take it.
+    type Linear<'d>
+    where
+        Self: 'd;
+
+    fn view(&self) -> Self::Linear<'_>;
+}
+
+impl AnyDense for Dense {
+    type Linear<'d> = Linear<'d>;
+
+    fn view(&self) -> Linear<'_> {
+        self.linear()
+    }
+}
+
+impl AnyDense for DenseF32 {
+    type Linear<'d> = LinearF32<'d>;
+
+    fn view(&self) -> LinearF32<'_> {
+        self.linear()
+    }
 }
 
 /// The checkpoint that is read from.
@@ -184,28 +229,36 @@ impl Source<'_> {
         Ok(())
     }
 
-    fn layer(&self, index: usize, writer: &mut Writer) -> Result<(), QuantizeError> {
+    /// Hands a layer to the writer, each of its dense layers made by `kind`.
+    fn layer<D, W>(&self, index: usize, kind: Kind<D>, mut write: W) -> Result<(), QuantizeError>
+    where
+        D: AnyDense,
+        W: for<'d> FnMut(&Layer<'d, D::Linear<'d>>) -> Result<(), WriteError>,
+    {
         let at = |part: &str| format!("bert.encoder.layer.{index}.{part}");
-        let intermediate = self.checkpoint.config.intermediate_size;
-        let qkv = self.qkv(index)?;
-        let attention_out = self.dense(&at("attention.output.dense"), self.hidden)?;
+        let dense = |part: &str, inputs| {
+            let (weight, bias) = self.weight_and_bias(&at(part))?;
+            Ok::<_, QuantizeError>(kind(weight, bias, inputs, &|_| 1.0))
+        };
+        let qkv = self.qkv(index, kind)?;
+        let attention_out = dense("attention.output.dense", self.hidden)?;
         let attention_norm = self.norm(&at("attention.output.LayerNorm"))?;
-        let up = self.dense(&at("intermediate.dense"), self.hidden)?;
-        let down = self.dense(&at("output.dense"), intermediate)?;
+        let up = dense("intermediate.dense", self.hidden)?;
+        let down = dense("output.dense", self.checkpoint.config.intermediate_size)?;
         let output_norm = self.norm(&at("output.LayerNorm"))?;
-        writer.layer(&Layer {
-            qkv: qkv.linear(),
-            attention_out: attention_out.linear(),
+        write(&Layer {
+            qkv: qkv.view(),
+            attention_out: attention_out.view(),
             attention_norm: self.norm_of(&attention_norm),
-            up: up.linear(),
-            down: down.linear(),
+            up: up.view(),
+            down: down.view(),
             output_norm: self.norm_of(&output_norm),
         })?;
         Ok(())
     }
 
     /// Query, key and value of a layer as one dense layer.
-    fn qkv(&self, layer: usize) -> Result<Dense, QuantizeError> {
+    fn qkv<D>(&self, layer: usize, kind: Kind<D>) -> Result<D, QuantizeError> {
         let (mut weight, mut bias) = (Vec::new(), Vec::new());
         for part in ["query", "key", "value"] {
             let at = format!("bert.encoder.layer.{layer}.attention.self.{part}");
@@ -215,14 +268,15 @@ impl Source<'_> {
         let head_size = self.hidden / self.checkpoint.config.num_attention_heads;
         let score = (LOG2_E / (head_size as f64).sqrt()) as f32;
         let factor = |output| if output < self.hidden { score } else { 1.0 };
-        Ok(Dense::times(&weight, bias, self.hidden, factor))
+        Ok(kind(weight, bias, self.hidden, &factor))
     }
 
     fn head(&self, writer: &mut Writer) -> Result<(), QuantizeError> {
         let task = writer.header().task;
         let pooled = task.reads_first_row_only();
-        let pooler = pooled.then(|| self.dense("bert.pooler.dense", self.hidden));
+        let pooler = pooled.then(|| self.weight_and_bias("bert.pooler.dense"));
         let pooler = pooler.transpose()?;
+        let pooler = pooler.map(|(weight, bias)| Dense::of(&weight, bias, self.hidden));
         let head = head_of(task);
         let weight = self.tensor(&format!("{head}.weight"))?;
         let bias = self.tensor(&format!("{head}.bias"))?;
@@ -272,11 +326,10 @@ impl Source<'_> {
         serde_json::to_vec(&args).expect("text and numbers become JSON")
     }
 
-    /// Weight and bias of a dense layer, quantized.
-    fn dense(&self, name: &str, inputs: usize) -> Result<Dense, QuantizeError> {
+    /// Weight and bias of a dense layer.
+    fn weight_and_bias(&self, name: &str) -> Result<(Vec<f32>, Vec<f32>), QuantizeError> {
         let weight = self.tensor(&format!("{name}.weight"))?;
-        let bias = self.tensor(&format!("{name}.bias"))?;
-        Ok(Dense::of(&weight, bias, inputs))
+        Ok((weight, self.tensor(&format!("{name}.bias"))?))
     }
 
     /// Weight and bias of a layer norm.

@@ -40,9 +40,9 @@ fn workers(network: &Network, threads: Threads) -> Result<Workers, OpenError> {
 
 /// The encoder's memory for the longest input.
 fn scratch(network: &Network, threads: Threads) -> Result<AlignedBytes, OpenError> {
-    let shape = &network.bundle().header().shape;
-    let positions = shape.positions as usize;
-    let bytes = berth_encoder::scratch_bytes_for(shape, positions, threads.0);
+    let header = network.bundle().header();
+    let positions = header.shape.positions as usize;
+    let bytes = berth_encoder::scratch_bytes_for(header, positions, threads.0);
     let memory = (bytes <= MAX_SCRATCH_BYTES).then(|| AlignedBytes::zeroed(bytes).ok());
     memory.flatten().ok_or_else(|| OpenError::Memory {
         origin: network.origin().clone(),

@@ -58,6 +58,8 @@ pub struct Report {
     pub allocations_per_query: Option<f64>,
     /// How many threads shared a query.
     pub threads: usize,
+    /// The layers that run in floats.
+    pub f32_layers: Vec<usize>,
     /// The processor's name.
     pub cpu: String,
     /// The instruction set that the kernels ran on.
@@ -134,6 +136,7 @@ pub fn measure(path: &Path, options: &Options) -> Result<Report, MeasureError> {
         peak_rss_mb,
         allocations_per_query,
         threads: options.threads.0,
+        f32_layers: model.header().f32_layers().collect(),
         cpu: cpu_name(),
         isa: model.isa().tier().name(),
     })
@@ -272,7 +275,11 @@ impl Display for Report {
             ",\"allocations_per_query\":{}",
             OrNull(self.allocations_per_query)
         )?;
-        write!(f, ",\"threads\":{},\"cpu\":", self.threads)?;
+        write!(f, ",\"threads\":{},\"f32_layers\":[", self.threads)?;
+        for (i, layer) in self.f32_layers.iter().enumerate() {
+            write!(f, "{}{layer}", if i == 0 { "" } else { "," })?;
+        }
+        f.write_str("],\"cpu\":")?;
         json::write_string(f, &self.cpu)?;
         write!(f, ",\"isa\":\"{}\"}}", self.isa)
     }
@@ -352,6 +359,7 @@ mod tests {
             peak_rss_mb: None,
             allocations_per_query: Some(0.0),
             threads: 2,
+            f32_layers: vec![0, 5],
             cpu: "A \"quoted\" one".into(),
             isa: "portable",
         };
@@ -362,7 +370,7 @@ mod tests {
             r#","32":"#,
             latency,
             r#"},"load_ms":0.5000,"open_ms":0.1250,"peak_rss_mb":null,"allocations_per_query":0"#,
-            r#","threads":2,"cpu":"A \"quoted\" one","isa":"portable"}"#,
+            r#","threads":2,"f32_layers":[0,5],"cpu":"A \"quoted\" one","isa":"portable"}"#,
         ];
         assert_eq!(report.to_string(), expected.concat());
     }

@@ -140,7 +140,7 @@ impl Model {
 
     /// The same for a session with more threads.
     pub fn scratch_bytes_for(&self, threads: Threads) -> usize {
-        berth_encoder::scratch_bytes_for(&self.header().shape, self.positions(), threads.0)
+        berth_encoder::scratch_bytes_for(self.header(), self.positions(), threads.0)
     }
 
     /// The instruction set that the kernels run on.

@@ -140,8 +140,8 @@ fn alone(model: &Model, isa: Isa, golden: &Golden<'_>) -> Result<u32, QueryError
     let header = model.header();
     let tokens = golden.ids.len();
     crate::engine::check_room(tokens, model.positions())?;
-    let mut memory = vec![0; scratch_bytes(&header.shape, tokens)];
-    let scratch = Scratch::carve(&mut memory, &header.shape, tokens);
+    let mut memory = vec![0; scratch_bytes(header, tokens)];
+    let scratch = Scratch::carve(&mut memory, header, tokens);
     let mut scratch = scratch.ok_or(QueryError::Plan)?;
     let rows = if header.task.reads_first_row_only() {
         1

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::layout;
 use crate::open::OpenError;
-use crate::prefix::OPTIONAL_SECTIONS;
+use crate::prefix::{F32_LAYERS, OPTIONAL_SECTIONS};
 use crate::shape::Shape;
 
 /// The most sections of a bundle.
@@ -70,6 +70,16 @@ impl Header {
             sections: Vec::new(),
             spans: (task == Task::QuestionAnswering).then(SpanRules::default),
         }
+    }
+
+    /// The layers that run in floats, in order; the others run in int8.
+    pub fn f32_layers(&self) -> impl Iterator<Item = usize> {
+        self.sections
+            .iter()
+            .filter_map(|section| match section.kind {
+                SectionKind::LayerF32(index) => Some(usize::from(index)),
+                _ => None,
+            })
     }
 
     /// Reads an encoded header; what is behind it comes back too.
@@ -135,15 +145,16 @@ impl Header {
         Ok(())
     }
 
-    /// Whether the table names every section that the shape asks for, each as long as it must be, and
-    /// behind them none but those that a file of this version may have.
+    /// Whether the table names every section that the shape asks for, each as long as it must be and of
+    /// a kind that a file of this version may have, and behind them none but those that it may have.
     pub(crate) fn check_sections(&self, version: u32) -> Result<(), OpenError> {
-        let mut found = self.sections.iter().map(|section| section.kind);
+        let mut found = self.sections.iter().map(|section| section.kind.int8());
         let mut optional = SectionKind::OPTIONAL.iter();
         let all_there = SectionKind::all(&self.shape).all(|kind| found.next() == Some(kind));
         let mut may_be =
             |kind| version >= OPTIONAL_SECTIONS && optional.any(|&other| other == kind);
-        if !all_there || !found.all(&mut may_be) {
+        let known = version >= F32_LAYERS || self.f32_layers().next().is_none();
+        if !all_there || !known || !found.all(&mut may_be) {
             return Err(OpenError::SectionTable);
         }
         for section in &self.sections {
@@ -210,13 +221,29 @@ pub enum SectionKind {
     Training,
     /// Inputs with the answers that the workstation had; may be left out.
     Selftest,
+    /// One encoder layer, counted from 0, that runs in floats; in the place of [`Layer`](Self::Layer).
+    LayerF32(u16),
 }
 
 impl SectionKind {
     /// What may stand behind the others, each once and in this order.
     pub(crate) const OPTIONAL: [SectionKind; 1] = [SectionKind::Selftest];
 
-    /// Every section that a model of this shape must have, in the order of the file.
+    /// The same, where a layer of either kind is a [`Layer`](Self::Layer).
+    fn int8(self) -> Self {
+        match self {
+            SectionKind::LayerF32(index) => SectionKind::Layer(index),
+            kind => kind,
+        }
+    }
+
+    /// Whether this section may stand where `expected` is due: itself, or a layer in floats.
+    #[cfg(feature = "std")]
+    pub(crate) fn fits(self, expected: SectionKind) -> bool {
+        self.int8() == expected
+    }
+
+    /// Every section that a model of this shape must have, its layers in int8, in the order of the file.
     pub(crate) fn all(shape: &Shape) -> impl Iterator<Item = SectionKind> + use<> {
         let layers = (0..shape.layers as u16).map(SectionKind::Layer);
         core::iter::once(SectionKind::Embeddings)
@@ -237,6 +264,7 @@ impl fmt::Display for SectionKind {
             SectionKind::Head => f.pad("head"),
             SectionKind::Tokenizer => f.pad("tokenizer"),
             SectionKind::Training => f.pad("training"),
+            SectionKind::LayerF32(index) => write!(f, "layer {index} in f32"),
             SectionKind::Selftest => f.pad("selftest"),
         }
     }

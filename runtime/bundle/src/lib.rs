@@ -48,7 +48,7 @@ mod writer;
 pub use header::{
     Header, MAX_METRICS, MAX_NAME_BYTES, MAX_SECTIONS, Metric, Provenance, Section, SectionKind,
 };
-pub use layout::{Embeddings, Head, Layer};
+pub use layout::{Embeddings, Head, Layer, LayerF32, LayerWeights};
 pub use open::{Bundle, OpenError};
 pub use prefix::{FORMAT_VERSION, MAGIC, MAX_HEADER_LEN};
 pub use selftest::{Golden, Selftest, SelftestError, logits_crc};

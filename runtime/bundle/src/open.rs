@@ -7,7 +7,7 @@ use berth_kernels::NUMERICS_VERSION;
 
 use crate::ALIGNMENT;
 use crate::header::{Header, Section, SectionKind};
-use crate::layout::{Embeddings, Head, Layer, padding};
+use crate::layout::{Embeddings, Head, LayerWeights, padding, read_layer};
 use crate::prefix::{self, FORMAT_VERSION, Prefix};
 use crate::selftest::Selftest;
 use crate::shape::ShapeError;
@@ -84,10 +84,17 @@ impl<'a> Bundle<'a> {
     ///
     /// # Panics
     /// When `index` is not below the shape's number of layers.
-    pub fn layer(&self, index: usize) -> Layer<'a> {
-        assert!(index < self.header.shape.layers as usize, "no such layer");
-        let kind = SectionKind::Layer(index as u16);
-        Layer::read(&self.header.shape, self.section(kind))
+    pub fn layer(&self, index: usize) -> LayerWeights<'a> {
+        let shape = &self.header.shape;
+        assert!(index < shape.layers as usize, "no such layer");
+        // The embeddings come first.
+        match self.spans().nth(1 + index) {
+            Some((section, span)) if matches!(section.kind, SectionKind::LayerF32(_)) => {
+                LayerWeights::F32(read_layer(shape, self.bytes(span)))
+            }
+            Some((_, span)) => LayerWeights::Int8(read_layer(shape, self.bytes(span))),
+            None => unreachable!("opening has seen a section for every layer"),
+        }
     }
 
     /// The pooler, where there is one, and the last dense layer.
@@ -128,9 +135,14 @@ impl<'a> Bundle<'a> {
     fn section(&self, kind: SectionKind) -> &'a [u8] {
         let found = self.spans().find(|(section, _)| section.kind == kind);
         match found {
-            Some((_, span)) => &self.file[span.start as usize..span.end as usize],
+            Some((_, span)) => self.bytes(span),
             None => &[],
         }
+    }
+
+    /// The bytes of a span.
+    fn bytes(&self, span: Range<u64>) -> &'a [u8] {
+        &self.file[span.start as usize..span.end as usize]
     }
 }
 

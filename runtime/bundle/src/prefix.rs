@@ -8,7 +8,7 @@ use crate::open::OpenError;
 /// the first thing to break where a file is sent as text.
 pub const MAGIC: [u8; 8] = *b"\x89BERTH\r\n";
 
-/// The newest version of the format that this crate reads and writes.
+/// The newest version of the format that this crate reads. It writes the oldest that can hold a model.
 pub const FORMAT_VERSION: u32 = 2;
 
 /// The oldest version that is read.
@@ -16,6 +16,9 @@ const OLDEST_VERSION: u32 = 1;
 
 /// The first version that has sections which may be left out.
 pub(crate) const OPTIONAL_SECTIONS: u32 = 2;
+
+/// The first version that has layers in floats.
+pub(crate) const F32_LAYERS: u32 = 2;
 
 /// The longest header, in bytes.
 pub const MAX_HEADER_LEN: u32 = 65_536;
@@ -89,7 +92,7 @@ impl Prefix {
         &file[LEN..][..self.header_len as usize]
     }
 
-    /// The prefix of a file of `file_len` bytes with this header.
+    /// The prefix of a file of `file_len` bytes with this header, in a version of the format.
     #[cfg(feature = "std")]
     pub(crate) fn encode(version: u32, header: &[u8], file_len: u64) -> [u8; LEN] {
         let mut prefix = [0; LEN];

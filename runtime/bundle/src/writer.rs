@@ -10,9 +10,9 @@ use thiserror::Error;
 
 use crate::aligned::AlignedBytes;
 use crate::header::{Header, MAX_METRICS, Metric, Section, SectionKind};
-use crate::layout::{self, Arrays, Embeddings, Head, Layer, padding};
+use crate::layout::{self, AnyLinear, Arrays, Embeddings, Head, Layer, LayerF32, padding};
 use crate::open::OpenError;
-use crate::prefix::{self, OPTIONAL_SECTIONS, Prefix};
+use crate::prefix::{self, F32_LAYERS, OPTIONAL_SECTIONS, Prefix};
 use crate::selftest::{self, Golden};
 use crate::{atomic, checksum};
 
@@ -66,8 +66,24 @@ impl Writer {
     /// # Errors
     /// As [`embeddings`](Self::embeddings).
     pub fn layer(&mut self, layer: &Layer<'_>) -> Result<(), WriteError> {
+        self.any_layer(layer, SectionKind::Layer)
+    }
+
+    /// Adds the next layer, to be run in floats.
+    ///
+    /// # Errors
+    /// As [`embeddings`](Self::embeddings).
+    pub fn layer_f32(&mut self, layer: &LayerF32<'_>) -> Result<(), WriteError> {
+        self.any_layer(layer, SectionKind::LayerF32)
+    }
+
+    fn any_layer<'a, L: AnyLinear<'a>>(
+        &mut self,
+        layer: &Layer<'a, L>,
+        kind: fn(u16) -> SectionKind,
+    ) -> Result<(), WriteError> {
         let index = self.contents.len().saturating_sub(1);
-        let kind = SectionKind::Layer(index as u16);
+        let kind = kind(index as u16);
         let mut gather = Gather::new(kind);
         layout::layer(&self.header.shape, &mut { *layer }, &mut gather);
         self.push(kind, gather.finish()?)
@@ -145,7 +161,8 @@ impl Writer {
         let expected = self.next_section();
         let last = self.header.sections.last().map(|section| section.kind);
         let optional = kind == SectionKind::Selftest && expected.is_none() && last != Some(kind);
-        if expected != Some(kind) && !optional {
+        let due = expected.is_some_and(|expected| kind.fits(expected));
+        if !due && !optional {
             return Err(WriteError::Order { kind, expected });
         }
         let len = u32::try_from(content.len()).map_err(|_| WriteError::TooLong(kind))?;
@@ -178,6 +195,7 @@ impl Writer {
         let last = self.header.sections.last().map(|section| section.kind);
         match last {
             Some(kind) if SectionKind::OPTIONAL.contains(&kind) => OPTIONAL_SECTIONS,
+            _ if self.header.f32_layers().next().is_some() => F32_LAYERS,
             _ => 1,
         }
     }
@@ -248,13 +266,13 @@ impl Gather {
     }
 }
 
-impl Arrays<'_> for Gather {
-    fn integers(&mut self, array: &mut &[i8], count: u64) {
+impl<'a> Arrays<'a> for Gather {
+    fn integers(&mut self, array: &mut &'a [i8], count: u64) {
         self.compare(array.len(), count);
         self.append(bytemuck::cast_slice(array));
     }
 
-    fn floats(&mut self, array: &mut &[f32], count: u64) {
+    fn floats(&mut self, array: &mut &'a [f32], count: u64) {
         self.compare(array.len(), count);
         self.append(bytemuck::cast_slice(array));
     }

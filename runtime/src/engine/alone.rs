@@ -58,7 +58,7 @@ impl Engine {
         let header = self.network.bundle().header();
         let tokens = ids.len();
         super::check_room(tokens, header.shape.positions as usize)?;
-        let scratch = Scratch::carve_for(&mut self.scratch, &header.shape, tokens, &self.team);
+        let scratch = Scratch::carve_for(&mut self.scratch, header, tokens, &self.team);
         let mut scratch = scratch.expect("memory for the longest input");
         let rows = if header.task.reads_first_row_only() {
             1

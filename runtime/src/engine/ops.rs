@@ -145,7 +145,7 @@ impl Block {
         team: &'s Workers,
         tokens: usize,
     ) -> TractResult<Scratch<'s>> {
-        Scratch::carve_for(memory, &self.header().shape, tokens, team)
+        Scratch::carve_for(memory, self.header(), tokens, team)
             .context("more tokens than positions")
     }
 }

@@ -16,6 +16,7 @@ pub fn bundle(task: Task, labels: &[&str]) -> Vec<u8> {
     bundle_with(task, labels, |_| ())
 }
 
+#[allow(dead_code, reason = "not every program that shares this file needs it")]
 /// A bundle for question answering whose rules are the usual ones, changed.
 pub fn bundle_for_spans(change: impl FnOnce(&mut SpanRules)) -> Vec<u8> {
     let task = Task::QuestionAnswering;

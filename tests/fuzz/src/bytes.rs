@@ -96,8 +96,8 @@ fn tokens(bundle: &Bundle<'_>, text: &str) -> (Vec<u32>, usize) {
 fn forward(bundle: &Bundle<'_>, ids: &[u32], second: usize, tier: usize) {
     let header = bundle.header();
     let isa = Isa::available().nth(tier).unwrap_or(Isa::portable());
-    let mut memory = vec![0xa5; scratch_bytes(&header.shape, ids.len())];
-    let Some(mut scratch) = Scratch::carve(&mut memory, &header.shape, ids.len()) else {
+    let mut memory = vec![0xa5; scratch_bytes(header, ids.len())];
+    let Some(mut scratch) = Scratch::carve(&mut memory, header, ids.len()) else {
         panic!("the scratch is smaller than it says");
     };
     let rows = if header.task.reads_first_row_only() {

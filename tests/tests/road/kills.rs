@@ -27,18 +27,22 @@ fn a_run_killed_again_and_again_ends_with_the_same_weights() {
     let run = TinyRun::new(dir.path());
     let begun = Instant::now();
     run.to_the_end("whole");
-    let whole = begun.elapsed();
+    let mut patience = begun.elapsed();
 
     let mut dice = Dice(11);
     let (mut done, mut laps, mut in_saves, mut resumed) = (0, 0, 0, 0);
     while done < kills {
         let out = run.path("out");
-        let patience = whole.mul_f64(0.05 + 0.005 * dice.below(80) as f64);
         resumed += usize::from(!checkpoints(&out).is_empty());
-        match outlived(run.start("out"), patience) {
+        let moment = patience.mul_f64(0.01 * dice.below(100) as f64);
+        match outlived(run.start("out"), moment) {
             Ended::Killed => {
                 done += 1;
                 in_saves += usize::from(hold_to_promise(&out));
+                // A machine that has become busy must not get nowhere.
+                if checkpoints(&out).is_empty() {
+                    patience = patience.mul_f64(1.1);
+                }
             }
             Ended::Finished => {
                 laps += 1;

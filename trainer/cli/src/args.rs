@@ -304,6 +304,9 @@ pub struct QuantizeArgs {
     /// Compare on the first so many rows only
     #[arg(long)]
     pub max_eval_samples: Option<usize>,
+    /// Layers that stay in f32, for what int8 hurts: `0,5`, or names such as `encoder.layer.0`
+    #[arg(long, value_delimiter = ',', value_parser = layer_number)]
+    pub f32_layers: Vec<usize>,
     /// Fail, and write nothing, when the main metric drops by more points (of 100)
     #[arg(long)]
     pub max_drop: Option<f64>,
@@ -316,6 +319,14 @@ pub struct QuantizeArgs {
     /// One JSON object on stdout, nothing else there
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
     pub json: bool,
+}
+
+/// The number of an encoder layer, by itself or behind its name in a checkpoint.
+fn layer_number(name: &str) -> Result<usize, String> {
+    let known = ["bert.encoder.layer.", "encoder.layer.", "layer."];
+    let number = known.iter().find_map(|known| name.strip_prefix(known));
+    let number = number.unwrap_or(name).parse();
+    number.map_err(|_| "layers are numbers from 0 on, or names such as `encoder.layer.0`".into())
 }
 
 /// `berth ask`.

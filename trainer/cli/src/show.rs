@@ -2,8 +2,15 @@
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::ops::Range;
 use std::time::Duration;
+
+/// A line on stderr. Where that cannot be written to, a full disk behind it say, the work goes on without.
+pub fn note(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
 
 /// A table with a heading; every column after the first is aligned to the right.
 pub fn table(heading: &[&str], rows: &[Vec<String>]) -> Table {

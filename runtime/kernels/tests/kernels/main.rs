@@ -5,6 +5,7 @@
 
 mod attention;
 mod cases;
+mod floats;
 mod input;
 mod linear;
 mod oracle;

@@ -20,10 +20,8 @@ pub fn run(args: &FinetuneArgs) -> Result<(), Error> {
     let results = match train(args)? {
         Outcome::Finished(results) => results,
         Outcome::AlreadyFinished => {
-            eprintln!(
-                "{}: this run has finished; nothing to do",
-                args.output_dir.display()
-            );
+            let output = args.output_dir.display();
+            show::note(format!("{output}: this run has finished; nothing to do"));
             return Ok(());
         }
         Outcome::Interrupted { checkpoint, step } => {
@@ -35,7 +33,7 @@ pub fn run(args: &FinetuneArgs) -> Result<(), Error> {
         }
     };
     if let Some(mb) = peak_rss_mb() {
-        eprintln!("peak memory {mb:.0} MB");
+        show::note(format!("peak memory {mb:.0} MB"));
     }
     let all = all_results(&results);
     if args.switches.json {
@@ -203,7 +201,7 @@ fn encode(
         0 => String::new(),
         words => format!(", {words} words without a piece to learn from"),
     };
-    eprintln!("{path}: {all} rows{unlabelled}{cut}{words}");
+    show::note(format!("{path}: {all} rows{unlabelled}{cut}{words}"));
     Ok(encoded)
 }
 
@@ -247,8 +245,8 @@ impl Progress {
     /// A line that stays, above the bar.
     fn say(&self, line: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
+            Some(bar) => bar.suspend(|| show::note(line)),
+            None => show::note(line),
         }
     }
 }

@@ -27,7 +27,11 @@ pub fn run(args: &QuantizeArgs) -> Result<(), Error> {
     use_threads(args.threads);
     let done = convert(args)?;
     if args.json {
-        return print(berth_quantize::report(done.comparison.as_ref(), done.bytes));
+        return print(berth_quantize::report(
+            done.comparison.as_ref(),
+            done.bytes,
+            &done.f32_layers,
+        ));
     }
     print(for_people(&done, &args.output))
 }
@@ -36,6 +40,8 @@ pub fn run(args: &QuantizeArgs) -> Result<(), Error> {
 pub struct Converted {
     /// Size of the bundle in bytes.
     pub bytes: u64,
+    /// The layers that stayed in f32.
+    pub f32_layers: Vec<usize>,
     /// f32 beside int8, where there was a file to compare on.
     pub comparison: Option<Comparison>,
     /// The names of the labels.
@@ -61,6 +67,7 @@ pub fn convert(args: &QuantizeArgs) -> Result<Converted, Error> {
         task: args.data.task,
         max_tokens: args.data.max_seq_length.map(|length| length as usize),
         name: None,
+        f32_layers: args.f32_layers.clone(),
     };
     let mut writer = berth_quantize::quantize(&checkpoint, &options)?;
     let labels = writer.header().labels.iter().map(str::to_owned).collect();
@@ -77,6 +84,7 @@ pub fn convert(args: &QuantizeArgs) -> Result<Converted, Error> {
         .map_err(berth_quantize::QuantizeError::from)?;
     Ok(Converted {
         bytes,
+        f32_layers: writer.header().f32_layers().collect(),
         comparison,
         labels,
     })

@@ -281,7 +281,7 @@ mod tests {
             ),
             (
                 "[1,\n",
-                "f.json:2: not valid JSON at column 0: EOF while parsing a list",
+                "f.json:2: not valid JSON at column 0: EOF while parsing a value",
             ),
         ] {
             let error = values(&text(body)).map(|_| ()).unwrap_err();
