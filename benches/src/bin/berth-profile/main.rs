@@ -15,6 +15,7 @@ use std::time::Instant;
 use berth_benches::peaks;
 use berth_checkpoint::Checkpoint;
 use berth_runtime::measure::cpu_name;
+use berth_trainer::TrainError;
 use berth_trainer::bench::{Shape, TrainBench};
 use berth_trainer::kernels::gemm::{Matrix, MatrixMut, Precision, Workers, Write, product};
 use berth_trainer::recipe::Recipe;
@@ -94,7 +95,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             .collect();
         report["peaks_gops"] = peaks
             .into_iter()
-            .map(|(name, rate)| (name, rate.into()))
+            .map(|(name, rate)| (name, Value::from(rate)))
             .collect();
     } else {
         report["scaling"] = scaling(&mut bench, &arguments, precision)?;
@@ -133,7 +134,7 @@ fn peak_of_products(peaks: &[(String, f64)], bf16: bool) -> f64 {
 fn profiles(
     bench: &mut TrainBench,
     arguments: &Arguments,
-) -> Result<Vec<(String, Value)>, Box<dyn Error + Send + Sync>> {
+) -> Result<Vec<(String, Value)>, TrainError> {
     let mut shapes = Vec::new();
     for &shape in &arguments.shapes {
         let profile = bench.profile(shape, 1, arguments.steps)?;
