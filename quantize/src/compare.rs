@@ -1,8 +1,7 @@
 //! What int8 cost: the answers of the checkpoint and of the bundle, on the same labelled rows.
 
 use berth_bundle::{MAX_METRICS, Metric};
-use berth_data::{Evaluation, EvaluationError, Example, Label, TaskName, main_metric};
-use berth_task::{Task, argmax, softmax};
+use berth_data::{Answer, Decision, Evaluation, EvaluationError, Evaluator, Example, Label};
 
 /// How far apart two numbers may be to count as the same answer: this part of the range of the
 /// labels.
@@ -16,25 +15,29 @@ const EXCERPT: usize = 100;
 pub struct Comparison {
     /// The name of the metric that stands for all, without `eval_`.
     pub main_metric: &'static str,
+    /// What that metric is where everything is right: 1 or 100.
+    pub full_marks: f64,
     /// What the checkpoint reached.
     pub f32: Evaluation,
     /// What the bundle reached.
     pub int8: Evaluation,
-    /// How many rows have the same answer: the same best label, or a number that differs by at
-    /// most 2 % of the range of the gold labels.
+    /// How many answers were asked for: one for each text or pair or question, or for each word.
+    pub asked: usize,
+    /// How many of them are the same: the same best label, the same text of an answer, or a number
+    /// that differs by at most 2 % of the range of the gold labels.
     pub same: usize,
     /// The cosine between all logits of the one and all logits of the other.
     pub cosine: f64,
-    /// The other rows, in their order.
+    /// The other answers, in their order.
     pub changed: Vec<Changed>,
 }
 
-/// A row whose answer is another one in int8.
+/// An answer that is another one in int8.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Changed {
-    /// The line of the file.
+    /// The line of the file that its row begins on.
     pub line: u64,
-    /// The beginning of the text or texts, on one line.
+    /// The beginning of the text or texts, on one line; where words are asked about, the word.
     pub text: String,
     /// What is right.
     pub gold: Label,
@@ -44,73 +47,49 @@ pub struct Changed {
     pub int8: Answer,
 }
 
-/// What a model says to a row.
-#[derive(Copy, Clone, PartialEq, Debug)]
-pub enum Answer {
-    /// One of the labels.
-    Class {
-        /// Its index.
-        label: usize,
-        /// How probable the model finds it.
-        probability: f32,
-    },
-    /// A number.
-    Value(f32),
-}
-
 impl Comparison {
-    /// Compares the logits of `examples`, in their order.
+    /// Compares the logits of the evaluator's inputs, in their order.
     ///
     /// # Errors
-    /// Where logits and examples don't fit together, or an example has no label.
+    /// Where logits and inputs don't fit together, or an example has no label.
     pub fn new<L: AsRef<[f32]>>(
-        task: Task,
-        task_name: Option<TaskName>,
-        examples: &[Example],
+        evaluator: &Evaluator<'_>,
         f32_logits: &[L],
         int8_logits: &[L],
     ) -> Result<Self, EvaluationError> {
-        let gold: Vec<Label> = examples.iter().map(|example| example.label).collect();
-        let f32 = Evaluation::of(task, task_name, f32_logits, &gold)?;
-        let int8 = Evaluation::of(task, task_name, int8_logits, &gold)?;
-        let tolerance = SAME_NUMBER * range(&gold);
-        let mut changed = Vec::new();
-        let mut products = Products::default();
-        let pairs = f32_logits
-            .iter()
-            .zip(int8_logits)
-            .map(|(a, b)| (a.as_ref(), b.as_ref()));
-        for (row, (example, (f32, int8))) in examples.iter().zip(pairs).enumerate() {
-            if f32.len() != int8.len() {
-                let outputs = int8.len();
-                return Err(EvaluationError::Outputs { row, outputs });
-            }
-            products.add(f32, int8);
-            let answers = [Answer::of(task, f32), Answer::of(task, int8)];
-            if !answers[0].is_same(&answers[1], tolerance) {
-                changed.push(Changed::of(example, answers));
-            }
-        }
+        let f32 = evaluator.evaluate(f32_logits)?;
+        let int8 = evaluator.evaluate(int8_logits)?;
+        let cosine = cosine(f32_logits, int8_logits)?;
+        let decisions = evaluator.decisions(f32_logits)?;
+        let asked = decisions.len();
+        let tolerance = SAME_NUMBER * range(&decisions);
+        let pairs = decisions.into_iter().zip(evaluator.decisions(int8_logits)?);
+        let changed: Vec<Changed> = pairs
+            .filter(|(f32, int8)| !is_same(&f32.answer, &int8.answer, tolerance))
+            .map(|(f32, int8)| Changed::of(evaluator.examples, f32, int8.answer))
+            .collect();
         Ok(Comparison {
-            main_metric: main_metric(task, task_name),
+            main_metric: evaluator.main_metric(),
+            full_marks: evaluator.full_marks(),
             f32,
             int8,
-            same: examples.len() - changed.len(),
-            cosine: products.cosine(),
+            asked,
+            same: asked - changed.len(),
+            cosine,
             changed,
         })
     }
 
-    /// The share of rows with the same answer, from 0 to 1.
+    /// The share of the same answers, from 0 to 1.
     pub fn agreement(&self) -> f64 {
-        self.same as f64 / self.f32.samples as f64
+        self.same as f64 / self.asked as f64
     }
 
     /// Between which shares the agreement on texts of this kind lies, with 95 % confidence, as far
-    /// as these rows can tell. [Wilson 1927]
+    /// as these answers can tell. [Wilson 1927]
     pub fn agreement_interval(&self) -> (f64, f64) {
         const Z: f64 = 1.959_964;
-        let (share, n) = (self.agreement(), self.f32.samples as f64);
+        let (share, n) = (self.agreement(), self.asked as f64);
         let spread = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
         let (middle, scale) = (share + Z * Z / (2.0 * n), 1.0 + Z * Z / n);
         let bound = |at: f64| (at / scale).clamp(0.0, 1.0);
@@ -120,7 +99,7 @@ impl Comparison {
     /// How much of the main metric int8 cost, in points of 100; below 0 where it is better.
     pub fn drop(&self) -> f64 {
         let of = |evaluation: &Evaluation| evaluation.get(self.main_metric).unwrap_or(f64::NAN);
-        100.0 * (of(&self.f32) - of(&self.int8))
+        100.0 / self.full_marks * (of(&self.f32) - of(&self.int8))
     }
 
     /// Every metric of both, the loss first, as a bundle carries them.
@@ -135,52 +114,42 @@ impl Comparison {
 }
 
 impl Changed {
-    fn of(example: &Example, [f32, int8]: [Answer; 2]) -> Self {
-        let text = match &example.pair {
-            Some(pair) => format!("{} | {}", excerpt(&example.text), excerpt(pair)),
-            None => excerpt(&example.text),
-        };
+    fn of(examples: &[Example], f32: Decision, int8: Answer) -> Self {
+        let example = examples.get(f32.example);
         Changed {
-            line: example.line,
-            text,
-            gold: example.label,
-            f32,
+            line: example.map_or(0, |example| example.line),
+            text: example.map_or_else(String::new, |example| asked(example, f32.word)),
+            gold: f32.gold,
+            f32: f32.answer,
             int8,
         }
     }
 }
 
-impl Answer {
-    /// The answer that a row of logits stands for.
-    fn of(task: Task, logits: &[f32]) -> Self {
-        if task == Task::TextPairRegression {
-            return Answer::Value(logits[0]);
-        }
-        let label = argmax(logits);
-        let mut probabilities = vec![0.0; logits.len()];
-        softmax(logits, &mut probabilities);
-        Answer::Class {
-            label,
-            probability: probabilities[label],
-        }
-    }
-
-    fn is_same(&self, other: &Answer, tolerance: f64) -> bool {
-        match (self, other) {
-            (Answer::Class { label: a, .. }, Answer::Class { label: b, .. }) => a == b,
-            (Answer::Value(a), Answer::Value(b)) => {
-                (f64::from(*a) - f64::from(*b)).abs() <= tolerance
-            }
-            _ => false,
-        }
+/// What was asked about: a word, or a text, or two.
+fn asked(example: &Example, word: Option<usize>) -> String {
+    let word = word.and_then(|word| example.words.get(word)).cloned();
+    match (word, &example.pair) {
+        (Some(word), _) => excerpt(example.text.get(word).unwrap_or_default()),
+        (None, Some(pair)) => format!("{} | {}", excerpt(&example.text), excerpt(pair)),
+        (None, None) => excerpt(&example.text),
     }
 }
 
-/// From the smallest gold number to the largest; 0 where the labels are classes.
-fn range(gold: &[Label]) -> f64 {
-    let values = gold.iter().filter_map(|label| match label {
-        Label::Value(value) => Some(f64::from(*value)),
-        Label::None | Label::Class(_) => None,
+fn is_same(f32: &Answer, int8: &Answer, tolerance: f64) -> bool {
+    match (f32, int8) {
+        (Answer::Class { label: a, .. }, Answer::Class { label: b, .. }) => a == b,
+        (Answer::Span { text: a, .. }, Answer::Span { text: b, .. }) => a == b,
+        (Answer::Value(a), Answer::Value(b)) => (f64::from(*a) - f64::from(*b)).abs() <= tolerance,
+        _ => false,
+    }
+}
+
+/// From the smallest gold number to the largest; 0 where the labels are no numbers.
+fn range(decisions: &[Decision]) -> f64 {
+    let values = decisions.iter().filter_map(|decision| match decision.gold {
+        Label::Value(value) => Some(f64::from(value)),
+        _ => None,
     });
     let ends = values.map(|value| (value, value));
     let ends = ends.reduce(|(low, high), (value, _)| (low.min(value), high.max(value)));
@@ -195,6 +164,20 @@ fn excerpt(text: &str) -> String {
         excerpt.push('…');
     }
     excerpt
+}
+
+/// The cosine between all logits of the one and all logits of the other.
+fn cosine<L: AsRef<[f32]>>(f32: &[L], int8: &[L]) -> Result<f64, EvaluationError> {
+    let mut products = Products::default();
+    for (row, (f32, int8)) in f32.iter().zip(int8).enumerate() {
+        let (f32, int8) = (f32.as_ref(), int8.as_ref());
+        if f32.len() != int8.len() {
+            let outputs = int8.len();
+            return Err(EvaluationError::Outputs { row, outputs });
+        }
+        products.add(f32, int8);
+    }
+    Ok(products.cosine())
 }
 
 /// The three sums that a cosine is made of.
@@ -228,14 +211,43 @@ impl Products {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use berth_data::{Encoded, Target};
+    use berth_task::Task;
 
     fn example(text: &str, label: Label, line: u64) -> Example {
         Example {
             text: text.to_owned(),
-            pair: None,
             label,
             line,
+            ..Example::default()
         }
+    }
+
+    fn compare<L: AsRef<[f32]>>(
+        task: Task,
+        examples: &[Example],
+        f32: &[L],
+        int8: &[L],
+    ) -> Result<Comparison, EvaluationError> {
+        let input = |(index, example): (usize, &Example)| Encoded {
+            target: match example.label {
+                Label::Class(class) => Target::Class(class),
+                Label::Value(value) => Target::Value(value),
+                _ => Target::None,
+            },
+            example: index,
+            ..Encoded::default()
+        };
+        let inputs: Vec<_> = examples.iter().enumerate().map(input).collect();
+        let evaluator = Evaluator {
+            task,
+            task_name: None,
+            labels: &[],
+            examples,
+            inputs: &inputs,
+            spans: Default::default(),
+        };
+        Comparison::new(&evaluator, f32, int8)
     }
 
     fn classes(gold: &[u32]) -> Vec<Example> {
@@ -252,7 +264,7 @@ mod tests {
     fn an_answer_that_changed_is_told_with_both_probabilities() {
         let task = Task::TextClassification;
         let examples = classes(&[0, 1, 0, 0]);
-        let comparison = Comparison::new(task, None, &examples, &F32, &INT8).unwrap();
+        let comparison = compare(task, &examples, &F32, &INT8).unwrap();
         assert_eq!(comparison.main_metric, "accuracy");
         assert_eq!(comparison.f32.get("accuracy"), Some(0.75));
         assert_eq!(comparison.int8.get("accuracy"), Some(0.5));
@@ -263,8 +275,8 @@ mod tests {
         let [changed] = &comparison.changed[..] else {
             panic!("{:?}", comparison.changed);
         };
-        assert_eq!((changed.line, changed.gold), (4, Label::Class(0)));
-        for (answer, expected) in [(changed.f32, 0), (changed.int8, 1)] {
+        assert_eq!((changed.line, &changed.gold), (4, &Label::Class(0)));
+        for (answer, expected) in [(&changed.f32, 0), (&changed.int8, 1)] {
             let Answer::Class {
                 label,
                 probability: found,
@@ -272,7 +284,7 @@ mod tests {
             else {
                 panic!("{answer:?}");
             };
-            assert_eq!(label, expected);
+            assert_eq!(*label, expected);
             assert!((found - probability).abs() < 1e-6, "{found}");
         }
     }
@@ -280,7 +292,7 @@ mod tests {
     #[test]
     fn the_metrics_of_both_go_into_the_bundle() {
         let task = Task::TextClassification;
-        let comparison = Comparison::new(task, None, &classes(&[0, 1, 0, 0]), &F32, &INT8);
+        let comparison = compare(task, &classes(&[0, 1, 0, 0]), &F32, &INT8);
         let metrics = comparison.unwrap().metrics();
         assert_eq!(metrics.len(), 6);
         assert_eq!(metrics[0].name, "eval_loss");
@@ -296,7 +308,7 @@ mod tests {
         let task = Task::TextPairRegression;
         let f32 = [[0.5], [4.0], [2.0]];
         let int8 = [[0.59], [4.11], [1.91]];
-        let comparison = Comparison::new(task, None, &examples, &f32, &int8).unwrap();
+        let comparison = compare(task, &examples, &f32, &int8).unwrap();
         assert_eq!(comparison.main_metric, "spearmanr");
         assert_eq!(comparison.same, 2);
         let [changed] = &comparison.changed[..] else {
@@ -308,16 +320,16 @@ mod tests {
 
     #[test]
     fn the_cosine_is_over_all_logits() {
-        let compare = |a: &[[f32; 2]], b: &[[f32; 2]]| {
+        let cosine = |a: &[[f32; 2]], b: &[[f32; 2]]| {
             let examples = classes(&vec![0; a.len()]);
-            let comparison = Comparison::new(Task::TextClassification, None, &examples, a, b);
+            let comparison = compare(Task::TextClassification, &examples, a, b);
             comparison.unwrap().cosine
         };
-        assert_eq!(compare(&F32, &F32), 1.0);
-        assert_eq!(compare(&[[1.0, 0.0]], &[[0.0, 2.0]]), 0.0);
-        assert_eq!(compare(&[[0.0; 2]], &[[0.0; 2]]), 1.0);
+        assert_eq!(cosine(&F32, &F32), 1.0);
+        assert_eq!(cosine(&[[1.0, 0.0]], &[[0.0, 2.0]]), 0.0);
+        assert_eq!(cosine(&[[0.0; 2]], &[[0.0; 2]]), 1.0);
         let exact = (3.0 * 3.0 + 4.0 * 5.0) / (5.0 * f64::sqrt(34.0));
-        assert!((compare(&[[3.0, 4.0]], &[[3.0, 5.0]]) - exact).abs() < 1e-12);
+        assert!((cosine(&[[3.0, 4.0]], &[[3.0, 5.0]]) - exact).abs() < 1e-12);
     }
 
     /// The bounds were computed by the published formula in Python.
@@ -337,7 +349,7 @@ mod tests {
             };
             let task = Task::TextClassification;
             let int8 = logits(rows - same);
-            let comparison = Comparison::new(task, None, &examples, &logits(0), &int8);
+            let comparison = compare(task, &examples, &logits(0), &int8);
             comparison.unwrap().agreement_interval()
         };
         for (same, rows, low, high) in [
@@ -361,26 +373,29 @@ mod tests {
             pair: Some("two".to_owned()),
             ..example("one", Label::None, 1)
         };
-        let answer = Answer::Value(0.0);
-        assert_eq!(Changed::of(&pair, [answer; 2]).text, "one | two");
+        assert_eq!(asked(&pair, None), "one | two");
+        let words = Example {
+            words: vec![0..3, 4..8],
+            ..example("one more", Label::None, 1)
+        };
+        assert_eq!(asked(&words, None), "one more");
+        assert_eq!(asked(&words, Some(1)), "more");
     }
 
     #[test]
     fn logits_that_do_not_fit_together_are_refused() {
         let task = Task::TextClassification;
         let examples = classes(&[0, 1]);
-        let compare = |f32: &[&[f32]], int8: &[&[f32]]| {
-            Comparison::new(task, None, &examples, f32, int8)
-                .map(drop)
-                .unwrap_err()
+        let refused = |f32: &[&[f32]], int8: &[&[f32]]| {
+            compare(task, &examples, f32, int8).map(drop).unwrap_err()
         };
         let (two, three) = ([0.0, 1.0], [0.0, 1.0, 2.0]);
         let error = EvaluationError::RowCount {
             logits: 1,
             labels: 2,
         };
-        assert_eq!(compare(&[&two, &two], &[&two]), error);
+        assert_eq!(refused(&[&two, &two], &[&two]), error);
         let error = EvaluationError::Outputs { row: 0, outputs: 3 };
-        assert_eq!(compare(&[&two, &two], &[&three, &three]), error);
+        assert_eq!(refused(&[&two, &two], &[&three, &three]), error);
     }
 }

@@ -22,10 +22,11 @@
 mod compare;
 mod dense;
 mod error;
+mod golden;
 mod model;
 mod report;
 
-pub use compare::{Answer, Changed, Comparison};
+pub use compare::{Changed, Comparison};
 pub use error::QuantizeError;
 pub use model::{Options, quantize};
 pub use report::{Gate, Missed, report};

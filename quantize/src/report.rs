@@ -3,9 +3,9 @@
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
-use berth_data::{Evaluation, Label};
+use berth_data::{Answer, Evaluation, Label};
 
-use crate::compare::{Answer, Changed, Comparison};
+use crate::compare::{Changed, Comparison};
 
 /// What a bundle has to reach to be written. Where a bound is not given, it isn't checked.
 #[derive(Copy, Clone, Default, Debug)]
@@ -77,9 +77,8 @@ pub enum Missed {
 }
 
 /// What `quantize --json` prints. Labels are told by their ids. Without a comparison both sets of
-/// metrics are empty, the agreement is null and no answer changed. No dense layer below the head
-/// stays in f32.
-pub fn report(comparison: Option<&Comparison>, bytes: u64) -> Value {
+/// metrics are empty, the agreement is null and no answer changed.
+pub fn report(comparison: Option<&Comparison>, bytes: u64, f32_layers: &[usize]) -> Value {
     let metrics = |of: fn(&Comparison) -> &Evaluation| match comparison {
         Some(comparison) => metrics_object(of(comparison)),
         None => Map::new(),
@@ -90,7 +89,7 @@ pub fn report(comparison: Option<&Comparison>, bytes: u64) -> Value {
         "int8": metrics(|comparison| &comparison.int8),
         "agreement": comparison.map(Comparison::agreement),
         "bytes": bytes,
-        "f32_layers": [],
+        "f32_layers": f32_layers,
         "changed": changed.iter().map(changed_object).collect::<Vec<_>>(),
     })
 }
@@ -99,10 +98,16 @@ fn changed_object(changed: &Changed) -> Value {
     let answer = |answer: &Answer| match answer {
         Answer::Class { label, probability } => json!({"label": label, "score": probability}),
         Answer::Value(value) => json!({"score": value}),
+        Answer::Span { text, probability } => json!({"answer": text, "score": probability}),
     };
-    let gold = match changed.gold {
+    let gold = match &changed.gold {
         Label::Class(label) => json!(label),
         Label::Value(value) => json!(value),
+        Label::Tags(tags) => json!(tags),
+        Label::Answers(answers) => {
+            let texts = answers.iter().map(|answer| answer.text.as_str());
+            json!(texts.collect::<Vec<_>>())
+        }
         Label::None => Value::Null,
     };
     json!({
@@ -124,21 +129,33 @@ fn metrics_object(evaluation: &Evaluation) -> Map<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use berth_data::Example;
+    use berth_data::{Encoded, Evaluator, Example, Target};
     use berth_task::Task;
 
     /// Four rows, of which one changes from right to wrong.
     fn comparison() -> Comparison {
-        let example = |class| Example {
-            text: String::new(),
-            pair: None,
-            label: Label::Class(class),
-            line: 1,
+        let input = |(example, class)| Encoded {
+            target: Target::Class(class),
+            example,
+            ..Encoded::default()
         };
-        let examples = [0, 0, 1, 1].map(example);
+        let evaluator = Evaluator {
+            task: Task::TextClassification,
+            task_name: None,
+            labels: &[],
+            examples: &vec![
+                Example {
+                    line: 1,
+                    ..Example::default()
+                };
+                4
+            ],
+            inputs: &[(0, 0), (1, 0), (2, 1), (3, 1)].map(input),
+            spans: Default::default(),
+        };
         let f32 = [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0]];
         let int8 = [[1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [1.0, 0.0]];
-        Comparison::new(Task::TextClassification, None, &examples, &f32, &int8).unwrap()
+        Comparison::new(&evaluator, &f32, &int8).unwrap()
     }
 
     #[test]
@@ -176,11 +193,12 @@ mod tests {
 
     #[test]
     fn the_report_has_metrics_of_both_and_what_changed() {
-        let with = report(Some(&comparison()), 1234);
+        let with = report(Some(&comparison()), 1234, &[0, 5]);
         assert_eq!(with["f32"]["eval_accuracy"], 0.75);
         assert_eq!(with["int8"]["eval_accuracy"], 0.5);
         assert_eq!(with["int8"]["eval_samples"], 4);
         assert_eq!(with["agreement"], 0.75);
+        assert_eq!(with["f32_layers"], json!([0, 5]));
         let [changed] = &with["changed"].as_array().unwrap()[..] else {
             panic!("{with}");
         };
@@ -189,7 +207,7 @@ mod tests {
             (&changed["f32"]["label"], &changed["int8"]["label"]),
             (&json!(0), &json!(1))
         );
-        let without = report(None, 1234);
+        let without = report(None, 1234, &[]);
         let expected = concat!(
             r#"{"f32":{},"int8":{},"agreement":null,"bytes":1234,"#,
             r#""f32_layers":[],"changed":[]}"#

@@ -1,44 +1,73 @@
 //! A line in, a line of JSON out: what `berth-edge` prints, and what `berth ask --json` prints.
 //!
-//! A line that begins with `{` is JSON, `{"text":…}` or `{"text":…,"text_pair":…}`, other members
-//! passed over. Any other line is the text itself; where the model takes two, they stand on both
-//! sides of the line's first tab. The answers:
+//! A line that begins with `{` is JSON, other members passed over:
+//!
+//! | task | members |
+//! |---|---|
+//! | text classification | `{"text":…}` |
+//! | text-pair classification and regression | `{"text":…,"text_pair":…}` |
+//! | text tagging | `{"text":…}`, or `{"tokens":[…]}`: words that are taken as given and joined by one space |
+//! | question answering | `{"question":…,"context":…}` |
+//!
+//! Any other line is the text itself; where the model takes two, they stand on both sides of the
+//! line's first tab. Where a passage was given beforehand ([`Answerer::set_passage`]), plain lines are
+//! questions on it. The answers:
 //!
 //! | task | answer |
 //! |---|---|
 //! | text classification, text-pair classification | `[{"label":…,"score":…},…]`, all labels or the `top_k` best, best first |
 //! | text-pair regression | `{"score":…}`, in the labels' units |
+//! | text tagging | `[{"entity":…,"score":…,"index":…,"word":…,"start":…,"end":…,…},…]`, a row a word or, with `aggregation_strategy` `none`, a row a piece; with `simple` rows of entities with `entity_group` and no index |
+//! | question answering | `{"answer":…,"score":…,"start":…,"end":…,…}`; with `top_k` a list of them, best first; no answer: `""` and 0 for all places |
 //! | a line that has no answer | `{"error":…}` |
+//!
+//! `start` and `end` count code points; beside them stand `start_byte`, `end_byte`, `start_utf16` and
+//! `end_utf16`. A word of `tokens` in which the model sees nothing, such as an empty one, has no row.
 //!
 //! Where the text had to be cut, each object of the answer has a member `"truncated"` more, with the
 //! number of word pieces that the model did not see. (A list has no place of its own for it.)
 //! Scores are written with the fewest digits that read back as the same number.
 
+mod spans;
+mod tags;
+
 use std::fmt::{self, Write};
 use std::num::NonZero;
 use std::str;
 
-use berth_task::Task;
+use berth_task::{Aggregation, Task};
 
 use crate::error::QueryError;
-use crate::json::{self, JsonError};
+use crate::json::{self, JsonError, Words};
 use crate::lines::{Line, MAX_LINE_BYTES};
+use crate::place::Place;
 use crate::session::{Classification, Session};
+
+/// The most words of a text that comes split.
+pub const MAX_WORDS: usize = 1 << 16;
 
 /// What answers look like, and how lines are read.
 #[derive(Copy, Clone, Default, Debug)]
 pub struct Options {
     /// Write that many labels at most.
     pub top_k: Option<NonZero<usize>>,
+    /// The rows of tags; else those that are usual for the model's labels.
+    pub aggregation_strategy: Option<Aggregation>,
     /// Take every line as plain text, also one that begins with `{`.
     pub plain_text: bool,
 }
 
-/// A session that answers in JSON. After [`new`](Self::new) it allocates nothing.
+/// A session that answers in JSON. After [`new`](Self::new) it allocates nothing, unless one answer
+/// to a question takes more than a mebibyte to write, or a text to be tagged is longer than the
+/// model's positions and its rows take more than was laid by.
 pub struct Answerer {
     session: Session,
     options: Options,
+    /// What plain lines are questions on.
+    passage: Option<String>,
     json: String,
+    /// Where the words of a text that came split end.
+    ends: Vec<u32>,
 }
 
 /// What is to be printed, and what people may want to be told besides.
@@ -54,30 +83,60 @@ pub struct Answer<'a> {
 
 impl Answerer {
     /// Answers with `session`.
-    ///
-    /// # Errors
-    /// [`QueryError::Task`] when the model's task is none of those in the [table](self).
-    pub fn new(session: Session, options: Options) -> Result<Self, QueryError> {
+    pub fn new(session: Session, options: Options) -> Self {
         let header = session.model().header();
-        if !header.task.reads_first_row_only() {
-            return Err(QueryError::Task(header.task));
-        }
         // A byte of a label takes up to six in JSON (`\u0001`), and 96 are more than the rest of its
         // object; an error says less than 512.
-        let rows: usize = header.labels.iter().map(|label| 6 * label.len() + 96).sum();
-        let json = String::with_capacity(rows + 512);
-        Ok(Answerer {
+        let row = |label: &str| 6 * label.len() + 96;
+        let rows: usize = match header.task {
+            // Of eight numbers and their names; a word is seldom longer than that again.
+            Task::TokenClassification => {
+                let longest = header.labels.iter().map(row).max().unwrap_or_default();
+                session.model().positions() * (longest + 512)
+            }
+            Task::QuestionAnswering => spans::capacity(options.top_k),
+            _ => header.labels.iter().map(row).sum(),
+        };
+        let words = match header.task {
+            Task::TokenClassification => MAX_WORDS,
+            _ => 0,
+        };
+        Answerer {
+            passage: None,
+            json: String::with_capacity(rows + 512),
+            ends: Vec::with_capacity(words),
             session,
             options,
-            json,
-        })
+        }
+    }
+
+    /// Takes plain lines for questions on `passage` from now on. JSON lines may bring their own.
+    ///
+    /// # Errors
+    /// [`QueryError::Task`] when the model doesn't answer questions.
+    pub fn set_passage(&mut self, passage: String) -> Result<(), QueryError> {
+        if !self.session.answers_questions() {
+            return Err(QueryError::Task(self.session.model().header().task));
+        }
+        self.passage = Some(passage);
+        Ok(())
     }
 
     /// Answers one line of input. Never fails: what is wrong with the line is its answer.
     pub fn line(&mut self, line: Line<'_>) -> Answer<'_> {
-        let pair = self.session.model().header().task.takes_pair();
-        let truncated = read(line, pair, self.options.plain_text)
-            .and_then(|(text, pair)| Ok(self.write_answer(text, pair)?));
+        let task = self.session.model().header().task;
+        let plain = self.options.plain_text;
+        let truncated = if task == Task::TokenClassification {
+            read_words(line, plain, &mut self.ends)
+                .and_then(|words| Ok(self.write_tags(words).map(|()| 0)?))
+        } else {
+            let passage = self.passage.take();
+            let wanted = Wanted::of(task, passage.as_deref());
+            let truncated = read(line, wanted, plain)
+                .and_then(|(text, pair)| Ok(self.write_answer(text, pair)?));
+            self.passage = passage;
+            truncated
+        };
         let failed = truncated.is_err();
         if let Err(error) = truncated {
             self.json.clear();
@@ -91,12 +150,17 @@ impl Answerer {
         }
     }
 
-    /// Answers a text, or two where the model takes two.
+    /// Answers a text, or two where the model takes two: a question and its passage.
     ///
     /// # Errors
     /// As [`Session::logits`].
     pub fn ask(&mut self, text: &str, pair: Option<&str>) -> Result<Answer<'_>, QueryError> {
-        let truncated = self.write_answer(text, pair)?;
+        let tagging = self.session.model().header().task == Task::TokenClassification;
+        let truncated = match (tagging, pair) {
+            (true, None) => self.write_tags(Words::Plain(text)).map(|()| 0)?,
+            (true, Some(_)) => return Err(QueryError::PairUnwanted),
+            (false, pair) => self.write_answer(text, pair)?,
+        };
         Ok(Answer {
             json: &self.json,
             truncated,
@@ -104,11 +168,31 @@ impl Answerer {
         })
     }
 
+    /// Leaves the tags of a text in `self.json`.
+    fn write_tags(&mut self, words: Words<'_>) -> Result<(), QueryError> {
+        self.json.clear();
+        let labels = self.session.model().header().labels.iter();
+        let usual = Aggregation::usual(labels);
+        let aggregation = self.options.aggregation_strategy.unwrap_or(usual);
+        let (text, ends) = match words {
+            Words::Plain(text) => (text, None),
+            Words::Split(text) => (text, Some(&self.ends[..])),
+        };
+        let tags = self.session.tag_with(text, ends, aggregation)?;
+        tags::write(&mut self.json, tags, aggregation)
+    }
+
     /// Leaves the answer in `self.json` and gives the number of pieces that were cut.
     fn write_answer(&mut self, text: &str, pair: Option<&str>) -> Result<usize, QueryError> {
         self.json.clear();
         let truncated;
-        let written = if self.session.model().header().task == Task::TextPairRegression {
+        let written = if self.session.answers_questions() {
+            let answers = self
+                .session
+                .answer(text, pair.ok_or(QueryError::PairMissing)?)?;
+            truncated = answers.truncated;
+            spans::write(&mut self.json, &answers, self.options.top_k)
+        } else if self.session.model().header().task == Task::TextPairRegression {
             let logits = self.session.logits(text, pair)?;
             truncated = logits.truncated;
             write_object(&mut self.json, None, logits.values[0], truncated)
@@ -132,6 +216,21 @@ fn write_rows(out: &mut String, answer: &Classification<'_>, rows: usize) -> fmt
         write_object(out, Some(row.label), row.score, answer.truncated)?;
     }
     out.write_char(']')
+}
+
+/// The numbers of a place, each behind a comma.
+fn write_place(out: &mut String, place: &Place) -> fmt::Result {
+    for (name, value) in [
+        ("start", place.start),
+        ("end", place.end),
+        ("start_byte", place.start_byte),
+        ("end_byte", place.end_byte),
+        ("start_utf16", place.start_utf16),
+        ("end_utf16", place.end_utf16),
+    ] {
+        write!(out, ",\"{name}\":{value}")?;
+    }
+    Ok(())
 }
 
 fn write_object(
@@ -163,27 +262,86 @@ fn write_error(out: &mut String, error: LineError) -> fmt::Result {
     out.write_char('}')
 }
 
+/// What a line has to bring.
+#[derive(Copy, Clone)]
+enum Wanted<'p> {
+    One,
+    Two,
+    /// A question, and a passage where none is given.
+    Question(Option<&'p str>),
+}
+
+impl<'p> Wanted<'p> {
+    fn of(task: Task, passage: Option<&'p str>) -> Self {
+        match (task, task.takes_pair()) {
+            (Task::QuestionAnswering, _) => Wanted::Question(passage),
+            (_, true) => Wanted::Two,
+            (_, false) => Wanted::One,
+        }
+    }
+
+    /// What the two texts are called in JSON.
+    fn names(self) -> [&'static str; 2] {
+        match self {
+            Wanted::One | Wanted::Two => ["text", "text_pair"],
+            Wanted::Question(_) => ["question", "context"],
+        }
+    }
+
+    /// The second text where the line has none.
+    fn given(self) -> Option<&'p str> {
+        match self {
+            Wanted::Question(passage) => passage,
+            Wanted::One | Wanted::Two => None,
+        }
+    }
+}
+
 /// Takes a line apart into the text and, where the task has one, its pair.
-fn read(line: Line<'_>, pair: bool, plain: bool) -> Result<(&str, Option<&str>), LineError> {
+fn read<'l>(
+    line: Line<'l>,
+    wanted: Wanted<'l>,
+    plain: bool,
+) -> Result<(&'l str, Option<&'l str>), LineError> {
     let Line::Whole(line) = line else {
         return Err(LineError::TooLong);
     };
     if !plain && line.first() == Some(&b'{') {
-        let [text, second] = json::strings(line, ["text", "text_pair"])?;
-        let text = text.ok_or(LineError::Missing("text"))?;
-        if pair && second.is_none() {
-            return Err(LineError::Missing("text_pair"));
-        }
-        return Ok((text, second));
+        let names = wanted.names();
+        let [text, second] = json::strings(line, names)?;
+        let text = text.ok_or(LineError::Missing(names[0]))?;
+        let second = second.or(wanted.given());
+        return match (wanted, second) {
+            (Wanted::Two | Wanted::Question(_), None) => Err(LineError::Missing(names[1])),
+            _ => Ok((text, second)),
+        };
     }
     let line = str::from_utf8(line).map_err(|error| JsonError::NotUtf8 {
         at: error.valid_up_to(),
     })?;
-    if !pair {
-        return Ok((line, None));
+    match wanted {
+        Wanted::One => Ok((line, None)),
+        Wanted::Question(Some(passage)) => Ok((line, Some(passage))),
+        Wanted::Two | Wanted::Question(None) => {
+            let (text, second) = line.split_once('\t').ok_or(LineError::NoTab)?;
+            Ok((text, Some(second)))
+        }
     }
-    let (text, second) = line.split_once('\t').ok_or(LineError::NoTab)?;
-    Ok((text, Some(second)))
+}
+
+/// Takes a line that is to be tagged.
+fn read_words<'l>(
+    line: Line<'l>,
+    plain: bool,
+    ends: &mut Vec<u32>,
+) -> Result<Words<'l>, LineError> {
+    let Line::Whole(line) = line else {
+        return Err(LineError::TooLong);
+    };
+    if !plain && line.first() == Some(&b'{') {
+        return json::words(line, ends)?.ok_or(LineError::Missing("text"));
+    }
+    read(Line::Whole(line), Wanted::One, true).map(|(text, _)| Words::Plain(text))
 }
 
 /// Why a line has no answer.
@@ -227,9 +385,31 @@ mod tests {
     use super::*;
 
     fn parts(line: &str, pair: bool) -> Result<(String, Option<String>), LineError> {
+        parts_of(line, if pair { Wanted::Two } else { Wanted::One })
+    }
+
+    fn parts_of(line: &str, wanted: Wanted<'_>) -> Result<(String, Option<String>), LineError> {
         let mut line = line.as_bytes().to_vec();
-        let (text, pair) = read(Line::Whole(&mut line), pair, false)?;
+        let (text, pair) = read(Line::Whole(&mut line), wanted, false)?;
         Ok((text.to_owned(), pair.map(str::to_owned)))
+    }
+
+    #[test]
+    fn questions_bring_their_passage_or_find_one() {
+        let (none, given) = (Wanted::Question(None), Wanted::Question(Some("given")));
+        assert_eq!(parts_of("q\tp", none), two("q", "p"));
+        assert_eq!(parts_of("q", none), Err(LineError::NoTab));
+        assert_eq!(parts_of("q\tp", given), two("q\tp", "given"));
+        let line = r#"{"context":"p","question":"q"}"#;
+        assert_eq!(parts_of(line, none), two("q", "p"));
+        assert_eq!(parts_of(line, given), two("q", "p"));
+        assert_eq!(parts_of(r#"{"question":"q"}"#, given), two("q", "given"));
+        for (line, missing) in [
+            (r#"{"question":"q"}"#, "context"),
+            (r#"{"text":"q"}"#, "question"),
+        ] {
+            assert_eq!(parts_of(line, none), Err(LineError::Missing(missing)));
+        }
     }
 
     fn two(text: &str, pair: &str) -> Result<(String, Option<String>), LineError> {
@@ -274,16 +454,19 @@ mod tests {
     #[test]
     fn every_line_can_be_taken_as_plain_text() {
         let mut line = *b"{\"text\":\"a\"}";
-        let read = read(Line::Whole(&mut line), false, true);
+        let read = read(Line::Whole(&mut line), Wanted::One, true);
         assert_eq!(read, Ok(("{\"text\":\"a\"}", None)));
     }
 
     #[test]
     fn bytes_that_are_no_text_are_named() {
         let mut line = *b"ab\xc3\x28";
-        let error = read(Line::Whole(&mut line), false, false).unwrap_err();
+        let error = read(Line::Whole(&mut line), Wanted::One, false).unwrap_err();
         assert_eq!(error.to_string(), "not UTF-8 from byte 2 on");
-        assert_eq!(read(Line::TooLong, false, false), Err(LineError::TooLong));
+        assert_eq!(
+            read(Line::TooLong, Wanted::One, false),
+            Err(LineError::TooLong)
+        );
     }
 
     #[test]

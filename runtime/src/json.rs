@@ -30,7 +30,16 @@ pub(crate) fn strings<'l, const N: usize>(
     }
     let mut reader = Reader { line, at: 0 };
     let mut found: [Option<Range<usize>>; N] = [const { None }; N];
-    reader.members(&keys, &mut found)?;
+    reader.members(|reader, key| {
+        let place = keys
+            .iter()
+            .position(|k| k.as_bytes() == &reader.line[key.clone()]);
+        match place {
+            Some(place) => found[place] = reader.string_or_null(keys[place])?,
+            None => reader.pass(MAX_DEPTH)?,
+        }
+        Ok(())
+    })?;
 
     let line: &'l [u8] = line;
     let mut texts = [None; N];
@@ -40,6 +49,51 @@ pub(crate) fn strings<'l, const N: usize>(
         *text = Some(str::from_utf8(&line[range]).map_err(|_| JsonError::NotUtf8 { at })?);
     }
     Ok(texts)
+}
+
+/// A text to be tagged.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub(crate) enum Words<'l> {
+    /// As it stands under `text`.
+    Plain(&'l str),
+    /// The strings of the list under `tokens`, joined by one space.
+    Split(&'l str),
+}
+
+/// Reads an object with a `text` or with `tokens`, which count where both are there; none of them
+/// gives `None`. `ends` gets the byte behind each token, as many as it has room for without growing.
+///
+/// # Errors
+/// As [`strings`], and when there are more tokens than room for their ends.
+pub(crate) fn words<'l>(
+    line: &'l mut [u8],
+    ends: &mut Vec<u32>,
+) -> Result<Option<Words<'l>>, JsonError> {
+    if let Err(error) = str::from_utf8(line) {
+        return Err(JsonError::NotUtf8 {
+            at: error.valid_up_to(),
+        });
+    }
+    let mut reader = Reader { line, at: 0 };
+    let (mut text, mut tokens) = (None, None);
+    reader.members(|reader, key| {
+        match &reader.line[key] {
+            b"text" => text = reader.string_or_null("text")?,
+            b"tokens" => tokens = reader.list_or_null("tokens", ends)?,
+            _ => reader.pass(MAX_DEPTH)?,
+        }
+        Ok(())
+    })?;
+    let line: &'l [u8] = line;
+    let of = |range: Range<usize>| {
+        let at = range.start;
+        str::from_utf8(&line[range]).map_err(|_| JsonError::NotUtf8 { at })
+    };
+    Ok(match (tokens, text) {
+        (Some(tokens), _) => Some(Words::Split(of(tokens)?)),
+        (None, Some(text)) => Some(Words::Plain(of(text)?)),
+        (None, None) => None,
+    })
 }
 
 /// Writes `text` as a JSON string, quotes included. What isn't ASCII stays as it is.
@@ -94,6 +148,16 @@ pub enum JsonError {
         /// Its name.
         key: &'static str,
     },
+    /// A member that has to be a list of strings is something else.
+    NotAList {
+        /// Its name.
+        key: &'static str,
+    },
+    /// A list of words that is too long.
+    TooManyTokens {
+        /// The most words.
+        most: usize,
+    },
     /// More than [`MAX_DEPTH`] arrays and objects inside each other.
     TooDeep,
 }
@@ -104,6 +168,8 @@ impl fmt::Display for JsonError {
             JsonError::Expected { what, at } => write!(f, "not JSON: {what} expected at byte {at}"),
             JsonError::NotUtf8 { at } => write!(f, "not UTF-8 from byte {at} on"),
             JsonError::NotAString { key } => write!(f, "\"{key}\" is not a string"),
+            JsonError::NotAList { key } => write!(f, "\"{key}\" is not a list of strings"),
+            JsonError::TooManyTokens { most } => write!(f, "more than {most} tokens"),
             JsonError::TooDeep => write!(f, "JSON nested deeper than {MAX_DEPTH}"),
         }
     }
@@ -118,23 +184,16 @@ struct Reader<'l> {
 }
 
 impl Reader<'_> {
-    /// The whole line: an object, noting where the strings under `keys` lie.
-    fn members<const N: usize>(
+    /// The whole line: an object. `member` is told each name and reads the value behind it.
+    fn members(
         &mut self,
-        keys: &[&'static str; N],
-        found: &mut [Option<Range<usize>>; N],
+        mut member: impl FnMut(&mut Self, Range<usize>) -> Result<(), JsonError>,
     ) -> Result<(), JsonError> {
         self.expect(b'{', "`{`")?;
         if !self.take(b'}') {
             loop {
                 let key = self.key()?;
-                match keys
-                    .iter()
-                    .position(|k| k.as_bytes() == &self.line[key.clone()])
-                {
-                    Some(place) => found[place] = self.string_or_null(keys[place])?,
-                    None => self.pass(MAX_DEPTH)?,
-                }
+                member(self, key)?;
                 if self.take(b'}') {
                     break;
                 }
@@ -165,6 +224,53 @@ impl Reader<'_> {
                 self.pass(MAX_DEPTH)?;
                 Err(JsonError::NotAString { key })
             }
+        }
+    }
+
+    /// A list of strings, whose texts are left joined by one space at the range that comes back.
+    fn list_or_null(
+        &mut self,
+        key: &'static str,
+        ends: &mut Vec<u32>,
+    ) -> Result<Option<Range<usize>>, JsonError> {
+        ends.clear();
+        match self.peek() {
+            Some(b'[') => {}
+            Some(b'n') => return self.literal("null").map(|()| None),
+            _ => {
+                self.pass(MAX_DEPTH)?;
+                return Err(JsonError::NotAList { key });
+            }
+        }
+        self.at += 1;
+        let start = self.at;
+        let mut end = start;
+        if self.take(b']') {
+            return Ok(Some(start..end));
+        }
+        loop {
+            if self.peek() != Some(b'"') {
+                self.pass(MAX_DEPTH)?;
+                return Err(JsonError::NotAList { key });
+            }
+            let token = self.string()?;
+            // What is behind `end` has been read; the token's quotes leave room for the space.
+            if !ends.is_empty() {
+                self.line[end] = b' ';
+                end += 1;
+            }
+            let len = token.len();
+            self.line.copy_within(token, end);
+            end += len;
+            if ends.len() == ends.capacity() {
+                let most = ends.len();
+                return Err(JsonError::TooManyTokens { most });
+            }
+            ends.push((end - start) as u32);
+            if self.take(b']') {
+                return Ok(Some(start..end));
+            }
+            self.expect(b',', "`,` or `]`")?;
         }
     }
 

@@ -2,24 +2,32 @@
 
 use std::fmt;
 
-use berth_task::{Labels, MAX_LABELS, Score, Task};
+use berth_task::{Aggregation, Labels, MAX_LABELS, Score, Task};
 use berth_wordpiece::{Encoding, Piece};
 
 use crate::engine::Engine;
 use crate::error::{OpenError, QueryError};
 use crate::model::Model;
+use crate::questions::Passage;
+use crate::tags::{Asked, Memory, Tags};
+use crate::workers::Threads;
 
 /// Asks a model, one query after the other, in memory that was taken when it was made.
 ///
 /// No query allocates, from the first one on. A text may have any length, none included: what is
-/// beyond the model's positions is cut, and every answer says how many word pieces that were.
+/// beyond the model's positions is cut, and every answer says how many word pieces that were. Texts
+/// that are tagged are read window by window, and nothing of them is cut.
 pub struct Session {
-    model: Model,
-    engine: Engine,
+    pub(crate) model: Model,
+    pub(crate) engine: Engine,
     /// The tokenizer's pieces, and its scratch behind them.
-    pieces: Vec<Piece>,
-    ids: Vec<u32>,
+    pub(crate) pieces: Vec<Piece>,
+    pub(crate) ids: Vec<u32>,
+    /// For question answering alone.
+    pub(crate) passage: Passage,
     scores: Box<heapless::Vec<Score, MAX_LABELS>>,
+    /// The labels of a window's pieces.
+    tags: Vec<Score>,
 }
 
 /// The head's raw outputs for one query.
@@ -79,13 +87,25 @@ impl<'s> Classification<'s> {
 }
 
 impl Session {
-    pub(crate) fn new(model: &Model) -> Result<Self, OpenError> {
+    pub(crate) fn new(model: &Model, threads: Threads) -> Result<Self, OpenError> {
         let positions = model.positions();
+        let passage = match model.header().spans {
+            Some(_) => Passage::new(positions),
+            None => Passage::default(),
+        };
         let mut session = Session {
-            engine: Engine::new(model.plan())?,
+            engine: Engine::new(model.plan(), threads)?,
             pieces: vec![Piece::default(); 2 * positions],
             ids: vec![0; positions],
+            passage,
             scores: Box::default(),
+            tags: vec![
+                Score {
+                    label: 0,
+                    score: 0.0
+                };
+                positions
+            ],
             model: model.clone(),
         };
         // The shortest query touches all weights of the layers and whatever is made on first use.
@@ -133,6 +153,46 @@ impl Session {
             score: values[0],
             truncated,
         })
+    }
+
+    /// The tags of a text: entities where the model's labels mark them, else words as BERT's
+    /// pre-tokenizer parts them.
+    ///
+    /// # Errors
+    /// When the model doesn't tag; each row may bring an error of [`logits`](Self::logits).
+    pub fn tag<'s>(&'s mut self, text: &'s str) -> Result<Tags<'s>, QueryError> {
+        let aggregation = Aggregation::usual(self.model.header().labels.iter());
+        self.tag_with(text, None, aggregation)
+    }
+
+    /// The same, with rows as `aggregation` says, and for words that are given: joined by one space
+    /// to `text`, `ends` has the byte behind each.
+    ///
+    /// # Errors
+    /// As [`tag`](Self::tag).
+    pub fn tag_with<'s>(
+        &'s mut self,
+        text: &'s str,
+        ends: Option<&'s [u32]>,
+        aggregation: Aggregation,
+    ) -> Result<Tags<'s>, QueryError> {
+        let header = self.model.header();
+        if header.task != Task::TokenClassification {
+            return Err(QueryError::Task(header.task));
+        }
+        let memory = Memory {
+            tokenizer: self.model.tokenizer(),
+            engine: &mut self.engine,
+            pieces: &mut self.pieces,
+            ids: &mut self.ids,
+            tags: &mut self.tags,
+        };
+        let asked = Asked {
+            text,
+            ends,
+            aggregation,
+        };
+        Ok(Tags::new(memory, &header.labels, asked))
     }
 
     /// The head's outputs for a text, or for two where the model takes two.

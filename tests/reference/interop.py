@@ -2,18 +2,27 @@
 """Checkpoints of Berth in transformers, and of transformers in Berth: the same logits.
 
     interop.py --base DIR [--table models/mr/dev.tsv] [--rows 200] [--programs target/release]
+               [--sentences TRAIN.conllu DEV.conllu]
+               [--squad DIR] [--questions 500] [--train_questions 500]
 
 1. Berth fine-tunes the model in DIR (the folder that `berth fetch` prints) for a few steps.
    transformers loads the result, and both compute the logits of the table's sentences.
 2. transformers makes a model of the same size with fresh weights, saves it, and Berth loads that; it
    is saved again under the old names (gamma, beta) and without the prefix `bert.`, and once more in
    half precision.
+3. With --sentences, the same for text tagging: Berth fine-tunes on the first 1,000 sentences of one file
+   and both compute the logits of the first 500 of another; a fresh model of transformers follows. The
+   words' tags by their first pieces are compared too.
+
+4. With --squad, the folder of SQuAD's files: Berth fine-tunes a model for questions, and transformers makes
+   one; both answer the first questions of dev, transformers by run_qa's windows and post-processing.
 
 Every logit may differ by at most 1e-4 (in half precision the weights are rounded alike on both sides).
 Prints one line for each comparison; the exit code is 1 when one failed. The programs are built first,
 unless --programs names the folder where they are: `berth`, and `examples/logits`.
 """
 import argparse
+import gzip
 import pathlib
 import shutil
 import sys
@@ -21,9 +30,13 @@ import tempfile
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoTokenizer, BertForSequenceClassification, logging
+from transformers import (
+    AutoConfig, AutoTokenizer, BertForQuestionAnswering, BertForSequenceClassification, BertForTokenClassification,
+    logging
+)
 
-from programs import ROOT, build, logits, run
+import questions
+from programs import ROOT, build, logits, run, tag_logits
 
 TOLERANCE = 1e-4
 
@@ -50,6 +63,66 @@ def compare(what, programs, folder, texts):
     print(f"{what}: {len(ours)} rows, largest difference {difference:.1e} (spread {spread:.2f}), "
           f"{'fine' if fine else 'FAILED'}")
     return fine
+
+
+def sentences_of(path, most):
+    """The words of the first sentences of a CoNLL-U file, and their lines."""
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", encoding="utf-8") as file:
+        blocks = file.read().split("\n\n")[:most]
+    rows = [[line.split("\t") for line in block.split("\n") if line[:1].isdigit()] for block in blocks]
+    return [[row[1] for row in block if row[0].isdigit()] for block in rows], "\n\n".join(blocks) + "\n\n"
+
+
+@torch.no_grad()
+def compare_tags(what, programs, folder, dev, work):
+    words, lines = sentences_of(dev, 500)
+    file = work / "dev.conllu"
+    file.write_text(lines, encoding="utf-8")
+    ours = tag_logits(programs, folder, file)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = BertForTokenClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    difference, same, tags = 0.0, 0, 0
+    fine = len(ours) == len(words)
+    for row, sentence in zip(ours, words):
+        inputs = tokenizer(sentence, is_split_into_words=True, truncation=True, return_tensors="pt")
+        theirs = model(**inputs).logits[0]
+        found = torch.tensor(row["logits"]).reshape(-1, model.config.num_labels)
+        of_words = inputs.word_ids()
+        first = [i for i, word in enumerate(of_words)
+                 if word is not None and (i == 0 or of_words[i - 1] != word)]
+        if found.shape != theirs.shape or first != row["first"]:
+            fine = False
+            continue
+        difference = max(difference, (found - theirs).abs().max().item())
+        same += (found.argmax(-1) == theirs.argmax(-1))[first].sum().item()
+        tags += len(first)
+    fine &= difference <= TOLERANCE and same == tags
+    print(f"{what}: {len(ours)} sentences, largest difference {difference:.1e}, "
+          f"{same} of {tags} words with the same tag, {'fine' if fine else 'FAILED'}")
+    return fine
+
+
+def tagger(programs, base, train, work):
+    """A checkpoint for tagging that Berth wrote."""
+    out = work / "tagger"
+    run(programs / "berth", "finetune", "--task", "token-classification", "--train_file", train,
+        "--max_train_samples", 1000, "--num_train_epochs", 1, "--model_name_or_path", base,
+        "--output_dir", out)
+    return out
+
+
+def tagger_of_transformers(like, work):
+    """A checkpoint for tagging that transformers wrote, with fresh weights."""
+    torch.manual_seed(4)
+    model = BertForTokenClassification(AutoConfig.from_pretrained(like))
+    for parameter in model.parameters():
+        mean = 1.0 if parameter.dim() == 1 and parameter.mean() > 0.5 else 0.0
+        torch.nn.init.normal_(parameter, mean, parameter.shape[-1] ** -0.5)
+    path = work / "tagger-saved"
+    model.save_pretrained(path)
+    AutoTokenizer.from_pretrained(like).save_pretrained(path)
+    return path
 
 
 def finetuned(programs, base, table, work):
@@ -96,12 +169,35 @@ def made_by_transformers(like, work):
     yield "transformers to Berth, half precision", folder("half")
 
 
+def for_questions(programs, base, asked, work):
+    """A model for questions that Berth trained, and a random one that transformers made."""
+    train, dev = asked.squad / "train-v1.1.json.gz", asked.squad / "dev-v1.1.public.json.gz"
+    ours = work / "questions"
+    run(programs / "berth", "finetune", "--task", "question-answering", "--train_file", train,
+        "--max_train_samples", asked.train_questions, "--num_train_epochs", 2, "--per_device_train_batch_size", 16,
+        "--learning_rate", 1e-4, "--model_name_or_path", base, "--output_dir", ours)
+    yield "Berth to transformers, questions", ours, dev, asked.questions
+    torch.manual_seed(5)
+    model = BertForQuestionAnswering(AutoConfig.from_pretrained(ours))
+    for parameter in model.parameters():
+        mean = 1.0 if parameter.dim() == 1 and parameter.mean() > 0.5 else 0.0
+        torch.nn.init.normal_(parameter, mean, parameter.shape[-1] ** -0.5)
+    theirs = work / "questions-saved"
+    model.save_pretrained(theirs)
+    AutoTokenizer.from_pretrained(ours).save_pretrained(theirs)
+    yield "transformers to Berth, questions", theirs, dev, min(asked.questions, 50)
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     arguments.add_argument("--base", required=True, type=pathlib.Path)
     arguments.add_argument("--table", type=pathlib.Path, default=ROOT / "models/mr/dev.tsv")
     arguments.add_argument("--rows", type=int, default=200)
     arguments.add_argument("--programs", type=pathlib.Path)
+    arguments.add_argument("--sentences", nargs=2, type=pathlib.Path)
+    arguments.add_argument("--squad", type=pathlib.Path)
+    arguments.add_argument("--questions", type=int, default=500)
+    arguments.add_argument("--train_questions", type=int, default=500)
     asked = arguments.parse_args()
     logging.disable_progress_bar()
     programs = asked.programs.resolve() if asked.programs else build()
@@ -115,6 +211,15 @@ def main():
         fine = compare("Berth to transformers", programs, ours, texts)
         for what, folder in made_by_transformers(ours, work):
             fine &= compare(what, programs, folder, texts)
+        if asked.sentences:
+            train, dev = (path.resolve() for path in asked.sentences)
+            ours = tagger(programs, base, train, work)
+            fine &= compare_tags("Berth to transformers, tags", programs, ours, dev, work)
+            theirs = tagger_of_transformers(ours, work)
+            fine &= compare_tags("transformers to Berth, tags", programs, theirs, dev, work)
+        if asked.squad:
+            for what, folder, dev, most in for_questions(programs, base, asked, work):
+                fine &= questions.compare(what, programs, folder, dev, most, work)
     finally:
         shutil.rmtree(work)
     sys.exit(not fine)

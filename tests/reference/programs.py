@@ -21,6 +21,12 @@ def logits(programs, folder, texts):
     return [json.loads(line) for line in lines]
 
 
+def tag_logits(programs, folder, sentences):
+    """The same for a checkpoint that tags: for each sentence its logits and the positions of the first pieces."""
+    lines = run(programs / "examples" / "logits", folder, sentences, "token-classification").splitlines()
+    return [json.loads(line) for line in lines]
+
+
 def build():
     """Builds `berth` and `examples/logits`; the folder where they are."""
     run("cargo", "build", "--release", "--workspace", "--bins", "--examples")

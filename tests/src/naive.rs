@@ -9,6 +9,6 @@ mod bert;
 mod matrix;
 mod tape;
 
-pub use bert::{Bert, Dimensions, Sequence, Trace};
+pub use bert::{Bert, Dimensions, Gold, Sequence, Trace};
 pub use matrix::{Matrix, Named};
 pub use tape::{Tape, Var};

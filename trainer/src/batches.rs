@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use berth_data::{Encoded, Label};
+use berth_data::{Encoded, Target};
 use serde::{Deserialize, Serialize};
 
 use crate::kernels::embed::Token;
+use crate::kernels::loss::IGNORED;
 use crate::memory::Load;
 use crate::ops::Packing;
 use crate::ops::loss::Targets;
@@ -36,32 +37,32 @@ impl Batch {
     }
 }
 
-/// The targets of `rows`, or the index among them of the first whose label is not of the kind of the first one.
+/// The targets of `rows`, or the index among them of the first whose target is not of the kind of the first one.
 ///
 /// # Errors
 /// The index.
 pub fn targets<'a>(rows: impl Iterator<Item = &'a Encoded> + Clone) -> Result<Targets, usize> {
-    let regression = matches!(
-        rows.clone().next(),
-        Some(Encoded {
-            label: Label::Value(_),
-            ..
-        })
-    );
-    let mut classes = Vec::new();
-    let mut values = Vec::new();
+    let packing = || Packing::new(rows.clone().map(|row| row.ids.len()));
+    let mut targets = match rows.clone().next().map(|row| &row.target) {
+        Some(Target::Value(_)) => Targets::Values(Vec::new()),
+        Some(Target::Span(..)) => Targets::Spans(packing(), Vec::new()),
+        _ => Targets::Classes(Vec::new()),
+    };
+    let class = |class: &Option<u32>| class.map_or(IGNORED, i64::from);
     for (index, row) in rows.enumerate() {
-        match row.label {
-            Label::Class(class) if !regression => classes.push(i64::from(class)),
-            Label::Value(value) if regression => values.push(value),
+        match (&mut targets, &row.target) {
+            (Targets::Classes(all), Target::Class(class)) => all.push(i64::from(*class)),
+            (Targets::Classes(all), Target::Classes(classes)) => {
+                all.extend(classes.iter().map(class))
+            }
+            (Targets::Values(all), Target::Value(value)) => all.push(*value),
+            (Targets::Spans(_, all), Target::Span(first, last)) => {
+                all.push([*first as usize, *last as usize])
+            }
             _ => return Err(index),
         }
     }
-    Ok(if regression {
-        Targets::Values(values)
-    } else {
-        Targets::Classes(classes)
-    })
+    Ok(targets)
 }
 
 /// How the examples of an epoch are put in order; names as in `transformers`.
@@ -248,8 +249,8 @@ mod tests {
         let row = |ids: &[u32], second| Encoded {
             ids: ids.to_vec(),
             second,
-            truncated: 0,
-            label: Label::Class(1),
+            target: Target::Class(1),
+            ..Encoded::default()
         };
         let rows = [row(&[7, 8, 9], 2), row(&[5], 1)];
         let batch = Batch::new(rows.iter());
@@ -261,10 +262,20 @@ mod tests {
         assert_eq!(seen, [(7, 0, 0), (8, 1, 0), (9, 2, 1), (5, 0, 0)]);
         assert_eq!(batch.packing.starts(), [0, 3, 4]);
         assert_eq!(targets(rows.iter()), Ok(Targets::Classes(vec![1, 1])));
-        let unlabelled = Encoded {
-            label: Label::None,
-            ..rows[0].clone()
+        let with = |row: usize, target| Encoded {
+            target,
+            ..rows[row].clone()
         };
+        let unlabelled = with(0, Target::None);
         assert_eq!(targets([&rows[0], &unlabelled].into_iter()), Err(1));
+        let tagged = [
+            with(0, Target::Classes(vec![None, Some(4), None])),
+            with(1, Target::Classes(vec![Some(2)])),
+        ];
+        let classes = vec![IGNORED, 4, IGNORED, 2];
+        assert_eq!(targets(tagged.iter()), Ok(Targets::Classes(classes)));
+        let spans = [with(0, Target::Span(1, 2)), with(1, Target::Span(0, 0))];
+        let expected = Targets::Spans(Packing::new([3, 1]), vec![[1, 2], [0, 0]]);
+        assert_eq!(targets(spans.iter()), Ok(expected));
     }
 }

@@ -1,7 +1,7 @@
 //! Looks at examples before anything is computed, so that no run ends in the middle over one of them.
 
 use berth_checkpoint::Config;
-use berth_data::{Encoded, Label};
+use berth_data::{Encoded, Target};
 use berth_task::Task;
 
 use crate::error::{ExampleProblem, TrainError};
@@ -26,7 +26,7 @@ impl Limits {
     /// # Errors
     /// The first row that the model can't read.
     pub fn check_inputs(&self, rows: &[Encoded]) -> Result<(), TrainError> {
-        first_problem(rows, |row| self.problem(row))
+        first_problem(rows.iter(), |row| self.problem(row))
     }
 
     fn problem(&self, row: &Encoded) -> Option<ExampleProblem> {
@@ -52,24 +52,36 @@ impl Limits {
 }
 
 /// # Errors
-/// The first row whose label is not one of `outputs` classes, or for regression not a finite number.
-pub(crate) fn check_labels(task: Task, outputs: usize, rows: &[Encoded]) -> Result<(), TrainError> {
-    first_problem(rows, |row| {
-        let fits = match row.label {
-            Label::Class(class) => task != Task::TextPairRegression && (class as usize) < outputs,
-            Label::Value(value) => task == Task::TextPairRegression && value.is_finite(),
-            Label::None => false,
+/// The first row whose target is not of the task's kind, with `outputs` classes.
+pub(crate) fn check_targets<'a>(
+    task: Task,
+    outputs: usize,
+    rows: impl IntoIterator<Item = &'a Encoded>,
+) -> Result<(), TrainError> {
+    let known = |class: u32| (class as usize) < outputs;
+    first_problem(rows.into_iter(), |row| {
+        let inside = |piece: u32| (piece as usize) < row.ids.len();
+        let fits = match (task, &row.target) {
+            (Task::TextClassification | Task::TextPairClassification, &Target::Class(class)) => {
+                known(class)
+            }
+            (Task::TextPairRegression, Target::Value(value)) => value.is_finite(),
+            (Task::TokenClassification, Target::Classes(classes)) => {
+                classes.len() == row.ids.len()
+                    && classes.iter().flatten().all(|&class| known(class))
+            }
+            (Task::QuestionAnswering, &Target::Span(first, last)) => first <= last && inside(last),
+            _ => false,
         };
         (!fits).then_some(ExampleProblem::Label)
     })
 }
 
-fn first_problem(
-    rows: &[Encoded],
+fn first_problem<'a>(
+    rows: impl Iterator<Item = &'a Encoded>,
     problem: impl Fn(&Encoded) -> Option<ExampleProblem>,
 ) -> Result<(), TrainError> {
     match rows
-        .iter()
         .enumerate()
         .find_map(|(i, row)| Some((i, problem(row)?)))
     {
@@ -85,12 +97,12 @@ fn first_problem(
 mod tests {
     use super::*;
 
-    fn row(ids: &[u32], second: usize, label: Label) -> Encoded {
+    fn row(ids: &[u32], second: usize, target: Target) -> Encoded {
         Encoded {
             ids: ids.to_vec(),
             second,
-            truncated: 0,
-            label,
+            target,
+            ..Encoded::default()
         }
     }
 
@@ -101,20 +113,20 @@ mod tests {
             positions: 3,
             types: 1,
         };
-        let good = row(&[1, 9], 2, Label::Class(0));
+        let good = row(&[1, 9], 2, Target::Class(0));
         limits.check_inputs(std::slice::from_ref(&good)).unwrap();
         for (bad, message) in [
-            (row(&[], 0, Label::None), "example 2 is empty"),
+            (row(&[], 0, Target::None), "example 2 is empty"),
             (
-                row(&[1; 4], 4, Label::None),
+                row(&[1; 4], 4, Target::None),
                 "example 2 has 4 pieces; the model has 3 positions",
             ),
             (
-                row(&[10], 1, Label::None),
+                row(&[10], 1, Target::None),
                 "example 2 has piece 10; the model's vocabulary has 10",
             ),
             (
-                row(&[1, 2], 1, Label::None),
+                row(&[1, 2], 1, Target::None),
                 "example 2 has two texts; the model has one token type",
             ),
         ] {
@@ -130,12 +142,22 @@ mod tests {
 
     #[test]
     fn labels_must_be_of_the_tasks_kind() {
-        let check = |task, label| check_labels(task, 2, &[row(&[1], 1, label)]).is_ok();
-        assert!(check(Task::TextClassification, Label::Class(1)));
-        assert!(!check(Task::TextClassification, Label::Class(2)));
-        assert!(!check(Task::TextClassification, Label::Value(1.0)));
-        assert!(!check(Task::TextClassification, Label::None));
-        assert!(check(Task::TextPairRegression, Label::Value(2.5)));
-        assert!(!check(Task::TextPairRegression, Label::Value(f32::NAN)));
+        let check = |task, target| check_targets(task, 2, &[row(&[1, 2], 2, target)]).is_ok();
+        let text = Task::TextClassification;
+        assert!(check(text, Target::Class(1)));
+        assert!(!check(text, Target::Class(2)));
+        assert!(!check(text, Target::Value(1.0)));
+        assert!(!check(text, Target::None));
+        assert!(check(Task::TextPairRegression, Target::Value(2.5)));
+        assert!(!check(Task::TextPairRegression, Target::Value(f32::NAN)));
+        let tags = |classes: &[Option<u32>]| {
+            check(Task::TokenClassification, Target::Classes(classes.to_vec()))
+        };
+        assert!(tags(&[None, Some(1)]) && tags(&[None, None]));
+        assert!(!tags(&[None, Some(2)]) && !tags(&[Some(1)]));
+        assert!(!check(Task::TokenClassification, Target::Class(1)));
+        let span = |first, last| check(Task::QuestionAnswering, Target::Span(first, last));
+        assert!(span(0, 0) && span(0, 1));
+        assert!(!span(1, 0) && !span(1, 2));
     }
 }

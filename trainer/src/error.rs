@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use berth_checkpoint::{CheckpointError, SaveError};
 use berth_data::EvaluationError;
-use berth_task::Task;
 use thiserror::Error;
 
 use crate::memory::TooLarge;
@@ -43,9 +42,6 @@ pub enum TrainError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The head of this task is not made here.
-    #[error("{0} is not trained here")]
-    Task(Task),
     /// There is nothing to learn from.
     #[error("no examples to train on")]
     NoExamples,

@@ -13,7 +13,6 @@ use std::time::Instant;
 
 use berth_checkpoint::Checkpoint;
 use berth_checkpoint::save::Existing;
-use berth_data::{Encoded, Evaluation, Label};
 use serde_json::{Map, Value};
 
 use crate::batches::{Batch, Plan, targets};
@@ -124,9 +123,7 @@ impl<'a> Run<'a> {
         let plan = job.plan();
         let total = recipe.total_steps(plan.updates_per_epoch());
         let fresh = job.fresh_state(total, plan.updates_per_epoch());
-        let kind = HeadKind::Sequence {
-            outputs: labels.len(),
-        };
+        let kind = HeadKind::of(job.task, labels.len());
         let optimizer = |model: &Bert| {
             let betas = Betas {
                 first: recipe.adam_beta1,
@@ -313,7 +310,7 @@ impl<'a> Run<'a> {
             Strategy::Epoch => ends_epoch,
         };
         if due(recipe.eval_strategy, recipe.steps_between_evaluations())
-            && let Some(metrics) = self.evaluate()?
+            && let Some(Measured { metrics, .. }) = self.evaluate()?
         {
             self.state.log(metrics.clone());
             self.remember_best(&metrics);
@@ -328,22 +325,26 @@ impl<'a> Run<'a> {
     }
 
     /// Measures the model on the examples to measure on.
-    fn evaluate(&self) -> Result<Option<Vec<(String, f64)>>, TrainError> {
+    fn evaluate(&self) -> Result<Option<Measured>, TrainError> {
         let Some(dev) = self.job.dev else {
             return Ok(None);
         };
         let started = Instant::now();
-        let logits = predict::logits(&self.model, dev, self.job.recipe.per_device_eval_batch_size)?;
-        let labels: Vec<Label> = dev.iter().map(|row| row.label).collect();
-        let evaluation = Evaluation::of(self.job.task, self.job.task_name, &logits, &labels)?;
+        let batch = self.job.recipe.per_device_eval_batch_size;
+        let logits = predict::logits(&self.model, dev.inputs, batch)?;
+        let evaluation = dev.evaluate(&logits)?;
         let seconds = started.elapsed().as_secs_f64();
         let mut metrics = evaluation.entries();
         metrics.push(("eval_runtime".to_owned(), seconds));
         metrics.push((
             "eval_samples_per_second".to_owned(),
-            dev.len() as f64 / seconds,
+            evaluation.samples as f64 / seconds,
         ));
-        Ok(Some(metrics))
+        Ok(Some(Measured {
+            metrics,
+            fitted: evaluation.fitted,
+            logits,
+        }))
     }
 
     fn remember_best(&mut self, metrics: &[(String, f64)]) {
@@ -400,17 +401,16 @@ impl<'a> Run<'a> {
             self.load_weights(&checkpoints::path(self.job.output_dir, best))?;
         }
         let mut eval = Map::new();
-        if let Some(metrics) = self.evaluate()? {
+        let mut predictions = Vec::new();
+        if let (Some(measured), Some(dev)) = (self.evaluate()?, self.job.dev) {
+            predictions = dev.predictions(&measured.logits)?;
+            let metrics = measured.metrics.into_iter();
             eval.insert("epoch".into(), self.state.epoch.into());
-            eval.extend(
-                metrics
-                    .into_iter()
-                    .map(|(name, value)| (name, value.into())),
-            );
-            eval.insert(
-                "eval_samples".into(),
-                self.job.dev.map_or(0, <[Encoded]>::len).into(),
-            );
+            eval.extend(metrics.map(|(name, value)| (name, value.into())));
+            eval.insert("eval_samples".into(), dev.samples().into());
+            let fitted = measured.fitted.into_iter();
+            let fitted = fitted.map(|(name, value)| (name.to_owned(), value.into()));
+            self.card.training_args.other.extend(fitted);
         }
         let results = Results { train, eval };
         let mut folder = self.card.folder(self.job.output_dir, &self.model)?;
@@ -420,6 +420,9 @@ impl<'a> Run<'a> {
             folder.json("eval_results.json", &results.eval)?;
         }
         folder.json("all_results.json", &results.all())?;
+        for (name, content) in &predictions {
+            folder.json(name, content)?;
+        }
         let labels = &self.card.config.id2label;
         folder.bytes("README.md", readme(self.job, labels, &results).as_bytes())?;
         folder.commit(Existing::Merge)?;
@@ -453,6 +456,14 @@ impl<'a> Run<'a> {
         }
         Ok(())
     }
+}
+
+/// What the model says to the examples to measure on, and what that is worth.
+struct Measured {
+    metrics: Vec<(String, f64)>,
+    /// Settings that were fitted to these examples.
+    fitted: Vec<(&'static str, f64)>,
+    logits: Vec<Vec<f32>>,
 }
 
 /// The old run's progress with the new run's settings.

@@ -5,13 +5,13 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use berth_checkpoint::{Checkpoint, TrainingArgs};
-use berth_data::{Encoded, TaskName};
+use berth_data::{Encoded, Evaluator, Target};
 use berth_task::Task;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::batches::Plan;
-use crate::check::{Limits, check_labels};
+use crate::check::{Limits, check_targets};
 use crate::checkpoints::{self, Card};
 use crate::error::TrainError;
 use crate::memory::{self, Load, Sizes};
@@ -25,14 +25,12 @@ pub struct Job<'a> {
     pub base: &'a Checkpoint,
     /// What the head answers.
     pub task: Task,
-    /// The published data set, for its metrics.
-    pub task_name: Option<TaskName>,
-    /// The labels in the order of the outputs; none for regression.
+    /// The labels in the order of the outputs; none for regression and questions.
     pub labels: &'a [String],
     /// Examples to learn from.
     pub train: &'a [Encoded],
-    /// Examples to measure on.
-    pub dev: Option<&'a [Encoded]>,
+    /// What to measure on, and how.
+    pub dev: Option<Evaluator<'a>>,
     /// The settings.
     pub recipe: &'a Recipe,
     /// Where the result and the checkpoints go.
@@ -79,19 +77,20 @@ impl Job<'_> {
     pub(crate) fn check(&self) -> Result<Vec<String>, TrainError> {
         self.recipe.check()?;
         let labels = match self.task {
-            Task::TextClassification | Task::TextPairClassification => self.labels.to_vec(),
             Task::TextPairRegression => vec!["LABEL_0".to_owned()],
-            Task::TokenClassification | Task::QuestionAnswering => {
-                return Err(TrainError::Task(self.task));
-            }
+            Task::QuestionAnswering => Vec::new(),
+            _ => self.labels.to_vec(),
         };
         if self.train.is_empty() {
             return Err(TrainError::NoExamples);
         }
         let limits = Limits::of(&self.base.config);
-        for rows in [Some(self.train), self.dev].into_iter().flatten() {
-            limits.check_inputs(rows)?;
-            check_labels(self.task, labels.len(), rows)?;
+        limits.check_inputs(self.train)?;
+        check_targets(self.task, labels.len(), self.train)?;
+        if let Some(dev) = self.dev {
+            limits.check_inputs(dev.inputs)?;
+            let asked = dev.inputs.iter().filter(|row| !self.is_only_measured(row));
+            check_targets(self.task, labels.len(), asked)?;
         }
         Ok(labels)
     }
@@ -121,16 +120,18 @@ impl Job<'_> {
         let rows = pieces.len() + config.max_position_embeddings + config.type_vocab_size;
         let threads = rayon::current_num_threads();
         let sizes = Sizes::new(config, kind, rows, threads, recipe.precision()?);
-        let mut lengths: Vec<usize> = self
-            .dev
-            .iter()
-            .flat_map(|dev| dev.iter())
-            .map(|row| row.ids.len())
-            .collect();
+        let inputs = self.dev.map_or(&[][..], |dev| dev.inputs);
+        let mut lengths: Vec<usize> = inputs.iter().map(|row| row.ids.len()).collect();
         lengths.sort_unstable_by_key(|&length| Reverse(length));
         let measuring = Load::of(lengths.into_iter().take(recipe.per_device_eval_batch_size));
         let epochs = total.div_ceil(plan.updates_per_epoch());
         Ok(memory::check(&sizes, plan, epochs, measuring, available)?)
+    }
+
+    /// Whether an answer to this input can be measured although the place of the right one, and so the loss, is not
+    /// known.
+    fn is_only_measured(&self, row: &Encoded) -> bool {
+        self.task == Task::QuestionAnswering && row.target == Target::None
     }
 
     /// Which examples each update sees.

@@ -91,11 +91,16 @@ impl Sizes {
             these.map(|(_, shape)| count(shape)).sum()
         };
         let hidden = config.hidden_size as f64;
+        let dense = |outputs: usize| (hidden + 1.0) * outputs as f64;
+        let all = config.num_hidden_layers;
+        // Under a head on first rows the last layer keeps next to nothing.
         let (head, layers) = match kind {
-            HeadKind::Sequence { outputs } => {
-                let head = (hidden + 1.0) * (hidden + outputs as f64);
-                (head, config.num_hidden_layers.saturating_sub(1))
-            }
+            HeadKind::Sequence { outputs } => (
+                dense(config.hidden_size) + dense(outputs),
+                all.saturating_sub(1),
+            ),
+            HeadKind::Token { outputs } => (dense(outputs), all),
+            HeadKind::Span => (dense(2), all),
         };
         Self {
             dense: sum(false) + head,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use berth_checkpoint::{Checkpoint, CheckpointError, Config};
+use berth_task::Task;
 use candle_core::Tensor;
 use thiserror::Error;
 
@@ -53,16 +54,40 @@ pub enum Head {
         /// `classifier`
         classifier: Arc<Classifier>,
     },
+    /// An answer for each token: one dense layer, shared by all rows.
+    Token(Arc<Classifier>),
 }
 
-/// The kind of head, and its size.
+/// The kind of head, and its size; each is what a class of `transformers` has.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum HeadKind {
-    /// [`Head::Sequence`]
+    /// [`Head::Sequence`], as `BertForSequenceClassification`.
     Sequence {
         /// Labels, or 1 for regression.
         outputs: usize,
     },
+    /// [`Head::Token`], as `BertForTokenClassification`: dropout before `classifier`.
+    Token {
+        /// Labels.
+        outputs: usize,
+    },
+    /// [`Head::Token`], as `BertForQuestionAnswering`: `qa_outputs` without dropout, with two outputs, the score of a
+    /// beginning and that of an end.
+    Span,
+}
+
+impl HeadKind {
+    /// The head for a task with `labels` labels.
+    pub fn of(task: Task, labels: usize) -> Self {
+        match task {
+            Task::TextClassification | Task::TextPairClassification => {
+                Self::Sequence { outputs: labels }
+            }
+            Task::TextPairRegression => Self::Sequence { outputs: 1 },
+            Task::TokenClassification => Self::Token { outputs: labels },
+            Task::QuestionAnswering => Self::Span,
+        }
+    }
 }
 
 /// Where parameters come from that the checkpoint lacks.
@@ -128,7 +153,12 @@ impl Bert {
         &self.parameters
     }
 
-    /// The logits of a batch, `[sequences, outputs]`. With `masks`, dropout is on and candle tracks the graph.
+    /// Whether the head answers for each token rather than for each sequence.
+    pub fn answers_tokens(&self) -> bool {
+        matches!(self.head, Head::Token(_))
+    }
+
+    /// The logits of a batch: `[sequences, outputs]`, or `[tokens, outputs]` under a [`Head::Token`]. With `masks`, dropout is on and candle tracks the graph.
     ///
     /// # Errors
     /// If a token is not in the vocabulary or a sequence longer than the position table.
@@ -147,6 +177,7 @@ impl Bert {
             Head::Sequence { pooler, classifier } => {
                 classifier.forward(&pooler.forward(&x, &pass)?, &pass)
             }
+            Head::Token(classifier) => classifier.forward(&x, &pass),
         }
     }
 }
@@ -156,6 +187,7 @@ impl Head {
     fn asking(&self) -> Asking {
         match self {
             Self::Sequence { .. } => Asking::FirstRows,
+            Self::Token(_) => Asking::EveryRow,
         }
     }
 }
@@ -212,21 +244,22 @@ impl Loader<'_> {
     }
 
     fn head(&mut self, config: &Config, kind: HeadKind) -> Result<Head, ModelError> {
-        match kind {
-            HeadKind::Sequence { outputs } => {
-                let pooler = Pooler {
+        let mut last = |name, outputs, dropout| {
+            let dense = self.head_dense(name, outputs)?;
+            Ok::<_, ModelError>(Arc::new(Classifier { dense, dropout }))
+        };
+        Ok(match kind {
+            HeadKind::Sequence { outputs } => Head::Sequence {
+                classifier: last("classifier", outputs, config.head_dropout())?,
+                pooler: Arc::new(Pooler {
                     dense: self.head_dense("bert.pooler.dense", config.hidden_size)?,
-                };
-                let classifier = Classifier {
-                    dense: self.head_dense("classifier", outputs)?,
-                    dropout: config.head_dropout(),
-                };
-                Ok(Head::Sequence {
-                    pooler: Arc::new(pooler),
-                    classifier: Arc::new(classifier),
-                })
+                }),
+            },
+            HeadKind::Token { outputs } => {
+                Head::Token(last("classifier", outputs, config.head_dropout())?)
             }
-        }
+            HeadKind::Span => Head::Token(last("qa_outputs", 2, 0.0)?),
+        })
     }
 
     fn dense(&mut self, name: &str) -> Result<Dense, ModelError> {

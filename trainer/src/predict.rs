@@ -2,6 +2,7 @@
 
 use berth_checkpoint::Checkpoint;
 use berth_data::Encoded;
+use berth_task::Task;
 
 use crate::batches::Batch;
 use crate::check;
@@ -15,22 +16,23 @@ pub struct Predictor {
 }
 
 impl Predictor {
-    /// Loads a checkpoint with a classifier.
+    /// Loads a checkpoint that was fine-tuned for `task`.
     ///
     /// # Errors
-    /// If a tensor can't be read, or the checkpoint has no classifier.
-    pub fn load(checkpoint: &Checkpoint) -> Result<Self, TrainError> {
-        let outputs = checkpoint
+    /// If a tensor can't be read, or the checkpoint has no head for the task.
+    pub fn load(checkpoint: &Checkpoint, task: Task) -> Result<Self, TrainError> {
+        let labels = checkpoint
             .shape("classifier.weight")
             .map_or(checkpoint.config.id2label.len(), |shape| shape[0]);
-        let model = Bert::load(checkpoint, HeadKind::Sequence { outputs }, Missing::Refused)?;
+        let model = Bert::load(checkpoint, HeadKind::of(task, labels), Missing::Refused)?;
         Ok(Self {
             model,
             limits: check::Limits::of(&checkpoint.config),
         })
     }
 
-    /// The logits of each of `rows`, in their order, computed `batch` at a time on the threads of the current rayon
+    /// The logits of each of `rows`, in their order, for a head that answers for each token one token after the other;
+    /// computed `batch` at a time on the threads of the current rayon
     /// pool.
     ///
     /// # Errors
@@ -51,11 +53,19 @@ pub(crate) fn logits(
     order.sort_by_key(|&i| std::cmp::Reverse(rows[i].ids.len()));
     let mut all = vec![Vec::new(); rows.len()];
     for indices in order.chunks(batch.max(1)) {
-        let logits = model
-            .forward(&Batch::new(indices.iter().map(|&i| &rows[i])), None)?
-            .to_vec2()?;
-        for (&index, row) in indices.iter().zip(logits) {
-            all[index] = row;
+        let batch = Batch::new(indices.iter().map(|&i| &rows[i]));
+        let logits = model.forward(&batch, None)?;
+        let (_, outputs) = logits.dims2()?;
+        let values: Vec<f32> = logits.flatten_all()?.to_vec1()?;
+        let mut rest = &values[..];
+        for &index in indices {
+            let answers = match model.answers_tokens() {
+                true => rows[index].ids.len(),
+                false => 1,
+            };
+            let (own, after) = rest.split_at(answers * outputs);
+            all[index] = own.to_vec();
+            rest = after;
         }
     }
     Ok(all)

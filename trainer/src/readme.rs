@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use berth_task::Task;
+
 use crate::finetune::Results;
 use crate::job::Job;
 
@@ -17,8 +19,9 @@ pub(crate) fn readme(job: &Job<'_>, labels: &[String], results: &Results) -> Str
         .file_name()
         .map_or("model".into(), |name| name.to_string_lossy());
     let mut text = format!(
-        "---\nlibrary_name: transformers\npipeline_tag: text-classification\ntags:\n- berth\n---\n\n\
+        "---\nlibrary_name: transformers\npipeline_tag: {}\ntags:\n- berth\n---\n\n\
          # {name}\n\n{base}, every parameter fine-tuned by Berth for {}.\n",
+        pipeline(job.task),
         job.task
     );
     if !job.labels.is_empty() {
@@ -51,6 +54,15 @@ pub(crate) fn readme(job: &Job<'_>, labels: &[String], results: &Results) -> Str
         settings.map(|(name, value)| (name.clone(), value.to_string())),
     );
     text
+}
+
+/// The Hub's name for the task.
+fn pipeline(task: Task) -> &'static str {
+    match task {
+        Task::TokenClassification => "token-classification",
+        Task::QuestionAnswering => "question-answering",
+        _ => "text-classification",
+    }
 }
 
 /// A heading and a table of two columns. A bar in a cell would end it.

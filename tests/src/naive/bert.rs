@@ -1,4 +1,4 @@
-//! BERT for sequence classification (Devlin and others, 2018), formula by formula.
+//! BERT (Devlin and others, 2018) with each of its heads, formula by formula.
 
 use super::matrix::{Matrix, Named};
 use super::tape::{Tape, Var};
@@ -14,15 +14,27 @@ pub struct Dimensions {
     pub norm_eps: f64,
 }
 
-/// One input with its label.
+/// What is right for one input; it decides the head.
+#[derive(Clone, Debug)]
+pub enum Gold {
+    /// The label of the sequence: pooler and `classifier` on the first token.
+    Class(usize),
+    /// A label for each token or none: `classifier` on every token.
+    Tags(Vec<Option<usize>>),
+    /// The first and the last token of a span: `qa_outputs` on every token, a softmax over the tokens
+    /// for each of its two columns.
+    Span([usize; 2]),
+}
+
+/// One input with what is right.
 #[derive(Clone, Debug)]
 pub struct Sequence {
     /// Token ids, special tokens included, no padding.
     pub ids: Vec<usize>,
     /// The first position of the second text; the length where there is none.
     pub second: usize,
-    /// The label's index.
-    pub label: usize,
+    /// What is right.
+    pub gold: Gold,
 }
 
 /// What the model computed for one sequence.
@@ -32,9 +44,7 @@ pub struct Trace {
     pub embedded: Matrix,
     /// The output of each layer: `[tokens × hidden]`.
     pub layers: Vec<Matrix>,
-    /// The head's hidden vector: `[1 × hidden]`.
-    pub pooled: Matrix,
-    /// One number a label.
+    /// One number a label; for heads on every token so many for each of them.
     pub logits: Vec<f64>,
 }
 
@@ -55,19 +65,20 @@ impl Bert {
         Trace {
             embedded: value(run.embedded),
             layers: run.layers.iter().copied().map(value).collect(),
-            pooled: value(run.pooled),
             logits: value(run.logits).data,
         }
     }
 
-    /// The mean cross-entropy of a batch.
+    /// The mean cross-entropy of a batch, over everything in it that has a right answer.
     pub fn loss(&self, batch: &[Sequence]) -> f64 {
-        self.losses(batch).iter().sum::<f64>() / batch.len() as f64
+        let losses: Vec<f64> = batch.iter().flat_map(|one| self.losses(one)).collect();
+        losses.iter().sum::<f64>() / losses.len() as f64
     }
 
     /// The mean cross-entropy of a batch, and its gradient at every tensor.
     pub fn gradients(&self, batch: &[Sequence]) -> (f64, Named) {
-        let weight = 1.0 / batch.len() as f64;
+        let answers = |sequence: &Sequence| self.losses(sequence).len();
+        let weight = 1.0 / batch.iter().map(answers).sum::<usize>() as f64;
         let mut sum = Named::new();
         for (name, tensor) in &self.tensors {
             sum.insert(name.clone(), Matrix::zeros(tensor.rows, tensor.columns));
@@ -75,25 +86,24 @@ impl Bert {
         let mut loss = 0.0;
         for sequence in batch {
             let mut run = Run::new(self, sequence);
-            let at = run.tape.cross_entropy(run.logits, sequence.label);
-            loss += weight * run.tape.value(at).data[0];
-            let gradients = run.tape.gradients(at, weight);
-            for (name, var) in run.parameters {
-                sum.get_mut(name)
-                    .expect("a tensor of the model")
-                    .add(gradients.at(var));
+            for at in run.losses(&sequence.gold) {
+                loss += weight * run.tape.value(at).data[0];
+                let gradients = run.tape.gradients(at, weight);
+                for (name, var) in &run.parameters {
+                    sum.get_mut(*name)
+                        .expect("a tensor of the model")
+                        .add(gradients.at(*var));
+                }
             }
         }
         (loss, sum)
     }
 
-    fn losses(&self, batch: &[Sequence]) -> Vec<f64> {
-        let loss = |sequence: &Sequence| {
-            let mut run = Run::new(self, sequence);
-            let at = run.tape.cross_entropy(run.logits, sequence.label);
-            run.tape.value(at).data[0]
-        };
-        batch.iter().map(loss).collect()
+    fn losses(&self, sequence: &Sequence) -> Vec<f64> {
+        let mut run = Run::new(self, sequence);
+        let losses = run.losses(&sequence.gold);
+        let value = |at| run.tape.value(at).data[0];
+        losses.into_iter().map(value).collect()
     }
 }
 
@@ -104,7 +114,6 @@ struct Run<'m> {
     parameters: Vec<(&'m str, Var)>,
     embedded: Var,
     layers: Vec<Var>,
-    pooled: Var,
     logits: Var,
 }
 
@@ -121,7 +130,6 @@ impl<'m> Run<'m> {
             parameters,
             embedded: nothing,
             layers: Vec::new(),
-            pooled: nothing,
             logits: nothing,
         };
         run.embedded = run.embed(sequence);
@@ -130,11 +138,41 @@ impl<'m> Run<'m> {
             rows = run.layer(layer, rows);
             run.layers.push(rows);
         }
-        let first = run.tape.rows(rows, &[0]);
-        let dense = run.linear("bert.pooler.dense", first);
-        run.pooled = run.tape.tanh(dense);
-        run.logits = run.linear("classifier", run.pooled);
+        run.logits = match sequence.gold {
+            Gold::Class(_) => {
+                let first = run.tape.rows(rows, &[0]);
+                let dense = run.linear("bert.pooler.dense", first);
+                let pooled = run.tape.tanh(dense);
+                run.linear("classifier", pooled)
+            }
+            Gold::Tags(_) => run.linear("classifier", rows),
+            Gold::Span(_) => run.linear("qa_outputs", rows),
+        };
         run
+    }
+
+    /// The cross-entropy of each right answer.
+    fn losses(&mut self, gold: &Gold) -> Vec<Var> {
+        let logits = self.logits;
+        match gold {
+            Gold::Class(label) => vec![self.tape.cross_entropy(logits, *label)],
+            Gold::Tags(tags) => {
+                let known = tags.iter().enumerate();
+                let known = known.filter_map(|(token, tag)| Some((token, (*tag)?)));
+                let of = |(token, tag)| {
+                    let row = self.tape.rows(logits, &[token]);
+                    self.tape.cross_entropy(row, tag)
+                };
+                known.map(of).collect()
+            }
+            Gold::Span(ends) => {
+                let of = |(column, &token)| {
+                    let choice = self.tape.columns(logits, column, 1);
+                    self.tape.cross_entropy(choice, token)
+                };
+                ends.iter().enumerate().map(of).collect()
+            }
+        }
     }
 
     /// LayerNorm(word + position + token type).
@@ -215,8 +253,8 @@ impl<'m> Run<'m> {
 mod tests {
     use super::*;
 
-    /// Two layers of two heads, small enough to shake every single number.
-    fn small() -> Bert {
+    /// Two layers of two heads, small enough to shake every single number, and one of the heads.
+    fn small(gold: &Gold) -> Bert {
         let (hidden, inner, words, positions) = (6, 10, 9, 7);
         let mut shapes = vec![
             (
@@ -255,8 +293,14 @@ mod tests {
             pair(name("output.dense"), hidden, inner);
             pair(name("output.LayerNorm"), 1, hidden);
         }
-        pair("bert.pooler.dense".to_owned(), hidden, hidden);
-        pair("classifier".to_owned(), 3, hidden);
+        match gold {
+            Gold::Class(_) => {
+                pair("bert.pooler.dense".to_owned(), hidden, hidden);
+                pair("classifier".to_owned(), 3, hidden);
+            }
+            Gold::Tags(_) => pair("classifier".to_owned(), 3, hidden),
+            Gold::Span(_) => pair("qa_outputs".to_owned(), 2, hidden),
+        }
         let mut state = 1u64;
         let mut number = || {
             state = state
@@ -285,24 +329,46 @@ mod tests {
         }
     }
 
-    fn batch() -> Vec<Sequence> {
-        let sequence = |ids: &[usize], second, label| Sequence {
-            ids: ids.to_vec(),
-            second,
-            label,
-        };
-        vec![
-            sequence(&[1, 5, 5, 2], 4, 2),
-            sequence(&[1, 3, 2, 8, 7, 2], 3, 0),
-            sequence(&[4], 1, 1),
-        ]
+    fn batch(gold: [Gold; 3]) -> Vec<Sequence> {
+        let ids = [&[1, 5, 5, 2][..], &[1, 3, 2, 8, 7, 2], &[4]];
+        let parts = ids.into_iter().zip([4, 3, 1]).zip(gold);
+        parts
+            .map(|((ids, second), gold)| Sequence {
+                ids: ids.to_vec(),
+                second,
+                gold,
+            })
+            .collect()
+    }
+
+    fn classes() -> Vec<Sequence> {
+        batch([2, 0, 1].map(Gold::Class))
+    }
+
+    fn tags() -> Vec<Sequence> {
+        let tags = [
+            vec![None, Some(2), None, Some(0)],
+            vec![None; 6],
+            vec![Some(1)],
+        ];
+        batch(tags.map(Gold::Tags))
+    }
+
+    fn spans() -> Vec<Sequence> {
+        batch([[1, 2], [3, 3], [0, 0]].map(Gold::Span))
     }
 
     #[test]
     fn gradients_are_the_slope_of_the_loss() {
-        let model = small();
-        let (loss, gradients) = model.gradients(&batch());
-        assert_eq!(loss, model.loss(&batch()));
+        for batch in [classes(), tags(), spans()] {
+            the_slope_of(&batch);
+        }
+    }
+
+    fn the_slope_of(batch: &[Sequence]) {
+        let model = small(&batch[0].gold);
+        let (loss, gradients) = model.gradients(batch);
+        assert!((loss - model.loss(batch)).abs() < 1e-12);
         let h = 1e-3;
         for (name, gradient) in &gradients {
             let mut slope = gradient.clone();
@@ -310,7 +376,7 @@ mod tests {
                 let moved = |by: f64| {
                     let mut model = model.clone();
                     model.tensors.get_mut(name).expect("the same names").data[i] += by;
-                    model.loss(&batch())
+                    model.loss(batch)
                 };
                 // Central differences of fourth order.
                 let (near, far) = (moved(h) - moved(-h), moved(2.0 * h) - moved(-2.0 * h));
@@ -329,7 +395,8 @@ mod tests {
 
     #[test]
     fn a_rows_own_order_of_ids_matters_and_the_batch_does_not() {
-        let (model, batch) = (small(), batch());
+        let batch = classes();
+        let model = small(&batch[0].gold);
         let alone = model.forward(&batch[1]).logits;
         let turned = Sequence {
             ids: vec![1, 2, 3, 8, 7, 2],

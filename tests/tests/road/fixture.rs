@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use berth_checkpoint::{Checkpoint, TrainingArgs, tiny, tokenizer};
-use berth_data::{Encoded, Source, encode_all};
+use berth_data::{EncodeOptions, Encoded, Source, encode_all};
 use berth_quantize::{Options, quantize};
 use berth_task::Task;
 use berth_trainer::{Job, Outcome, Recipe, Start, Unobserved, finetune};
@@ -62,7 +62,8 @@ pub fn encoded(table: &Path, checkpoint: &Checkpoint) -> Vec<Encoded> {
     let dataset = berth_data::read(&Source::new(table, Task::TextClassification)).expect("rows");
     let tables = tokenizer::tables(&checkpoint.dir).expect("a tokenizer");
     let tokenizer = Tokenizer::new(&tables).expect("its tables");
-    encode_all(&tokenizer, &dataset.examples, LENGTH).expect("room for the added tokens")
+    let options = EncodeOptions::new(Task::TextClassification, LENGTH);
+    encode_all(&tokenizer, &options, &dataset.examples).expect("room for the added tokens")
 }
 
 /// A recipe that learns [`sentences`] in seconds.
@@ -82,7 +83,6 @@ pub fn train(base: &Checkpoint, train: &[Encoded], recipe: &Recipe, to: &Path) -
     let job = Job {
         base,
         task,
-        task_name: None,
         labels: &labels,
         train,
         dev: None,
@@ -149,7 +149,7 @@ impl Dice {
         ((z ^ (z >> 31)) % n as u64) as usize
     }
 
-    fn pick<'w>(&mut self, words: &[&'w str]) -> &'w str {
+    pub fn pick<'w>(&mut self, words: &[&'w str]) -> &'w str {
         words[self.below(words.len())]
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use berth_checkpoint::{Checkpoint, TrainingArgs};
-use berth_data::{Encoded, Evaluation, Label};
+use berth_data::{EncodeOptions, Encoded, Evaluator, encode_all};
 use berth_quantize::{Comparison, Options, quantize};
 use berth_runtime::Model;
 use berth_task::Task;
@@ -39,7 +39,11 @@ fn sentences_become_answers_on_the_device() {
         int8.push(text);
     }
 
-    let learned = Comparison::new(TASK, None, &examples, &f32, &int8).expect("a comparison");
+    let evaluator = Evaluator {
+        examples: &examples,
+        ..evaluator(&rows)
+    };
+    let learned = Comparison::new(&evaluator, &f32, &int8).expect("a comparison");
     assert!(
         accuracy(&rows, &f32) >= 0.95,
         "the trainer learned {}",
@@ -174,7 +178,8 @@ fn two_texts_are_told_apart_on_the_whole_road() {
     let dataset = berth_data::read(&berth_data::Source::new(&table, task)).expect("rows");
     let tables = berth_checkpoint::tokenizer::tables(&base.dir).expect("a tokenizer");
     let tokenizer = berth_wordpiece::Tokenizer::new(&tables).expect("its tables");
-    let rows = berth_data::encode_all(&tokenizer, &dataset.examples, LENGTH).expect("ids");
+    let options = EncodeOptions::new(task, LENGTH);
+    let rows = encode_all(&tokenizer, &options, &dataset.examples).expect("ids");
     let to = dir.path().join("model");
     let recipe = Recipe {
         num_train_epochs: 30.0,
@@ -240,7 +245,6 @@ fn job<'a>(
     Job {
         base,
         task: TASK,
-        task_name: None,
         labels: labels(),
         train,
         dev: None,
@@ -275,17 +279,22 @@ fn weights(dir: &Path) -> Vec<u8> {
 }
 
 fn logits(checkpoint: &Checkpoint, rows: &[Encoded]) -> Vec<Vec<f32>> {
-    let predictor = Predictor::load(checkpoint).expect("a model");
+    let predictor = Predictor::load(checkpoint, TASK).expect("a model");
     predictor.logits(rows, 16).expect("logits")
 }
 
 fn accuracy(rows: &[Encoded], logits: &[Vec<f32>]) -> f64 {
-    let labels: Vec<Label> = rows.iter().map(|row| row.label).collect();
-    let evaluation = Evaluation::of(TASK, None, logits, &labels).expect("metrics");
-    let entries = evaluation.entries();
-    entries
-        .iter()
-        .find(|(name, _)| name == "eval_accuracy")
-        .expect("the accuracy")
-        .1
+    let evaluation = evaluator(rows).evaluate(logits).expect("metrics");
+    evaluation.get("accuracy").expect("the accuracy")
+}
+
+fn evaluator(rows: &[Encoded]) -> Evaluator<'_> {
+    Evaluator {
+        task: TASK,
+        task_name: None,
+        labels: labels(),
+        examples: &[],
+        inputs: rows,
+        spans: Default::default(),
+    }
 }

@@ -7,6 +7,8 @@
 //! | [`gradients`] | are the trainer's gradients those of the reference? |
 //! | [`journey`] | do sentences become answers, and the same ones each time? |
 //! | [`kills`], [`faults`] | does a run that is killed, or whose disk fails, lose no work? |
+//! | [`questions`] | does the device give the answers to questions that the workstation measured? |
+//! | [`tagging`] | do words get their tags, the same ones at every stage? |
 //! | [`bad_input`] | does bad input get one clear line and leave nothing half-written? |
 //! | [`real`] | does it hold on real sentences and a real base model, where they are there? |
 //!
@@ -23,4 +25,6 @@ mod gradients;
 mod journey;
 mod kills;
 mod program;
+mod questions;
 mod real;
+mod tagging;

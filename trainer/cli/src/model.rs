@@ -4,12 +4,13 @@
 use crate::error::Error;
 use crate::show;
 use berth_checkpoint::{Checkpoint, TrainingArgs};
-use berth_data::{Encoded, Example, encode_all};
+use berth_data::{EncodeOptions, Encoded, Example, encode_all};
+use berth_runtime::bulk::{Bulk, Input};
 use berth_task::Task;
 use berth_trainer::Predictor;
 use berth_wordpiece::Tokenizer;
-use rayon::prelude::*;
 use std::fmt::Display;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 /// Batches of a checkpoint's rows that are sorted by length together.
@@ -31,14 +32,6 @@ pub struct Model {
 enum Kind {
     Checkpoint(Box<Checkpoint>),
     Bundle(berth_runtime::Model),
-}
-
-/// What a model said of some examples.
-pub struct Scores {
-    /// The outputs, a row for each example.
-    pub logits: Vec<Vec<f32>>,
-    /// How many examples were cut to fit.
-    pub truncated: usize,
 }
 
 impl Model {
@@ -79,90 +72,92 @@ impl Model {
         })
     }
 
-    /// The logits of every example, in their order. A checkpoint runs in batches of `batch` rows, a
-    /// bundle as the device does, one text at a time on each core.
+    /// The inputs that examples become with the model's own tokenizer.
     ///
     /// # Errors
-    /// When the model has no head for `task`.
-    pub fn score(
+    /// When the tokenizer can't be read, or the limit leaves a text no place.
+    pub fn encode(
         &self,
-        task: Task,
+        options: &EncodeOptions,
         examples: &[Example],
-        limit: usize,
-        batch: usize,
-    ) -> Result<Scores, Error> {
+    ) -> Result<Vec<Encoded>, Error> {
+        let options = EncodeOptions {
+            limit: options.limit.min(self.max_length),
+            ..*options
+        };
+        let encode = |tokenizer: &Tokenizer<'_>| {
+            encode_all(tokenizer, &options, examples).map_err(|error| self.wrong(&error))
+        };
         match &self.kind {
             Kind::Checkpoint(checkpoint) => {
                 let tables = berth_checkpoint::tokenizer::tables(&checkpoint.dir)?;
-                let tokenizer = Tokenizer::new(&tables).map_err(|error| self.wrong(&error))?;
-                let encoded = self.encode(&tokenizer, examples, limit)?;
-                let predictor = Predictor::load(checkpoint)?;
-                let bar = show::progress(encoded.len() as u64, "f32");
-                let mut logits = Vec::with_capacity(encoded.len());
-                for rows in encoded.chunks(batch * BATCHES) {
+                encode(&Tokenizer::new(&tables).map_err(|error| self.wrong(&error))?)
+            }
+            Kind::Bundle(model) => encode(model.tokenizer()),
+        }
+    }
+
+    /// The logits of every input, in their order. A checkpoint runs in batches of `batch` rows, a
+    /// bundle as the device does, one input at a time on each core.
+    ///
+    /// # Errors
+    /// When the model has no head for `task`.
+    pub fn logits(
+        &self,
+        task: Task,
+        inputs: &[Encoded],
+        batch: usize,
+    ) -> Result<Vec<Vec<f32>>, Error> {
+        match &self.kind {
+            Kind::Checkpoint(checkpoint) => {
+                let predictor = Predictor::load(checkpoint, task)?;
+                let bar = show::progress(inputs.len() as u64, "f32");
+                let mut logits = Vec::with_capacity(inputs.len());
+                for rows in inputs.chunks(batch * BATCHES) {
                     logits.extend(predictor.logits(rows, batch)?);
                     bar.inc(rows.len() as u64);
                 }
                 bar.finish_and_clear();
-                Ok(scores(logits, &encoded))
+                Ok(logits)
             }
-            Kind::Bundle(model) => {
-                if model.header().task != task {
-                    let what = format!("answers {}, not {task}", model.header().task);
-                    return Err(Error::Model {
-                        path: self.path.clone(),
-                        what,
-                    });
-                }
-                let encoded = self.encode(model.tokenizer(), examples, limit)?;
-                let logits = each_on_its_own(model, &encoded)?;
-                Ok(scores(logits, &encoded))
+            Kind::Bundle(model) if model.header().task != task => {
+                let what = format!("answers {}, not {task}", model.header().task);
+                Err(self.wrong(&what))
             }
+            Kind::Bundle(model) => self.in_bulk(model, inputs),
         }
     }
 
-    fn encode(
+    /// Runs every row by itself, as a device does, on as many threads as there are.
+    fn in_bulk(
         &self,
-        tokenizer: &Tokenizer<'_>,
-        examples: &[Example],
-        limit: usize,
-    ) -> Result<Vec<Encoded>, Error> {
-        let limit = limit.min(self.max_length);
-        encode_all(tokenizer, examples, limit).map_err(|error| self.wrong(&error))
+        model: &berth_runtime::Model,
+        rows: &[Encoded],
+    ) -> Result<Vec<Vec<f32>>, Error> {
+        let threads = rayon::current_num_threads().min(rows.len());
+        let mut bulk = Bulk::new(
+            model,
+            NonZero::new(threads).unwrap_or(NonZero::<usize>::MIN),
+        )?;
+        let bar = show::progress(rows.len() as u64, "int8");
+        let mut logits = Vec::with_capacity(rows.len());
+        let inputs = rows.iter().map(|row| Input {
+            ids: &row.ids,
+            second: row.second,
+        });
+        let done = bulk.logits(inputs, |row| {
+            bar.inc(1);
+            logits.push(row);
+        });
+        bar.finish_and_clear();
+        done.map_err(|error| self.wrong(&error))?;
+        Ok(logits)
     }
 
     fn wrong(&self, what: &dyn Display) -> Error {
         let (path, what) = (self.path.clone(), what.to_string());
         Error::Model { path, what }
     }
-}
-
-/// Runs every row by itself, as a device does; the rows are shared out over the cores, a session each.
-fn each_on_its_own(model: &berth_runtime::Model, rows: &[Encoded]) -> Result<Vec<Vec<f32>>, Error> {
-    let threads = rayon::current_num_threads().min(rows.len()).max(1);
-    let mut sessions = Vec::new();
-    for _ in 0..threads {
-        sessions.push(model.session()?);
-    }
-    let bar = show::progress(rows.len() as u64, "int8");
-    let shares = rows.par_chunks(rows.len().div_ceil(threads).max(1));
-    let logits: Result<Vec<Vec<Vec<f32>>>, Error> = shares
-        .zip(&mut sessions)
-        .map(|(share, session)| {
-            let answers = share.iter().map(|row| {
-                bar.inc(1);
-                Ok(session.logits_of(&row.ids, row.second)?.to_vec())
-            });
-            answers.collect()
-        })
-        .collect();
-    bar.finish_and_clear();
-    Ok(logits?.concat())
-}
-
-fn scores(logits: Vec<Vec<f32>>, encoded: &[Encoded]) -> Scores {
-    let truncated = encoded.iter().filter(|row| row.truncated > 0).count();
-    Scores { logits, truncated }
 }
 
 /// What a bundle remembers of its training.

@@ -2,30 +2,66 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::ops::Range;
 use std::path::PathBuf;
 
+use crate::error::{DataError, Place};
+
 /// A row of a file, ready to be encoded.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, Default, PartialEq, Debug)]
 pub struct Example {
-    /// The text, or the first of two. May be empty.
+    /// What the file calls the row; none where its format names no rows.
+    pub id: Option<String>,
+    /// The text, or the first of two: a question. May be empty.
     pub text: String,
-    /// The second text, for tasks that take two.
+    /// The second text, for tasks that take two: a passage.
     pub pair: Option<String>,
+    /// The bytes of `text` that each word takes, for tagging, where the file splits texts into words;
+    /// they are joined by one space. Empty for other tasks.
+    pub words: Vec<Range<usize>>,
     /// What a model should answer.
     pub label: Label,
     /// The line of the file that the row begins on, counted from 1.
     pub line: u64,
 }
 
+impl Example {
+    /// Whether this is a question with answers, none of which stands in the passage where the file
+    /// says: nothing can be learnt from it.
+    pub fn is_misplaced(&self) -> bool {
+        match &self.label {
+            Label::Answers(answers) => {
+                !answers.is_empty() && answers.iter().all(|answer| answer.start.is_none())
+            }
+            _ => false,
+        }
+    }
+}
+
 /// What a model should answer for a row.
-#[derive(Copy, Clone, PartialEq, Debug)]
+#[derive(Clone, Default, PartialEq, Debug)]
 pub enum Label {
     /// Not known.
+    #[default]
     None,
     /// An output of the model.
     Class(u32),
     /// A finite number, for regression.
     Value(f32),
+    /// A class for each of the words.
+    Tags(Vec<u32>),
+    /// Every answer to a question that counts as right; none where the passage has no answer.
+    Answers(Vec<GoldAnswer>),
+}
+
+/// An answer that people gave to a question.
+#[derive(Clone, Eq, PartialEq, Debug)]
+pub struct GoldAnswer {
+    /// The answer, as it is written there.
+    pub text: String,
+    /// The byte of the passage that it begins at. `None` where the passage does not have it at the
+    /// place that the file tells.
+    pub start: Option<usize>,
 }
 
 /// A file that was read.
@@ -60,13 +96,43 @@ impl Dataset {
         self.examples.len() as u64 + self.unlabelled
     }
 
-    /// How many examples each label has, in the order of the labels.
+    /// Every question must have an answer, as in SQuAD 1.1.
+    ///
+    /// # Errors
+    /// [`DataError::Unanswerable`] names the first that has none.
+    pub fn check_answerable(&self) -> Result<(), DataError> {
+        let none =
+            |row: &&Example| matches!(&row.label, Label::Answers(answers) if answers.is_empty());
+        match self.examples.iter().find(none) {
+            None => Ok(()),
+            Some(row) => Err(DataError::Unanswerable {
+                place: Place::new(&self.path, row.line),
+                id: row.id.clone().unwrap_or_default(),
+            }),
+        }
+    }
+
+    /// How many questions have answers, none of which stands in the passage where the file says.
+    pub fn misplaced(&self) -> usize {
+        self.examples
+            .iter()
+            .filter(|row| row.is_misplaced())
+            .count()
+    }
+
+    /// How many examples, or words that are tagged, each label has, in the order of the labels.
     pub fn histogram(&self) -> Vec<u64> {
         let mut counts = vec![0; self.labels.len()];
-        for example in &self.examples {
-            if let Label::Class(class) = example.label
-                && let Some(count) = counts.get_mut(class as usize)
-            {
+        let classes = self
+            .examples
+            .iter()
+            .flat_map(|example| match &example.label {
+                Label::Class(class) => std::slice::from_ref(class),
+                Label::Tags(classes) => classes,
+                Label::None | Label::Value(_) | Label::Answers(_) => &[],
+            });
+        for &class in classes {
+            if let Some(count) = counts.get_mut(class as usize) {
                 *count += 1;
             }
         }
@@ -80,7 +146,7 @@ impl Dataset {
             .iter()
             .filter_map(|example| match example.label {
                 Label::Value(value) => Some((value, value)),
-                Label::None | Label::Class(_) => None,
+                _ => None,
             });
         values.reduce(|(low, high), (value, _)| (low.min(value), high.max(value)))
     }
@@ -113,8 +179,9 @@ mod tests {
         let example = |(line, (text, pair, label)): (u64, &(&str, Option<&str>, Label))| Example {
             text: text.to_string(),
             pair: pair.map(str::to_owned),
-            label: *label,
+            label: label.clone(),
             line,
+            ..Example::default()
         };
         Dataset {
             path: "f".into(),
@@ -144,6 +211,13 @@ mod tests {
             }
         );
         assert_eq!(counted.range(), None);
+    }
+
+    #[test]
+    fn the_tags_of_all_words_are_counted() {
+        let tags = |tags: &[u32]| ("a b", None, Label::Tags(tags.to_vec()));
+        let counted = dataset(&[tags(&[2, 0]), tags(&[2, 2])]);
+        assert_eq!(counted.histogram(), [1, 0, 3]);
     }
 
     #[test]

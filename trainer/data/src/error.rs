@@ -58,10 +58,18 @@ pub enum DataError {
         Format::ALL.map(Format::name).join("|"))]
     UnknownFormat { path: PathBuf },
 
-    /// The task's files are of a kind that no reader here knows.
-    #[error("{}: no reader for {task}; the tasks with one are {}", path.display(),
-        list(readable_tasks()))]
-    UnreadTask { path: PathBuf, task: Task },
+    /// The format holds no rows of this task's kind.
+    #[error("{}: {task} is not read from {format}; the formats are {}{}", path.display(),
+        list(known.iter().map(|format| format.name())), match task {
+            Task::TokenClassification => "; say --format conll where each line is a word and its tag",
+            _ => "",
+        })]
+    FormatForTask {
+        path: PathBuf,
+        format: Format,
+        task: Task,
+        known: Vec<Format>,
+    },
 
     /// A task name goes with one task, and another one was asked for.
     #[error("{}: {name} is a data set for {}, not for {asked}", path.display(), name.task())]
@@ -123,6 +131,86 @@ pub enum DataError {
     #[error("{place}: text behind a closing quote; double a quote that belongs to the text")]
     TextBehindQuote { place: Place },
 
+    /// An object of a file of questions that lacks a member.
+    #[error("{place}: no {name:?}; there are {}", list(found))]
+    MissingMember {
+        place: Place,
+        name: String,
+        found: Vec<String>,
+    },
+
+    /// A member that is something else than it has to be.
+    #[error("{place}: {name:?} is not {expected}")]
+    WrongMember {
+        place: Place,
+        name: String,
+        expected: &'static str,
+    },
+
+    /// Not a place for each answer.
+    #[error("{place}: {texts} answers with {starts} places in \"answer_start\"")]
+    AnswerCount {
+        place: Place,
+        texts: usize,
+        starts: usize,
+    },
+
+    /// A question without an answer where each must have one.
+    #[error(
+        "{place}: question {} has no answer; say --version_2_with_negative if there are such",
+        shortened(id)
+    )]
+    Unanswerable { place: Place, id: String },
+
+    /// Two questions with the same id.
+    #[error(
+        "{place}: the id {} stands on line {first} already; predictions are told by id",
+        shortened(id)
+    )]
+    RepeatedId {
+        place: Place,
+        id: String,
+        first: u64,
+    },
+    /// A CoNLL file's words have nothing beside them.
+    #[error("{place}: a word and no tag beside it; say --label_column_name NUMBER")]
+    NoTagColumn { place: Place },
+
+    /// A word's tag is empty.
+    #[error("{place}: a word without a tag")]
+    EmptyTag { place: Place },
+
+    /// Not as many tags as words.
+    #[error("{place}: {words} word{} and {tags} tag{}", plural(*words), plural(*tags))]
+    TagCount {
+        place: Place,
+        words: usize,
+        tags: usize,
+    },
+
+    /// A column of a CoNLL file that it does not have.
+    #[error("{place}: no column {}; there are {width}, {}; say {flag} {}", shortened(asked),
+        match names.is_empty() {
+            true => "with numbers from 1 on".to_owned(),
+            false => list(names),
+        },
+        if names.is_empty() { "NUMBER" } else { "NAME" })]
+    ColumnNumber {
+        place: Place,
+        asked: String,
+        names: Vec<String>,
+        width: usize,
+        flag: &'static str,
+    },
+
+    /// A line of a CoNLL-U file that does not begin as words do.
+    #[error("{place}: a word's number expected, found {}", shortened(found))]
+    WordNumber { place: Place, found: String },
+
+    /// Something else where a list of words or tags should be.
+    #[error("{place}: {column:?} is no list of texts or numbers")]
+    NotAList { place: Place, column: String },
+
     /// Broken JSON.
     #[error("{place}: not valid JSON at column {column}: {reason}")]
     Json {
@@ -178,14 +266,6 @@ pub enum DataError {
         shortened(label)
     )]
     NotANumber { place: Place, label: String },
-}
-
-/// The tasks that [`read`](crate::read) takes.
-fn readable_tasks() -> impl Iterator<Item = &'static str> {
-    Task::ALL
-        .into_iter()
-        .filter(|&task| crate::read::reads(task))
-        .map(Task::name)
 }
 
 /// `a, b, c`, shortened where there are many.
@@ -271,8 +351,8 @@ mod tests {
         };
         assert_eq!(
             error.to_string(),
-            "a.xlsx: the name does not tell the format, which ends in .tsv, .csv, .jsonl, .json \
-             (each also .gz); say --format tsv|csv|jsonl|json"
+            "a.xlsx: the name does not tell the format, which ends in .tsv, .csv, .jsonl, .json, \
+             .conll, .conllu (each also .gz); say --format tsv|csv|jsonl|json|conll|conllu"
         );
     }
 }

@@ -5,12 +5,16 @@
 //! | [`Tsv`](Format::Tsv) | a line each, cells parted by tabs, everything else taken as it stands |
 //! | [`Csv`](Format::Csv) | as RFC 4180 has it: cells parted by commas, quoted where needed |
 //! | [`Jsonl`](Format::Jsonl), [`Json`](Format::Json) | JSON objects: one after another, or in one array |
+//! | [`Conll`](Format::Conll), [`Conllu`](Format::Conllu) | sentences between blank lines, a word and its columns a line |
 //!
 //! A format knows lines and cells, and nothing of tasks: `tsv` and `csv` give [`Row`]s of cells,
-//! `json` gives objects. What the cells mean is said in `table`.
+//! `json` gives objects, `conll` sentences. What the cells mean is said in `table`, and for words in
+//! `read`.
 
+pub(crate) mod conll;
 pub(crate) mod csv;
 pub(crate) mod json;
+pub(crate) mod parts;
 pub(crate) mod tsv;
 
 use std::borrow::Cow;
@@ -18,6 +22,7 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
+use berth_task::Task;
 use serde::{Deserialize, Serialize};
 
 use crate::task_name::TaskName;
@@ -34,11 +39,35 @@ pub enum Format {
     Jsonl,
     /// An array of JSON objects.
     Json,
+    /// A word and its columns a line.
+    Conll,
+    /// The same in the ten columns of Universal Dependencies.
+    Conllu,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Format; 4] = [Format::Tsv, Format::Csv, Format::Jsonl, Format::Json];
+    pub const ALL: [Format; 6] = [
+        Format::Tsv,
+        Format::Csv,
+        Format::Jsonl,
+        Format::Json,
+        Format::Conll,
+        Format::Conllu,
+    ];
+
+    /// Those that can hold rows of a task.
+    pub(crate) fn of_task(task: Task) -> &'static [Format] {
+        match task {
+            Task::TextClassification | Task::TextPairClassification | Task::TextPairRegression => {
+                &[Format::Tsv, Format::Csv, Format::Jsonl, Format::Json]
+            }
+            Task::TokenClassification => {
+                &[Format::Conll, Format::Conllu, Format::Jsonl, Format::Json]
+            }
+            Task::QuestionAnswering => &[Format::Json, Format::Jsonl],
+        }
+    }
 
     /// The name in `--format`, which is the extension too.
     pub fn name(self) -> &'static str {
@@ -47,6 +76,8 @@ impl Format {
             Format::Csv => "csv",
             Format::Jsonl => "jsonl",
             Format::Json => "json",
+            Format::Conll => "conll",
+            Format::Conllu => "conllu",
         }
     }
 

@@ -43,6 +43,39 @@ pub fn cross_entropy(logits: &[f32], classes: &[i64]) -> (f64, Vec<f32>) {
     (total / counted, gradient)
 }
 
+/// Mean cross-entropy of the first and of the last row of a span, for logits of two columns: of where spans begin and
+/// of where they end. Each column of a sequence, which has the rows from `starts[i]` to `starts[i + 1]`, is one choice
+/// among those rows; `spans[i]` has the right ones, counted from the sequence's first row. Their mean is the loss of
+/// Hugging Face's `BertForQuestionAnswering`.
+///
+/// # Panics
+/// If a span does not lie in its sequence.
+pub fn span_cross_entropy(
+    logits: &[f32],
+    starts: &[usize],
+    spans: &[[usize; 2]],
+) -> (f64, Vec<f32>) {
+    let choices = (2 * spans.len()).max(1) as f64;
+    let mut gradient = vec![0.0; logits.len()];
+    let mut total = 0.0;
+    for (ends, span) in starts.windows(2).zip(spans) {
+        let rows = 2 * ends[0]..2 * ends[1];
+        for (column, &right) in span.iter().enumerate() {
+            let choice: Vec<f32> = logits[rows.clone()]
+                .chunks_exact(2)
+                .map(|row| row[column])
+                .collect();
+            let (loss, slope) = cross_entropy(&choice, &[right as i64]);
+            total += loss;
+            let out = gradient[rows.clone()].chunks_exact_mut(2);
+            for (out, slope) in out.zip(slope) {
+                out[column] = (f64::from(slope) / choices) as f32;
+            }
+        }
+    }
+    (total / choices, gradient)
+}
+
 /// Mean squared error over all elements, and its gradient.
 pub fn squared_error(outputs: &[f32], targets: &[f32]) -> (f64, Vec<f32>) {
     let n = targets.len().max(1) as f64;
@@ -105,6 +138,29 @@ mod tests {
             "large logits don't overflow"
         );
         assert!(cross_entropy(&[f32::NAN, 0.0], &[1]).0.is_nan());
+    }
+
+    #[test]
+    fn spans_agree_with_finite_differences() {
+        let starts = [0, 1, 4, 21];
+        let spans = [[0, 0], [2, 1], [3, 16]];
+        let logits: Vec<f32> = numbers(2 * 21, 3).iter().map(|x| 3.0 * x).collect();
+        let naive = |logits: &[f64]| {
+            let mut sum = 0.0;
+            for (i, span) in spans.iter().enumerate() {
+                for (column, right) in span.iter().enumerate() {
+                    let at = |row: usize| logits[2 * row + column];
+                    let all: f64 = (starts[i]..starts[i + 1]).map(|row| at(row).exp()).sum();
+                    sum += (all.ln() - at(starts[i] + right)) / 2.0;
+                }
+            }
+            sum / spans.len() as f64
+        };
+        let (loss, slope) = span_cross_entropy(&logits, &starts, &spans);
+        let exact = gradient::values(&[&logits], |v| vec![naive(v[0])])[0];
+        assert!((loss - exact).abs() < 1e-6, "{loss} {exact}");
+        let expected = gradient::differences(&[&logits], 0, |v| naive(v[0]));
+        assert_close("dlogits", &slope, &expected, 1e-6);
     }
 
     #[test]

@@ -1,9 +1,10 @@
-//! The loss of a batch: mean cross-entropy over the rows that have a class, or mean squared error.
+//! The loss of a batch: mean cross-entropy over the rows that have a class, mean squared error, or mean cross-entropy
+//! over the places where a span may begin and where it may end.
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
-use super::{Saved, slice, tensor_like};
-use crate::kernels::loss::{IGNORED, cross_entropy, squared_error};
+use super::{Packing, Saved, slice, tensor_like};
+use crate::kernels::loss::{IGNORED, cross_entropy, span_cross_entropy, squared_error};
 
 /// What the outputs of a batch should have been.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,6 +13,9 @@ pub enum Targets {
     Classes(Vec<i64>),
     /// A number for each row; there is one output.
     Values(Vec<f32>),
+    /// The first and the last row of a span in each sequence, counted from the sequence's beginning; there are two
+    /// outputs a row.
+    Spans(Packing, Vec<[usize; 2]>),
 }
 
 impl Targets {
@@ -21,7 +25,15 @@ impl Targets {
     /// If there are not as many targets as rows, or a class is not an output.
     pub fn loss(self, logits: &Tensor) -> Result<Tensor> {
         let (rows, outputs) = logits.dims2()?;
-        match &self {
+        self.check(rows, outputs)?;
+        logits.apply_op1(Op {
+            targets: self,
+            gradient: Saved::empty(),
+        })
+    }
+
+    fn check(&self, rows: usize, outputs: usize) -> Result<()> {
+        match self {
             Self::Classes(classes) => {
                 let known =
                     |&&class: &&i64| class != IGNORED && !(0..outputs as i64).contains(&class);
@@ -36,11 +48,23 @@ impl Targets {
                 bail!("{} values for {rows} x {outputs} outputs", values.len())
             }
             Self::Values(_) => {}
+            Self::Spans(packing, spans) => {
+                if outputs != 2 || packing.rows() != rows || packing.sequences() != spans.len() {
+                    let (sequences, of) = (packing.sequences(), packing.rows());
+                    bail!(
+                        "{} spans in {sequences} sequences of {of} rows for {rows} x {outputs} outputs",
+                        spans.len()
+                    );
+                }
+                let lengths = packing.starts().windows(2).map(|ends| ends[1] - ends[0]);
+                for (span, length) in spans.iter().zip(lengths) {
+                    if span.iter().any(|&row| row >= length) {
+                        bail!("span {span:?} of a sequence of {length} rows");
+                    }
+                }
+            }
         }
-        logits.apply_op1(Op {
-            targets: self,
-            gradient: Saved::empty(),
-        })
+        Ok(())
     }
 }
 
@@ -59,6 +83,7 @@ impl CustomOp1 for Op {
         let (loss, gradient) = match &self.targets {
             Targets::Classes(classes) => cross_entropy(logits, classes),
             Targets::Values(values) => squared_error(logits, values),
+            Targets::Spans(packing, spans) => span_cross_entropy(logits, packing.starts(), spans),
         };
         self.gradient.put(gradient);
         Ok((CpuStorage::F32(vec![loss as f32]), ().into()))

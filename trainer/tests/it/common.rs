@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use berth_checkpoint::{Checkpoint, TrainingArgs, tiny};
-use berth_data::{Encoded, Label};
+use berth_data::{Encoded, Evaluator, Target};
 use berth_task::Task;
 use berth_trainer::random::Random;
 use berth_trainer::{Job, Recipe, Start};
@@ -52,22 +52,23 @@ pub fn examples(count: usize, seed: u64) -> Vec<Encoded> {
         Encoded {
             ids,
             second,
-            truncated: 0,
-            label: Label::Class(class),
+            target: Target::Class(class),
+            ..Encoded::default()
         }
     };
-    (0..count).map(one).collect()
+    let numbered = |(example, row)| Encoded { example, ..row };
+    (0..count).map(one).enumerate().map(numbered).collect()
 }
 
 /// The same with the class as a number.
 pub fn with_numbers(rows: Vec<Encoded>) -> Vec<Encoded> {
-    let number = |label| match label {
-        Label::Class(class) => Label::Value(class as f32 * 4.0),
-        other => other,
+    let number = |target: &Target| match target {
+        Target::Class(class) => Target::Value(*class as f32 * 4.0),
+        other => other.clone(),
     };
     rows.into_iter()
         .map(|row| Encoded {
-            label: number(row.label),
+            target: number(&row.target),
             ..row
         })
         .collect()
@@ -101,7 +102,6 @@ pub fn job<'a>(
     Job {
         base: &base.checkpoint,
         task: Task::TextClassification,
-        task_name: None,
         labels,
         train,
         dev: None,
@@ -110,6 +110,18 @@ pub fn job<'a>(
         training_args: TrainingArgs::new(Task::TextClassification, 64),
         start: Start::Fresh,
     }
+}
+
+/// How a job of text classification measures on `rows`.
+pub fn dev(rows: &[Encoded]) -> Option<Evaluator<'_>> {
+    Some(Evaluator {
+        task: Task::TextClassification,
+        task_name: None,
+        labels: &[],
+        examples: &[],
+        inputs: rows,
+        spans: Default::default(),
+    })
 }
 
 /// The bytes of the weights in a folder.

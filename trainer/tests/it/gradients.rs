@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use berth_data::{Encoded, Label};
+use berth_data::{Encoded, Target};
 use berth_trainer::batches::{Batch, targets};
 use berth_trainer::kernels::gemm::Precision;
 use berth_trainer::kernels::isa::Isa;
@@ -21,8 +21,8 @@ fn rows(lengths: &[usize]) -> Vec<Encoded> {
     let row = |&length: &usize| Encoded {
         ids: (0..length).map(|_| random.below(100) as u32).collect(),
         second: length.div_ceil(2),
-        truncated: 0,
-        label: Label::Class(random.below(3) as u32),
+        target: Target::Class(random.below(3) as u32),
+        ..Encoded::default()
     };
     lengths.iter().map(row).collect()
 }
@@ -57,7 +57,7 @@ fn compare(base: &Base, lengths: &[usize]) {
     let classes: Vec<i64> = rows
         .iter()
         .map(|row| {
-            if let Label::Class(class) = row.label {
+            if let Target::Class(class) = row.target {
                 i64::from(class)
             } else {
                 0

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use berth_checkpoint::{Checkpoint, ProblemType};
-use berth_data::{Encoded, Label};
+use berth_data::{Encoded, Evaluator, Target};
 use berth_task::Task;
 use berth_trainer::recipe::Strategy;
 use berth_trainer::{
@@ -12,7 +12,9 @@ use berth_trainer::{
 };
 use serde_json::Value;
 
-use crate::common::{Base, examples, job, labels, names, recipe, weights, with_numbers};
+use crate::common::{self, Base, examples, job, labels, names, recipe, weights, with_numbers};
+
+const TASK: Task = Task::TextClassification;
 
 fn finished(outcome: Outcome) -> Results {
     match outcome {
@@ -40,7 +42,7 @@ fn a_run_learns_and_leaves_a_checkpoint_that_predicts_the_same() {
         ..recipe()
     };
     let run = Job {
-        dev: Some(&dev),
+        dev: common::dev(&dev),
         ..job(&base, &recipe, &labels, &train, &out)
     };
     let results = finished(finetune(&run, &mut Unobserved).unwrap());
@@ -82,12 +84,12 @@ fn a_run_learns_and_leaves_a_checkpoint_that_predicts_the_same() {
 
     let checkpoint = Checkpoint::open(&out).unwrap();
     assert_eq!(checkpoint.config.id2label, labels);
-    let logits = Predictor::load(&checkpoint)
+    let logits = Predictor::load(&checkpoint, TASK)
         .unwrap()
         .logits(&dev, 7)
         .unwrap();
     let right = |(row, logits): (&Encoded, &Vec<f32>)| {
-        row.label == Label::Class(u32::from(logits[1] > logits[0]))
+        row.target == Target::Class(u32::from(logits[1] > logits[0]))
     };
     let share = dev.iter().zip(&logits).filter(|pair| right(*pair)).count() as f64 / 50.0;
     assert_eq!(results.eval["eval_accuracy"].as_f64(), Some(share));
@@ -98,7 +100,7 @@ fn predictions_come_in_the_order_of_the_rows_and_do_not_depend_on_the_batch() {
     let base = Base::new();
     let (labels, train, recipe, out) = (labels(), examples(20, 1), recipe(), base.path("out"));
     finetune(&job(&base, &recipe, &labels, &train, &out), &mut Unobserved).unwrap();
-    let predictor = Predictor::load(&Checkpoint::open(&out).unwrap()).unwrap();
+    let predictor = Predictor::load(&Checkpoint::open(&out).unwrap(), TASK).unwrap();
     let together = predictor.logits(&train, 8).unwrap();
     for (row, logits) in train.iter().zip(&together) {
         let alone = &predictor.logits(std::slice::from_ref(row), 1).unwrap()[0];
@@ -107,7 +109,10 @@ fn predictions_come_in_the_order_of_the_rows_and_do_not_depend_on_the_batch() {
             "{alone:?} {logits:?}"
         );
     }
-    let error = Predictor::load(&base.checkpoint).err().unwrap().to_string();
+    let error = Predictor::load(&base.checkpoint, TASK)
+        .err()
+        .unwrap()
+        .to_string();
     assert!(error.contains("no `classifier`"), "{error}");
 }
 
@@ -126,7 +131,10 @@ fn regression_learns_numbers() {
     let out = base.path("out");
     let run = Job {
         task: Task::TextPairRegression,
-        dev: Some(&dev),
+        dev: common::dev(&dev).map(|dev| Evaluator {
+            task: Task::TextPairRegression,
+            ..dev
+        }),
         ..job(&base, &recipe, &[], &train, &out)
     };
     let results = finished(finetune(&run, &mut Unobserved).unwrap());
@@ -248,7 +256,7 @@ fn the_observer_hears_of_every_step_evaluation_and_checkpoint() {
     };
     let mut record = Record::default();
     let run = Job {
-        dev: Some(&dev),
+        dev: common::dev(&dev),
         ..job(&base, &recipe, &labels, &train, &out)
     };
     finetune(&run, &mut record).unwrap();
@@ -289,7 +297,7 @@ fn the_best_checkpoint_is_kept_and_becomes_the_result() {
     };
     let mut record = Record::default();
     let run = Job {
-        dev: Some(&dev),
+        dev: common::dev(&dev),
         ..job(&base, &recipe, &labels, &train, &out)
     };
     let results = finished(finetune(&run, &mut record).unwrap());
@@ -341,7 +349,7 @@ fn a_run_that_diverges_stops_and_names_step_rows_and_the_last_good_checkpoint() 
     );
     assert!(error.ends_with("checkpoint-1"), "{error}");
     let broken = Encoded {
-        label: Label::Value(3e38),
+        target: Target::Value(3e38),
         ..train[0].clone()
     };
     let run = Job {
@@ -374,7 +382,7 @@ fn bad_jobs_are_refused_before_anything_is_written() {
     );
     assert_eq!(
         refused(&|job| job.task = Task::QuestionAnswering),
-        "question-answering is not trained here"
+        "example 1 has no label that fits the task"
     );
     assert_eq!(
         refused(&|job| job.start = Start::ResumeNewest)

@@ -15,13 +15,15 @@ use std::time::Instant;
 use berth_benches::peaks;
 use berth_checkpoint::Checkpoint;
 use berth_runtime::measure::cpu_name;
-use berth_trainer::TrainError;
 use berth_trainer::bench::{Shape, TrainBench};
 use berth_trainer::kernels::gemm::{Matrix, MatrixMut, Precision, Workers, Write, product};
 use berth_trainer::recipe::Recipe;
 use mimalloc::MiMalloc;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde_json::{Map, Value, json};
+
+/// What can go wrong, also on another thread.
+type Failure = Box<dyn Error + Send + Sync>;
 
 /// As the trainer's program has it.
 #[global_allocator]
@@ -42,7 +44,7 @@ struct Arguments {
 }
 
 impl Arguments {
-    fn read() -> Result<Self, Box<dyn Error>> {
+    fn read() -> Result<Self, Failure> {
         let (mut plain, mut bf16, mut threads) = (Vec::new(), false, 1);
         let mut all = std::env::args().skip(1);
         while let Some(argument) = all.next() {
@@ -68,7 +70,7 @@ impl Arguments {
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Failure> {
     let arguments = Arguments::read()?;
     let recipe = Recipe {
         bf16: arguments.bf16,
@@ -104,7 +106,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn pool(threads: usize) -> Result<ThreadPool, Box<dyn Error>> {
+fn pool(threads: usize) -> Result<ThreadPool, Failure> {
     Ok(ThreadPoolBuilder::new().num_threads(threads).build()?)
 }
 
@@ -134,7 +136,7 @@ fn peak_of_products(peaks: &[(String, f64)], bf16: bool) -> f64 {
 fn profiles(
     bench: &mut TrainBench,
     arguments: &Arguments,
-) -> Result<Vec<(String, Value)>, TrainError> {
+) -> Result<Vec<(String, Value)>, Failure> {
     let mut shapes = Vec::new();
     for &shape in &arguments.shapes {
         let profile = bench.profile(shape, 1, arguments.steps)?;
@@ -153,7 +155,7 @@ fn scaling(
     bench: &mut TrainBench,
     arguments: &Arguments,
     precision: Precision,
-) -> Result<Value, Box<dyn Error>> {
+) -> Result<Value, Failure> {
     let pools = [pool(1)?, pool(arguments.threads)?];
     let mut shapes = Map::new();
     for &shape in &arguments.shapes {

@@ -6,13 +6,10 @@ use crate::error::Error;
 use crate::model::Model;
 use crate::show;
 use crate::sources::Known;
-use berth_data::{Dataset, Evaluation, Label};
+use berth_data::{Dataset, Encoded, Evaluation, Evaluator, unasked_words};
 use serde_json::{Map, Value};
 use std::path::Path;
 use std::time::Instant;
-
-/// The longest input where neither a flag nor the model's training says one.
-const USUAL_LENGTH: usize = 128;
 
 /// Evaluates and prints.
 pub fn run(args: &EvaluateArgs) -> Result<(), Error> {
@@ -30,12 +27,33 @@ pub fn run(args: &EvaluateArgs) -> Result<(), Error> {
         std::fs::create_dir_all(folder).map_err(|source| Error::file(folder, source))?;
         let text = serde_json::to_string_pretty(&report).unwrap_or_default() + "\n";
         berth_checkpoint::save::write_file(folder.join("eval_results.json"), text.as_bytes())?;
+        write_predictions(folder, &model, &file, &measured)?;
     }
     if args.json {
         print(Value::Object(report))
     } else {
         print(for_people(&measured))
     }
+}
+
+/// Writes what the model said to each row, where the task has files for that.
+fn write_predictions(
+    folder: &Path,
+    model: &Model,
+    file: &LabelledFile,
+    measured: &Measured,
+) -> Result<(), Error> {
+    let evaluator = file.evaluator(&measured.inputs);
+    let predictions = evaluator.predictions(&measured.logits);
+    let predictions = predictions.map_err(|error| Error::Model {
+        path: model.path.clone(),
+        what: error.to_string(),
+    })?;
+    for (name, content) in predictions {
+        let text = serde_json::to_string_pretty(&content).unwrap_or_default() + "\n";
+        berth_checkpoint::save::write_file(folder.join(name), text.as_bytes())?;
+    }
+    Ok(())
 }
 
 /// A labelled file, read for a model.
@@ -62,13 +80,14 @@ impl LabelledFile {
         let known = Known::new(flags, model.training_args.clone())?;
         let mut dataset = berth_data::read(&known.labelled(path, &model.labels)?)?;
         dataset.examples.truncate(most.unwrap_or(usize::MAX));
-        let limit = known.max_seq_length(USUAL_LENGTH);
+        let limit = known.max_seq_length(known.usual_length().min(model.max_length));
         if limit > model.max_length {
             let most = model.max_length;
             return Err(Error::Usage(format!(
                 "--max_seq_length {limit} is more than the model's {most} positions"
             )));
         }
+        known.check(&dataset, limit)?;
         Ok(LabelledFile {
             known,
             dataset,
@@ -76,13 +95,9 @@ impl LabelledFile {
         })
     }
 
-    /// The right answers, a label for each row.
-    pub fn labels(&self) -> Vec<Label> {
-        self.dataset
-            .examples
-            .iter()
-            .map(|example| example.label)
-            .collect()
+    /// How answers to `inputs`, which are made of the file's rows, are measured.
+    pub fn evaluator<'a>(&'a self, inputs: &'a [Encoded]) -> Evaluator<'a> {
+        self.known.evaluator(&self.dataset, inputs)
     }
 }
 
@@ -90,7 +105,9 @@ impl LabelledFile {
 pub struct Measured {
     /// The metrics.
     pub evaluation: Evaluation,
-    /// The outputs for each row.
+    /// What the model read.
+    pub inputs: Vec<Encoded>,
+    /// The outputs for each input.
     pub logits: Vec<Vec<f32>>,
     /// Rows that were cut to fit.
     pub truncated: usize,
@@ -104,27 +121,29 @@ pub struct Measured {
 /// When the model does not fit the task or the labels.
 pub fn measure(model: &Model, file: &LabelledFile, batch: usize) -> Result<Measured, Error> {
     let begun = Instant::now();
-    let scores = model.score(file.known.task, &file.dataset.examples, file.limit, batch)?;
+    let options = file.known.encoding(file.limit);
+    let inputs = model.encode(&options, &file.dataset.examples)?;
+    let logits = model.logits(file.known.task, &inputs, batch)?;
     let seconds = begun.elapsed().as_secs_f64();
-    let (task, name) = (file.known.task, file.known.task_name);
-    let evaluation =
-        Evaluation::of(task, name, &scores.logits, &file.labels()).map_err(|error| {
-            Error::Model {
-                path: model.path.clone(),
-                what: error.to_string(),
-            }
-        })?;
-    if scores.truncated > 0 {
-        let (cut, all) = (scores.truncated, scores.logits.len());
-        eprintln!(
-            "warning: {cut} of {all} texts were cut to {} pieces",
-            file.limit
-        );
+    let evaluation = file.evaluator(&inputs).evaluate(&logits);
+    let evaluation = evaluation.map_err(|error| Error::Model {
+        path: model.path.clone(),
+        what: error.to_string(),
+    })?;
+    let truncated = inputs.iter().filter(|input| input.truncated > 0).count();
+    if truncated > 0 {
+        let (all, limit) = (inputs.len(), file.limit);
+        eprintln!("warning: {truncated} of {all} texts were cut to {limit} pieces");
+    }
+    let unasked = unasked_words(&file.dataset.examples, &inputs);
+    if unasked > 0 {
+        eprintln!("warning: {unasked} words were cut off or have no piece, and are in no figure");
     }
     Ok(Measured {
         evaluation,
-        logits: scores.logits,
-        truncated: scores.truncated,
+        inputs,
+        logits,
+        truncated,
         seconds,
     })
 }

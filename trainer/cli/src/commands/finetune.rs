@@ -6,16 +6,13 @@ use crate::error::Error;
 use crate::sources::Known;
 use crate::{fetch, interrupt, show};
 use berth_checkpoint::Checkpoint;
-use berth_data::{Dataset, Encoded, encode_all};
+use berth_data::{Dataset, EncodeOptions, Encoded, encode_all, unasked_words};
 use berth_runtime::measure::peak_rss_mb;
 use berth_trainer::{Control, Job, Observer, Outcome, Recipe, Results, Start, StepInfo, finetune};
 use berth_wordpiece::Tokenizer;
 use indicatif::ProgressBar;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
-
-/// The longest input in pieces where no flag says one.
-const USUAL_LENGTH: usize = 128;
 
 /// Fine-tunes and prints the results.
 pub fn run(args: &FinetuneArgs) -> Result<(), Error> {
@@ -62,6 +59,14 @@ pub fn train(args: &FinetuneArgs) -> Result<Outcome, Error> {
     train
         .examples
         .truncate(args.max_train_samples.unwrap_or(usize::MAX));
+    let misplaced = train.misplaced();
+    train.examples.retain(|example| !example.is_misplaced());
+    if misplaced > 0 {
+        eprintln!(
+            "{}: {misplaced} questions left out, whose answers are not where answer_start says",
+            train.path.display()
+        );
+    }
     let dev = dev_file
         .map(|file| read_dev(&known, &file, &train, args))
         .transpose()?;
@@ -71,24 +76,29 @@ pub fn train(args: &FinetuneArgs) -> Result<Outcome, Error> {
         &fetch::Options::from_environment(),
     )?;
     let base = Checkpoint::open(&folder)?;
-    let limit = known.max_seq_length(USUAL_LENGTH.min(base.config.max_position_embeddings));
+    let usual = known.usual_length();
+    let limit = known.max_seq_length(usual.min(base.config.max_position_embeddings));
+    for dataset in [Some(&train), dev.as_ref()].into_iter().flatten() {
+        known.check(dataset, limit)?;
+    }
     let tables = berth_checkpoint::tokenizer::tables(&folder)?;
     let wrong = |what: String| Error::Model {
         path: folder.clone(),
         what,
     };
     let tokenizer = Tokenizer::new(&tables).map_err(|error| wrong(error.to_string()))?;
-    let encode = |data: &Dataset| encode(&tokenizer, data, limit).map_err(&wrong);
+    let options = known.encoding(limit);
+    let encode = |data: &Dataset| encode(&tokenizer, &options, data).map_err(&wrong);
     let encoded = encode(&train)?;
     let encoded_dev = dev.as_ref().map(encode).transpose()?;
+    let dev = dev.as_ref().zip(encoded_dev.as_ref());
 
     let job = Job {
         base: &base,
         task: known.task,
-        task_name: known.task_name,
         labels: &train.labels,
         train: &encoded,
-        dev: encoded_dev.as_deref(),
+        dev: dev.map(|(data, inputs)| known.evaluator(data, inputs)),
         recipe: &recipe,
         output_dir: &args.output_dir,
         training_args: known.training_args(limit, &train.spellings),
@@ -168,11 +178,16 @@ fn read_dev(
     Ok(dev)
 }
 
-fn encode(tokenizer: &Tokenizer<'_>, data: &Dataset, limit: usize) -> Result<Vec<Encoded>, String> {
-    let encoded =
-        encode_all(tokenizer, &data.examples, limit).map_err(|error| error.to_string())?;
+fn encode(
+    tokenizer: &Tokenizer<'_>,
+    options: &EncodeOptions,
+    data: &Dataset,
+) -> Result<Vec<Encoded>, String> {
+    let limit = options.limit;
+    let encoded = encode_all(tokenizer, options, &data.examples);
+    let encoded = encoded.map_err(|error| error.to_string())?;
     let cut = encoded.iter().filter(|row| row.truncated > 0).count();
-    let (path, all) = (data.path.display(), encoded.len());
+    let (path, all) = (data.path.display(), data.examples.len());
     let unlabelled = match data.unlabelled {
         0 => String::new(),
         left_out => format!(", {left_out} without a label left out"),
@@ -182,7 +197,11 @@ fn encode(tokenizer: &Tokenizer<'_>, data: &Dataset, limit: usize) -> Result<Vec
     } else {
         String::new()
     };
-    show::note(format!("{path}: {all} rows{unlabelled}{cut}"));
+    let words = match unasked_words(&data.examples, &encoded) {
+        0 => String::new(),
+        words => format!(", {words} words without a piece to learn from"),
+    };
+    show::note(format!("{path}: {all} rows{unlabelled}{cut}{words}"));
     Ok(encoded)
 }
 

@@ -1,5 +1,5 @@
-//! `berth quickstart`: the whole road on the shipped movie-review sample, from a base model to answers
-//! on sentences that nobody trained on.
+//! `berth quickstart`: the whole road on a shipped sample, from a base model to answers on sentences that
+//! nobody trained on.
 
 use super::ask::for_people;
 use super::finetune::train;
@@ -9,8 +9,8 @@ use crate::args::{DEFAULT_MODEL, FinetuneArgs, QuantizeArgs, QuickstartArgs, nor
 use crate::error::Error;
 use crate::{fetch, interrupt, show};
 use berth_checkpoint::tiny;
-use berth_runtime::counting;
 use berth_runtime::measure::{self, Report};
+use berth_runtime::{Threads, counting};
 use berth_task::Task;
 use berth_trainer::Outcome;
 use clap::Args;
@@ -19,29 +19,64 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// 4,000 and 1,000 sentences of Sentence Polarity 1.0 (CC BY 4.0, Bo Pang and Lillian Lee).
-const TRAIN: &str = include_str!("../../../../models/mr/train.tsv");
-const DEV: &str = include_str!("../../../../models/mr/dev.tsv");
+/// What a walk learns from, and asks at its end.
+struct Sample {
+    /// The flag that says what to learn, and its value.
+    learn: [&'static str; 2],
+    /// The bundle's name.
+    name: &'static str,
+    extension: &'static str,
+    train: &'static str,
+    dev: &'static str,
+    /// Texts of our own, in no file.
+    texts: [&'static str; 3],
+}
 
-/// Sentences of our own, in no file.
-const SENTENCES: [&str; 3] = [
-    "a gripping film with a big heart and not one wasted minute",
-    "two hours of shouting that add up to nothing at all",
-    "it starts slowly, but the last half hour is worth the wait",
-];
+/// 4,000 and 1,000 sentences of Sentence Polarity 1.0 (CC BY 4.0, Bo Pang and Lillian Lee).
+const MR: Sample = Sample {
+    learn: ["--task_name", "mr"],
+    name: "sentiment",
+    extension: "tsv",
+    train: include_str!("../../../../models/mr/train.tsv"),
+    dev: include_str!("../../../../models/mr/dev.tsv"),
+    texts: [
+        "a gripping film with a big heart and not one wasted minute",
+        "two hours of shouting that add up to nothing at all",
+        "it starts slowly, but the last half hour is worth the wait",
+    ],
+};
+
+/// 2,000 and 500 sentences of UD English EWT (CC BY-SA 4.0, see `models/ud_ewt`).
+const UD_EWT: Sample = Sample {
+    learn: ["--task", "token-classification"],
+    name: "parts-of-speech",
+    extension: "conll",
+    train: include_str!("../../../../models/ud_ewt/train.conll"),
+    dev: include_str!("../../../../models/ud_ewt/dev.conll"),
+    texts: [
+        "John Smith 's car is new",
+        "The old can can hold the sand.",
+        "She will book a flight, or read a book.",
+    ],
+};
+
+impl Sample {
+    fn of(task: Task) -> Result<&'static Self, Error> {
+        match task {
+            Task::TextClassification => Ok(&MR),
+            Task::TokenClassification => Ok(&UD_EWT),
+            task => Err(Error::Usage(format!(
+                "--task {task} has no quickstart yet; text-classification and token-classification have"
+            ))),
+        }
+    }
+}
 
 /// Lengths whose latency is shown, in pieces.
 const LENGTHS: [usize; 3] = [16, 64, 128];
 
 /// Walks the road.
 pub fn run(args: &QuickstartArgs) -> Result<(), Error> {
-    if args.task != Task::TextClassification {
-        let what = format!(
-            "--task {} has no quickstart yet; text-classification has",
-            args.task
-        );
-        return Err(Error::Usage(what));
-    }
     interrupt::listen();
     let road = Road::lay(args)?;
     step("1. base model");
@@ -67,13 +102,14 @@ pub fn run(args: &QuickstartArgs) -> Result<(), Error> {
         .filter(|length| !args.tiny || *length <= 64)
         .collect();
     let options = measure::Options {
+        threads: Threads::default(),
         lengths,
         allocations: Some(counting::allocations),
     };
     let report = measure::measure(&road.bundle, &options)?;
 
     print(summary(&road, &converted, &report)?)?;
-    print(answers(&road.bundle)?)?;
+    print(answers(&road)?)?;
     if args.tiny {
         print(
             "These answers mean nothing: --tiny trains a small random model to show the road.\n",
@@ -84,6 +120,7 @@ pub fn run(args: &QuickstartArgs) -> Result<(), Error> {
 
 /// Where everything of one walk lies.
 struct Road {
+    sample: &'static Sample,
     folder: PathBuf,
     model: PathBuf,
     bundle: PathBuf,
@@ -94,20 +131,34 @@ struct Road {
 impl Road {
     /// Writes the sample's files; the folder may be there from an earlier walk.
     fn lay(args: &QuickstartArgs) -> Result<Self, Error> {
+        let sample = Sample::of(args.task)?;
         let folder = args.output_dir.clone();
         let data = folder.join("data");
         fs::create_dir_all(&data).map_err(|source| Error::file(&data, source))?;
-        for (name, content) in [("train.tsv", TRAIN), ("dev.tsv", DEV)] {
-            berth_checkpoint::save::write_file(data.join(name), content.as_bytes())?;
-        }
-        let kind = if args.tiny { "tiny" } else { "sentiment" };
-        Ok(Road {
+        let kind = match (args.tiny, args.task) {
+            (true, Task::TextClassification) => "tiny".to_owned(),
+            (true, _) => format!("tiny-{}", sample.name),
+            (false, _) => sample.name.to_owned(),
+        };
+        let kind = &kind;
+        let road = Road {
+            sample,
             model: folder.join(kind),
             bundle: folder.join(kind).with_extension("berth"),
             tiny: args.tiny,
             threads: args.threads.unwrap_or(0),
             folder,
-        })
+        };
+        for (split, content) in [("train", sample.train), ("dev", sample.dev)] {
+            berth_checkpoint::save::write_file(road.data(split), content.as_bytes())?;
+        }
+        Ok(road)
+    }
+
+    /// The file of a split of the sample.
+    fn data(&self, split: &str) -> PathBuf {
+        let name = format!("{split}.{}", self.sample.extension);
+        self.folder.join("data").join(name)
     }
 
     /// The base model's name or folder.
@@ -116,24 +167,19 @@ impl Road {
             let folder = fetch::resolve(DEFAULT_MODEL, &fetch::Options::from_environment())?;
             return Ok(folder.display().to_string());
         }
-        let folder = self.folder.join("tiny-base");
+        let folder = self.model.with_extension("base");
         if !folder.join("config.json").exists() {
-            tiny::create(&folder, 1, &frequent_words(TRAIN, 800))?;
+            tiny::create(&folder, 1, &frequent_words(self.sample.train, 800))?;
         }
         Ok(folder.display().to_string())
     }
 
     fn finetune_args(&self, base: &str) -> Result<FinetuneArgs, Error> {
-        let mut typed = ["berth", "--task_name", "mr"].map(OsString::from).to_vec();
+        let [flag, learn] = self.sample.learn;
+        let mut typed = ["berth", flag, learn].map(OsString::from).to_vec();
         for (flag, value) in [
-            (
-                "--train_file",
-                self.folder.join("data/train.tsv").as_os_str(),
-            ),
-            (
-                "--validation_file",
-                self.folder.join("data/dev.tsv").as_os_str(),
-            ),
+            ("--train_file", self.data("train").as_os_str()),
+            ("--validation_file", self.data("dev").as_os_str()),
             ("--output_dir", self.model.as_os_str()),
             ("--model_name_or_path", base.as_ref()),
         ] {
@@ -156,10 +202,7 @@ impl Road {
         let mut typed: Vec<OsString> = vec!["berth".into()];
         typed.push(self.model.clone().into());
         typed.extend(["--output".into(), self.bundle.clone().into()]);
-        typed.extend([
-            "--validation_file".into(),
-            self.folder.join("data/dev.tsv").into(),
-        ]);
+        typed.extend(["--validation_file".into(), self.data("dev").into()]);
         parse(typed)
     }
 }
@@ -237,22 +280,27 @@ fn summary(road: &Road, converted: &Converted, report: &Report) -> Result<String
 }
 
 /// What the bundle says of sentences that nobody trained on.
-fn answers(bundle: &Path) -> Result<String, Error> {
-    let mut session = berth_runtime::Model::open(bundle)?.session()?;
+fn answers(road: &Road) -> Result<String, Error> {
+    let mut session = berth_runtime::Model::open(&road.bundle)?.session()?;
     let mut lines = String::new();
-    for sentence in SENTENCES {
-        let answer = for_people(&mut session, sentence, None, None)?;
-        lines.push_str(&format!("\"{sentence}\"\n{answer}\n\n"));
+    for text in road.sample.texts {
+        let answer = for_people(&mut session, text, None, None)?;
+        lines.push_str(&format!("\"{text}\"\n{answer}\n\n"));
     }
     Ok(lines)
 }
 
 fn next(road: &Road) -> String {
     let bundle = road.bundle.display();
+    let sample = road.sample;
+    let (text, task, kind) = match sample.extension {
+        "conll" => (sample.texts[0], Task::TokenClassification, "conll"),
+        _ => ("a gripping film", Task::TextClassification, "csv"),
+    };
     format!(
         "To go on:\n\
-         \n  berth ask {bundle} \"a gripping film\"\n\
-         \n  berth finetune --task text-classification --train_file your.csv --validation_file your-dev.csv --output_dir your-model\n\
+         \n  berth ask {bundle} \"{text}\"\n\
+         \n  berth finetune --task {task} --train_file your.{kind} --validation_file your-dev.{kind} --output_dir your-model\n\
          \n  rustup target add aarch64-unknown-linux-gnu && cargo build --profile device --bin berth-edge \
          --target aarch64-unknown-linux-gnu && scp target/aarch64-unknown-linux-gnu/device/berth-edge {bundle} board:\n\
          \nHere, `berth` is target/release/berth."

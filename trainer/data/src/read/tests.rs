@@ -7,7 +7,7 @@ use std::path::Path;
 /// Reads `content` as if the source's file held it.
 fn read_from(source: &Source, content: &[u8]) -> Result<Dataset, DataError> {
     let format = check(source)?;
-    examples(
+    parse(
         source,
         format,
         &Text::decode(&source.path, content.to_vec())?,
@@ -29,8 +29,8 @@ fn pair(path: &str) -> Source {
 }
 
 fn classes(dataset: &Dataset) -> Vec<u32> {
-    let class = |example: &Example| match example.label {
-        Label::Class(class) => class,
+    let class = |example: &Example| match &example.label {
+        Label::Class(class) => *class,
         other => panic!("{other:?}"),
     };
     dataset.examples.iter().map(class).collect()
@@ -334,7 +334,7 @@ fn bad_input_is_one_line_with_file_and_line() {
         (
             Source::new("a.tsv", Task::QuestionAnswering),
             "",
-            "a.tsv: no reader for question-answering; the tasks with one are text-classification",
+            "a.tsv: question-answering is not read from tsv; its files are json, jsonl",
         ),
         (
             Source {

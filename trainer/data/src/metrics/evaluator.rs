@@ -1,0 +1,324 @@
+//! A file's right answers, and a model's outputs held against them.
+
+use berth_task::Task;
+use serde_json::Value;
+
+use super::{Evaluation, EvaluationError, SpanScoring, questions, tags, texts};
+use crate::dataset::{Example, Label};
+use crate::encode::Encoded;
+use crate::task_name::TaskName;
+
+/// All that is known of a labelled file once it is encoded; it measures whatever model has answered.
+///
+/// Logits are handed in as a list for each input, in the inputs' order: `outputs` numbers for tasks
+/// on whole texts, for the others `outputs` numbers for each of the input's pieces, piece by piece.
+#[derive(Copy, Clone, Debug)]
+pub struct Evaluator<'a> {
+    /// What the model is asked.
+    pub task: Task,
+    /// The published data set, which may have a metric of its own.
+    pub task_name: Option<TaskName>,
+    /// The names of the labels in the order of the outputs; none for numbers and spans.
+    pub labels: &'a [String],
+    /// What the inputs are parts of.
+    pub examples: &'a [Example],
+    /// What the model reads.
+    pub inputs: &'a [Encoded],
+    /// How spans are chosen, for questions alone.
+    pub spans: SpanScoring,
+}
+
+/// One thing that is asked - a label, a number, the tag of a word - and what a model says to it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Decision {
+    /// The index of the example.
+    pub example: usize,
+    /// The index of the word in it, where words are asked about.
+    pub word: Option<usize>,
+    /// What is right.
+    pub gold: Label,
+    /// What the model says.
+    pub answer: Answer,
+}
+
+/// What a model says.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Answer {
+    /// One of the labels.
+    Class {
+        /// Its index.
+        label: usize,
+        /// How probable the model finds it.
+        probability: f32,
+    },
+    /// A number.
+    Value(f32),
+    /// A part of the passage.
+    Span {
+        /// Its text; empty where there is no answer.
+        text: String,
+        /// The product of the probabilities of its start and its end.
+        probability: f32,
+    },
+}
+
+impl Evaluator<'_> {
+    /// Measures `logits`.
+    ///
+    /// # Errors
+    /// Where logits and inputs don't fit together, or an input has no label.
+    pub fn evaluate<L: AsRef<[f32]>>(&self, logits: &[L]) -> Result<Evaluation, EvaluationError> {
+        self.check(logits)?;
+        let mut fitted = Vec::new();
+        let (loss, mut metrics) = match self.task {
+            Task::TextClassification | Task::TextPairClassification => {
+                texts::classify(logits, self.inputs)?
+            }
+            Task::TextPairRegression => texts::regress(logits, self.inputs)?,
+            Task::TokenClassification => tags::measure(logits, self.inputs, self.labels)?,
+            Task::QuestionAnswering => {
+                let (measured, settings) = questions::measure(self, logits)?;
+                fitted = settings;
+                measured
+            }
+        };
+        if let Some(score) = texts::combined_score(self.task_name, &metrics) {
+            metrics.push(("combined_score", score));
+        }
+        Ok(Evaluation {
+            samples: self.samples(),
+            loss,
+            metrics,
+            fitted,
+        })
+    }
+
+    /// What `logits` say, one decision for each thing that is asked.
+    ///
+    /// # Errors
+    /// As [`evaluate`](Self::evaluate).
+    pub fn decisions<L: AsRef<[f32]>>(
+        &self,
+        logits: &[L],
+    ) -> Result<Vec<Decision>, EvaluationError> {
+        // It looks at everything that the decisions rest on.
+        self.evaluate(logits)?;
+        let rows = logits.iter().map(AsRef::as_ref).zip(self.inputs);
+        Ok(match self.task {
+            Task::TokenClassification => {
+                tags::decisions(logits, self.inputs, self.labels, self.examples)
+            }
+            Task::QuestionAnswering => questions::decisions(self, logits)?,
+            _ => rows
+                .map(|(row, input)| texts::decision(row, input))
+                .collect(),
+        })
+    }
+
+    /// The metric that stands for the task where a single figure is wanted, such as the accuracy gate
+    /// of `quantize`. Of all of them, more is better.
+    pub fn main_metric(&self) -> &'static str {
+        match (self.task_name, self.task) {
+            (Some(TaskName::Cola), _) => "matthews_correlation",
+            (Some(TaskName::Mrpc), _) | (_, Task::QuestionAnswering) => "f1",
+            (_, Task::TextPairRegression) => "spearmanr",
+            (_, Task::TokenClassification) if tags::are_entities(self.labels) => "f1",
+            _ => "accuracy",
+        }
+    }
+
+    /// The metrics' 100 points: 1 where they are fractions, 100 where they count to a hundred.
+    pub fn full_marks(&self) -> f64 {
+        match self.task {
+            Task::QuestionAnswering => 100.0,
+            _ => 1.0,
+        }
+    }
+
+    /// What a model says, as files of JSON that tools for the task read: names, and their content.
+    /// For questions those that `run_qa` of Hugging Face's examples writes, for other tasks none.
+    ///
+    /// # Errors
+    /// As [`evaluate`](Self::evaluate).
+    pub fn predictions<L: AsRef<[f32]>>(
+        &self,
+        logits: &[L],
+    ) -> Result<Vec<(&'static str, Value)>, EvaluationError> {
+        match self.task {
+            Task::QuestionAnswering => questions::predictions(self, logits),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// How many examples the inputs are from.
+    pub fn samples(&self) -> usize {
+        self.inputs.last().map_or(0, |input| input.example + 1)
+    }
+
+    fn check<L>(&self, logits: &[L]) -> Result<(), EvaluationError> {
+        if logits.len() != self.inputs.len() {
+            let (logits, labels) = (logits.len(), self.inputs.len());
+            return Err(EvaluationError::RowCount { logits, labels });
+        }
+        if logits.is_empty() {
+            return Err(EvaluationError::NoRows);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encode::Target;
+
+    fn inputs(targets: impl IntoIterator<Item = Target>) -> Vec<Encoded> {
+        let input = |(example, target)| Encoded {
+            target,
+            example,
+            ..Encoded::default()
+        };
+        targets.into_iter().enumerate().map(input).collect()
+    }
+
+    fn evaluator(task: Task, inputs: &[Encoded]) -> Evaluator<'_> {
+        Evaluator {
+            task,
+            task_name: None,
+            labels: &[],
+            examples: &[],
+            inputs,
+            spans: SpanScoring::default(),
+        }
+    }
+
+    const ROWS: [[f32; 3]; 4] = [
+        [2.0, -1.0, 0.5],
+        [0.1, 0.2, 0.3],
+        [-3.0, 1.5, 1.5],
+        [80.0, -80.0, 0.0],
+    ];
+
+    fn classes(of: &[u32]) -> Vec<Encoded> {
+        inputs(of.iter().map(|&class| Target::Class(class)))
+    }
+
+    /// The first figure is `torch.nn.functional.cross_entropy(rows.double(), [0, 0, 2, 1])`.
+    #[test]
+    fn the_loss_is_the_mean_cross_entropy_or_squared_difference() {
+        let task = Task::TextClassification;
+        let four = classes(&[0, 0, 2, 1]);
+        let of = evaluator(task, &four).evaluate(&ROWS).unwrap();
+        assert!((of.loss - 40.5354851146753).abs() < 1e-9, "{}", of.loss);
+        assert_eq!((of.samples, of.get("accuracy")), (4, Some(0.25)));
+
+        let three = inputs([1.0, 2.5, 4.0].map(Target::Value));
+        let logits = [[1.5], [2.0], [4.25]];
+        let evaluator = evaluator(Task::TextPairRegression, &three);
+        let of = evaluator.evaluate(&logits).unwrap();
+        assert_eq!(of.loss, 0.1875);
+    }
+
+    #[test]
+    fn reports_have_hugging_faces_names_in_one_order() {
+        let task = Task::TextPairClassification;
+        let two: Vec<_> = ROWS.iter().map(|row| &row[..2]).collect();
+        let four = classes(&[0, 1, 1, 1]);
+        let evaluator = Evaluator {
+            task_name: Some(TaskName::Mrpc),
+            ..evaluator(task, &four)
+        };
+        let of = evaluator.evaluate(&two).unwrap();
+        let names: Vec<_> = of.entries().into_iter().map(|(name, _)| name).collect();
+        let expected = [
+            "loss",
+            "accuracy",
+            "f1",
+            "precision",
+            "recall",
+            "matthews_correlation",
+        ];
+        let expected = expected
+            .iter()
+            .chain(&["combined_score"])
+            .map(|name| format!("eval_{name}"));
+        assert_eq!(names, expected.collect::<Vec<_>>());
+        // One of three positives is missed, none is wrong: f1 = 2 * 2 / (2 * 2 + 1).
+        assert_eq!(
+            (of.get("eval_accuracy"), of.get("f1")),
+            (Some(0.75), Some(0.8))
+        );
+        assert_eq!(of.get("combined_score"), Some((0.75 + 0.8) / 2.0));
+        assert_eq!(of.get("pearson"), None);
+    }
+
+    #[test]
+    fn every_main_metric_is_among_the_metrics() {
+        for name in TaskName::ALL {
+            let (target, logits) = match name.task() {
+                Task::TextPairRegression => (Target::Value(0.5), vec![0.5]),
+                _ => (Target::Class(0), vec![0.5; name.labels().len()]),
+            };
+            let inputs = inputs([target]);
+            let evaluator = Evaluator {
+                task_name: Some(name),
+                ..evaluator(name.task(), &inputs)
+            };
+            let of = evaluator.evaluate(&[logits]).unwrap();
+            assert!(of.get(evaluator.main_metric()).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_refused() {
+        let of = |logits: &[&[f32]], inputs: &[Encoded]| {
+            let evaluator = evaluator(Task::TextClassification, inputs);
+            evaluator.evaluate(logits).unwrap_err()
+        };
+        let two = [0.0, 1.0];
+        assert_eq!(of(&[], &[]), EvaluationError::NoRows);
+        let error = EvaluationError::RowCount {
+            logits: 1,
+            labels: 0,
+        };
+        assert_eq!(of(&[&two], &[]), error);
+        for target in [Target::None, Target::Value(1.0)] {
+            let error = EvaluationError::NoLabel { row: 0 };
+            assert_eq!(of(&[&two], &inputs([target])), error);
+        }
+        let error = EvaluationError::Outputs { row: 1, outputs: 2 };
+        assert_eq!(of(&[&two, &two], &classes(&[1, 2])), error);
+        let error = EvaluationError::Outputs { row: 1, outputs: 1 };
+        assert_eq!(of(&[&two, &two[..1]], &classes(&[0, 0])), error);
+        let error = EvaluationError::Outputs { row: 0, outputs: 0 };
+        assert_eq!(of(&[&[]], &classes(&[0])), error);
+    }
+
+    #[test]
+    fn decisions_are_told_with_their_probability() {
+        let inputs = classes(&[0, 1]);
+        let evaluator = evaluator(Task::TextClassification, &inputs);
+        let decisions = evaluator.decisions(&[[0.0, 0.0, f32::NAN], [1.0, 3.0, 1.0]]);
+        let told: Vec<_> = decisions
+            .unwrap()
+            .into_iter()
+            .map(|decision| (decision.example, decision.gold, decision.answer))
+            .collect();
+        let answer = |label, probability| Answer::Class { label, probability };
+        let probability = 1.0 / (1.0 + 2.0 * f32::exp(-2.0));
+        assert_eq!(told[0], (0, Label::Class(0), answer(0, 0.5)));
+        let (
+            _,
+            gold,
+            Answer::Class {
+                label,
+                probability: found,
+            },
+        ) = &told[1]
+        else {
+            panic!("{told:?}");
+        };
+        assert_eq!((gold, *label), (&Label::Class(1), 1));
+        assert!((found - probability).abs() < 1e-6, "{found}");
+    }
+}
