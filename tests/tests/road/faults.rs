@@ -118,10 +118,12 @@ impl<'a> LastStep<'a> {
             let last = error.lines().last().unwrap_or_default();
             let named = last.starts_with("error: ") && last.contains(&*out.to_string_lossy());
             assert!(named, "{}", what());
+        } else if call == "close" {
+            // Whether a file that was only written to could be closed is no news to the standard library, and a folder
+            // that could not makes it panic: there is no line to expect, but what is left keeps the promise.
         } else if !killed {
-            // Whether a file that was only written to could be closed is no news.
-            let harmless = call == "close" || !log.contains("(INJECTED)");
-            assert!(harmless && output.status.success(), "{}", what());
+            let missed = !log.contains("(INJECTED)");
+            assert!(missed && output.status.success(), "{}", what());
         }
         self.run.to_the_end("out");
         assert!(
