@@ -95,3 +95,53 @@ test_on_arm() {
         echo "$core answers with the same bits as the workstation"
     done
 }
+
+fuzz_targets="damage bytes tables text json lines"
+
+# Builds the fuzzers with AddressSanitizer, by the toolchain in use: it ships the sanitizer's runtime,
+# though it calls the flag unstable. The corpora come from the golden files. BERTH_FUZZ_FEATURES=tract
+# has sessions run through tract, which takes minutes more to build.
+build_fuzzers() {
+    local host
+    host=$(rustc -vV | sed -n 's/^host: //p')
+    fuzzers=$built/fuzz
+    if ! ls "$(rustc --print target-libdir)"/librustc-*_rt.asan.a >/dev/null 2>&1 ||
+        ! command -v "${CXX:-c++}" >/dev/null; then
+        echo "Missing: a toolchain with AddressSanitizer for $host, or a C++ compiler"
+        return 1
+    fi
+    # As part of the whole, which is built already.
+    cargo build --workspace --locked --example seeds
+    "$built/debug/examples/seeds" "$fuzzers/seeds"
+    RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address -Cdebug-assertions -Cpasses=sancov-module \
+        -Cllvm-args=-sanitizer-coverage-level=3 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+        -Cllvm-args=-sanitizer-coverage-pc-table --cfg fuzzing" \
+        cargo build --release --locked --target "$host" --target-dir "$fuzzers/build" \
+        -p berth-fuzz --bins --features "libfuzzer ${BERTH_FUZZ_FEATURES:-}"
+    fuzzers_built=$fuzzers/build/$host/release
+}
+
+# fuzz_one TARGET SECONDS [LIBFUZZER_FLAG...] goes on with the target's corpus. More than 64 MiB in one
+# block, or a second for one input, is a finding too.
+fuzz_one() {
+    local target=$1 seconds=$2
+    shift 2
+    mkdir -p "$fuzzers/corpus/$target" "$fuzzers/findings"
+    BERTH_FUZZ_TABLES=$fuzzers/seeds/uncased.tables "$fuzzers_built/fuzz-$target" \
+        -max_total_time="$seconds" -malloc_limit_mb=64 -rss_limit_mb=1024 -timeout=10 \
+        -artifact_prefix="$fuzzers/findings/$target-" -print_final_stats=1 -verbosity=0 "$@" \
+        "$fuzzers/corpus/$target" "$fuzzers/seeds/$target"
+}
+
+# fuzz SECONDS fuzzes every target for so long.
+fuzz() {
+    local target
+    if ! build_fuzzers; then
+        echo "SKIPPED: fuzzing"
+        return
+    fi
+    for target in $fuzz_targets; do
+        printf -- '---- %s\n' "$target"
+        fuzz_one "$target" "$1" 2>&1 | tail -n 12
+    done
+}

@@ -3,6 +3,7 @@
     python make.py --model MINILM_DIR --berth target/release --output_dir PEERS_DIR
 
 MINILM_DIR holds all-MiniLM-L6-v2 (`berth fetch sentence-transformers/all-MiniLM-L6-v2` prints it).
+A fine-tuned text classifier may stand in for it, with --validation_file: its bundle then knows its accuracy.
 Every engine gets the same f32 encoder; each output is the last hidden state of all tokens.
 """
 
@@ -66,17 +67,22 @@ def reference(folder, inputs, out):
     (out / "ids.json").write_text(json.dumps({str(n): ids for n, ids in inputs.items()}))
 
 
-def berth(folder, programs, out):
-    """A classifier's bundle of the same encoder, its head random, and a tagging bundle of it."""
+def berth(folder, programs, labelled, out):
+    """A classifier's bundle of the same encoder, its head random where the model has none, and a tagging
+    bundle of it. With a labelled file the bundle knows what it reaches."""
     checkpoint = out / "berth" / "checkpoint"
     torch.manual_seed(0)
-    config = AutoConfig.from_pretrained(folder, num_labels=2)
+    config = AutoConfig.from_pretrained(folder)
+    if not any("Classification" in name for name in config.architectures or []):
+        config = AutoConfig.from_pretrained(folder, num_labels=2)
     model = AutoModelForSequenceClassification.from_pretrained(folder, config=config)
     model.save_pretrained(checkpoint)
     for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
         shutil.copy(Path(folder) / name, checkpoint / name)
     classifier, tagger = out / "berth" / "classifier.berth", out / "berth" / "tagger.berth"
     task = ["--task", "text-classification"]
+    if labelled:
+        task += ["--validation_file", labelled]
     subprocess.run([programs / "berth", "quantize", checkpoint, *task, "--output", classifier], check=True)
     subprocess.run([programs / "berth-peer", "--tagger", classifier, tagger], check=True)
 
@@ -144,6 +150,7 @@ def main():
     parser.add_argument("--model", required=True)
     parser.add_argument("--berth", type=Path, required=True, help="folder of the built programs")
     parser.add_argument("--output_dir", type=Path, required=True)
+    parser.add_argument("--validation_file", type=Path, help="labelled: what a fine-tuned model is measured on")
     parser.add_argument("--only", help="one engine: reference, berth, onnxruntime, openvino, litert")
     args = parser.parse_args()
     out = args.output_dir
@@ -151,7 +158,7 @@ def main():
     tokenizer = AutoTokenizer.from_pretrained(args.model)
     steps = {
         "reference": lambda: reference(args.model, texts(tokenizer), out),
-        "berth": lambda: berth(args.model, args.berth, out),
+        "berth": lambda: berth(args.model, args.berth, args.validation_file, out),
         "onnxruntime": lambda: onnxruntime(args.model, out),
         "openvino": lambda: openvino(args.model, tokenizer, out),
         "litert": lambda: litert(args.model, out),

@@ -4,7 +4,8 @@
 
 PEERS_DIR is what make.py filled. Each engine is a process of its own, pinned to the same core, and
 only one of them runs at a time: in every round each engine answers a few queries of every length.
-Writes a dated record beside this folder, in `record/`: JSON, a table, and a plot.
+Writes a dated record beside this folder, in `record/`: JSON, a table, and a plot. With --readme FILE the table
+between the two marks in that file is replaced by the present one.
 """
 
 import argparse
@@ -18,6 +19,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+
+# Between these the README's table stands.
+MARKS = ("<!-- peers: written by benches/peers/measure.py -->", "<!-- peers: end -->")
 
 HERE = Path(__file__).resolve().parent
 LOADED_LENGTH = 128
@@ -90,6 +94,9 @@ def run(args, found, inputs):
             first = min(engine.ask(op="time", ids=ids, warm=2, count=2)["ns"])
             counts[engine.key, length] = max(FEWEST, TURN_NS // first)
             engine.times[length] = []
+    for engine in found:
+        if engine.bundle:
+            engine.profile = {n: engine.ask(op="profile", tokens=len(ids)) for n, ids in inputs.items()}
     for _ in range(args.rounds):
         for length, ids in inputs.items():
             for engine in found:
@@ -126,7 +133,9 @@ def row(engine, args, cosines):
     }
     if engine.bundle:
         made["bundle_sha256"] = hashlib.sha256(engine.bundle.read_bytes()).hexdigest()
-        made["isa"], made["f32_layers"] = engine.info["isa"], []
+        for name in ("isa", "f32_layers", "layers", "metrics"):
+            made[name] = engine.info[name]
+        made["profile"] = engine.profile
     return made
 
 
@@ -162,8 +171,65 @@ def table(record):
         lines.append(f"| fastest peer over {key} | " + " | ".join(cells) + " | | | | |")
     for key, row in record["engines"].items():
         if "isa" in row:
-            lines += ["", f"`{key}` ({row['isa']}): SHA-256 {row['bundle_sha256']}, no layer in f32."]
+            lines += ["", *profile_table(key, row, record)]
     return "\n".join(lines) + "\n"
+
+
+def named(key, row):
+    """What a bundle is: its SHA-256, its layers in f32, and what it reached before and after int8."""
+    of = f"{len(row['f32_layers'])} of {row['layers']} layers in f32"
+    reached = [f"{m['name']} {m['f32']:.4f} in f32, {m['int8']:.4f} as measured here" for m in row["metrics"]]
+    return "; ".join([f"`{key}` ({row['isa']}): SHA-256 {row['bundle_sha256']}, {of}", *reached]) + "."
+
+
+def peak(row, record):
+    """The core's peak of what the tier multiplies with."""
+    instruction = {"avx512vnni": "vpdpbusd", "avx2": "vpmaddwd and vpaddd"}.get(row["isa"])
+    return record["peaks_gops"].get(instruction)
+
+
+def profile_table(key, row, record):
+    """Where a query's time goes, for people."""
+    lengths = list(row["profile"])
+    share = lambda value: f"{100 * value:.0f} %"
+    part = lambda name: [share(row["profile"][n][name] / row["profile"][n]["query_ns"]) for n in lengths]
+    most = peak(row, record)
+    rows = {
+        "linears, of the peak": [share(row["profile"][n]["linears_gops"] / most) for n in lengths] if most else [],
+        "linears, of a query": part("linears_ns"),
+        "attention's two products": part("attention_products_ns"),
+        "everything else": [share(row["profile"][n]["rest_share"]) for n in lengths],
+    }
+    lines = [named(key, row), "", "| | " + " | ".join(lengths) + " |", "|---" * (len(lengths) + 1) + "|"]
+    return lines + ["| " + " | ".join([name, *cells]) + " |" for name, cells in rows.items() if cells]
+
+
+def readme_table(record):
+    """The record's medians and what they cost, for the README. A row is of one file."""
+    lengths = list(record["inputs"])
+    head = ["engine", *lengths, "lowest cosine to f32", "file MB", "memory MB"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for key, row in record["engines"].items():
+        name = f"{row['engine']}, {key.removeprefix('berth ')}" if "isa" in row else row["engine"]
+        times = [f"{row['ms'][n]['p50']:.3g}" for n in lengths]
+        end = [f"{row['lowest_cosine']:.4f}", f"{row['file_bytes'] / 1e6:.1f}", f"{row['rss_over_base_mb']:.0f}"]
+        lines.append("| " + " | ".join([name, *times, *end]) + " |")
+    for key, row in record["engines"].items():
+        if "isa" in row:
+            lines += ["", named(key, row)]
+    return "\n".join(lines)
+
+
+def write_readme(path, record):
+    """Replaces what stands between the marks."""
+    text = path.read_text(encoding="utf-8")
+    if any(text.count(mark) != 1 for mark in MARKS):
+        raise SystemExit(f"{path}: needs one line `{MARKS[0]}` and behind it one `{MARKS[1]}`")
+    before, rest = text.split(MARKS[0])
+    after = rest.split(MARKS[1])[1]
+    head = f"Milliseconds a query by tokens, medians, {record['date']}, one core of {record['cpu']}:"
+    made = [MARKS[0], head, "", readme_table(record), "", MARKS[1]]
+    path.write_text(before + "\n".join(made) + after, encoding="utf-8")
 
 
 def plot(record, path):
@@ -196,6 +262,7 @@ def main():
     parser.add_argument("--core", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--avx2", action="store_true", help="Berth and OpenVINO held to AVX2")
+    parser.add_argument("--readme", type=Path, help="a file whose table is to be replaced")
     parser.add_argument("--record_dir", type=Path, default=HERE.parent / "record")
     args = parser.parse_args()
 
@@ -224,6 +291,8 @@ def main():
     (args.record_dir / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
     (args.record_dir / f"{name}.md").write_text(table(record))
     plot(record, args.record_dir / f"{name}.svg")
+    if args.readme:
+        write_readme(args.readme, record)
     print(table(record))
 
 

@@ -12,6 +12,10 @@ process held, without what it held before it read the model (for PyTorch: after 
 the first to the last round before the next begins, so that one call for each shape adds to the same record.
 
 With `--threads N` every engine has N threads, pinned to --core and the cores before it.
+
+With `--profile target/release/berth-profile` the record also tells the core's measured peaks, and of Berth's steps the
+rate of the matrix products, their share of the peak and the share of the rest; with several threads, how much faster
+they make a step and how much a bare product, measured in turns.
 """
 import argparse
 import datetime
@@ -132,6 +136,31 @@ def berth_base(args):
     return int(subprocess.check_output([sys.executable, "-S", "-c", script])) * 1024 / 1e6
 
 
+# ---- where Berth's time goes
+
+
+def profile(shape, args):
+    """What berth-profile says of a shape, by engine; without an engine whose instructions the core lacks."""
+    found = {}
+    for name, flags in BERTH.items():
+        if name not in args.engines.split(","):
+            continue
+        command = [args.profile, args.model, shape, str(args.steps), *flags, "--threads", str(args.threads)]
+        done = subprocess.run(pinned(args) + command, stdout=subprocess.PIPE, text=True, check=True)
+        found[name] = json.loads(done.stdout)
+    return found
+
+
+def add_profile(record, shape, args):
+    for name, told in profile(shape, args).items():
+        part = "shapes" if args.threads == 1 else "scaling"
+        figures = {key: value if isinstance(value, list) else round(value, 4) for key, value in told[part][shape].items()}
+        record["shapes"][shape][name]["profile"] = figures
+        peaks = record.setdefault("peaks_gops", {})
+        for instruction, rate in told.get("peaks_gops", {}).items():
+            peaks[instruction] = round(max(rate, peaks.get(instruction, 0)), 1)
+
+
 # ---- the run
 
 
@@ -194,7 +223,28 @@ def table(record):
                 f"| {shape} | {name} | {figures['median_seconds']:.3f} ({figures['least_seconds']:.3f}) "
                 f"| {figures['peak_over_base_mb']:.0f} | {ratio} |"
             )
-    return "\n".join(rows)
+    return "\n".join(rows + ["", *shares(record)])
+
+
+def shares(record):
+    """Where Berth's time goes, a row a shape and engine."""
+    profiles = [
+        (shape, name, figures["profile"])
+        for shape, engines in record["shapes"].items()
+        for name, figures in engines.items()
+        if "profile" in figures
+    ]
+    if not profiles:
+        return []
+    if record["threads"] > 1:
+        rows = ["| shape | engine | steps faster | products faster | the first by the second |", "|---|---|---|---|---|"]
+        line = "| {} | {} | {steps:.2f} | {products:.2f} | {steps_by_products:.2f} |"
+    else:
+        peaks = ", ".join(f"{name} {rate:.0f}" for name, rate in record["peaks_gops"].items())
+        rows = [f"Peaks of the core, in billions a second: {peaks}", ""]
+        rows += ["| shape | engine | GFLOP/s of products | of the peak | all the rest |", "|---|---|---|---|---|"]
+        line = "| {} | {} | {gflops:.1f} | {of_peak:.0%} | {rest:.0%} |"
+    return rows + [line.format(shape, name, **figures) for shape, name, figures in profiles]
 
 
 def main():
@@ -207,6 +257,7 @@ def main():
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--core", type=int, default=os.cpu_count() - 1)
+    parser.add_argument("--profile", help="the program berth-profile")
     parser.add_argument("--record")
     parser.add_argument("--note", default="", help="what a reader of the record should know of the machine")
     parser.add_argument("--date", default=str(datetime.date.today()))
@@ -218,9 +269,12 @@ def main():
     record |= {"note": args.note, "shapes": {}}
     if args.record and os.path.exists(args.record):
         with open(args.record) as file:
-            record["shapes"] = json.load(file)["shapes"]
+            before = json.load(file)
+        record |= {key: before[key] for key in ("shapes", "peaks_gops") if key in before}
     for shape in args.shapes.split(","):
         record["shapes"][shape] = measure(shape, args)
+        if args.profile:
+            add_profile(record, shape, args)
         if args.record:
             with open(args.record, "w") as file:
                 json.dump(record, file, indent=1)

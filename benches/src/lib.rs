@@ -4,3 +4,5 @@
 //! engines in `peers/`, and `record/` what was measured, with its date and machine.
 
 pub mod peaks;
+pub mod profile;
+pub mod scaling;

@@ -63,6 +63,12 @@ mod x86 {
             ),
             ("vfmadd231ps", 16 * 16, vfmadd231ps, avx512),
             (
+                "vfmadd231ps, 256 bit",
+                12 * 8,
+                vfmadd231ps_256,
+                is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            ),
+            (
                 "vpmaddwd and vpaddd",
                 12 * 16,
                 vpmaddwd,
@@ -111,6 +117,33 @@ mod x86 {
     sixteen_chains!(vpdpbusd, "vpdpbusd");
     sixteen_chains!(vdpbf16ps, "vdpbf16ps");
     sixteen_chains!(vfmadd231ps, "vfmadd231ps");
+
+    /// Twelve chains of 8 products.
+    fn vfmadd231ps_256() {
+        macro_rules! chains {
+            ($($register:tt)*) => {
+                asm!(
+                    $(concat!("vxorps ", $register, ", ", $register, ", ", $register),)*
+                    "vxorps ymm14, ymm14, ymm14",
+                    "vxorps ymm15, ymm15, ymm15",
+                    "2:",
+                    $(concat!("vfmadd231ps ", $register, ", ymm14, ymm15"),)*
+                    "dec {turns}",
+                    "jnz 2b",
+                    turns = inout(reg) TURNS => _,
+                    out("ymm14") _,
+                    out("ymm15") _,
+                    $(out($register) _,)*
+                    options(nomem, nostack),
+                )
+            };
+        }
+        // SAFETY: as above.
+        unsafe {
+            chains!("ymm0" "ymm1" "ymm2" "ymm3" "ymm4" "ymm5" "ymm6" "ymm7" "ymm8" "ymm9" "ymm10"
+                "ymm11");
+        }
+    }
 
     /// Twelve chains of 16 products, each added up by a second instruction.
     fn vpmaddwd() {

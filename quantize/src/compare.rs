@@ -15,14 +15,16 @@ const EXCERPT: usize = 100;
 pub struct Comparison {
     /// The name of the metric that stands for all, without `eval_`.
     pub main_metric: &'static str,
+    /// What that metric is where everything is right: 1 or 100.
+    pub full_marks: f64,
     /// What the checkpoint reached.
     pub f32: Evaluation,
     /// What the bundle reached.
     pub int8: Evaluation,
-    /// How many answers were asked for: one for each text or pair, or for each word.
+    /// How many answers were asked for: one for each text or pair or question, or for each word.
     pub asked: usize,
-    /// How many of them are the same: the same best label, or a number that differs by at
-    /// most 2 % of the range of the gold labels.
+    /// How many of them are the same: the same best label, the same text of an answer, or a number
+    /// that differs by at most 2 % of the range of the gold labels.
     pub same: usize,
     /// The cosine between all logits of the one and all logits of the other.
     pub cosine: f64,
@@ -68,6 +70,7 @@ impl Comparison {
             .collect();
         Ok(Comparison {
             main_metric: evaluator.main_metric(),
+            full_marks: evaluator.full_marks(),
             f32,
             int8,
             asked,
@@ -96,7 +99,7 @@ impl Comparison {
     /// How much of the main metric int8 cost, in points of 100; below 0 where it is better.
     pub fn drop(&self) -> f64 {
         let of = |evaluation: &Evaluation| evaluation.get(self.main_metric).unwrap_or(f64::NAN);
-        100.0 * (of(&self.f32) - of(&self.int8))
+        100.0 / self.full_marks * (of(&self.f32) - of(&self.int8))
     }
 
     /// Every metric of both, the loss first, as a bundle carries them.
@@ -136,6 +139,7 @@ fn asked(example: &Example, word: Option<usize>) -> String {
 fn is_same(f32: &Answer, int8: &Answer, tolerance: f64) -> bool {
     match (f32, int8) {
         (Answer::Class { label: a, .. }, Answer::Class { label: b, .. }) => a == b,
+        (Answer::Span { text: a, .. }, Answer::Span { text: b, .. }) => a == b,
         (Answer::Value(a), Answer::Value(b)) => (f64::from(*a) - f64::from(*b)).abs() <= tolerance,
         _ => false,
     }
@@ -241,6 +245,7 @@ mod tests {
             labels: &[],
             examples,
             inputs: &inputs,
+            spans: Default::default(),
         };
         Comparison::new(&evaluator, f32, int8)
     }

@@ -1,6 +1,8 @@
-//! f32 matrices to i8 rows: dense layers in the kernels' layout, embeddings as they are.
+//! f32 matrices to i8 rows, or left in f32: dense layers in the kernels' layout, embeddings as they are.
 
-use berth_kernels::{Linear, pack, packed_len, quantize_weight_row};
+use berth_kernels::{
+    Linear, LinearF32, pack, pack_f32, packed_len, packed_len_f32, quantize_weight_row,
+};
 
 /// An embedding table, quantized row by row.
 pub(crate) struct Rows {
@@ -36,19 +38,19 @@ pub(crate) struct Dense {
 impl Dense {
     /// Quantizes `weight[outputs][inputs]`, with one bias for each output.
     pub(crate) fn of(weight: &[f32], bias: Vec<f32>, inputs: usize) -> Self {
-        Dense::times(weight, bias, inputs, |_| 1.0)
+        Dense::times(weight.to_vec(), bias, inputs, &|_| 1.0)
     }
 
     /// The same, with each output made `factor(output)` times as large. The factor goes into what a
     /// step is worth, so the steps themselves are those of the plain layer.
     pub(crate) fn times(
-        weight: &[f32],
+        weight: Vec<f32>,
         mut bias: Vec<f32>,
         inputs: usize,
-        factor: impl Fn(usize) -> f32,
+        factor: &dyn Fn(usize) -> f32,
     ) -> Self {
         let outputs = bias.len();
-        let mut rows = Rows::of(weight, inputs);
+        let mut rows = Rows::of(&weight, inputs);
         for (output, (scale, bias)) in rows.scale.iter_mut().zip(&mut bias).enumerate() {
             *scale *= factor(output);
             *bias *= factor(output);
@@ -73,6 +75,49 @@ impl Dense {
             weights: &self.weights,
             scale: &self.scale,
             sum: &self.sum,
+            bias: &self.bias,
+        }
+    }
+}
+
+/// A dense layer that stays in f32.
+pub(crate) struct DenseF32 {
+    inputs: usize,
+    outputs: usize,
+    weights: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+impl DenseF32 {
+    /// The layer of `weight[outputs][inputs]`, with one bias for each output, each output made
+    /// `factor(output)` times as large.
+    pub(crate) fn times(
+        mut weight: Vec<f32>,
+        mut bias: Vec<f32>,
+        inputs: usize,
+        factor: &dyn Fn(usize) -> f32,
+    ) -> Self {
+        let outputs = bias.len();
+        for (output, (row, bias)) in weight.chunks_exact_mut(inputs).zip(&mut bias).enumerate() {
+            row.iter_mut().for_each(|weight| *weight *= factor(output));
+            *bias *= factor(output);
+        }
+        let mut weights = vec![0.0; packed_len_f32(outputs, inputs)];
+        pack_f32(&weight, outputs, inputs, &mut weights);
+        DenseF32 {
+            inputs,
+            outputs,
+            weights,
+            bias,
+        }
+    }
+
+    /// The layer as the kernels take it.
+    pub(crate) fn linear(&self) -> LinearF32<'_> {
+        LinearF32 {
+            inputs: self.inputs,
+            outputs: self.outputs,
+            weights: &self.weights,
             bias: &self.bias,
         }
     }
@@ -104,6 +149,21 @@ mod tests {
     }
 
     #[test]
+    fn in_f32_the_factor_goes_into_weight_and_bias() {
+        let factor = |output: usize| [3.0, 1.0][output];
+        let dense = DenseF32::times(WEIGHT.to_vec(), vec![0.5, -0.25], 4, &factor);
+        let linear = dense.linear();
+        assert_eq!((linear.inputs, linear.outputs), (4, 2));
+        assert_eq!(linear.bias, [1.5, -0.25]);
+        assert_eq!(
+            linear.weights[..2],
+            [381.0, -254.0],
+            "input 0 of both outputs"
+        );
+        assert_eq!(linear.weights[48..50], [9.0, -1.0], "input 3");
+    }
+
+    #[test]
     fn sums_are_of_the_quantized_weights_and_factors_leave_the_steps_alone() {
         let bias = vec![0.5, -0.25];
         let plain = Dense::of(&WEIGHT, bias.clone(), 4);
@@ -111,7 +171,7 @@ mod tests {
         assert_eq!(plain.sum, [129.0, -248.0]);
         assert_eq!(plain.bias, bias);
         let factor = |output: usize| [3.0, 1.0][output];
-        let times = Dense::times(&WEIGHT, bias, 4, factor);
+        let times = Dense::times(WEIGHT.to_vec(), bias, 4, &factor);
         assert_eq!(times.weights, plain.weights);
         assert_eq!(times.scale, [3.0, 2.0]);
         assert_eq!(times.sum, [387.0, -248.0]);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use berth_bundle::{ShapeError, WriteError};
 use berth_checkpoint::CheckpointError;
 use berth_checkpoint::tokenizer::TokenizerError;
-use berth_task::{LabelError, Task};
+use berth_task::LabelError;
 use berth_wordpiece::TableError;
 use thiserror::Error;
 
@@ -27,25 +27,27 @@ pub enum QuantizeError {
         /// The checkpoint's folder.
         dir: PathBuf,
     },
-    /// There is no bundle for this task.
-    #[error(
-        "{}: the model is for {task}, of which no bundle can be made yet",
-        dir.display()
-    )]
-    Task {
-        /// The checkpoint's folder.
-        dir: PathBuf,
-        /// What the model answers.
-        task: Task,
-    },
     /// There is an encoder, and nothing on it that answers.
     #[error(
-        "{}: the model has no classifier; fine-tune it first, with berth finetune",
+        "{}: the model has no head for its task; fine-tune it first, with berth finetune",
         dir.display()
     )]
     NoHead {
         /// The checkpoint's folder.
         dir: PathBuf,
+    },
+    /// A layer that was to stay in f32 is not there.
+    #[error(
+        "{}: there is no layer {layer} to stay in f32; the model has layers 0 to {}",
+        config.display(), layers - 1
+    )]
+    NoLayer {
+        /// The config.json.
+        config: PathBuf,
+        /// The one that was named.
+        layer: usize,
+        /// How many there are.
+        layers: usize,
     },
     /// A model for regression with more outputs than the one number.
     #[error("{}: {outputs} labels for a model that answers with one number", config.display())]
@@ -133,6 +135,12 @@ pub enum QuantizeError {
         /// Where it stands, by dimension.
         index: Vec<usize>,
     },
+    /// The runtime doesn't open the bundle that was put together.
+    #[error("the new bundle does not open: {0}")]
+    Open(#[from] berth_runtime::OpenError),
+    /// The runtime doesn't answer with the bundle that was put together.
+    #[error("the new bundle does not answer: {0}")]
+    Query(#[from] berth_runtime::QueryError),
     /// The bundle can't be put together or written.
     #[error(transparent)]
     Write(#[from] WriteError),

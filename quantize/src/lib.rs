@@ -22,6 +22,7 @@
 mod compare;
 mod dense;
 mod error;
+mod golden;
 mod model;
 mod report;
 

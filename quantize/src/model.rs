@@ -3,14 +3,15 @@
 use std::f64::consts::LOG2_E;
 use std::path::PathBuf;
 
-use berth_bundle::{Embeddings, Head, Header, Layer, Provenance, Shape, Writer};
+use berth_bundle::{Embeddings, Head, Header, Layer, Provenance, Shape, WriteError, Writer};
 use berth_checkpoint::{Checkpoint, Config, ProblemType, TrainingArgs, tokenizer};
-use berth_kernels::Norm;
-use berth_task::{Labels, Task};
+use berth_kernels::{Linear, LinearF32, Norm};
+use berth_task::{Labels, SpanRules, Task};
 use berth_wordpiece::Tokenizer;
 
-use crate::dense::{Dense, Rows};
+use crate::dense::{Dense, DenseF32, Rows};
 use crate::error::QuantizeError;
+use crate::golden;
 
 /// What the checkpoint doesn't say, or what is wanted otherwise.
 #[derive(Clone, Default, Debug)]
@@ -20,19 +21,26 @@ pub struct Options {
     /// The bound on an input's tokens; else that of the training, else what the tokenizer's files
     /// and the positions allow.
     pub max_tokens: Option<usize>,
+    /// How spans are chosen; else as the training settled it.
+    pub spans: Option<SpanRules>,
     /// The name under which the bundle will know its model; else the folder's name.
     pub name: Option<String>,
+    /// Encoder layers, counted from 0, that stay in f32, for what int8 hurts: eight times slower, four
+    /// times larger.
+    pub f32_layers: Vec<usize>,
 }
 
 /// Quantizes a checkpoint with a head on the `[CLS]` row or on every row (Hugging Face's
-/// `BertForSequenceClassification` and `BertForTokenClassification`): dense layers to i8 by output channel, word and position
+/// `BertForSequenceClassification`, `BertForTokenClassification` and `BertForQuestionAnswering`):
+/// dense layers to i8 by output channel, word and position
 /// embeddings to i8 by row. Token types, layer norms, biases and the last dense layer stay f32.
 ///
 /// Query, key and value become one layer, and the outputs of the query carry the factor
 /// `log2(e) / sqrt(head size)`, so that attention's scores are exponents of 2 without another
 /// multiplication on the device.
 ///
-/// The bundle that comes back has no metrics yet and is in memory alone.
+/// The bundle that comes back carries a few inputs with its own answers, for `berth-edge --selftest`. It
+/// has no metrics yet and is in memory alone.
 ///
 /// # Errors
 /// When the checkpoint doesn't hold such a model, or one that the kernels don't run.
@@ -43,15 +51,58 @@ pub fn quantize(checkpoint: &Checkpoint, options: &Options) -> Result<Writer, Qu
     };
     let mut writer = Writer::new(source.header(options)?)?;
     source.embeddings(&mut writer)?;
-    for index in 0..checkpoint.config.num_hidden_layers {
-        source.layer(index, &mut writer)?;
+    let layers = checkpoint.config.num_hidden_layers;
+    if let Some(&layer) = options.f32_layers.iter().find(|&&layer| layer >= layers) {
+        let config = source.config_file();
+        return Err(QuantizeError::NoLayer {
+            config,
+            layer,
+            layers,
+        });
+    }
+    for index in 0..layers {
+        if options.f32_layers.contains(&index) {
+            source.layer(index, DenseF32::times, |layer| writer.layer_f32(layer))?;
+        } else {
+            source.layer(index, Dense::times, |layer| writer.layer(layer))?;
+        }
     }
     source.head(&mut writer)?;
     let tables = source.tokenizer(writer.header().shape.vocab_size)?;
     writer.tokenizer(&tables)?;
     let training = source.training(writer.header());
     writer.training(&training)?;
+    golden::add(&mut writer)?;
     Ok(writer)
+}
+
+/// Makes a dense layer of its weight, its bias, the number of its inputs, and a factor for each output.
+type Kind<D> = fn(Vec<f32>, Vec<f32>, usize, &dyn Fn(usize) -> f32) -> D;
+
+/// A dense layer of one of the two kinds.
+trait AnyDense {
+    /// As the kernels take it.
+    type Linear<'d>
+    where
+        Self: 'd;
+
+    fn view(&self) -> Self::Linear<'_>;
+}
+
+impl AnyDense for Dense {
+    type Linear<'d> = Linear<'d>;
+
+    fn view(&self) -> Linear<'_> {
+        self.linear()
+    }
+}
+
+impl AnyDense for DenseF32 {
+    type Linear<'d> = LinearF32<'d>;
+
+    fn view(&self) -> LinearF32<'_> {
+        self.linear()
+    }
 }
 
 /// The checkpoint that is read from.
@@ -65,7 +116,10 @@ impl Source<'_> {
     fn header(&self, options: &Options) -> Result<Header, QuantizeError> {
         let Checkpoint { dir, config, .. } = self.checkpoint;
         let task = self.task(options)?;
-        let shape = shape(config);
+        let mut shape = shape(config);
+        if task == Task::QuestionAnswering {
+            shape.outputs = SPAN_OUTPUTS;
+        }
         let shape_error = |source| QuantizeError::Shape {
             config: self.config_file(),
             source,
@@ -86,6 +140,10 @@ impl Source<'_> {
         }
         let mut header = Header::new(shape, task, labels, tokens as u32);
         header.provenance = self.provenance(options)?;
+        if task == Task::QuestionAnswering {
+            let settled = training.map(TrainingArgs::span_rules);
+            header.spans = options.spans.or(settled).or(header.spans);
+        }
         Ok(header)
     }
 
@@ -96,10 +154,8 @@ impl Source<'_> {
         let remembered = self.checkpoint.training_args().map(|args| args.task);
         let task = options.task.or(remembered);
         let task = task.ok_or_else(|| QuantizeError::NoTask { dir: dir() })?;
-        if task == Task::QuestionAnswering {
-            return Err(QuantizeError::Task { dir: dir(), task });
-        }
-        if !self.checkpoint.has("classifier.weight") {
+        let head = head_of(task);
+        if !self.checkpoint.has(&format!("{head}.weight")) {
             return Err(QuantizeError::NoHead { dir: dir() });
         }
         if config.problem_type == Some(ProblemType::MultiLabelClassification) {
@@ -111,6 +167,9 @@ impl Source<'_> {
 
     /// The names of the outputs; a number has none.
     fn labels(&self, task: Task) -> Result<Labels, QuantizeError> {
+        if task == Task::QuestionAnswering {
+            return Ok(Labels::new());
+        }
         let names = &self.checkpoint.config.id2label;
         let config = || self.config_file();
         if task != Task::TextPairRegression {
@@ -170,28 +229,36 @@ impl Source<'_> {
         Ok(())
     }
 
-    fn layer(&self, index: usize, writer: &mut Writer) -> Result<(), QuantizeError> {
+    /// Hands a layer to the writer, each of its dense layers made by `kind`.
+    fn layer<D, W>(&self, index: usize, kind: Kind<D>, mut write: W) -> Result<(), QuantizeError>
+    where
+        D: AnyDense,
+        W: for<'d> FnMut(&Layer<'d, D::Linear<'d>>) -> Result<(), WriteError>,
+    {
         let at = |part: &str| format!("bert.encoder.layer.{index}.{part}");
-        let intermediate = self.checkpoint.config.intermediate_size;
-        let qkv = self.qkv(index)?;
-        let attention_out = self.dense(&at("attention.output.dense"), self.hidden)?;
+        let dense = |part: &str, inputs| {
+            let (weight, bias) = self.weight_and_bias(&at(part))?;
+            Ok::<_, QuantizeError>(kind(weight, bias, inputs, &|_| 1.0))
+        };
+        let qkv = self.qkv(index, kind)?;
+        let attention_out = dense("attention.output.dense", self.hidden)?;
         let attention_norm = self.norm(&at("attention.output.LayerNorm"))?;
-        let up = self.dense(&at("intermediate.dense"), self.hidden)?;
-        let down = self.dense(&at("output.dense"), intermediate)?;
+        let up = dense("intermediate.dense", self.hidden)?;
+        let down = dense("output.dense", self.checkpoint.config.intermediate_size)?;
         let output_norm = self.norm(&at("output.LayerNorm"))?;
-        writer.layer(&Layer {
-            qkv: qkv.linear(),
-            attention_out: attention_out.linear(),
+        write(&Layer {
+            qkv: qkv.view(),
+            attention_out: attention_out.view(),
             attention_norm: self.norm_of(&attention_norm),
-            up: up.linear(),
-            down: down.linear(),
+            up: up.view(),
+            down: down.view(),
             output_norm: self.norm_of(&output_norm),
         })?;
         Ok(())
     }
 
     /// Query, key and value of a layer as one dense layer.
-    fn qkv(&self, layer: usize) -> Result<Dense, QuantizeError> {
+    fn qkv<D>(&self, layer: usize, kind: Kind<D>) -> Result<D, QuantizeError> {
         let (mut weight, mut bias) = (Vec::new(), Vec::new());
         for part in ["query", "key", "value"] {
             let at = format!("bert.encoder.layer.{layer}.attention.self.{part}");
@@ -201,15 +268,18 @@ impl Source<'_> {
         let head_size = self.hidden / self.checkpoint.config.num_attention_heads;
         let score = (LOG2_E / (head_size as f64).sqrt()) as f32;
         let factor = |output| if output < self.hidden { score } else { 1.0 };
-        Ok(Dense::times(&weight, bias, self.hidden, factor))
+        Ok(kind(weight, bias, self.hidden, &factor))
     }
 
     fn head(&self, writer: &mut Writer) -> Result<(), QuantizeError> {
-        let pooled = writer.header().task.reads_first_row_only();
-        let pooler = pooled.then(|| self.dense("bert.pooler.dense", self.hidden));
+        let task = writer.header().task;
+        let pooled = task.reads_first_row_only();
+        let pooler = pooled.then(|| self.weight_and_bias("bert.pooler.dense"));
         let pooler = pooler.transpose()?;
-        let weight = self.tensor("classifier.weight")?;
-        let bias = self.tensor("classifier.bias")?;
+        let pooler = pooler.map(|(weight, bias)| Dense::of(&weight, bias, self.hidden));
+        let head = head_of(task);
+        let weight = self.tensor(&format!("{head}.weight"))?;
+        let bias = self.tensor(&format!("{head}.bias"))?;
         writer.head(&Head {
             pooler: pooler.as_ref().map(Dense::linear),
             weight: &weight,
@@ -242,7 +312,7 @@ impl Source<'_> {
     /// bundle has.
     fn training(&self, header: &Header) -> Vec<u8> {
         let (task, length) = (header.task, header.max_tokens as usize);
-        let args = match self.checkpoint.training_args() {
+        let mut args = match self.checkpoint.training_args() {
             Some(args) => TrainingArgs {
                 task,
                 max_seq_length: length,
@@ -250,14 +320,16 @@ impl Source<'_> {
             },
             None => TrainingArgs::new(task, length),
         };
+        if let Some(spans) = &header.spans {
+            args.remember_spans(spans);
+        }
         serde_json::to_vec(&args).expect("text and numbers become JSON")
     }
 
-    /// Weight and bias of a dense layer, quantized.
-    fn dense(&self, name: &str, inputs: usize) -> Result<Dense, QuantizeError> {
+    /// Weight and bias of a dense layer.
+    fn weight_and_bias(&self, name: &str) -> Result<(Vec<f32>, Vec<f32>), QuantizeError> {
         let weight = self.tensor(&format!("{name}.weight"))?;
-        let bias = self.tensor(&format!("{name}.bias"))?;
-        Ok(Dense::of(&weight, bias, inputs))
+        Ok((weight, self.tensor(&format!("{name}.bias"))?))
     }
 
     /// Weight and bias of a layer norm.
@@ -287,6 +359,17 @@ impl Source<'_> {
                 index: unravel(place, &tensor.shape),
             }),
         }
+    }
+}
+
+/// A start and an end.
+const SPAN_OUTPUTS: u32 = 2;
+
+/// What the last dense layer is called.
+fn head_of(task: Task) -> &'static str {
+    match task {
+        Task::QuestionAnswering => "qa_outputs",
+        _ => "classifier",
     }
 }
 

@@ -77,9 +77,8 @@ pub enum Missed {
 }
 
 /// What `quantize --json` prints. Labels are told by their ids. Without a comparison both sets of
-/// metrics are empty, the agreement is null and no answer changed. No dense layer below the head
-/// stays in f32.
-pub fn report(comparison: Option<&Comparison>, bytes: u64) -> Value {
+/// metrics are empty, the agreement is null and no answer changed.
+pub fn report(comparison: Option<&Comparison>, bytes: u64, f32_layers: &[usize]) -> Value {
     let metrics = |of: fn(&Comparison) -> &Evaluation| match comparison {
         Some(comparison) => metrics_object(of(comparison)),
         None => Map::new(),
@@ -90,7 +89,7 @@ pub fn report(comparison: Option<&Comparison>, bytes: u64) -> Value {
         "int8": metrics(|comparison| &comparison.int8),
         "agreement": comparison.map(Comparison::agreement),
         "bytes": bytes,
-        "f32_layers": [],
+        "f32_layers": f32_layers,
         "changed": changed.iter().map(changed_object).collect::<Vec<_>>(),
     })
 }
@@ -99,6 +98,7 @@ fn changed_object(changed: &Changed) -> Value {
     let answer = |answer: &Answer| match answer {
         Answer::Class { label, probability } => json!({"label": label, "score": probability}),
         Answer::Value(value) => json!({"score": value}),
+        Answer::Span { text, probability } => json!({"answer": text, "score": probability}),
     };
     let gold = match &changed.gold {
         Label::Class(label) => json!(label),
@@ -151,6 +151,7 @@ mod tests {
                 4
             ],
             inputs: &[(0, 0), (1, 0), (2, 1), (3, 1)].map(input),
+            spans: Default::default(),
         };
         let f32 = [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0]];
         let int8 = [[1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [1.0, 0.0]];
@@ -192,11 +193,12 @@ mod tests {
 
     #[test]
     fn the_report_has_metrics_of_both_and_what_changed() {
-        let with = report(Some(&comparison()), 1234);
+        let with = report(Some(&comparison()), 1234, &[0, 5]);
         assert_eq!(with["f32"]["eval_accuracy"], 0.75);
         assert_eq!(with["int8"]["eval_accuracy"], 0.5);
         assert_eq!(with["int8"]["eval_samples"], 4);
         assert_eq!(with["agreement"], 0.75);
+        assert_eq!(with["f32_layers"], json!([0, 5]));
         let [changed] = &with["changed"].as_array().unwrap()[..] else {
             panic!("{with}");
         };
@@ -205,7 +207,7 @@ mod tests {
             (&changed["f32"]["label"], &changed["int8"]["label"]),
             (&json!(0), &json!(1))
         );
-        let without = report(None, 1234);
+        let without = report(None, 1234, &[]);
         let expected = concat!(
             r#"{"f32":{},"int8":{},"agreement":null,"bytes":1234,"#,
             r#""f32_layers":[],"changed":[]}"#

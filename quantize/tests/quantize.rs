@@ -149,7 +149,7 @@ fn every_layer_is_the_checkpoints_to_half_a_step() {
     // Two heads of 16: log2(e) / 4.
     let score = (std::f64::consts::LOG2_E / 4.0) as f32;
     for index in 0..2 {
-        let layer = bundle.layer(index);
+        let layer = bundle.layer(index).int8().unwrap();
         let at = |part: &str| format!("bert.encoder.layer.{index}.{part}");
         close(
             &layer.qkv,
@@ -278,6 +278,7 @@ fn options_come_before_what_the_checkpoint_remembers() {
         task: Some(Task::TextPairClassification),
         max_tokens: Some(128),
         name: Some("a name".to_owned()),
+        ..Options::default()
     };
     let writer = quantize(&checkpoint, &options).unwrap();
     let bytes = writer.to_bytes().unwrap();
@@ -468,4 +469,88 @@ fn a_tokenizer_of_another_model_is_refused() {
         matches!(refused, QuantizeError::Vocabulary { .. }),
         "{refused}"
     );
+}
+
+#[test]
+fn layers_that_stay_in_f32_are_the_checkpoints_own() {
+    let room = Room::new();
+    let path = room.tuned(|_, _| ());
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    let options = Options {
+        f32_layers: vec![1],
+        ..Options::default()
+    };
+    let writer = quantize(&checkpoint, &options).unwrap();
+    assert!(writer.header().f32_layers().eq([1]));
+    let bytes = writer.to_bytes().unwrap();
+    let bundle = Bundle::open(&bytes).unwrap();
+    assert!(bundle.layer(0).int8().is_some());
+    let layer = bundle.layer(1).f32().unwrap();
+    let exact = |part: &str| {
+        let name = format!("bert.encoder.layer.1.{part}");
+        checkpoint.tensor(&name).unwrap().data
+    };
+    let packed = |weights: &[f32], output: usize, input: usize, inputs: usize| {
+        weights[(output / 16 * inputs + input) * 16 + output % 16]
+    };
+    // Two heads of 16: log2(e) / 4.
+    let score = (std::f64::consts::LOG2_E / 4.0) as f32;
+    for (third, (part, factor)) in [("query", score), ("key", 1.0), ("value", 1.0)]
+        .into_iter()
+        .enumerate()
+    {
+        let weight = exact(&format!("attention.self.{part}.weight"));
+        let bias = exact(&format!("attention.self.{part}.bias"));
+        for (output, row) in weight.chunks(HIDDEN).enumerate() {
+            let at = third * HIDDEN + output;
+            assert_eq!(layer.qkv.bias[at], bias[output] * factor);
+            for (input, weight) in row.iter().enumerate() {
+                let found = packed(layer.qkv.weights, at, input, HIDDEN);
+                assert_eq!(found, weight * factor, "{part} {output} {input}");
+            }
+        }
+    }
+    let weight = exact("output.dense.weight");
+    for (output, row) in weight.chunks(layer.down.inputs).enumerate() {
+        for (input, weight) in row.iter().enumerate() {
+            let found = packed(layer.down.weights, output, input, layer.down.inputs);
+            assert_eq!(found, *weight);
+        }
+    }
+    assert_eq!(layer.output_norm.bias, exact("output.LayerNorm.bias"));
+}
+
+#[test]
+fn a_layer_that_is_not_there_can_not_stay_in_f32() {
+    let room = Room::new();
+    let checkpoint = Checkpoint::open(room.tuned(|_, _| ())).unwrap();
+    let options = Options {
+        f32_layers: vec![0, 2],
+        ..Options::default()
+    };
+    let refused = quantize(&checkpoint, &options).map(drop).unwrap_err();
+    let text = refused.to_string();
+    assert!(text.contains("config.json: there is no layer 2"), "{text}");
+    assert!(text.ends_with("the model has layers 0 to 1"), "{text}");
+}
+
+#[test]
+fn the_bundle_carries_inputs_up_to_its_longest_and_passes_its_selftest() {
+    let room = Room::new();
+    for (task, labels) in [
+        (Task::TextClassification, &LABELS[..]),
+        (Task::TextPairRegression, &["LABEL_0"]),
+    ] {
+        let checkpoint = Checkpoint::open(room.tuned_for(task, labels, |_, _| ())).unwrap();
+        let options = Options {
+            task: Some(task),
+            ..Options::default()
+        };
+        let bytes = quantize(&checkpoint, &options).unwrap().to_bytes().unwrap();
+        let model = berth_runtime::Model::from_bytes(&bytes).unwrap();
+        let report = berth_runtime::selftest::selftest(&model).unwrap();
+        assert!(report.passed(), "{report}");
+        assert_eq!(report.lengths[..4], [1, 7, 16, 33]);
+        assert_eq!(report.lengths.last(), Some(&model.positions()));
+    }
 }

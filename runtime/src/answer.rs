@@ -1,15 +1,24 @@
 //! A line in, a line of JSON out: what `berth-edge` prints, and what `berth ask --json` prints.
 //!
-//! A line that begins with `{` is JSON, `{"text":…}` or `{"text":…,"text_pair":…}`, other members
-//! passed over; for tagging also `{"tokens":[…]}`, words that are taken as given and joined by one
-//! space. Any other line is the text itself; where the model takes two, they stand on both
-//! sides of the line's first tab. The answers:
+//! A line that begins with `{` is JSON, other members passed over:
+//!
+//! | task | members |
+//! |---|---|
+//! | text classification | `{"text":…}` |
+//! | text-pair classification and regression | `{"text":…,"text_pair":…}` |
+//! | text tagging | `{"text":…}`, or `{"tokens":[…]}`: words that are taken as given and joined by one space |
+//! | question answering | `{"question":…,"context":…}` |
+//!
+//! Any other line is the text itself; where the model takes two, they stand on both sides of the
+//! line's first tab. Where a passage was given beforehand ([`Answerer::set_passage`]), plain lines are
+//! questions on it. The answers:
 //!
 //! | task | answer |
 //! |---|---|
 //! | text classification, text-pair classification | `[{"label":…,"score":…},…]`, all labels or the `top_k` best, best first |
 //! | text-pair regression | `{"score":…}`, in the labels' units |
 //! | text tagging | `[{"entity":…,"score":…,"index":…,"word":…,"start":…,"end":…,…},…]`, a row a word or, with `aggregation_strategy` `none`, a row a piece; with `simple` rows of entities with `entity_group` and no index |
+//! | question answering | `{"answer":…,"score":…,"start":…,"end":…,…}`; with `top_k` a list of them, best first; no answer: `""` and 0 for all places |
 //! | a line that has no answer | `{"error":…}` |
 //!
 //! `start` and `end` count code points; beside them stand `start_byte`, `end_byte`, `start_utf16` and
@@ -18,6 +27,9 @@
 //! Where the text had to be cut, each object of the answer has a member `"truncated"` more, with the
 //! number of word pieces that the model did not see. (A list has no place of its own for it.)
 //! Scores are written with the fewest digits that read back as the same number.
+
+mod spans;
+mod tags;
 
 use std::fmt::{self, Write};
 use std::num::NonZero;
@@ -28,8 +40,8 @@ use berth_task::{Aggregation, Task};
 use crate::error::QueryError;
 use crate::json::{self, JsonError, Words};
 use crate::lines::{Line, MAX_LINE_BYTES};
+use crate::place::Place;
 use crate::session::{Classification, Session};
-use crate::tags::{Tag, Tags};
 
 /// The most words of a text that comes split.
 pub const MAX_WORDS: usize = 1 << 16;
@@ -45,11 +57,14 @@ pub struct Options {
     pub plain_text: bool,
 }
 
-/// A session that answers in JSON. After [`new`](Self::new) it allocates nothing; only the answer to a
-/// text to be tagged that is longer than the model's positions may take more memory than was laid by.
+/// A session that answers in JSON. After [`new`](Self::new) it allocates nothing, unless one answer
+/// to a question takes more than a mebibyte to write, or a text to be tagged is longer than the
+/// model's positions and its rows take more than was laid by.
 pub struct Answerer {
     session: Session,
     options: Options,
+    /// What plain lines are questions on.
+    passage: Option<String>,
     json: String,
     /// Where the words of a text that came split end.
     ends: Vec<u32>,
@@ -68,43 +83,59 @@ pub struct Answer<'a> {
 
 impl Answerer {
     /// Answers with `session`.
-    ///
-    /// # Errors
-    /// [`QueryError::Task`] when the model's task is none of those in the [table](self).
-    pub fn new(session: Session, options: Options) -> Result<Self, QueryError> {
+    pub fn new(session: Session, options: Options) -> Self {
         let header = session.model().header();
-        let tagging = header.task == Task::TokenClassification;
-        if !header.task.reads_first_row_only() && !tagging {
-            return Err(QueryError::Task(header.task));
-        }
         // A byte of a label takes up to six in JSON (`\u0001`), and 96 are more than the rest of its
         // object; an error says less than 512.
         let row = |label: &str| 6 * label.len() + 96;
-        let rows: usize = match tagging {
+        let rows: usize = match header.task {
             // Of eight numbers and their names; a word is seldom longer than that again.
-            true => {
+            Task::TokenClassification => {
                 let longest = header.labels.iter().map(row).max().unwrap_or_default();
                 session.model().positions() * (longest + 512)
             }
-            false => header.labels.iter().map(row).sum(),
+            Task::QuestionAnswering => spans::capacity(options.top_k),
+            _ => header.labels.iter().map(row).sum(),
         };
-        Ok(Answerer {
+        let words = match header.task {
+            Task::TokenClassification => MAX_WORDS,
+            _ => 0,
+        };
+        Answerer {
+            passage: None,
+            json: String::with_capacity(rows + 512),
+            ends: Vec::with_capacity(words),
             session,
             options,
-            json: String::with_capacity(rows + 512),
-            ends: Vec::with_capacity(if tagging { MAX_WORDS } else { 0 }),
-        })
+        }
+    }
+
+    /// Takes plain lines for questions on `passage` from now on. JSON lines may bring their own.
+    ///
+    /// # Errors
+    /// [`QueryError::Task`] when the model doesn't answer questions.
+    pub fn set_passage(&mut self, passage: String) -> Result<(), QueryError> {
+        if !self.session.answers_questions() {
+            return Err(QueryError::Task(self.session.model().header().task));
+        }
+        self.passage = Some(passage);
+        Ok(())
     }
 
     /// Answers one line of input. Never fails: what is wrong with the line is its answer.
     pub fn line(&mut self, line: Line<'_>) -> Answer<'_> {
         let task = self.session.model().header().task;
         let plain = self.options.plain_text;
-        let truncated = match task {
-            Task::TokenClassification => read_words(line, plain, &mut self.ends)
-                .and_then(|words| Ok(self.write_tags(words).map(|()| 0)?)),
-            task => read(line, task.takes_pair(), plain)
-                .and_then(|(text, pair)| Ok(self.write_answer(text, pair)?)),
+        let truncated = if task == Task::TokenClassification {
+            read_words(line, plain, &mut self.ends)
+                .and_then(|words| Ok(self.write_tags(words).map(|()| 0)?))
+        } else {
+            let passage = self.passage.take();
+            let wanted = Wanted::of(task, passage.as_deref());
+            let truncated = read(line, wanted, plain)
+                .and_then(|(text, pair)| Ok(self.write_answer(text, pair)?));
+            self.passage = passage;
+            truncated
         };
         let failed = truncated.is_err();
         if let Err(error) = truncated {
@@ -119,7 +150,7 @@ impl Answerer {
         }
     }
 
-    /// Answers a text, or two where the model takes two.
+    /// Answers a text, or two where the model takes two: a question and its passage.
     ///
     /// # Errors
     /// As [`Session::logits`].
@@ -148,14 +179,20 @@ impl Answerer {
             Words::Split(text) => (text, Some(&self.ends[..])),
         };
         let tags = self.session.tag_with(text, ends, aggregation)?;
-        write_tags(&mut self.json, tags, aggregation)
+        tags::write(&mut self.json, tags, aggregation)
     }
 
     /// Leaves the answer in `self.json` and gives the number of pieces that were cut.
     fn write_answer(&mut self, text: &str, pair: Option<&str>) -> Result<usize, QueryError> {
         self.json.clear();
         let truncated;
-        let written = if self.session.model().header().task == Task::TextPairRegression {
+        let written = if self.session.answers_questions() {
+            let answers = self
+                .session
+                .answer(text, pair.ok_or(QueryError::PairMissing)?)?;
+            truncated = answers.truncated;
+            spans::write(&mut self.json, &answers, self.options.top_k)
+        } else if self.session.model().header().task == Task::TextPairRegression {
             let logits = self.session.logits(text, pair)?;
             truncated = logits.truncated;
             write_object(&mut self.json, None, logits.values[0], truncated)
@@ -181,48 +218,19 @@ fn write_rows(out: &mut String, answer: &Classification<'_>, rows: usize) -> fmt
     out.write_char(']')
 }
 
-fn write_tags(
-    out: &mut String,
-    tags: Tags<'_>,
-    aggregation: Aggregation,
-) -> Result<(), QueryError> {
-    out.push('[');
-    for (i, tag) in tags.enumerate() {
-        let tag = tag?;
-        if i > 0 {
-            out.push(',');
-        }
-        let written = write_tag(out, &tag, aggregation);
-        debug_assert!(written.is_ok(), "writing to a string does not fail");
-    }
-    out.push(']');
-    Ok(())
-}
-
-fn write_tag(out: &mut String, tag: &Tag<'_>, aggregation: Aggregation) -> fmt::Result {
-    let entity = aggregation == Aggregation::Simple;
-    out.write_str(if entity {
-        "{\"entity_group\":"
-    } else {
-        "{\"entity\":"
-    })?;
-    json::write_string(out, tag.label)?;
-    out.write_str(",\"score\":")?;
-    json::write_number(out, tag.score)?;
-    if !entity {
-        write!(out, ",\"index\":{}", tag.index)?;
-    }
-    out.write_str(",\"word\":")?;
-    json::write_string(out, tag.word)?;
-    let (start, end) = (tag.start, tag.end);
-    for (name, from, to) in [
-        ("", start.char, end.char),
-        ("_byte", start.byte, end.byte),
-        ("_utf16", start.utf16, end.utf16),
+/// The numbers of a place, each behind a comma.
+fn write_place(out: &mut String, place: &Place) -> fmt::Result {
+    for (name, value) in [
+        ("start", place.start),
+        ("end", place.end),
+        ("start_byte", place.start_byte),
+        ("end_byte", place.end_byte),
+        ("start_utf16", place.start_utf16),
+        ("end_utf16", place.end_utf16),
     ] {
-        write!(out, ",\"start{name}\":{from},\"end{name}\":{to}")?;
+        write!(out, ",\"{name}\":{value}")?;
     }
-    out.write_char('}')
+    Ok(())
 }
 
 fn write_object(
@@ -254,27 +262,71 @@ fn write_error(out: &mut String, error: LineError) -> fmt::Result {
     out.write_char('}')
 }
 
+/// What a line has to bring.
+#[derive(Copy, Clone)]
+enum Wanted<'p> {
+    One,
+    Two,
+    /// A question, and a passage where none is given.
+    Question(Option<&'p str>),
+}
+
+impl<'p> Wanted<'p> {
+    fn of(task: Task, passage: Option<&'p str>) -> Self {
+        match (task, task.takes_pair()) {
+            (Task::QuestionAnswering, _) => Wanted::Question(passage),
+            (_, true) => Wanted::Two,
+            (_, false) => Wanted::One,
+        }
+    }
+
+    /// What the two texts are called in JSON.
+    fn names(self) -> [&'static str; 2] {
+        match self {
+            Wanted::One | Wanted::Two => ["text", "text_pair"],
+            Wanted::Question(_) => ["question", "context"],
+        }
+    }
+
+    /// The second text where the line has none.
+    fn given(self) -> Option<&'p str> {
+        match self {
+            Wanted::Question(passage) => passage,
+            Wanted::One | Wanted::Two => None,
+        }
+    }
+}
+
 /// Takes a line apart into the text and, where the task has one, its pair.
-fn read(line: Line<'_>, pair: bool, plain: bool) -> Result<(&str, Option<&str>), LineError> {
+fn read<'l>(
+    line: Line<'l>,
+    wanted: Wanted<'l>,
+    plain: bool,
+) -> Result<(&'l str, Option<&'l str>), LineError> {
     let Line::Whole(line) = line else {
         return Err(LineError::TooLong);
     };
     if !plain && line.first() == Some(&b'{') {
-        let [text, second] = json::strings(line, ["text", "text_pair"])?;
-        let text = text.ok_or(LineError::Missing("text"))?;
-        if pair && second.is_none() {
-            return Err(LineError::Missing("text_pair"));
-        }
-        return Ok((text, second));
+        let names = wanted.names();
+        let [text, second] = json::strings(line, names)?;
+        let text = text.ok_or(LineError::Missing(names[0]))?;
+        let second = second.or(wanted.given());
+        return match (wanted, second) {
+            (Wanted::Two | Wanted::Question(_), None) => Err(LineError::Missing(names[1])),
+            _ => Ok((text, second)),
+        };
     }
     let line = str::from_utf8(line).map_err(|error| JsonError::NotUtf8 {
         at: error.valid_up_to(),
     })?;
-    if !pair {
-        return Ok((line, None));
+    match wanted {
+        Wanted::One => Ok((line, None)),
+        Wanted::Question(Some(passage)) => Ok((line, Some(passage))),
+        Wanted::Two | Wanted::Question(None) => {
+            let (text, second) = line.split_once('\t').ok_or(LineError::NoTab)?;
+            Ok((text, Some(second)))
+        }
     }
-    let (text, second) = line.split_once('\t').ok_or(LineError::NoTab)?;
-    Ok((text, Some(second)))
 }
 
 /// Takes a line that is to be tagged.
@@ -289,7 +341,7 @@ fn read_words<'l>(
     if !plain && line.first() == Some(&b'{') {
         return json::words(line, ends)?.ok_or(LineError::Missing("text"));
     }
-    read(Line::Whole(line), false, true).map(|(text, _)| Words::Plain(text))
+    read(Line::Whole(line), Wanted::One, true).map(|(text, _)| Words::Plain(text))
 }
 
 /// Why a line has no answer.
@@ -333,9 +385,31 @@ mod tests {
     use super::*;
 
     fn parts(line: &str, pair: bool) -> Result<(String, Option<String>), LineError> {
+        parts_of(line, if pair { Wanted::Two } else { Wanted::One })
+    }
+
+    fn parts_of(line: &str, wanted: Wanted<'_>) -> Result<(String, Option<String>), LineError> {
         let mut line = line.as_bytes().to_vec();
-        let (text, pair) = read(Line::Whole(&mut line), pair, false)?;
+        let (text, pair) = read(Line::Whole(&mut line), wanted, false)?;
         Ok((text.to_owned(), pair.map(str::to_owned)))
+    }
+
+    #[test]
+    fn questions_bring_their_passage_or_find_one() {
+        let (none, given) = (Wanted::Question(None), Wanted::Question(Some("given")));
+        assert_eq!(parts_of("q\tp", none), two("q", "p"));
+        assert_eq!(parts_of("q", none), Err(LineError::NoTab));
+        assert_eq!(parts_of("q\tp", given), two("q\tp", "given"));
+        let line = r#"{"context":"p","question":"q"}"#;
+        assert_eq!(parts_of(line, none), two("q", "p"));
+        assert_eq!(parts_of(line, given), two("q", "p"));
+        assert_eq!(parts_of(r#"{"question":"q"}"#, given), two("q", "given"));
+        for (line, missing) in [
+            (r#"{"question":"q"}"#, "context"),
+            (r#"{"text":"q"}"#, "question"),
+        ] {
+            assert_eq!(parts_of(line, none), Err(LineError::Missing(missing)));
+        }
     }
 
     fn two(text: &str, pair: &str) -> Result<(String, Option<String>), LineError> {
@@ -380,16 +454,19 @@ mod tests {
     #[test]
     fn every_line_can_be_taken_as_plain_text() {
         let mut line = *b"{\"text\":\"a\"}";
-        let read = read(Line::Whole(&mut line), false, true);
+        let read = read(Line::Whole(&mut line), Wanted::One, true);
         assert_eq!(read, Ok(("{\"text\":\"a\"}", None)));
     }
 
     #[test]
     fn bytes_that_are_no_text_are_named() {
         let mut line = *b"ab\xc3\x28";
-        let error = read(Line::Whole(&mut line), false, false).unwrap_err();
+        let error = read(Line::Whole(&mut line), Wanted::One, false).unwrap_err();
         assert_eq!(error.to_string(), "not UTF-8 from byte 2 on");
-        assert_eq!(read(Line::TooLong, false, false), Err(LineError::TooLong));
+        assert_eq!(
+            read(Line::TooLong, Wanted::One, false),
+            Err(LineError::TooLong)
+        );
     }
 
     #[test]

@@ -11,11 +11,12 @@ mod ops;
 #[cfg(feature = "tract")]
 mod tract;
 
-use berth_encoder::ForwardError;
+use berth_encoder::{ForwardError, MAX_THREADS};
 
 use crate::error::{OpenError, QueryError};
 use crate::memory::AlignedBytes;
 use crate::network::Network;
+use crate::workers::{Threads, Workers};
 
 #[cfg(not(feature = "tract"))]
 pub(crate) use alone::{Engine, Plan};
@@ -26,10 +27,22 @@ pub(crate) use tract::{Engine, Plan};
 /// bundle that asks for more was not made in good faith.
 pub const MAX_SCRATCH_BYTES: usize = 1 << 30;
 
+/// Threads for one session, if there may be so many.
+fn workers(network: &Network, threads: Threads) -> Result<Workers, OpenError> {
+    if !(1..=MAX_THREADS).contains(&threads.0) {
+        return Err(OpenError::Threads { asked: threads.0 });
+    }
+    Workers::start(threads).map_err(|source| OpenError::Spawn {
+        origin: network.origin().clone(),
+        source,
+    })
+}
+
 /// The encoder's memory for the longest input.
-fn scratch(network: &Network) -> Result<AlignedBytes, OpenError> {
-    let shape = &network.bundle().header().shape;
-    let bytes = berth_encoder::scratch_bytes(shape, shape.positions as usize);
+fn scratch(network: &Network, threads: Threads) -> Result<AlignedBytes, OpenError> {
+    let header = network.bundle().header();
+    let positions = header.shape.positions as usize;
+    let bytes = berth_encoder::scratch_bytes_for(header, positions, threads.0);
     let memory = (bytes <= MAX_SCRATCH_BYTES).then(|| AlignedBytes::zeroed(bytes).ok());
     memory.flatten().ok_or_else(|| OpenError::Memory {
         origin: network.origin().clone(),
@@ -38,7 +51,7 @@ fn scratch(network: &Network) -> Result<AlignedBytes, OpenError> {
 }
 
 /// Refuses an input that is longer than the engine's memory was made for.
-fn check_room(tokens: usize, most: usize) -> Result<(), QueryError> {
+pub(crate) fn check_room(tokens: usize, most: usize) -> Result<(), QueryError> {
     if tokens > most {
         return Err(QueryError::Forward(ForwardError::TooManyTokens {
             tokens,

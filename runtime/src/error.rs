@@ -8,7 +8,7 @@ use std::io;
 use std::path::PathBuf;
 
 use berth_bundle::VerifyError;
-use berth_encoder::ForwardError;
+use berth_encoder::{ForwardError, MAX_THREADS};
 use berth_kernels::Isa;
 use berth_task::Task;
 use berth_wordpiece::{EncodeError, TableError};
@@ -77,6 +77,18 @@ pub enum OpenError {
         /// How many bytes it needs in one block.
         bytes: usize,
     },
+    /// So many threads can't share a query.
+    Threads {
+        /// How many were asked for.
+        asked: usize,
+    },
+    /// The system starts no further thread.
+    Spawn {
+        /// The bundle.
+        origin: Origin,
+        /// What the system says.
+        source: io::Error,
+    },
     /// tract refuses the plan.
     Plan {
         /// The bundle.
@@ -106,6 +118,13 @@ impl fmt::Display for OpenError {
             }
             OpenError::Memory { origin, bytes } => {
                 write!(f, "{origin}: no {bytes} bytes of memory")
+            }
+            OpenError::Threads { asked } => write!(
+                f,
+                "{asked} threads can't share a query; it can have 1 to {MAX_THREADS}"
+            ),
+            OpenError::Spawn { origin, source } => {
+                write!(f, "{origin}: no thread for its queries: {source}")
             }
             OpenError::Plan { origin, reason } => write!(f, "{origin}: no plan: {reason}"),
         }
@@ -181,6 +200,10 @@ mod tests {
             OpenError::Memory {
                 origin: origin(),
                 bytes: 7,
+            },
+            OpenError::Spawn {
+                origin: origin(),
+                source: io::ErrorKind::WouldBlock.into(),
             },
             OpenError::Plan {
                 origin: origin(),

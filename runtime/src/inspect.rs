@@ -33,6 +33,7 @@ impl Display for Inspection<'_> {
             "layers       {} of {} values, {} heads, {} values between",
             shape.layers, shape.hidden, shape.heads, shape.intermediate
         )?;
+        self.f32_layers(f)?;
         writeln!(
             f,
             "vocabulary   {} pieces, {} token types",
@@ -66,6 +67,22 @@ impl Inspection<'_> {
             write!(f, "{comma}{}", label.escape_debug())?;
         }
         writeln!(f)
+    }
+
+    /// The layers that run in floats, where there are some.
+    fn f32_layers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let header = self.0.header();
+        for (i, layer) in header.f32_layers().enumerate() {
+            write!(
+                f,
+                "{}{layer}",
+                if i == 0 { "in f32       layer " } else { ", " }
+            )?;
+        }
+        if header.f32_layers().next().is_some() {
+            writeln!(f)?;
+        }
+        Ok(())
     }
 
     fn provenance(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

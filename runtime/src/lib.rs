@@ -7,7 +7,7 @@
 //!       Model ── Send + Sync, cheap to clone ──► session()   takes all memory, once
 //!                                                   │
 //!   "a gripping film" ──► tokens ──► ids ──► engine ──► logits ──► labels and scores
-//!                       wordpiece        │   engine/        task        session.rs, tags.rs
+//!                       wordpiece        │   engine/        task        session.rs, questions.rs, tags.rs
 //!                                        │
 //!                       a tract plan of Embed, Layer, Head; or the encoder alone
 //!
@@ -31,20 +31,28 @@
 //!    device.
 //! 3. **The file is used where it lies**, in a memory map or in the program. Opening reads a few
 //!    kilobytes; [`Model::open_verified`] reads the rest too, once, without keeping it.
-//! 4. **Nothing here opens a socket** or starts a thread.
+//! 4. **Threads are asked for.** [`Model::session_with`] starts as many as are to share each query; they
+//!    sleep between queries and end with the session. [`bulk`] shares many queries out. Nothing else
+//!    starts a thread, and nothing opens a socket.
 //!
 //! | limit | value |
 //! |---|---|
-//! | tokens of a query | the model's positions, [`Model::positions`]; the rest is cut and counted. Texts to be tagged may have any length |
+//! | tokens of a query | the model's positions, [`Model::positions`]; the rest is cut and counted |
+//! | threads that share a query | [`MAX_THREADS`] |
+//! | a passage, a text to be tagged | none: they are read by windows |
 //! | words of a text that comes split, `{"tokens":…}` | [`MAX_WORDS`](answer::MAX_WORDS) |
+//! | answers to a question | [`MAX_N_BEST`](berth_task::MAX_N_BEST), and that there is none |
 //! | labels | [`MAX_LABELS`](berth_task::MAX_LABELS) |
 //! | the memory that one session calculates in | [`MAX_SCRATCH_BYTES`] |
 //! | a line of input of `berth-edge` | [`MAX_LINE_BYTES`](lines::MAX_LINE_BYTES) |
 //!
-//! What a program may need beside queries: [`measure`] for latency and memory, [`inspect()`] for what
-//! a bundle holds, [`counting`] for an allocator that counts.
+//! What a program may need beside queries: [`bulk`] for many inputs at once on a workstation,
+//! [`measure`] for latency and memory, [`inspect()`] for what a bundle holds, [`selftest`](mod@selftest)
+//! for whether this machine computes what the workstation measured, [`counting`] for an allocator that
+//! counts.
 
 pub mod answer;
+pub mod bulk;
 pub mod counting;
 mod engine;
 mod error;
@@ -55,15 +63,21 @@ pub mod measure;
 mod memory;
 mod model;
 mod network;
-mod offsets;
+mod place;
+mod questions;
+pub mod selftest;
 mod session;
 mod tags;
+mod workers;
 
 pub use berth_bundle::include_bundle;
+pub use berth_encoder::MAX_THREADS;
 pub use engine::MAX_SCRATCH_BYTES;
 pub use error::{ISA_VARIABLE, OpenError, Origin, QueryError};
 pub use inspect::inspect;
 pub use model::Model;
-pub use offsets::Offset;
+pub use place::Place;
+pub use questions::{Answers, SpanAnswer};
 pub use session::{Classification, LabelScore, Logits, Session, Similarity};
 pub use tags::{Tag, Tags};
+pub use workers::Threads;

@@ -13,6 +13,7 @@ use crate::error::{OpenError, QueryError};
 use crate::json;
 use crate::model::Model;
 use crate::session::Session;
+use crate::workers::Threads;
 
 /// The numbers of tokens that are measured where nothing else is asked for.
 pub const LENGTHS: [usize; 6] = [16, 32, 64, 128, 256, 384];
@@ -35,6 +36,8 @@ const LOADS: usize = 9;
 pub struct Options {
     /// Numbers of tokens, special ones included. Empty: those of [`LENGTHS`] that the model takes.
     pub lengths: Vec<usize>,
+    /// How many share a query.
+    pub threads: Threads,
     /// Counts the allocations of the program so far, if the program can; such as
     /// [`counting::allocations`](crate::counting::allocations).
     pub allocations: Option<fn() -> u64>,
@@ -53,6 +56,10 @@ pub struct Report {
     pub peak_rss_mb: Option<f64>,
     /// Allocations of a query, text in and logits out; where they were counted.
     pub allocations_per_query: Option<f64>,
+    /// How many threads shared a query.
+    pub threads: usize,
+    /// The layers that run in floats.
+    pub f32_layers: Vec<usize>,
     /// The processor's name.
     pub cpu: String,
     /// The instruction set that the kernels ran on.
@@ -110,7 +117,7 @@ impl From<QueryError> for MeasureError {
 /// When the bundle can't be opened, or when a length is 0 or more than the model has positions.
 pub fn measure(path: &Path, options: &Options) -> Result<Report, MeasureError> {
     let model = Model::open(path)?;
-    let mut session = model.session()?;
+    let mut session = model.session_with(options.threads)?;
     let mut lengths = Vec::new();
     for tokens in lengths_for(&model, &options.lengths) {
         lengths.push((tokens, latency(&mut session, tokens)?));
@@ -128,6 +135,8 @@ pub fn measure(path: &Path, options: &Options) -> Result<Report, MeasureError> {
         load_ms,
         peak_rss_mb,
         allocations_per_query,
+        threads: options.threads.0,
+        f32_layers: model.header().f32_layers().collect(),
         cpu: cpu_name(),
         isa: model.isa().tier().name(),
     })
@@ -266,7 +275,11 @@ impl Display for Report {
             ",\"allocations_per_query\":{}",
             OrNull(self.allocations_per_query)
         )?;
-        f.write_str(",\"cpu\":")?;
+        write!(f, ",\"threads\":{},\"f32_layers\":[", self.threads)?;
+        for (i, layer) in self.f32_layers.iter().enumerate() {
+            write!(f, "{}{layer}", if i == 0 { "" } else { "," })?;
+        }
+        f.write_str("],\"cpu\":")?;
         json::write_string(f, &self.cpu)?;
         write!(f, ",\"isa\":\"{}\"}}", self.isa)
     }
@@ -345,6 +358,8 @@ mod tests {
             load_ms: 0.5,
             peak_rss_mb: None,
             allocations_per_query: Some(0.0),
+            threads: 2,
+            f32_layers: vec![0, 5],
             cpu: "A \"quoted\" one".into(),
             isa: "portable",
         };
@@ -355,7 +370,7 @@ mod tests {
             r#","32":"#,
             latency,
             r#"},"load_ms":0.5000,"open_ms":0.1250,"peak_rss_mb":null,"allocations_per_query":0"#,
-            r#","cpu":"A \"quoted\" one","isa":"portable"}"#,
+            r#","threads":2,"f32_layers":[0,5],"cpu":"A \"quoted\" one","isa":"portable"}"#,
         ];
         assert_eq!(report.to_string(), expected.concat());
     }

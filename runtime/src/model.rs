@@ -17,6 +17,7 @@ use crate::error::{ISA_VARIABLE, OpenError, Origin};
 use crate::memory::AlignedBytes;
 use crate::network::{Bytes, Network};
 use crate::session::Session;
+use crate::workers::Threads;
 
 /// A model that can be asked, through [`session`](Self::session)s. A clone is the same model.
 ///
@@ -92,7 +93,16 @@ impl Model {
     /// # Errors
     /// When there is not so much memory, or the bundle asks for more than [`MAX_SCRATCH_BYTES`](crate::MAX_SCRATCH_BYTES).
     pub fn session(&self) -> Result<Session, OpenError> {
-        Session::new(self)
+        self.session_with(Threads(1))
+    }
+
+    /// The same with more threads to share each query. They are started here, sleep between queries, and
+    /// end with the session.
+    ///
+    /// # Errors
+    /// As [`session`](Self::session), and when there can't be so many threads.
+    pub fn session_with(&self, threads: Threads) -> Result<Session, OpenError> {
+        Session::new(self, threads)
     }
 
     /// Holds every byte against its checksum, where it lies.
@@ -125,7 +135,12 @@ impl Model {
 
     /// The bytes that the encoder of one session calculates in.
     pub fn scratch_bytes(&self) -> usize {
-        berth_encoder::scratch_bytes(&self.header().shape, self.positions())
+        self.scratch_bytes_for(Threads(1))
+    }
+
+    /// The same for a session with more threads.
+    pub fn scratch_bytes_for(&self, threads: Threads) -> usize {
+        berth_encoder::scratch_bytes_for(self.header(), self.positions(), threads.0)
     }
 
     /// The instruction set that the kernels run on.

@@ -8,7 +8,9 @@ use berth_wordpiece::{Encoding, Piece};
 use crate::engine::Engine;
 use crate::error::{OpenError, QueryError};
 use crate::model::Model;
+use crate::questions::Passage;
 use crate::tags::{Asked, Memory, Tags};
+use crate::workers::Threads;
 
 /// Asks a model, one query after the other, in memory that was taken when it was made.
 ///
@@ -16,11 +18,13 @@ use crate::tags::{Asked, Memory, Tags};
 /// beyond the model's positions is cut, and every answer says how many word pieces that were. Texts
 /// that are tagged are read window by window, and nothing of them is cut.
 pub struct Session {
-    model: Model,
-    engine: Engine,
+    pub(crate) model: Model,
+    pub(crate) engine: Engine,
     /// The tokenizer's pieces, and its scratch behind them.
-    pieces: Vec<Piece>,
-    ids: Vec<u32>,
+    pub(crate) pieces: Vec<Piece>,
+    pub(crate) ids: Vec<u32>,
+    /// For question answering alone.
+    pub(crate) passage: Passage,
     scores: Box<heapless::Vec<Score, MAX_LABELS>>,
     /// The labels of a window's pieces.
     tags: Vec<Score>,
@@ -83,12 +87,17 @@ impl<'s> Classification<'s> {
 }
 
 impl Session {
-    pub(crate) fn new(model: &Model) -> Result<Self, OpenError> {
+    pub(crate) fn new(model: &Model, threads: Threads) -> Result<Self, OpenError> {
         let positions = model.positions();
+        let passage = match model.header().spans {
+            Some(_) => Passage::new(positions),
+            None => Passage::default(),
+        };
         let mut session = Session {
-            engine: Engine::new(model.plan())?,
+            engine: Engine::new(model.plan(), threads)?,
             pieces: vec![Piece::default(); 2 * positions],
             ids: vec![0; positions],
+            passage,
             scores: Box::default(),
             tags: vec![
                 Score {

@@ -20,7 +20,7 @@ use berth_wordpiece::{Piece, Stream, Tokenizer};
 
 use crate::engine::Engine;
 use crate::error::QueryError;
-use crate::offsets::{Offset, Ruler};
+use crate::place::{Place, Ruler};
 
 /// A row of the answer: a piece, a word or an entity, and its label.
 #[derive(Copy, Clone, PartialEq, Debug)]
@@ -32,12 +32,10 @@ pub struct Tag<'s> {
     /// The number of the piece or the word in the text, counted from 1; of an entity that of its
     /// first piece.
     pub index: usize,
-    /// What stands in the text from `start` to `end`.
+    /// What stands in the text at `place`.
     pub word: &'s str,
-    /// Where it begins.
-    pub start: Offset,
-    /// Where it ends.
-    pub end: Offset,
+    /// Where it stands.
+    pub place: Place,
 }
 
 /// The rows of an answer, one after the other, made by [`Session::tag`](crate::Session::tag).
@@ -47,6 +45,7 @@ pub struct Tag<'s> {
 pub struct Tags<'s> {
     reader: Reader<'s>,
     labels: &'s Labels,
+    text: &'s str,
     ruler: Ruler<'s>,
     words: Words<'s>,
     aggregation: Aggregation,
@@ -70,6 +69,7 @@ impl<'s> Tags<'s> {
         Tags {
             reader: Reader::new(memory, asked.text),
             labels,
+            text: asked.text,
             ruler: Ruler::new(asked.text),
             words,
             aggregation: asked.aggregation,
@@ -116,14 +116,13 @@ impl<'s> Tags<'s> {
                 (entity_type(label), mean, row.piece, row.bytes)
             }
         };
-        let (start, end, word) = self.ruler.measure(bytes);
+        let place = self.ruler.measure(bytes);
         Tag {
             label,
             score,
             index,
-            word,
-            start,
-            end,
+            word: &self.text[place.start_byte..place.end_byte],
+            place,
         }
     }
 }

@@ -3,6 +3,7 @@
 //! A program without a test harness, since it counts everything that the process allocates, and a
 //! harness allocates in a thread of its own while a test runs.
 
+#[allow(dead_code, reason = "the other tests use more of it")]
 mod support;
 
 use std::alloc::System;
@@ -11,7 +12,7 @@ use std::hint::black_box;
 use berth_runtime::answer::{Answerer, Options};
 use berth_runtime::counting::{Counting, allocations};
 use berth_runtime::lines::{Line, Lines};
-use berth_runtime::{Model, Session};
+use berth_runtime::{Model, Session, Threads};
 use berth_task::Task;
 use support::{POSITIONS, Random};
 
@@ -26,9 +27,13 @@ fn during(work: impl FnOnce()) -> u64 {
 }
 
 fn session(task: Task, labels: &[&str]) -> Session {
+    session_with(task, labels, Threads(1))
+}
+
+fn session_with(task: Task, labels: &[&str], threads: Threads) -> Session {
     Model::from_bytes(&support::bundle(task, labels))
         .unwrap()
-        .session()
+        .session_with(threads)
         .unwrap()
 }
 
@@ -38,23 +43,28 @@ fn main() {
         1,
         "the counter counts"
     );
-    tokens_of_every_length();
+    for threads in [1, 2, 3] {
+        tokens_of_every_length(Threads(threads));
+    }
     texts();
     pairs();
+    questions();
     tags();
     lines();
+    lines_of_questions();
     lines_to_be_tagged();
+    mixed();
     println!("no allocation in any query");
 }
 
-fn tokens_of_every_length() {
+fn tokens_of_every_length(threads: Threads) {
     let ids = [5; POSITIONS];
     for (task, labels) in [
         (Task::TextClassification, &["a", "b"][..]),
         (Task::TokenClassification, &["O", "B", "I"]),
         (Task::QuestionAnswering, &[]),
     ] {
-        let mut session = session(task, labels);
+        let mut session = session_with(task, labels, threads);
         let mut random = Random(5);
         let count = during(|| {
             for _ in 0..3_000 {
@@ -64,7 +74,7 @@ fn tokens_of_every_length() {
                     .unwrap();
             }
         });
-        assert_eq!(count, 0, "{task}");
+        assert_eq!(count, 0, "{task}, {threads:?}");
     }
 }
 
@@ -100,6 +110,26 @@ fn pairs() {
     assert_eq!(count, 0);
 }
 
+/// Passages of one window and of thousands.
+fn questions() {
+    let texts = support::texts();
+    let mut session = session(Task::QuestionAnswering, &[]);
+    let mut random = Random(17);
+    let first = during(|| assert!(session.answer("good?", &texts[3]).unwrap().truncated == 0));
+    assert_eq!(first, 0, "the very first query");
+    let count = during(|| {
+        for _ in 0..300 {
+            let [question, passage] = [0; 2].map(|_| &texts[random.below(texts.len() - 2)]);
+            let answers = session.answer(question, passage).unwrap();
+            assert!(answers.iter().all(|answer| passage.contains(answer.text)));
+        }
+        for passage in &texts {
+            black_box(session.answer("a film", passage).unwrap().best().place);
+        }
+    });
+    assert_eq!(count, 0);
+}
+
 fn tags() {
     let texts = support::texts();
     for labels in [&["O", "B-PER", "I-PER"][..], &["DET", "NOUN"]] {
@@ -118,7 +148,7 @@ fn tags() {
 /// Lines of texts that fit the model, plain and split.
 fn lines_to_be_tagged() {
     let session = session(Task::TokenClassification, &["\u{1}", "NOUN"]);
-    let mut answerer = Answerer::new(session, Options::default()).unwrap();
+    let mut answerer = Answerer::new(session, Options::default());
     let fits = |text: &&String| text.len() < 200;
     let mut input: Vec<Vec<u8>> = Vec::new();
     for text in support::texts().iter().filter(fits) {
@@ -135,6 +165,39 @@ fn lines_to_be_tagged() {
     assert_eq!(count, 0);
 }
 
+/// Questions with their passage, and questions on one that was given.
+fn lines_of_questions() {
+    for top_k in [None, std::num::NonZero::new(20)] {
+        let session = session(Task::QuestionAnswering, &[]);
+        let options = Options {
+            top_k,
+            ..Options::default()
+        };
+        let mut answerer = Answerer::new(session, options);
+        answerer
+            .set_passage("the film is not good ".repeat(20))
+            .unwrap();
+        let texts = support::texts();
+        let mut lines: Vec<Vec<u8>> = texts[..texts.len() - 2]
+            .iter()
+            .map(|text| {
+                serde_json::json!({"question": "good?", "context": text})
+                    .to_string()
+                    .into()
+            })
+            .collect();
+        lines.push(b"is it good?".to_vec());
+        lines.push(b"{\"context\":\"no question\"}".to_vec());
+        let mut failed = 0;
+        let count = during(|| {
+            for line in &mut lines {
+                failed += usize::from(answerer.line(Line::Whole(line)).failed);
+            }
+        });
+        assert_eq!((count, failed), (0, 1));
+    }
+}
+
 /// The whole way of a line through the program: read, parsed, answered, written.
 fn lines() {
     let mut input = Vec::new();
@@ -145,7 +208,7 @@ fn lines() {
     }
     input.extend(vec![b'x'; berth_runtime::lines::MAX_LINE_BYTES + 1]);
     let session = session(Task::TextClassification, &["\u{1}\u{2}", "positive"]);
-    let mut answerer = Answerer::new(session, Options::default()).unwrap();
+    let mut answerer = Answerer::new(session, Options::default());
     let mut lines = Lines::new(input.as_slice());
     let (mut answered, mut failed) = (0, 0);
     let count = during(|| {
@@ -162,4 +225,72 @@ fn lines() {
         (answered, failed),
         (2 * support::texts().len(), 2 * support::texts().len() + 1)
     );
+}
+
+/// How many queries [`mixed`] asks.
+const MIXED: usize = 10_000;
+
+/// All heads in turns, each query of a random kind and length, from the very first one on: texts, pairs,
+/// tokens from elsewhere, and lines of JSON in and out.
+fn mixed() {
+    let texts = support::texts();
+    let classes = &["negative", "positive"];
+    let mut classifier = session(Task::TextClassification, classes);
+    let mut entailment = session(Task::TextPairClassification, classes);
+    let mut similarity = session(Task::TextPairRegression, &[]);
+    let mut tagger = session(Task::TokenClassification, &["O", "B", "I"]);
+    let mut reader = session(Task::QuestionAnswering, &[]);
+    let mut answerers = [
+        (Task::TextClassification, &classes[..]),
+        (Task::TextPairClassification, &classes[..]),
+        (Task::TextPairRegression, &[]),
+    ]
+    .map(|(task, labels)| Answerer::new(session(task, labels), Options::default()));
+    let streams = [false, true].map(|pairs| json_lines(&texts, pairs));
+    let [mut single, mut pairs] = [0, 1].map(|at| Lines::new(streams[at].as_slice()));
+    let ids = [7; POSITIONS];
+    let mut random = Random(29);
+    let mut asked = [0; 8];
+    let count = during(|| {
+        for _ in 0..MIXED {
+            let [text, pair] = [0; 2].map(|_| &texts[random.below(texts.len())]);
+            let tokens = 1 + random.below(POSITIONS);
+            let (ids, second) = (&ids[..tokens], random.below(tokens + 1));
+            let kind = random.below(8);
+            asked[kind] += 1;
+            match kind {
+                0 => assert_eq!(classifier.classify(text).unwrap().iter().len(), 2),
+                1 => assert_eq!(
+                    entailment.classify_pair(text, pair).unwrap().iter().len(),
+                    2
+                ),
+                2 => assert!(similarity.similarity(text, pair).unwrap().score.is_finite()),
+                3 => assert_eq!(tagger.logits_of(ids, tokens).unwrap().len(), 3 * tokens),
+                4 => assert_eq!(reader.logits_of(ids, second).unwrap().len(), 2 * tokens),
+                _ => {
+                    let lines = if kind == 5 { &mut single } else { &mut pairs };
+                    let line = lines.next_line().unwrap().expect("lines enough");
+                    let answer = answerers[kind - 5].line(line);
+                    assert!(!answer.failed, "{}", answer.json);
+                }
+            }
+        }
+    });
+    assert_eq!(count, 0, "{MIXED} mixed queries");
+    assert!(asked.iter().all(|&asked| asked > MIXED / 10), "{asked:?}");
+    println!("{MIXED} mixed queries, by kind {asked:?}");
+}
+
+/// Lines of JSON with one text or two, as many as are asked for at most.
+fn json_lines(texts: &[String], pairs: bool) -> Vec<u8> {
+    let short: Vec<&String> = texts.iter().filter(|text| text.len() < 1_000).collect();
+    let line = |index: usize| {
+        let [text, pair] = [index, 7 * index + 1].map(|at| short[at % short.len()]);
+        let mut line = serde_json::json!({"text": text, "number": index});
+        if pairs {
+            line["text_pair"] = pair.as_str().into();
+        }
+        line.to_string() + "\n"
+    };
+    (0..MIXED).map(line).collect::<String>().into_bytes()
 }

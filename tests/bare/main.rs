@@ -98,10 +98,10 @@ fn answer(text: &str, memory: &mut Memory) -> Result<(), &'static str> {
     for (id, piece) in ids.iter_mut().zip(&memory.pieces) {
         *id = piece.id;
     }
-    if scratch_bytes(&header.shape, encoding.len) > SCRATCH_BYTES {
+    if scratch_bytes(header, encoding.len) > SCRATCH_BYTES {
         return Err("the model is too wide");
     }
-    let scratch = Scratch::carve(&mut memory.scratch, &header.shape, encoding.len);
+    let scratch = Scratch::carve(&mut memory.scratch, header, encoding.len);
     let mut scratch = scratch.ok_or("the model is too wide")?;
     let logits = memory.logits.get_mut(..header.shape.outputs as usize);
     let logits = logits.ok_or("the model has too many outputs")?;

@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let tables = tokenizer::tables(Path::new(folder))?;
     let tokenizer = Tokenizer::new(&tables)?;
     let limit = checkpoint.max_length();
-    let rows = encode_all(&tokenizer, &EncodeOptions { task, limit }, &examples)?;
+    let rows = encode_all(&tokenizer, &EncodeOptions::new(task, limit), &examples)?;
     let logits = Predictor::load(&checkpoint, task)?.logits(&rows, BATCH)?;
     for (row, logits) in rows.iter().zip(logits) {
         let line = match task {

@@ -3,6 +3,7 @@
 
     interop.py --base DIR [--table models/mr/dev.tsv] [--rows 200] [--programs target/release]
                [--sentences TRAIN.conllu DEV.conllu]
+               [--squad DIR] [--questions 500] [--train_questions 500]
 
 1. Berth fine-tunes the model in DIR (the folder that `berth fetch` prints) for a few steps.
    transformers loads the result, and both compute the logits of the table's sentences.
@@ -12,6 +13,9 @@
 3. With --sentences, the same for text tagging: Berth fine-tunes on the first 1,000 sentences of one file
    and both compute the logits of the first 500 of another; a fresh model of transformers follows. The
    words' tags by their first pieces are compared too.
+
+4. With --squad, the folder of SQuAD's files: Berth fine-tunes a model for questions, and transformers makes
+   one; both answer the first questions of dev, transformers by run_qa's windows and post-processing.
 
 Every logit may differ by at most 1e-4 (in half precision the weights are rounded alike on both sides).
 Prints one line for each comparison; the exit code is 1 when one failed. The programs are built first,
@@ -27,9 +31,11 @@ import tempfile
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
-    AutoConfig, AutoTokenizer, BertForSequenceClassification, BertForTokenClassification, logging
+    AutoConfig, AutoTokenizer, BertForQuestionAnswering, BertForSequenceClassification, BertForTokenClassification,
+    logging
 )
 
+import questions
 from programs import ROOT, build, logits, run, tag_logits
 
 TOLERANCE = 1e-4
@@ -163,6 +169,25 @@ def made_by_transformers(like, work):
     yield "transformers to Berth, half precision", folder("half")
 
 
+def for_questions(programs, base, asked, work):
+    """A model for questions that Berth trained, and a random one that transformers made."""
+    train, dev = asked.squad / "train-v1.1.json.gz", asked.squad / "dev-v1.1.public.json.gz"
+    ours = work / "questions"
+    run(programs / "berth", "finetune", "--task", "question-answering", "--train_file", train,
+        "--max_train_samples", asked.train_questions, "--num_train_epochs", 2, "--per_device_train_batch_size", 16,
+        "--learning_rate", 1e-4, "--model_name_or_path", base, "--output_dir", ours)
+    yield "Berth to transformers, questions", ours, dev, asked.questions
+    torch.manual_seed(5)
+    model = BertForQuestionAnswering(AutoConfig.from_pretrained(ours))
+    for parameter in model.parameters():
+        mean = 1.0 if parameter.dim() == 1 and parameter.mean() > 0.5 else 0.0
+        torch.nn.init.normal_(parameter, mean, parameter.shape[-1] ** -0.5)
+    theirs = work / "questions-saved"
+    model.save_pretrained(theirs)
+    AutoTokenizer.from_pretrained(ours).save_pretrained(theirs)
+    yield "transformers to Berth, questions", theirs, dev, min(asked.questions, 50)
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     arguments.add_argument("--base", required=True, type=pathlib.Path)
@@ -170,6 +195,9 @@ def main():
     arguments.add_argument("--rows", type=int, default=200)
     arguments.add_argument("--programs", type=pathlib.Path)
     arguments.add_argument("--sentences", nargs=2, type=pathlib.Path)
+    arguments.add_argument("--squad", type=pathlib.Path)
+    arguments.add_argument("--questions", type=int, default=500)
+    arguments.add_argument("--train_questions", type=int, default=500)
     asked = arguments.parse_args()
     logging.disable_progress_bar()
     programs = asked.programs.resolve() if asked.programs else build()
@@ -189,6 +217,9 @@ def main():
             fine &= compare_tags("Berth to transformers, tags", programs, ours, dev, work)
             theirs = tagger_of_transformers(ours, work)
             fine &= compare_tags("transformers to Berth, tags", programs, theirs, dev, work)
+        if asked.squad:
+            for what, folder, dev, most in for_questions(programs, base, asked, work):
+                fine &= questions.compare(what, programs, folder, dev, most, work)
     finally:
         shutil.rmtree(work)
     sys.exit(not fine)

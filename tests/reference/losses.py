@@ -2,15 +2,16 @@
 """Berth beside transformers, trained on the same batches from the same weights: losses and predictions.
 
     losses.py --model BASE --train train.tsv --dev dev.tsv [--epochs 3] [--threads 1] [--programs target/release]
+              [--task_name cola]
 
 Dropout is left out, since no two generators agree, and so is everything else that is random: both start
 from a copy of BASE with dropout 0 and the classifier (and the pooler, where BASE has none) of one seed. They
-train on the rows of a tab-separated file (a header with `sentence` and `label`), 32 at a time in the file's
-order, with AdamW at 5e-5, weight decay 0.01 except on biases and layer norms, linear decay after a warm-up
+train on the rows of a tab-separated file (a header with `sentence` and `label`; with `--task_name cola` CoLA's
+files, which have none), 32 at a time in the file's order, with AdamW at 5e-5, weight decay 0.01 except on biases and layer norms, linear decay after a warm-up
 over a tenth of the steps, and gradients clipped at 1. Then each labels the rows of dev.tsv.
 
-Prints one line of JSON: the losses of the first 50 steps, how far apart they are, and how many of the labels
-differ. The exit code is 1 when a loss differs in its first five digits, or more than two labels do. The
+Prints one line of JSON: the losses of the first 50 steps, how far apart they are, how many of the labels
+differ, and the accuracy and Matthews correlation of both. The exit code is 1 when a loss differs in its first five digits, or more than two labels do. The
 programs `berth` and `examples/logits` are built first, unless --programs names the folder where they are.
 """
 import argparse
@@ -39,10 +40,14 @@ def write_base(model_dir, out):
     AutoTokenizer.from_pretrained(model_dir).save_pretrained(out)
 
 
-def rows(path):
+def rows(path, task_name):
     with open(path, encoding="utf-8", newline="\n") as file:
-        header, *lines = [line.rstrip("\r\n").split("\t") for line in file]
-    text, label = header.index("sentence"), header.index("label")
+        lines = [line.rstrip("\r\n").split("\t") for line in file]
+    if task_name == "cola":
+        text, label = 3, 1
+    else:
+        header = lines.pop(0)
+        text, label = header.index("sentence"), header.index("label")
     return [(line[text], int(line[label])) for line in lines]
 
 
@@ -82,8 +87,9 @@ def labels_by_transformers(base, model, texts):
     return [model(**encode(tokenizer, [text])).logits[0].argmax().item() for text in texts]
 
 
-def train_with_berth(programs, base, train, epochs, threads, out):
-    run(programs / "berth", "finetune", "--task", "text-classification", "--model_name_or_path", base,
+def train_with_berth(programs, base, train, task_name, epochs, threads, out):
+    task = ["--task_name", task_name] if task_name else ["--task", "text-classification"]
+    run(programs / "berth", "finetune", *task, "--model_name_or_path", base,
         "--train_file", train, "--num_train_epochs", epochs, "--train_sampling_strategy", "sequential",
         "--logging_steps", 1, "--save_strategy", "no", "--threads", threads, "--output_dir", out)
     history = json.loads((out / "trainer_state.json").read_text())["log_history"]
@@ -94,6 +100,13 @@ def labels_by_berth(programs, folder, texts, work):
     file = work / "texts.txt"
     file.write_text("".join(text + "\n" for text in texts), encoding="utf-8")
     return [max(range(LABELS), key=row.__getitem__) for row in logits(programs, folder, file)]
+
+
+def matthews(labels, gold):
+    count = lambda a, b: sum((x, y) == (a, b) for x, y in zip(labels, gold, strict=True))
+    tp, tn, fp, fn = count(1, 1), count(0, 0), count(1, 0), count(0, 1)
+    below = math.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
+    return (tp * tn - fp * fn) / below if below else 0.0
 
 
 def five_digits(value):
@@ -110,6 +123,7 @@ def main():
     parser.add_argument("--model", required=True, type=pathlib.Path)
     parser.add_argument("--train", required=True, type=pathlib.Path)
     parser.add_argument("--dev", required=True, type=pathlib.Path)
+    parser.add_argument("--task_name", choices=["cola"])
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--programs", type=pathlib.Path)
@@ -121,9 +135,9 @@ def main():
         work = pathlib.Path(work)
         base, out = work / "base", work / "out"
         write_base(asked.model, base)
-        ours = train_with_berth(programs, base, asked.train.resolve(), asked.epochs, asked.threads, out)
-        theirs, model = train_with_transformers(base, rows(asked.train), asked.epochs)
-        dev = rows(asked.dev)
+        ours = train_with_berth(programs, base, asked.train.resolve(), asked.task_name, asked.epochs, asked.threads, out)
+        theirs, model = train_with_transformers(base, rows(asked.train, asked.task_name), asked.epochs)
+        dev = rows(asked.dev, asked.task_name)
         texts, gold = [text for text, _ in dev], [label for _, label in dev]
         our_labels = labels_by_berth(programs, out, texts, work)
         their_labels = labels_by_transformers(base, model, texts)
@@ -138,6 +152,9 @@ def main():
         "dev_rows": len(dev),
         "dev_labels_different": different,
         "dev_accuracy": {"berth": right(our_labels), "transformers": right(their_labels)},
+        "dev_matthews_correlation": {
+            "berth": matthews(our_labels, gold), "transformers": matthews(their_labels, gold)
+        },
     }))
     sys.exit(not (len(ours) == len(theirs) and same and different <= 2))
 

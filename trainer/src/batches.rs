@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::kernels::embed::Token;
 use crate::kernels::loss::IGNORED;
+use crate::memory::Load;
 use crate::ops::Packing;
 use crate::ops::loss::Targets;
 use crate::random::{self, Random};
@@ -111,6 +112,27 @@ impl Plan {
             batch: batch.max(1),
             accumulation: accumulation.max(1),
         }
+    }
+
+    /// Sequences in a batch.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Batches of an update.
+    pub fn accumulation(&self) -> usize {
+        self.accumulation
+    }
+
+    /// The same examples in the same order, in other batches.
+    pub fn cut_into(&self, batch: usize, accumulation: usize) -> Self {
+        let lengths = self.lengths.clone();
+        Self::new(lengths, self.sampling, self.seed, batch, accumulation)
+    }
+
+    /// What decides how much memory the batch of these examples takes.
+    pub fn load(&self, batch: &[usize]) -> Load {
+        Load::of(batch.iter().map(|&example| self.lengths[example]))
     }
 
     /// Updates that see every example once.

@@ -14,6 +14,7 @@ use crate::error::TrainError;
 use crate::kernels::adamw::Betas;
 use crate::kernels::embed::Token;
 use crate::kernels::gemm::Precision;
+use crate::kernels::gemm::meter::{self, Products};
 use crate::kernels::isa::Isa;
 use crate::model::{Bert, HeadKind, Missing};
 use crate::ops::Packing;
@@ -69,6 +70,27 @@ impl Display for Shape {
 pub struct Timing {
     /// Seconds of each step, in ascending order; at least one.
     pub seconds: Vec<f64>,
+}
+
+/// Where the time of some steps went.
+#[derive(Copy, Clone, Debug, PartialEq)]
+pub struct Profile {
+    /// Seconds of the steps.
+    pub seconds: f64,
+    /// What of it was matrix products.
+    pub products: Products,
+}
+
+impl Profile {
+    /// Billions of multiplications and additions a second, while products were computed.
+    pub fn gflops(&self) -> f64 {
+        1e-9 * self.products.operations as f64 / self.products.time.as_secs_f64()
+    }
+
+    /// The share of the time that is anything but products. It means something on one thread.
+    pub fn rest(&self) -> f64 {
+        1.0 - self.products.time.as_secs_f64() / self.seconds
+    }
 }
 
 impl Timing {
@@ -131,6 +153,26 @@ impl TrainBench {
             .collect::<Result<Vec<_>, _>>()?;
         seconds.sort_by(f64::total_cmp);
         Ok(Timing { seconds })
+    }
+
+    /// Takes `warm_up` steps and then `steps`, and tells products from the rest.
+    ///
+    /// # Errors
+    /// As [`TrainBench::time`].
+    pub fn profile(
+        &mut self,
+        shape: Shape,
+        warm_up: usize,
+        steps: usize,
+    ) -> Result<Profile, TrainError> {
+        self.time(shape, warm_up, 1)?;
+        meter::start();
+        let timing = self.time(shape, 0, steps);
+        let products = meter::stop();
+        Ok(Profile {
+            seconds: timing?.seconds.iter().sum(),
+            products,
+        })
     }
 
     /// One step on random pieces; the seconds that it took.

@@ -26,7 +26,7 @@ impl Limits {
     /// # Errors
     /// The first row that the model can't read.
     pub fn check_inputs(&self, rows: &[Encoded]) -> Result<(), TrainError> {
-        first_problem(rows, |row| self.problem(row))
+        first_problem(rows.iter(), |row| self.problem(row))
     }
 
     fn problem(&self, row: &Encoded) -> Option<ExampleProblem> {
@@ -53,13 +53,13 @@ impl Limits {
 
 /// # Errors
 /// The first row whose target is not of the task's kind, with `outputs` classes.
-pub(crate) fn check_targets(
+pub(crate) fn check_targets<'a>(
     task: Task,
     outputs: usize,
-    rows: &[Encoded],
+    rows: impl IntoIterator<Item = &'a Encoded>,
 ) -> Result<(), TrainError> {
     let known = |class: u32| (class as usize) < outputs;
-    first_problem(rows, |row| {
+    first_problem(rows.into_iter(), |row| {
         let inside = |piece: u32| (piece as usize) < row.ids.len();
         let fits = match (task, &row.target) {
             (Task::TextClassification | Task::TextPairClassification, &Target::Class(class)) => {
@@ -77,12 +77,11 @@ pub(crate) fn check_targets(
     })
 }
 
-fn first_problem(
-    rows: &[Encoded],
+fn first_problem<'a>(
+    rows: impl Iterator<Item = &'a Encoded>,
     problem: impl Fn(&Encoded) -> Option<ExampleProblem>,
 ) -> Result<(), TrainError> {
     match rows
-        .iter()
         .enumerate()
         .find_map(|(i, row)| Some((i, problem(row)?)))
     {

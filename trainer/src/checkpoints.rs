@@ -8,8 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use berth_checkpoint::save::{Existing, Folder, TensorRef};
+use berth_checkpoint::weights::TensorFile;
 use berth_checkpoint::{Config, TokenizerFiles, TrainingArgs};
-use safetensors::SafeTensors;
 
 use crate::error::TrainError;
 use crate::model::Bert;
@@ -68,12 +68,7 @@ pub(crate) fn save(
     state: &TrainerState,
 ) -> Result<PathBuf, TrainError> {
     let mut folder = card.folder(&path(output_dir, state.global_step), model)?;
-    let moments = optimizer.moments();
-    let tensors: Vec<TensorRef<'_>> = moments
-        .iter()
-        .map(|(name, shape, data)| TensorRef { name, shape, data })
-        .collect();
-    folder.tensors(OPTIMIZER_FILE, &tensors)?;
+    folder.tensors_in_parts(OPTIMIZER_FILE, optimizer.moments())?;
     folder.json(STATE_FILE, state)?;
     Ok(folder.commit(Existing::Replace)?)
 }
@@ -119,31 +114,17 @@ pub(crate) fn read_state(folder: &Path) -> Result<Option<TrainerState>, TrainErr
 /// Brings the optimizer to where it was when `folder` was written, after `steps` updates.
 pub(crate) fn restore(folder: &Path, steps: u64, optimizer: &mut AdamW) -> Result<(), TrainError> {
     let path = folder.join(OPTIMIZER_FILE);
-    let damaged = |problem: String| TrainError::Damaged {
-        path: path.clone(),
-        problem,
-    };
-    let bytes = fs::read(&path).map_err(|source| TrainError::Io {
-        path: path.clone(),
-        source,
-    })?;
-    let tensors = SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
-    optimizer.restore(steps, |name, place| {
-        let tensor = tensors
-            .tensor(name)
-            .map_err(|error| damaged(error.to_string()))?;
-        let (numbers, rest) = tensor.data().as_chunks::<4>();
-        if numbers.len() != place.len() || !rest.is_empty() {
-            return Err(damaged(format!(
-                "`{name}` has {} numbers, not {}",
-                numbers.len(),
-                place.len()
-            )));
+    let mut file = TensorFile::open(&path)?;
+    optimizer.restore(steps, |name, len| {
+        let numbers = file.tensor(name)?.data;
+        if numbers.len() == len {
+            Ok(numbers)
+        } else {
+            Err(TrainError::Damaged {
+                path: path.clone(),
+                problem: format!("`{name}` has {} numbers, not {len}", numbers.len()),
+            })
         }
-        for (place, number) in place.iter_mut().zip(numbers) {
-            *place = f32::from_le_bytes(*number);
-        }
-        Ok(())
     })
 }
 

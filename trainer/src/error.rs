@@ -6,6 +6,7 @@ use berth_checkpoint::{CheckpointError, SaveError};
 use berth_data::EvaluationError;
 use thiserror::Error;
 
+use crate::memory::TooLarge;
 use crate::model::ModelError;
 use crate::recipe::RecipeError;
 
@@ -44,6 +45,9 @@ pub enum TrainError {
     /// There is nothing to learn from.
     #[error("no examples to train on")]
     NoExamples,
+    /// The memory would not suffice.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
     /// An example that the model can't read or learn from.
     #[error("example {row} {problem}")]
     Example {

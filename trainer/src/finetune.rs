@@ -132,6 +132,10 @@ impl<'a> Run<'a> {
             };
             AdamW::new(model.parameters(), betas, recipe.weight_decay)
         };
+        // Before a folder is touched; but a run that has finished needs no memory.
+        if !job.start.resumes() {
+            job.check_memory(&plan, total, kind)?;
+        }
         let (mut model, optimizer, state, resumed) = match job.prepare(&labels, total)? {
             Beginning::Finished => return Ok(None),
             Beginning::Base => {
@@ -140,6 +144,7 @@ impl<'a> Run<'a> {
                 (model, optimizer, fresh, None)
             }
             Beginning::Saved(saved) => {
+                job.check_memory(&plan, total, kind)?;
                 let (checkpoint, state) = *saved;
                 let model = Bert::load(&checkpoint, kind, Missing::Refused)?;
                 let mut optimizer = optimizer(&model);
@@ -305,7 +310,7 @@ impl<'a> Run<'a> {
             Strategy::Epoch => ends_epoch,
         };
         if due(recipe.eval_strategy, recipe.steps_between_evaluations())
-            && let Some(metrics) = self.evaluate()?
+            && let Some(Measured { metrics, .. }) = self.evaluate()?
         {
             self.state.log(metrics.clone());
             self.remember_best(&metrics);
@@ -320,7 +325,7 @@ impl<'a> Run<'a> {
     }
 
     /// Measures the model on the examples to measure on.
-    fn evaluate(&self) -> Result<Option<Vec<(String, f64)>>, TrainError> {
+    fn evaluate(&self) -> Result<Option<Measured>, TrainError> {
         let Some(dev) = self.job.dev else {
             return Ok(None);
         };
@@ -335,7 +340,11 @@ impl<'a> Run<'a> {
             "eval_samples_per_second".to_owned(),
             evaluation.samples as f64 / seconds,
         ));
-        Ok(Some(metrics))
+        Ok(Some(Measured {
+            metrics,
+            fitted: evaluation.fitted,
+            logits,
+        }))
     }
 
     fn remember_best(&mut self, metrics: &[(String, f64)]) {
@@ -392,17 +401,16 @@ impl<'a> Run<'a> {
             self.load_weights(&checkpoints::path(self.job.output_dir, best))?;
         }
         let mut eval = Map::new();
-        if let Some(metrics) = self.evaluate()? {
+        let mut predictions = Vec::new();
+        if let (Some(measured), Some(dev)) = (self.evaluate()?, self.job.dev) {
+            predictions = dev.predictions(&measured.logits)?;
+            let metrics = measured.metrics.into_iter();
             eval.insert("epoch".into(), self.state.epoch.into());
-            eval.extend(
-                metrics
-                    .into_iter()
-                    .map(|(name, value)| (name, value.into())),
-            );
-            eval.insert(
-                "eval_samples".into(),
-                self.job.dev.map_or(0, |dev| dev.samples()).into(),
-            );
+            eval.extend(metrics.map(|(name, value)| (name, value.into())));
+            eval.insert("eval_samples".into(), dev.samples().into());
+            let fitted = measured.fitted.into_iter();
+            let fitted = fitted.map(|(name, value)| (name.to_owned(), value.into()));
+            self.card.training_args.other.extend(fitted);
         }
         let results = Results { train, eval };
         let mut folder = self.card.folder(self.job.output_dir, &self.model)?;
@@ -412,6 +420,9 @@ impl<'a> Run<'a> {
             folder.json("eval_results.json", &results.eval)?;
         }
         folder.json("all_results.json", &results.all())?;
+        for (name, content) in &predictions {
+            folder.json(name, content)?;
+        }
         let labels = &self.card.config.id2label;
         folder.bytes("README.md", readme(self.job, labels, &results).as_bytes())?;
         folder.commit(Existing::Merge)?;
@@ -445,6 +456,14 @@ impl<'a> Run<'a> {
         }
         Ok(())
     }
+}
+
+/// What the model says to the examples to measure on, and what that is worth.
+struct Measured {
+    metrics: Vec<(String, f64)>,
+    /// Settings that were fitted to these examples.
+    fitted: Vec<(&'static str, f64)>,
+    logits: Vec<Vec<f32>>,
 }
 
 /// The old run's progress with the new run's settings.

@@ -1,9 +1,11 @@
 //! What is asked of a run, and whether it can be done: all that is checked before the first step.
 
+use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use berth_checkpoint::{Checkpoint, TrainingArgs};
-use berth_data::{Encoded, Evaluator};
+use berth_data::{Encoded, Evaluator, Target};
 use berth_task::Task;
 use serde::Deserialize;
 use serde_json::Value;
@@ -12,6 +14,8 @@ use crate::batches::Plan;
 use crate::check::{Limits, check_targets};
 use crate::checkpoints::{self, Card};
 use crate::error::TrainError;
+use crate::memory::{self, Load, Sizes};
+use crate::model::HeadKind;
 use crate::recipe::Recipe;
 use crate::state::TrainerState;
 
@@ -60,6 +64,13 @@ pub(crate) enum Beginning {
     Finished,
 }
 
+impl Start {
+    /// Whether a run goes on that had begun before.
+    pub(crate) fn resumes(&self) -> bool {
+        matches!(self, Self::ResumeNewest | Self::ResumeFrom(_))
+    }
+}
+
 impl Job<'_> {
     /// Checks settings and examples; returns the labels that the result's config.json gets: for regression the one
     /// that `transformers` writes.
@@ -74,12 +85,53 @@ impl Job<'_> {
             return Err(TrainError::NoExamples);
         }
         let limits = Limits::of(&self.base.config);
-        let dev = self.dev.map(|dev| dev.inputs);
-        for rows in [Some(self.train), dev].into_iter().flatten() {
-            limits.check_inputs(rows)?;
-            check_targets(self.task, labels.len(), rows)?;
+        limits.check_inputs(self.train)?;
+        check_targets(self.task, labels.len(), self.train)?;
+        if let Some(dev) = self.dev {
+            limits.check_inputs(dev.inputs)?;
+            let asked = dev.inputs.iter().filter(|row| !self.is_only_measured(row));
+            check_targets(self.task, labels.len(), asked)?;
         }
         Ok(labels)
+    }
+
+    /// Whether there is memory for `total` steps over `plan`, where that can be told.
+    ///
+    /// # Errors
+    /// With the batch size that there is memory for.
+    pub(crate) fn check_memory(
+        &self,
+        plan: &Plan,
+        total: u64,
+        kind: HeadKind,
+    ) -> Result<(), TrainError> {
+        let Some(available) = memory::available() else {
+            return Ok(());
+        };
+        let recipe = self.recipe;
+        let pieces: HashSet<u32> = self
+            .train
+            .iter()
+            .flat_map(|row| &row.ids)
+            .copied()
+            .collect();
+        let config = &self.base.config;
+        // Positions and types are few.
+        let rows = pieces.len() + config.max_position_embeddings + config.type_vocab_size;
+        let threads = rayon::current_num_threads();
+        let sizes = Sizes::new(config, kind, rows, threads, recipe.precision()?);
+        let inputs = self.dev.map_or(&[][..], |dev| dev.inputs);
+        let mut lengths: Vec<usize> = inputs.iter().map(|row| row.ids.len()).collect();
+        lengths.sort_unstable_by_key(|&length| Reverse(length));
+        let measuring = Load::of(lengths.into_iter().take(recipe.per_device_eval_batch_size));
+        let epochs = total.div_ceil(plan.updates_per_epoch());
+        Ok(memory::check(&sizes, plan, epochs, measuring, available)?)
+    }
+
+    /// Whether an answer to this input can be measured although the place of the right one, and so the loss, is not
+    /// known.
+    fn is_only_measured(&self, row: &Encoded) -> bool {
+        self.task == Task::QuestionAnswering && row.target == Target::None
     }
 
     /// Which examples each update sees.

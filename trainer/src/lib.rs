@@ -12,6 +12,7 @@
 //! * [`ops`]: the parts of BERT as nodes of candle's graph; parameters, which collect their own gradients.
 //! * [`model`]: the parts put together, read from a Hugging Face checkpoint.
 //! * [`batches`], [`schedule`], [`optimizer`], [`recipe`], [`state`]: what a run is made of.
+//! * [`memory`]: whether it will fit.
 //! * [`finetune()`]: the run. [`Predictor`]: logits without training. [`mod@bench`]: steps to be timed.
 //!
 //! Principles:
@@ -32,6 +33,7 @@ mod error;
 pub mod finetune;
 mod job;
 pub mod kernels;
+pub mod memory;
 pub mod model;
 mod observer;
 pub mod ops;

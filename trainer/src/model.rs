@@ -163,6 +163,7 @@ impl Bert {
     /// # Errors
     /// If a token is not in the vocabulary or a sequence longer than the position table.
     pub fn forward(&self, batch: &Batch, masks: Option<u64>) -> candle_core::Result<Tensor> {
+        self.workspace.begin_pass();
         let pass = Pass {
             isa: Isa::best(),
             precision: masks.map_or(Precision::F32, |_| self.precision),

@@ -1,34 +1,49 @@
 //! AdamW over all parameters of a model.
 //!
-//! Two groups: weights decay, biases and layer norms don't. The moments of all parameters lie in one flat buffer
-//! each, in the order of the names. A row of an embedding table that no batch has touched yet has zero moments, and
-//! its update is the decay alone; that is exact, and spares reading and writing most of the vocabulary.
+//! Two groups: weights decay, biases and layer norms don't. The moments of the dense parameters lie in one flat buffer
+//! each, in the order of the names, and those of the embedding tables apart ([`moments`]): a row of a table that no
+//! batch has touched yet has zero moments, and its update is the decay alone. That is exact, and spares memory for
+//! most of the vocabulary. The saved state has them all, in the order of the names.
+
+mod moments;
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::kernels::adamw::{Betas, RowGradient, Update};
+use berth_checkpoint::save::TensorParts;
+
+use crate::kernels::adamw::{Betas, Update};
 use crate::kernels::isa::Isa;
 use crate::ops::Parameter;
 use crate::ops::parameter::Gradient;
+use moments::RowMoments;
 
 /// The optimizer and its state.
 pub struct AdamW {
     members: Vec<Member>,
-    first: Vec<f32>,
-    second: Vec<f32>,
+    flat: Flat,
     betas: Betas,
     weight_decay: f64,
     steps: u64,
 }
 
+/// Both moments of the dense parameters.
+type Flat = [Vec<f32>; 2];
+
 struct Member {
     parameter: Arc<Parameter>,
-    /// Its place in the moments.
-    range: Range<usize>,
+    moments: Moments,
     decays: bool,
-    /// Of a table, the rows that have had a gradient.
-    touched: Vec<bool>,
+    /// What its moments are called in a file.
+    names: [String; 2],
+}
+
+/// Where a parameter's moments are.
+enum Moments {
+    /// Here in [`Flat`].
+    Dense(Range<usize>),
+    /// A table's are here.
+    Table(RowMoments),
 }
 
 /// What a moment is called in a file, after its parameter's name and a dot.
@@ -39,24 +54,27 @@ impl AdamW {
     pub fn new(parameters: &[Arc<Parameter>], betas: Betas, weight_decay: f64) -> Self {
         let mut end = 0;
         let members = parameters.iter().map(|parameter| {
-            let start = end;
-            end += parameter.len();
-            let rows = match &*parameter.gradient() {
-                Gradient::Rows { .. } => parameter.shape()[0],
-                Gradient::Dense { .. } => 0,
+            let moments = match &*parameter.gradient() {
+                Gradient::Rows { width, .. } => {
+                    Moments::Table(RowMoments::new(parameter.len() / (*width).max(1), *width))
+                }
+                Gradient::Dense { .. } => {
+                    let start = end;
+                    end += parameter.len();
+                    Moments::Dense(start..end)
+                }
             };
             Member {
                 parameter: parameter.clone(),
-                range: start..end,
+                moments,
                 decays: decays(parameter.name()),
-                touched: vec![false; rows],
+                names: MOMENTS.map(|moment| format!("{}.{moment}", parameter.name())),
             }
         });
         let members: Vec<Member> = members.collect();
         Self {
             members,
-            first: vec![0.0; end],
-            second: vec![0.0; end],
+            flat: [0, 1].map(|_| vec![0.0; end]),
             betas,
             weight_decay,
             steps: 0,
@@ -100,56 +118,51 @@ impl AdamW {
                 0.0
             };
             let update = Update::new(self.betas, learning_rate, decay, self.steps, scale as f32);
-            let (m, v) = (
-                &mut self.first[member.range.clone()],
-                &mut self.second[member.range.clone()],
-            );
-            member.step(isa, update, m, v)?;
+            member.step(isa, update, &mut self.flat)?;
         }
         Ok(())
     }
 
-    /// The moments, each with a name, its parameter's shape and its numbers, to be saved.
-    pub fn moments(&self) -> Vec<(String, &[usize], &[f32])> {
-        let both = MOMENTS.into_iter().zip([&self.first, &self.second]);
-        both.flat_map(|(moment, values)| {
-            self.members.iter().map(
-                move |Member {
-                          parameter, range, ..
-                      }| {
-                    let name = format!("{}.{moment}", parameter.name());
-                    (name, parameter.shape(), &values[range.clone()])
+    /// The moments, all the first before all the second, each with its parameter's shape, to be saved.
+    pub fn moments(&self) -> Vec<TensorParts<'_>> {
+        let both = (0..MOMENTS.len()).flat_map(|moment| {
+            self.members.iter().map(move |member| TensorParts {
+                name: &member.names[moment],
+                shape: member.parameter.shape(),
+                parts: match &member.moments {
+                    Moments::Dense(range) => {
+                        Box::new(std::iter::once(&self.flat[moment][range.clone()]))
+                    }
+                    Moments::Table(rows) => Box::new(rows.table(moment)),
                 },
-            )
-        })
-        .collect()
+            })
+        });
+        both.collect()
     }
 
-    /// Goes on after `steps` updates with the moments that `load` writes into the place it is given, by name.
+    /// Goes on after `steps` updates with the moments that `load` gives by their name and length.
     ///
     /// # Errors
     /// Those of `load`.
+    ///
+    /// # Panics
+    /// If a moment has another length than asked for.
     pub fn restore<E>(
         &mut self,
         steps: u64,
-        load: impl Fn(&str, &mut [f32]) -> Result<(), E>,
+        mut load: impl FnMut(&str, usize) -> Result<Vec<f32>, E>,
     ) -> Result<(), E> {
         self.steps = steps;
-        for Member {
-            parameter,
-            range,
-            touched,
-            ..
-        } in &mut self.members
-        {
-            let name = |moment| format!("{}.{moment}", parameter.name());
-            load(&name(MOMENTS[0]), &mut self.first[range.clone()])?;
-            load(&name(MOMENTS[1]), &mut self.second[range.clone()])?;
-            let width = range.len() / touched.len().max(1);
-            for (row, touched) in touched.iter_mut().enumerate() {
-                let moments = range.start + row * width..range.start + (row + 1) * width;
-                let zero = |moment: &[f32]| moment[moments.clone()].iter().all(|&x| x == 0.0);
-                *touched = !(zero(&self.first) && zero(&self.second));
+        for member in &mut self.members {
+            let len = member.parameter.len();
+            let [first, second] = &member.names;
+            let (first, second) = (load(first, len)?, load(second, len)?);
+            match &mut member.moments {
+                Moments::Dense(range) => {
+                    self.flat[0][range.clone()].copy_from_slice(&first);
+                    self.flat[1][range.clone()].copy_from_slice(&second);
+                }
+                Moments::Table(rows) => *rows = rows.like([&first, &second]),
             }
         }
         Ok(())
@@ -157,35 +170,27 @@ impl AdamW {
 }
 
 impl Member {
-    fn step(
-        &mut self,
-        isa: Isa,
-        update: Update,
-        m: &mut [f32],
-        v: &mut [f32],
-    ) -> candle_core::Result<()> {
-        let mut gradient = self.parameter.gradient();
-        match &*gradient {
-            Gradient::Dense { filled: false, .. } => return Ok(()),
-            Gradient::Dense { values, .. } => self
-                .parameter
-                .update(|p| update.apply(isa, p, values, m, v))?,
-            Gradient::Rows {
-                width,
-                rows,
-                slots,
-                values,
-            } => {
-                rows.iter()
-                    .for_each(|&row| self.touched[row as usize] = true);
-                let gradient = |row: usize| match slots.get(&(row as u32)) {
-                    _ if !self.touched[row] => RowGradient::NeverAny,
-                    Some(&slot) => RowGradient::Some(&values[slot as usize * width..][..*width]),
-                    None => RowGradient::Zero,
-                };
-                self.parameter
-                    .update(|p| update.apply_rows(isa, *width, p, m, v, gradient))?;
+    fn step(&mut self, isa: Isa, update: Update, flat: &mut Flat) -> candle_core::Result<()> {
+        let Self {
+            parameter, moments, ..
+        } = self;
+        let mut gradient = parameter.gradient();
+        match (&*gradient, moments) {
+            (
+                Gradient::Dense {
+                    values,
+                    filled: true,
+                },
+                Moments::Dense(range),
+            ) => {
+                let [m, v] = flat.each_mut().map(|moment| &mut moment[range.clone()]);
+                parameter.update(|p| update.apply(isa, p, values, m, v))?;
             }
+            (touched @ Gradient::Rows { rows, .. }, Moments::Table(moments)) => {
+                parameter.update(|p| moments.step(isa, update, p, rows, |row| touched.row(row)))?;
+            }
+            // Nothing has read it.
+            _ => return Ok(()),
         }
         gradient.clear();
         Ok(())
@@ -239,6 +244,15 @@ mod tests {
         });
     }
 
+    /// Both moments of a parameter, as they are saved.
+    fn saved(optimizer: &AdamW, name: &str) -> Vec<Vec<f32>> {
+        let of = |moment: &TensorParts<'_>| moment.name.starts_with(name);
+        let found = optimizer.moments().into_iter().filter(of);
+        found
+            .map(|moment| moment.parts.flatten().copied().collect())
+            .collect()
+    }
+
     fn run(pair: &[Arc<Parameter>; 2], optimizer: &mut AdamW, steps: std::ops::Range<u64>) {
         for step in steps {
             add(pair, &[[1, 3, 1], [3, 5, 0]][step as usize % 2], step);
@@ -252,10 +266,9 @@ mod tests {
         let mut optimizer = AdamW::new(&pair, BETAS, 0.1);
         run(&pair, &mut optimizer, 0..6);
         assert_eq!(pair[0].values()[..], pair[1].values()[..]);
-        let moments = optimizer.moments();
-        assert_eq!(moments[0].0, "a.weight.exp_avg");
-        assert_eq!(moments[0].2, moments[1].2);
-        assert_eq!(moments[2].2, moments[3].2);
+        let names = ["a.weight", "b.weight"].map(|name| saved(&optimizer, name));
+        assert_eq!(names[0], names[1]);
+        assert!(names[0].iter().all(|moment| moment.len() == 30));
     }
 
     #[test]
@@ -267,13 +280,23 @@ mod tests {
         let mut first = AdamW::new(&parts, BETAS, 0.1);
         run(&parts, &mut first, 0..3);
         let mut second = AdamW::new(&parts, BETAS, 0.1);
-        let load = |name: &str, place: &mut [f32]| {
-            let moments = first.moments();
-            let (.., values) = moments.iter().find(|(found, ..)| found == name).ok_or(())?;
-            place.copy_from_slice(values);
-            Ok::<(), ()>(())
+        let load = |name: &str, _: usize| {
+            let all = first.moments().into_iter();
+            let found = all.filter(|moment| moment.name == name);
+            Ok::<_, ()>(
+                found
+                    .flat_map(|moment| moment.parts)
+                    .flatten()
+                    .copied()
+                    .collect(),
+            )
         };
         second.restore(first.steps(), load).unwrap();
+        let rows = |optimizer: &AdamW| match &optimizer.members[1].moments {
+            Moments::Table(moments) => moments.touched(),
+            Moments::Dense(_) => 0,
+        };
+        assert_eq!([rows(&first), rows(&second)], [4, 4], "of the six rows");
         run(&parts, &mut second, 3..6);
         for (a, b) in whole.iter().zip(&parts) {
             assert_eq!(a.values()[..], b.values()[..]);

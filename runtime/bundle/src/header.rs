@@ -3,16 +3,17 @@
 use core::fmt;
 
 use berth_kernels::NUMERICS_VERSION;
-use berth_task::{Labels, Task};
+use berth_task::{Labels, MAX_N_BEST, SpanRules, Task};
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
 use crate::layout;
 use crate::open::OpenError;
+use crate::prefix::{F32_LAYERS, OPTIONAL_SECTIONS};
 use crate::shape::Shape;
 
 /// The most sections of a bundle.
-pub const MAX_SECTIONS: usize = 64;
+pub const MAX_SECTIONS: usize = 65;
 
 /// The most metrics that a bundle carries.
 pub const MAX_METRICS: usize = 16;
@@ -23,6 +24,9 @@ pub const MAX_NAME_BYTES: usize = 128;
 /// The fewest tokens that an input may be bounded to: `[CLS]`, and a `[SEP]` behind each of two
 /// texts.
 const FEWEST_TOKENS: u32 = 3;
+
+/// The same where windows of a passage need a piece each.
+const FEWEST_TOKENS_OF_WINDOWS: u32 = 4;
 
 /// What a bundle holds, as far as it can be told without reading its sections. About 13 KiB.
 ///
@@ -45,6 +49,10 @@ pub struct Header {
     pub metrics: Vec<Metric, MAX_METRICS>,
     /// The sections, in the order of the file.
     pub sections: Vec<Section, MAX_SECTIONS>,
+    /// How spans are chosen, for question answering and no other task. It is there in the file for
+    /// that task alone.
+    #[serde(skip)]
+    pub spans: Option<SpanRules>,
 }
 
 impl Header {
@@ -60,17 +68,66 @@ impl Header {
             provenance: Provenance::default(),
             metrics: Vec::new(),
             sections: Vec::new(),
+            spans: (task == Task::QuestionAnswering).then(SpanRules::default),
         }
+    }
+
+    /// The layers that run in floats, in order; the others run in int8.
+    pub fn f32_layers(&self) -> impl Iterator<Item = usize> {
+        self.sections
+            .iter()
+            .filter_map(|section| match section.kind {
+                SectionKind::LayerF32(index) => Some(usize::from(index)),
+                _ => None,
+            })
+    }
+
+    /// Reads an encoded header; what is behind it comes back too.
+    pub(crate) fn decode(bytes: &[u8]) -> postcard::Result<(Self, &[u8])> {
+        let (mut header, mut rest) = postcard::take_from_bytes::<Header>(bytes)?;
+        if header.task == Task::QuestionAnswering {
+            let (spans, behind) = postcard::take_from_bytes(rest)?;
+            (header.spans, rest) = (Some(spans), behind);
+        }
+        Ok((header, rest))
+    }
+
+    /// The bytes of the header in the file.
+    #[cfg(feature = "std")]
+    pub fn encode(&self) -> std::vec::Vec<u8> {
+        let mut bytes = postcard::to_stdvec(self).expect("every field has an encoding");
+        if let Some(spans) = &self.spans {
+            bytes.extend(postcard::to_stdvec(spans).expect("every field has an encoding"));
+        }
+        bytes
     }
 
     /// What holds for every header of the present numerics, whatever its sections.
     pub(crate) fn check(&self) -> Result<(), OpenError> {
         self.shape.check().map_err(OpenError::Shape)?;
         self.check_outputs()?;
-        if !(FEWEST_TOKENS..=self.shape.positions).contains(&self.max_tokens) {
+        let fewest = match self.spans {
+            Some(_) => FEWEST_TOKENS_OF_WINDOWS,
+            None => FEWEST_TOKENS,
+        };
+        if !(fewest..=self.shape.positions).contains(&self.max_tokens) {
             return Err(OpenError::MaxTokens(self.max_tokens));
         }
-        Ok(())
+        self.check_spans()
+    }
+
+    /// Rules for spans where the head gives spans, and rules that can be followed.
+    fn check_spans(&self) -> Result<(), OpenError> {
+        let fine = match self.spans {
+            None => self.task != Task::QuestionAnswering,
+            Some(spans) => {
+                self.task == Task::QuestionAnswering
+                    && (1..=MAX_N_BEST as u32).contains(&spans.n_best_size)
+                    && spans.max_answer_length > 0
+                    && spans.null_score_diff_threshold.is_none_or(f32::is_finite)
+            }
+        };
+        if fine { Ok(()) } else { Err(OpenError::Spans) }
     }
 
     /// A label for each output; or no labels and one output for a number, two for a span.
@@ -88,10 +145,16 @@ impl Header {
         Ok(())
     }
 
-    /// Whether the table names every section that the shape asks for, each as long as it must be.
-    pub(crate) fn check_sections(&self) -> Result<(), OpenError> {
-        let kinds = SectionKind::all(&self.shape);
-        if !self.sections.iter().map(|section| section.kind).eq(kinds) {
+    /// Whether the table names every section that the shape asks for, each as long as it must be and of
+    /// a kind that a file of this version may have, and behind them none but those that it may have.
+    pub(crate) fn check_sections(&self, version: u32) -> Result<(), OpenError> {
+        let mut found = self.sections.iter().map(|section| section.kind.int8());
+        let mut optional = SectionKind::OPTIONAL.iter();
+        let all_there = SectionKind::all(&self.shape).all(|kind| found.next() == Some(kind));
+        let mut may_be =
+            |kind| version >= OPTIONAL_SECTIONS && optional.any(|&other| other == kind);
+        let known = version >= F32_LAYERS || self.f32_layers().next().is_none();
+        if !all_there || !known || !found.all(&mut may_be) {
             return Err(OpenError::SectionTable);
         }
         for section in &self.sections {
@@ -156,10 +219,31 @@ pub enum SectionKind {
     Tokenizer,
     /// How the model was trained, for the workstation; empty where that is not known.
     Training,
+    /// Inputs with the answers that the workstation had; may be left out.
+    Selftest,
+    /// One encoder layer, counted from 0, that runs in floats; in the place of [`Layer`](Self::Layer).
+    LayerF32(u16),
 }
 
 impl SectionKind {
-    /// Every section of a model of this shape, in the order of the file.
+    /// What may stand behind the others, each once and in this order.
+    pub(crate) const OPTIONAL: [SectionKind; 1] = [SectionKind::Selftest];
+
+    /// The same, where a layer of either kind is a [`Layer`](Self::Layer).
+    fn int8(self) -> Self {
+        match self {
+            SectionKind::LayerF32(index) => SectionKind::Layer(index),
+            kind => kind,
+        }
+    }
+
+    /// Whether this section may stand where `expected` is due: itself, or a layer in floats.
+    #[cfg(feature = "std")]
+    pub(crate) fn fits(self, expected: SectionKind) -> bool {
+        self.int8() == expected
+    }
+
+    /// Every section that a model of this shape must have, its layers in int8, in the order of the file.
     pub(crate) fn all(shape: &Shape) -> impl Iterator<Item = SectionKind> + use<> {
         let layers = (0..shape.layers as u16).map(SectionKind::Layer);
         core::iter::once(SectionKind::Embeddings)
@@ -180,6 +264,8 @@ impl fmt::Display for SectionKind {
             SectionKind::Head => f.pad("head"),
             SectionKind::Tokenizer => f.pad("tokenizer"),
             SectionKind::Training => f.pad("training"),
+            SectionKind::LayerF32(index) => write!(f, "layer {index} in f32"),
+            SectionKind::Selftest => f.pad("selftest"),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! is the visitor's: [`Measure`] adds up the bytes, [`Slices`] points the array at its bytes, and
 //! the writer's visitor copies it. So the three can't disagree.
 
-use berth_kernels::{LANES, Linear, Norm};
+use berth_kernels::{LANES, Linear, LinearF32, Norm};
 use berth_task::Task;
 
 use crate::ALIGNMENT;
@@ -29,23 +29,62 @@ pub struct Embeddings<'a> {
     pub norm: Norm<'a>,
 }
 
-/// One encoder layer.
+/// One encoder layer, in int8 if nothing else is said.
 #[derive(Copy, Clone, Debug)]
-pub struct Layer<'a> {
+pub struct Layer<'a, L = Linear<'a>> {
     /// Query, key and value in one: `3 * hidden` outputs, each third sorted by head.
     ///
     /// The outputs of the query carry the factor `log2(e) / sqrt(head size)`.
-    pub qkv: Linear<'a>,
+    pub qkv: L,
     /// From the heads' values, side by side, back to `hidden`.
-    pub attention_out: Linear<'a>,
+    pub attention_out: L,
     /// After attention.
     pub attention_norm: Norm<'a>,
     /// From `hidden` to `intermediate`; GELU follows.
-    pub up: Linear<'a>,
+    pub up: L,
     /// From `intermediate` to `hidden`.
-    pub down: Linear<'a>,
+    pub down: L,
     /// At the end of the layer.
     pub output_norm: Norm<'a>,
+}
+
+/// One encoder layer in floats.
+pub type LayerF32<'a> = Layer<'a, LinearF32<'a>>;
+
+/// One encoder layer as it stands in a bundle.
+#[derive(Copy, Clone, Debug)]
+pub enum LayerWeights<'a> {
+    /// In int8.
+    Int8(Layer<'a>),
+    /// In floats.
+    F32(LayerF32<'a>),
+}
+
+impl<'a> LayerWeights<'a> {
+    /// The layer, where it is in int8.
+    pub fn int8(self) -> Option<Layer<'a>> {
+        match self {
+            LayerWeights::Int8(layer) => Some(layer),
+            LayerWeights::F32(_) => None,
+        }
+    }
+
+    /// The layer, where it is in floats.
+    pub fn f32(self) -> Option<LayerF32<'a>> {
+        match self {
+            LayerWeights::Int8(_) => None,
+            LayerWeights::F32(layer) => Some(layer),
+        }
+    }
+}
+
+/// A linear of either kind, to be walked over.
+pub(crate) trait AnyLinear<'a>: Copy {
+    /// Before a walk has filled it in.
+    const EMPTY: Self;
+
+    /// Walks over it. Both dimensions are multiples of 16, so the packed weights have no padding.
+    fn walk(&mut self, inputs: u64, outputs: u64, to: &mut impl Arrays<'a>);
 }
 
 /// What turns the encoder's rows into logits.
@@ -83,13 +122,17 @@ pub(crate) fn embeddings<'a>(shape: &Shape, of: &mut Embeddings<'a>, to: &mut im
 }
 
 /// Walks over the section of a layer.
-pub(crate) fn layer<'a>(shape: &Shape, of: &mut Layer<'a>, to: &mut impl Arrays<'a>) {
+pub(crate) fn layer<'a, L: AnyLinear<'a>>(
+    shape: &Shape,
+    of: &mut Layer<'a, L>,
+    to: &mut impl Arrays<'a>,
+) {
     let [hidden, intermediate] = [shape.hidden, shape.intermediate].map(u64::from);
-    linear(hidden, 3 * hidden, &mut of.qkv, to);
-    linear(hidden, hidden, &mut of.attention_out, to);
+    of.qkv.walk(hidden, 3 * hidden, to);
+    of.attention_out.walk(hidden, hidden, to);
     norm(shape, &mut of.attention_norm, to);
-    linear(hidden, intermediate, &mut of.up, to);
-    linear(intermediate, hidden, &mut of.down, to);
+    of.up.walk(hidden, intermediate, to);
+    of.down.walk(intermediate, hidden, to);
     norm(shape, &mut of.output_norm, to);
 }
 
@@ -97,20 +140,55 @@ pub(crate) fn layer<'a>(shape: &Shape, of: &mut Layer<'a>, to: &mut impl Arrays<
 pub(crate) fn head<'a>(shape: &Shape, of: &mut Head<'a>, to: &mut impl Arrays<'a>) {
     let [hidden, outputs] = [shape.hidden, shape.outputs].map(u64::from);
     if let Some(pooler) = &mut of.pooler {
-        linear(hidden, hidden, pooler, to);
+        pooler.walk(hidden, hidden, to);
     }
     to.floats(&mut of.weight, outputs * hidden);
     to.floats(&mut of.bias, outputs);
 }
 
-/// Walks over a linear. Both dimensions are multiples of 16, so the packed weights have no padding.
-fn linear<'a>(inputs: u64, outputs: u64, of: &mut Linear<'a>, to: &mut impl Arrays<'a>) {
-    debug_assert!(inputs.is_multiple_of(LANES as u64) && outputs.is_multiple_of(LANES as u64));
-    to.dimension(&mut of.inputs, inputs);
-    to.dimension(&mut of.outputs, outputs);
-    to.integers(&mut of.weights, outputs * inputs);
-    for array in [&mut of.scale, &mut of.sum, &mut of.bias] {
-        to.floats(array, outputs);
+impl<'a> AnyLinear<'a> for Linear<'a> {
+    const EMPTY: Self = Linear {
+        inputs: 0,
+        outputs: 0,
+        weights: &[],
+        scale: &[],
+        sum: &[],
+        bias: &[],
+    };
+
+    fn walk(&mut self, inputs: u64, outputs: u64, to: &mut impl Arrays<'a>) {
+        debug_assert!(
+            [inputs, outputs]
+                .iter()
+                .all(|n| n.is_multiple_of(LANES as u64))
+        );
+        to.dimension(&mut self.inputs, inputs);
+        to.dimension(&mut self.outputs, outputs);
+        to.integers(&mut self.weights, outputs * inputs);
+        for array in [&mut self.scale, &mut self.sum, &mut self.bias] {
+            to.floats(array, outputs);
+        }
+    }
+}
+
+impl<'a> AnyLinear<'a> for LinearF32<'a> {
+    const EMPTY: Self = LinearF32 {
+        inputs: 0,
+        outputs: 0,
+        weights: &[],
+        bias: &[],
+    };
+
+    fn walk(&mut self, inputs: u64, outputs: u64, to: &mut impl Arrays<'a>) {
+        debug_assert!(
+            [inputs, outputs]
+                .iter()
+                .all(|n| n.is_multiple_of(LANES as u64))
+        );
+        to.dimension(&mut self.inputs, inputs);
+        to.dimension(&mut self.outputs, outputs);
+        to.floats(&mut self.weights, outputs * inputs);
+        to.floats(&mut self.bias, outputs);
     }
 }
 
@@ -141,30 +219,30 @@ impl Embeddings<'_> {
     }
 }
 
-impl Layer<'_> {
-    /// Before a walk has filled it in.
-    const EMPTY: Self = Layer {
-        qkv: NO_LINEAR,
-        attention_out: NO_LINEAR,
+/// Before a walk has filled it in.
+fn no_layer<'a, L: AnyLinear<'a>>() -> Layer<'a, L> {
+    Layer {
+        qkv: L::EMPTY,
+        attention_out: L::EMPTY,
         attention_norm: NO_NORM,
-        up: NO_LINEAR,
-        down: NO_LINEAR,
+        up: L::EMPTY,
+        down: L::EMPTY,
         output_norm: NO_NORM,
-    };
-
-    /// The layer in its section.
-    pub(crate) fn read<'a>(shape: &Shape, section: &'a [u8]) -> Layer<'a> {
-        let mut this = Layer::EMPTY;
-        layer(shape, &mut this, &mut Slices { rest: section });
-        this
     }
+}
+
+/// The layer in its section.
+pub(crate) fn read_layer<'a, L: AnyLinear<'a>>(shape: &Shape, section: &'a [u8]) -> Layer<'a, L> {
+    let mut this = no_layer();
+    layer(shape, &mut this, &mut Slices { rest: section });
+    this
 }
 
 impl Head<'_> {
     /// Before a walk has filled it in.
     fn empty(task: Task) -> Self {
         Head {
-            pooler: task.reads_first_row_only().then_some(NO_LINEAR),
+            pooler: task.reads_first_row_only().then_some(Linear::EMPTY),
             weight: &[],
             bias: &[],
         }
@@ -177,16 +255,6 @@ impl Head<'_> {
         this
     }
 }
-
-/// Before a walk has filled it in.
-const NO_LINEAR: Linear<'static> = Linear {
-    inputs: 0,
-    outputs: 0,
-    weights: &[],
-    scale: &[],
-    sum: &[],
-    bias: &[],
-};
 
 /// Before a walk has filled it in.
 const NO_NORM: Norm<'static> = Norm {
@@ -202,9 +270,10 @@ pub(crate) fn section_len(kind: SectionKind, shape: &Shape, task: Task) -> Optio
         SectionKind::Embeddings => {
             embeddings(shape, &mut { Embeddings::EMPTY }, &mut measure);
         }
-        SectionKind::Layer(_) => layer(shape, &mut { Layer::EMPTY }, &mut measure),
+        SectionKind::Layer(_) => layer(shape, &mut no_layer::<Linear<'_>>(), &mut measure),
+        SectionKind::LayerF32(_) => layer(shape, &mut no_layer::<LinearF32<'_>>(), &mut measure),
         SectionKind::Head => head(shape, &mut Head::empty(task), &mut measure),
-        SectionKind::Tokenizer | SectionKind::Training => return None,
+        SectionKind::Tokenizer | SectionKind::Training | SectionKind::Selftest => return None,
     }
     Some(measure.len)
 }

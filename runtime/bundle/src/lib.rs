@@ -34,6 +34,7 @@ mod header;
 mod layout;
 mod open;
 mod prefix;
+mod selftest;
 mod shape;
 mod verify;
 
@@ -47,9 +48,10 @@ mod writer;
 pub use header::{
     Header, MAX_METRICS, MAX_NAME_BYTES, MAX_SECTIONS, Metric, Provenance, Section, SectionKind,
 };
-pub use layout::{Embeddings, Head, Layer};
+pub use layout::{Embeddings, Head, Layer, LayerF32, LayerWeights};
 pub use open::{Bundle, OpenError};
 pub use prefix::{FORMAT_VERSION, MAGIC, MAX_HEADER_LEN};
+pub use selftest::{Golden, Selftest, SelftestError, logits_crc};
 pub use shape::{MAX_LAYERS, MAX_POSITIONS, MAX_WIDTH, Shape, ShapeError};
 pub use verify::{Verifier, VerifyError};
 

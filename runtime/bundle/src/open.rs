@@ -7,8 +7,9 @@ use berth_kernels::NUMERICS_VERSION;
 
 use crate::ALIGNMENT;
 use crate::header::{Header, Section, SectionKind};
-use crate::layout::{Embeddings, Head, Layer, padding};
+use crate::layout::{Embeddings, Head, LayerWeights, padding, read_layer};
 use crate::prefix::{self, FORMAT_VERSION, Prefix};
+use crate::selftest::Selftest;
 use crate::shape::ShapeError;
 use crate::verify::{Verifier, VerifyError};
 
@@ -35,7 +36,7 @@ impl<'a> Bundle<'a> {
         let prefix = Prefix::read(file)?;
         let header = read_header(prefix.header(file))?;
         header.check()?;
-        header.check_sections()?;
+        header.check_sections(prefix.version)?;
         let bundle = Bundle {
             file,
             header,
@@ -83,10 +84,17 @@ impl<'a> Bundle<'a> {
     ///
     /// # Panics
     /// When `index` is not below the shape's number of layers.
-    pub fn layer(&self, index: usize) -> Layer<'a> {
-        assert!(index < self.header.shape.layers as usize, "no such layer");
-        let kind = SectionKind::Layer(index as u16);
-        Layer::read(&self.header.shape, self.section(kind))
+    pub fn layer(&self, index: usize) -> LayerWeights<'a> {
+        let shape = &self.header.shape;
+        assert!(index < shape.layers as usize, "no such layer");
+        // The embeddings come first.
+        match self.spans().nth(1 + index) {
+            Some((section, span)) if matches!(section.kind, SectionKind::LayerF32(_)) => {
+                LayerWeights::F32(read_layer(shape, self.bytes(span)))
+            }
+            Some((_, span)) => LayerWeights::Int8(read_layer(shape, self.bytes(span))),
+            None => unreachable!("opening has seen a section for every layer"),
+        }
     }
 
     /// The pooler, where there is one, and the last dense layer.
@@ -106,6 +114,13 @@ impl<'a> Bundle<'a> {
         self.section(SectionKind::Tokenizer)
     }
 
+    /// The inputs with known answers that the bundle carries; `None` where it has none.
+    pub fn selftest(&self) -> Option<Selftest<'a>> {
+        let mut kinds = self.header.sections.iter().map(|section| section.kind);
+        let there = kinds.any(|kind| kind == SectionKind::Selftest);
+        there.then(|| Selftest::read(self.section(SectionKind::Selftest)))
+    }
+
     /// Every section with its place in the file.
     pub fn spans(&self) -> impl Iterator<Item = (Section, Range<u64>)> {
         let mut end = self.header_end as u64;
@@ -120,9 +135,14 @@ impl<'a> Bundle<'a> {
     fn section(&self, kind: SectionKind) -> &'a [u8] {
         let found = self.spans().find(|(section, _)| section.kind == kind);
         match found {
-            Some((_, span)) => &self.file[span.start as usize..span.end as usize],
+            Some((_, span)) => self.bytes(span),
             None => &[],
         }
+    }
+
+    /// The bytes of a span.
+    fn bytes(&self, span: Range<u64>) -> &'a [u8] {
+        &self.file[span.start as usize..span.end as usize]
     }
 }
 
@@ -143,8 +163,7 @@ fn read_header(bytes: &[u8]) -> Result<Header, OpenError> {
     if numerics != NUMERICS_VERSION {
         return Err(OpenError::Numerics(numerics));
     }
-    let header = postcard::take_from_bytes(bytes);
-    let (header, rest) = header.map_err(|_| OpenError::HeaderEncoding)?;
+    let (header, rest) = Header::decode(bytes).map_err(|_| OpenError::HeaderEncoding)?;
     if !rest.is_empty() {
         return Err(OpenError::HeaderTail);
     }
@@ -192,6 +211,8 @@ pub enum OpenError {
     Outputs,
     /// This bound on the tokens is too small for a pair of texts, or above the positions.
     MaxTokens(u32),
+    /// The rules by which spans are chosen can't be followed, or stand with a task that has none.
+    Spans,
     /// The section table doesn't name exactly the sections of such a model, in their order.
     SectionTable,
     /// This section is not as long as the shape asks.
@@ -246,6 +267,9 @@ impl fmt::Display for OpenError {
                 f,
                 "the bundle's bound of {tokens} tokens can't hold a pair, or is above its positions"
             ),
+            OpenError::Spans => {
+                f.write_str("the bundle's rules for answers to questions can't be followed")
+            }
             OpenError::SectionTable => {
                 f.write_str("the bundle's table doesn't list the sections of its model in order")
             }

@@ -8,8 +8,17 @@ use crate::open::OpenError;
 /// the first thing to break where a file is sent as text.
 pub const MAGIC: [u8; 8] = *b"\x89BERTH\r\n";
 
-/// The version of the format that this crate reads and writes.
-pub const FORMAT_VERSION: u32 = 1;
+/// The newest version of the format that this crate reads. It writes the oldest that can hold a model.
+pub const FORMAT_VERSION: u32 = 2;
+
+/// The oldest version that is read.
+const OLDEST_VERSION: u32 = 1;
+
+/// The first version that has sections which may be left out.
+pub(crate) const OPTIONAL_SECTIONS: u32 = 2;
+
+/// The first version that has layers in floats.
+pub(crate) const F32_LAYERS: u32 = 2;
 
 /// The longest header, in bytes.
 pub const MAX_HEADER_LEN: u32 = 65_536;
@@ -22,6 +31,7 @@ const CRC: core::ops::Range<usize> = 24..28;
 
 /// What the prefix says.
 pub(crate) struct Prefix {
+    pub(crate) version: u32,
     pub(crate) header_len: u32,
     pub(crate) file_len: u64,
     crc: u32,
@@ -42,10 +52,11 @@ impl Prefix {
             });
         };
         let version = u32_at(prefix, 8);
-        if version != FORMAT_VERSION {
+        if !(OLDEST_VERSION..=FORMAT_VERSION).contains(&version) {
             return Err(OpenError::FormatVersion(version));
         }
         let this = Prefix {
+            version,
             header_len: u32_at(prefix, 12),
             file_len: u64::from(u32_at(prefix, 16)) | u64::from(u32_at(prefix, 20)) << 32,
             crc: u32_at(prefix, CRC.start),
@@ -81,12 +92,12 @@ impl Prefix {
         &file[LEN..][..self.header_len as usize]
     }
 
-    /// The prefix of a file of `file_len` bytes with this header.
+    /// The prefix of a file of `file_len` bytes with this header, in a version of the format.
     #[cfg(feature = "std")]
-    pub(crate) fn encode(header: &[u8], file_len: u64) -> [u8; LEN] {
+    pub(crate) fn encode(version: u32, header: &[u8], file_len: u64) -> [u8; LEN] {
         let mut prefix = [0; LEN];
         prefix[..8].copy_from_slice(&MAGIC);
-        prefix[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        prefix[8..12].copy_from_slice(&version.to_le_bytes());
         prefix[12..16].copy_from_slice(&(header.len() as u32).to_le_bytes());
         prefix[16..24].copy_from_slice(&file_len.to_le_bytes());
         let crc = checksum(&prefix, header);

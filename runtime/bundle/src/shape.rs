@@ -16,8 +16,8 @@ pub const MAX_WIDTH: u32 = 65_536;
 pub const MAX_POSITIONS: u32 = 65_536;
 
 /// The most encoder layers: beside them, the section table names the embeddings, the head, the
-/// tokenizer and the training.
-pub const MAX_LAYERS: u32 = MAX_SECTIONS as u32 - 4;
+/// tokenizer, the training and the selftest.
+pub const MAX_LAYERS: u32 = MAX_SECTIONS as u32 - 5;
 
 /// The dimensions of a model.
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]

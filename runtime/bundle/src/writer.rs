@@ -10,9 +10,10 @@ use thiserror::Error;
 
 use crate::aligned::AlignedBytes;
 use crate::header::{Header, MAX_METRICS, Metric, Section, SectionKind};
-use crate::layout::{self, Arrays, Embeddings, Head, Layer, padding};
+use crate::layout::{self, AnyLinear, Arrays, Embeddings, Head, Layer, LayerF32, padding};
 use crate::open::OpenError;
-use crate::prefix::{self, Prefix};
+use crate::prefix::{self, F32_LAYERS, OPTIONAL_SECTIONS, Prefix};
+use crate::selftest::{self, Golden};
 use crate::{atomic, checksum};
 
 /// Takes the parts of a model in the order of the file and writes the bundle.
@@ -65,8 +66,24 @@ impl Writer {
     /// # Errors
     /// As [`embeddings`](Self::embeddings).
     pub fn layer(&mut self, layer: &Layer<'_>) -> Result<(), WriteError> {
+        self.any_layer(layer, SectionKind::Layer)
+    }
+
+    /// Adds the next layer, to be run in floats.
+    ///
+    /// # Errors
+    /// As [`embeddings`](Self::embeddings).
+    pub fn layer_f32(&mut self, layer: &LayerF32<'_>) -> Result<(), WriteError> {
+        self.any_layer(layer, SectionKind::LayerF32)
+    }
+
+    fn any_layer<'a, L: AnyLinear<'a>>(
+        &mut self,
+        layer: &Layer<'a, L>,
+        kind: fn(u16) -> SectionKind,
+    ) -> Result<(), WriteError> {
         let index = self.contents.len().saturating_sub(1);
-        let kind = SectionKind::Layer(index as u16);
+        let kind = kind(index as u16);
         let mut gather = Gather::new(kind);
         layout::layer(&self.header.shape, &mut { *layer }, &mut gather);
         self.push(kind, gather.finish()?)
@@ -103,6 +120,15 @@ impl Writer {
         self.push(SectionKind::Training, json.to_vec())
     }
 
+    /// Adds inputs with their answers, behind all others. A bundle may do without; with them it is of
+    /// format version 2.
+    ///
+    /// # Errors
+    /// When it is another section's turn.
+    pub fn selftest(&mut self, inputs: &[Golden<'_>]) -> Result<(), WriteError> {
+        self.push(SectionKind::Selftest, selftest::encode(inputs))
+    }
+
     /// The bundle in memory, as the reader takes it.
     ///
     /// # Errors
@@ -133,7 +159,10 @@ impl Writer {
     /// Adds a section and its entry in the table, where it is its turn.
     fn push(&mut self, kind: SectionKind, content: Vec<u8>) -> Result<(), WriteError> {
         let expected = self.next_section();
-        if expected != Some(kind) {
+        let last = self.header.sections.last().map(|section| section.kind);
+        let optional = kind == SectionKind::Selftest && expected.is_none() && last != Some(kind);
+        let due = expected.is_some_and(|expected| kind.fits(expected));
+        if !due && !optional {
             return Err(WriteError::Order { kind, expected });
         }
         let len = u32::try_from(content.len()).map_err(|_| WriteError::TooLong(kind))?;
@@ -144,7 +173,7 @@ impl Writer {
         Ok(())
     }
 
-    /// The section whose turn it is; `None` when all are there.
+    /// The section whose turn it is; `None` when all are there that have to be.
     fn next_section(&self) -> Option<SectionKind> {
         SectionKind::all(&self.header.shape).nth(self.contents.len())
     }
@@ -154,11 +183,21 @@ impl Writer {
         if let Some(next) = self.next_section() {
             return Err(WriteError::Missing(next));
         }
-        let header = postcard::to_stdvec(&self.header).expect("every field has an encoding");
+        let header = self.header.encode();
         let file_len = self.file_len((prefix::LEN + header.len()) as u64);
-        let mut encoded = Vec::from(Prefix::encode(&header, file_len));
+        let mut encoded = Vec::from(Prefix::encode(self.version(), &header, file_len));
         encoded.extend_from_slice(&header);
         Ok(encoded)
+    }
+
+    /// The lowest version of the format that has all that was added.
+    fn version(&self) -> u32 {
+        let last = self.header.sections.last().map(|section| section.kind);
+        match last {
+            Some(kind) if SectionKind::OPTIONAL.contains(&kind) => OPTIONAL_SECTIONS,
+            _ if self.header.f32_layers().next().is_some() => F32_LAYERS,
+            _ => 1,
+        }
     }
 
     /// Where the last section ends, in a file whose header ends at `header_end`.
@@ -227,13 +266,13 @@ impl Gather {
     }
 }
 
-impl Arrays<'_> for Gather {
-    fn integers(&mut self, array: &mut &[i8], count: u64) {
+impl<'a> Arrays<'a> for Gather {
+    fn integers(&mut self, array: &mut &'a [i8], count: u64) {
         self.compare(array.len(), count);
         self.append(bytemuck::cast_slice(array));
     }
 
-    fn floats(&mut self, array: &mut &[f32], count: u64) {
+    fn floats(&mut self, array: &mut &'a [f32], count: u64) {
         self.compare(array.len(), count);
         self.append(bytemuck::cast_slice(array));
     }

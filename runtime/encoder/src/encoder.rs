@@ -3,21 +3,21 @@
 use core::mem;
 use core::ops::Range;
 
-use berth_bundle::{Bundle, Layer, Shape};
-use berth_kernels::{
-    Activation, Attention, AttentionScratch, ByteRow, ColumnsMut, Isa, LANES, Linear,
-    Rows as Quantized,
-};
+use berth_bundle::{Bundle, Layer, LayerWeights, Shape};
+use berth_kernels::{Activation, Attention, AttentionScratch, ByteRow, ColumnsMut, Isa, LANES};
 
 use crate::error::ForwardError;
-use crate::scratch::{BLOCK, HeadsMemory, RowsMemory, Scratch, heads_together};
+use crate::scratch::{BLOCK, Bench, HeadsMemory, RowsMemory, Scratch, heads_together};
 use crate::team::{parts, share};
+use crate::watch::{Part, Watch};
+use crate::weights::Weights;
 
 /// A model's weights, and the instruction set that they are used with.
 #[derive(Clone, Debug)]
 pub struct Encoder<'a> {
     bundle: Bundle<'a>,
     isa: Isa,
+    watch: Option<&'a dyn Watch>,
 }
 
 /// Which rows of a layer's output are needed.
@@ -33,7 +33,19 @@ impl<'a> Encoder<'a> {
     /// An encoder over the bundle's weights; they are used where they lie.
     pub fn new(bundle: &Bundle<'a>, isa: Isa) -> Self {
         let bundle = bundle.clone();
-        Encoder { bundle, isa }
+        Encoder {
+            bundle,
+            isa,
+            watch: None,
+        }
+    }
+
+    /// The same, watched.
+    pub fn watched(self, watch: &'a dyn Watch) -> Self {
+        Encoder {
+            watch: Some(watch),
+            ..self
+        }
     }
 
     /// The instruction set that the kernels run on.
@@ -141,43 +153,46 @@ impl<'a> Encoder<'a> {
         let tokens = hidden.len() / width;
         assert!(tokens > 0 && tokens * width == hidden.len(), "whole rows");
         assert!(tokens <= scratch.tokens, "scratch for so many tokens");
-        let layer = self.bundle.layer(index);
         let needed = match rows {
             Rows::All => tokens,
             Rows::First => 1,
         };
-        let team = scratch.team;
-        let each = tokens.div_ceil(team.threads());
-        let places = scratch.quantized.pieces(tokens, width, each);
-        let pieces = hidden.chunks(each * width).zip(places);
-        share(team, parts(pieces), |(hidden, places)| {
-            self.isa.quantize_rows(hidden, places);
-        });
-        self.attend(&layer.qkv, tokens, needed, scratch);
-
-        // What follows is done row by row.
-        let each = needed.div_ceil(team.threads());
-        let context = scratch.context[..needed * width].chunks(each * width);
-        let hidden = hidden[..needed * width].chunks_mut(each * width);
-        let shares = scratch.shares.chunks_mut(scratch.share);
-        let pieces = hidden.zip(context).zip(shares);
-        share(team, parts(pieces), |((hidden, context), memory)| {
-            let blocks = context.chunks(BLOCK * width);
-            for (hidden, context) in hidden.chunks_mut(BLOCK * width).zip(blocks) {
-                self.after_attention(&layer, hidden, context, memory);
+        let Scratch {
+            quantized, bench, ..
+        } = scratch;
+        match self.bundle.layer(index) {
+            LayerWeights::Int8(layer) => {
+                let each = tokens.div_ceil(bench.team.threads());
+                let places = quantized.pieces(tokens, width, each);
+                let pieces = hidden.chunks(each * width).zip(places);
+                share(bench.team, parts(pieces), |(hidden, places)| {
+                    self.isa.quantize_rows(hidden, places);
+                });
+                let x = quantized.written(tokens, width);
+                self.attend(&layer.qkv, x, [tokens, needed], bench);
+                self.follow(&layer, hidden, needed, bench);
             }
-        });
+            LayerWeights::F32(layer) => {
+                self.attend(&layer.qkv, &*hidden, [tokens, needed], bench);
+                self.follow(&layer, hidden, needed, bench);
+            }
+        }
     }
 
-    /// From quantized rows to the context of the first `needed` of them: a few heads at a time,
+    /// From a layer's rows to the context of the first `needed` of them: a few heads at a time,
     /// so that their query, key and value are still near when attention reads them.
-    fn attend(&self, qkv: &Linear<'_>, tokens: usize, needed: usize, scratch: &mut Scratch<'_>) {
+    fn attend<L: Weights>(
+        &self,
+        qkv: &L,
+        x: L::Rows<'_>,
+        [tokens, needed]: [usize; 2],
+        bench: &mut Bench<'_>,
+    ) {
         let (width, heads) = (self.width(), self.shape().heads as usize);
         let head_size = width / heads;
-        let x = scratch.quantized.written(tokens, width);
-        let team = scratch.team;
-        let mut rest = Some(whole(&mut scratch.context[..needed * width], width));
-        let shares = scratch.shares.chunks_mut(scratch.share);
+        let team = bench.team;
+        let mut rest = Some(whole(&mut bench.context[..needed * width], width));
+        let shares = bench.shares.chunks_mut(bench.share);
         let pieces = cut(heads, team.threads())
             .zip(shares)
             .map(|(heads, memory)| {
@@ -189,7 +204,7 @@ impl<'a> Encoder<'a> {
         share(team, parts(pieces), |(heads, mut out, memory)| {
             for heads in steps(heads, heads_together(self.shape())) {
                 let (columns, right) = out.split_at(heads.len() * head_size);
-                self.heads(qkv, x, heads, memory, columns);
+                self.heads(*qkv, (x, tokens), heads, memory, columns);
                 out = right;
             }
         });
@@ -197,29 +212,30 @@ impl<'a> Encoder<'a> {
 
     /// Query, key and value of some heads, and their attention: of all rows, and of as many as `out`
     /// has.
-    fn heads(
+    fn heads<L: Weights>(
         &self,
-        qkv: &Linear<'_>,
-        x: Quantized<'_>,
+        qkv: L,
+        (x, tokens): (L::Rows<'_>, usize),
         heads: Range<usize>,
         memory: &mut [u8],
         out: ColumnsMut<'_>,
     ) {
-        let shape = self.shape();
-        let (tokens, head_size) = (x.len(), shape.head_size() as usize);
-        let memory = HeadsMemory::carve(memory, shape, tokens);
+        let head_size = self.shape().head_size() as usize;
+        let memory = HeadsMemory::carve(memory, self.bundle.header(), tokens);
         let memory = memory.expect("a share for so many tokens");
         let columns = heads.len() * head_size;
         let buffer = &mut memory.qkv[..tokens * 3 * columns];
         let (queries, others) = whole(buffer, 3 * columns).split_at(columns);
         let (keys, values) = others.split_at(columns);
-        let linear = |third: usize, x: Quantized<'_>, out: ColumnsMut<'_>| {
+        let linear = |third: usize, x: L::Rows<'_>, out: ColumnsMut<'_>| {
             let panel = |head: usize| (third * self.width() + head * head_size) / LANES;
             let panels = panel(heads.start)..panel(heads.end);
-            self.isa.linear(x, qkv, panels, Activation::None, out);
+            self.tell(Part::Linear, || {
+                qkv.panels(self.isa, x, panels, Activation::None, out);
+            });
         };
         let needed = out.rows();
-        linear(0, x.first(needed), queries.first_rows(needed));
+        linear(0, qkv.first(x, needed), queries.first_rows(needed));
         linear(1, x, keys);
         linear(2, x, values);
         let input = Attention {
@@ -229,15 +245,38 @@ impl<'a> Encoder<'a> {
             head_size,
         };
         let mut scratch = AttentionScratch::new(memory.floats, memory.bytes);
-        self.isa
-            .attention(&input, 0..heads.len(), &mut scratch, out);
+        self.tell(Part::Attention, || {
+            L::attention(self.isa, &input, &mut scratch, out);
+        });
+    }
+
+    /// What follows attention in a layer, for the first `needed` rows: each of them by itself.
+    fn follow<L: Weights>(
+        &self,
+        layer: &Layer<'_, L>,
+        hidden: &mut [f32],
+        needed: usize,
+        bench: &mut Bench<'_>,
+    ) {
+        let width = self.width();
+        let each = needed.div_ceil(bench.team.threads());
+        let context = bench.context[..needed * width].chunks(each * width);
+        let hidden = hidden[..needed * width].chunks_mut(each * width);
+        let shares = bench.shares.chunks_mut(bench.share);
+        let pieces = hidden.zip(context).zip(shares);
+        share(bench.team, parts(pieces), |((hidden, context), memory)| {
+            let blocks = context.chunks(BLOCK * width);
+            for (hidden, context) in hidden.chunks_mut(BLOCK * width).zip(blocks) {
+                self.after_attention(layer, hidden, context, memory);
+            }
+        });
     }
 
     /// The rest of a layer, for a block of rows: attention's output layer, the feed-forward block,
     /// and behind each the residual sum and the norm.
-    fn after_attention(
+    fn after_attention<L: Weights>(
         &self,
-        layer: &Layer<'_>,
+        layer: &Layer<'_, L>,
         hidden: &mut [f32],
         context: &[f32],
         memory: &mut [u8],
@@ -245,17 +284,18 @@ impl<'a> Encoder<'a> {
         let rows = context.len() / self.width();
         let memory = RowsMemory::carve(memory, self.shape(), rows);
         let mut memory = memory.expect("a share for a block of rows");
-        let mut linear = |linear: &Linear<'_>, x: &[f32], activation, out: &mut [f32]| {
-            let x = memory.quantized.rows(self.isa, x, linear.inputs);
-            let out = whole(out, linear.outputs);
-            let all = 0..linear.panels();
-            self.isa.linear(x, linear, all, activation, out);
+        let mut linear = |linear: L, x: &[f32], activation, out: &mut [f32]| {
+            let x = linear.rows(self.isa, x, &mut memory.quantized);
+            let (all, out) = (linear.outputs() / LANES, whole(out, linear.outputs()));
+            self.tell(Part::Linear, || {
+                linear.panels(self.isa, x, 0..all, activation, out);
+            });
         };
         let (inside, out) = (memory.inside, memory.out);
-        linear(&layer.attention_out, context, Activation::None, out);
+        linear(layer.attention_out, context, Activation::None, out);
         self.isa.add_norm(hidden, out, &layer.attention_norm);
-        linear(&layer.up, hidden, Activation::Gelu, inside);
-        linear(&layer.down, inside, Activation::None, out);
+        linear(layer.up, hidden, Activation::Gelu, inside);
+        linear(layer.down, inside, Activation::None, out);
         self.isa.add_norm(hidden, out, &layer.output_norm);
     }
 
@@ -269,7 +309,7 @@ impl<'a> Encoder<'a> {
         let head = self.bundle.head();
         let x = match &head.pooler {
             Some(pooler) => {
-                let pooled = &mut scratch.context[..rows.len()];
+                let pooled = &mut scratch.bench.context[..rows.len()];
                 let x = scratch.quantized.rows(self.isa, rows, width);
                 let (all, out) = (0..pooler.panels(), whole(pooled, width));
                 self.isa.linear(x, pooler, all, Activation::None, out);
@@ -279,6 +319,17 @@ impl<'a> Encoder<'a> {
             None => rows,
         };
         self.isa.dense(x, width, head.weight, head.bias, logits);
+    }
+
+    /// Does a part of the work, and tells who watches.
+    fn tell(&self, part: Part, work: impl FnOnce()) {
+        if let Some(watch) = self.watch {
+            watch.begin(part);
+            work();
+            watch.end(part);
+        } else {
+            work();
+        }
     }
 
     fn shape(&self) -> &Shape {

@@ -18,7 +18,9 @@
 //!    layer: keys and values of all tokens, and the rest for that row alone ([`Rows::First`]).
 //! 5. **Near memory.** A few heads at a time go from quantized rows to their context, and a few rows at
 //!    a time through the rest of the layer, so that what one kernel writes the next finds in a cache.
-//! 6. **Threads are the caller's too.** A [`Team`] shares out the heads and the rows of a layer; the
+//! 6. **Layers in floats.** A bundle may name layers that int8 hurts; they go the same way with other
+//!    kernels (the module `weights`).
+//! 7. **Threads are the caller's too.** A [`Team`] shares out the heads and the rows of a layer; the
 //!    bits don't depend on it.
 #![no_std]
 
@@ -29,8 +31,11 @@ mod encoder;
 mod error;
 mod scratch;
 mod team;
+mod watch;
+mod weights;
 
 pub use encoder::{Encoder, Rows};
 pub use error::ForwardError;
 pub use scratch::{Scratch, scratch_bytes, scratch_bytes_for};
 pub use team::{Alone, MAX_THREADS, Team};
+pub use watch::{Part, Watch};

@@ -9,7 +9,7 @@
 //! and their attention ([`HeadsMemory`]), and for the feed-forward block of a few rows
 //! ([`RowsMemory`]). Both are small enough for a second-level cache.
 
-use berth_bundle::{ALIGNMENT, Shape};
+use berth_bundle::{ALIGNMENT, Header, Shape};
 use berth_kernels::{AttentionScratch, Isa, LANES, Rows, RowsMut};
 
 use crate::team::{Alone, Team};
@@ -36,14 +36,19 @@ pub(crate) fn heads_together(shape: &Shape) -> usize {
 pub struct Scratch<'s> {
     /// How many tokens there is room for.
     pub(crate) tokens: usize,
-    /// Who works in it.
-    pub(crate) team: &'s dyn Team,
     /// The hidden rows, where the caller has no place of their own for them.
     pub(crate) hidden: &'s mut [f32],
-    /// What attention returns.
-    pub(crate) context: &'s mut [f32],
     /// The rows that a layer reads.
     pub(crate) quantized: Quantized<'s>,
+    /// Where it is computed.
+    pub(crate) bench: Bench<'s>,
+}
+
+/// Who computes a layer, and where.
+pub(crate) struct Bench<'s> {
+    pub(crate) team: &'s dyn Team,
+    /// What attention returns.
+    pub(crate) context: &'s mut [f32],
     /// The threads' own memory, `share` bytes each.
     pub(crate) shares: &'s mut [u8],
     pub(crate) share: usize,
@@ -102,10 +107,15 @@ pub(crate) struct HeadsMemory<'s> {
 }
 
 impl<'s> HeadsMemory<'s> {
-    fn lens(shape: &Shape, tokens: usize) -> Option<[usize; 3]> {
+    fn lens(header: &Header, tokens: usize) -> Option<[usize; 3]> {
+        let shape = &header.shape;
         let head_size = shape.head_size() as usize;
         let width = 3 * heads_together(shape) * head_size;
-        let (attention_floats, attention_bytes) = AttentionScratch::lens(tokens, head_size);
+        let (mut attention_floats, attention_bytes) = AttentionScratch::lens(tokens, head_size);
+        if header.f32_layers().next().is_some() {
+            let floats = AttentionScratch::lens_f32(tokens, head_size);
+            attention_floats = attention_floats.max(floats);
+        }
         Some([
             float_bytes(tokens.checked_mul(width)?)?,
             float_bytes(attention_floats)?,
@@ -114,8 +124,8 @@ impl<'s> HeadsMemory<'s> {
     }
 
     /// Cuts a share that was made for as many tokens.
-    pub(crate) fn carve(share: &'s mut [u8], shape: &Shape, tokens: usize) -> Option<Self> {
-        let [qkv, attention, bytes] = carve(share, HeadsMemory::lens(shape, tokens)?)?;
+    pub(crate) fn carve(share: &'s mut [u8], header: &Header, tokens: usize) -> Option<Self> {
+        let [qkv, attention, bytes] = carve(share, HeadsMemory::lens(header, tokens)?)?;
         Some(HeadsMemory {
             qkv: floats(qkv)?,
             floats: floats(attention)?,
@@ -163,22 +173,22 @@ impl<'s> RowsMemory<'s> {
 
 /// How many bytes each part has, or `None` where one is longer than memory can be. The shares of the
 /// threads are the last.
-fn part_lens(shape: &Shape, tokens: usize, threads: usize) -> Option<[usize; 6]> {
-    let rows = tokens.checked_mul(shape.hidden as usize)?;
+fn part_lens(header: &Header, tokens: usize, threads: usize) -> Option<[usize; 6]> {
+    let rows = tokens.checked_mul(header.shape.hidden as usize)?;
     Some([
         float_bytes(rows)?,
         float_bytes(rows)?,
         rows,
         float_bytes(tokens)?,
         float_bytes(tokens)?,
-        share_len(shape, tokens)?.checked_mul(threads)?,
+        share_len(header, tokens)?.checked_mul(threads)?,
     ])
 }
 
 /// How many bytes one thread works in, a multiple of 64.
-fn share_len(shape: &Shape, tokens: usize) -> Option<usize> {
-    let heads = padded_sum(&HeadsMemory::lens(shape, tokens)?)?;
-    let rows = padded_sum(&RowsMemory::lens(shape, tokens.min(BLOCK))?)?;
+fn share_len(header: &Header, tokens: usize) -> Option<usize> {
+    let heads = padded_sum(&HeadsMemory::lens(header, tokens)?)?;
+    let rows = padded_sum(&RowsMemory::lens(&header.shape, tokens.min(BLOCK))?)?;
     Some(heads.max(rows))
 }
 
@@ -189,22 +199,23 @@ fn padded_sum(lens: &[usize]) -> Option<usize> {
     })
 }
 
-/// How many bytes a forward pass over `tokens` tokens takes on one thread, wherever the block begins.
+/// How many bytes a forward pass of a bundle with this header over `tokens` tokens takes on one thread,
+/// wherever the block begins.
 ///
 /// [`usize::MAX`] for a shape and a length that no memory is large enough for.
 ///
 /// # Panics
 /// When the shape has no heads, which [`Shape::check`] refuses.
-pub fn scratch_bytes(shape: &Shape, tokens: usize) -> usize {
-    scratch_bytes_for(shape, tokens, 1)
+pub fn scratch_bytes(header: &Header, tokens: usize) -> usize {
+    scratch_bytes_for(header, tokens, 1)
 }
 
 /// The same for a number of threads.
 ///
 /// # Panics
 /// As [`scratch_bytes`].
-pub fn scratch_bytes_for(shape: &Shape, tokens: usize, threads: usize) -> usize {
-    let lens = part_lens(shape, tokens, threads);
+pub fn scratch_bytes_for(header: &Header, tokens: usize, threads: usize) -> usize {
+    let lens = part_lens(header, tokens, threads);
     let total = lens.and_then(|lens| padded_sum(&lens)?.checked_add(ALIGNMENT - 1));
     total.unwrap_or(usize::MAX)
 }
@@ -215,8 +226,8 @@ impl<'s> Scratch<'s> {
     ///
     /// # Panics
     /// When the shape has no heads, which [`Shape::check`] refuses.
-    pub fn carve(memory: &'s mut [u8], shape: &Shape, tokens: usize) -> Option<Self> {
-        Scratch::carve_for(memory, shape, tokens, &Alone)
+    pub fn carve(memory: &'s mut [u8], header: &Header, tokens: usize) -> Option<Self> {
+        Scratch::carve_for(memory, header, tokens, &Alone)
     }
 
     /// The same for a team, and [`scratch_bytes_for`] its threads.
@@ -225,31 +236,33 @@ impl<'s> Scratch<'s> {
     /// As [`carve`](Self::carve).
     pub fn carve_for(
         memory: &'s mut [u8],
-        shape: &Shape,
+        header: &Header,
         tokens: usize,
         team: &'s dyn Team,
     ) -> Option<Self> {
-        let lens = part_lens(shape, tokens, team.threads())?;
+        let lens = part_lens(header, tokens, team.threads())?;
         let [hidden, context, values, scale, low, shares] = carve(memory, lens)?;
         Some(Scratch {
             tokens,
-            team,
             hidden: floats(hidden)?,
-            context: floats(context)?,
             quantized: Quantized {
                 values,
                 scale: floats(scale)?,
                 low: floats(low)?,
             },
-            shares,
-            share: share_len(shape, tokens)?,
+            bench: Bench {
+                team,
+                context: floats(context)?,
+                shares,
+                share: share_len(header, tokens)?,
+            },
         })
     }
 }
 
 impl core::fmt::Debug for Scratch<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let (tokens, threads) = (self.tokens, self.team.threads());
+        let (tokens, threads) = (self.tokens, self.bench.team.threads());
         write!(f, "Scratch({tokens} tokens, {threads} threads)")
     }
 }
@@ -281,6 +294,8 @@ fn floats(bytes: &mut [u8]) -> Option<&mut [f32]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use berth_bundle::{Section, SectionKind};
+    use berth_task::{Labels, Task};
     use std::vec;
 
     const SHAPE: Shape = Shape {
@@ -295,18 +310,40 @@ mod tests {
         norm_eps: 1e-12,
     };
 
+    fn header() -> Header {
+        let labels = Labels::of(["a", "b"]).unwrap();
+        Header::new(SHAPE, Task::TextClassification, labels, 100)
+    }
+
+    #[test]
+    fn a_layer_in_floats_asks_for_room_of_its_own() {
+        let mut mixed = header();
+        let kind = SectionKind::LayerF32(0);
+        let section = Section {
+            kind,
+            len: 0,
+            crc: 0,
+        };
+        mixed.sections.push(section).unwrap();
+        // For 100 tokens and one head at a time: keys of 112 by 16, and six rows of scores.
+        let [qkv, floats, bytes] = HeadsMemory::lens(&mixed, 100).unwrap();
+        assert_eq!(floats, 4 * 112 * (16 + 6));
+        let [same_qkv, fewer, same_bytes] = HeadsMemory::lens(&header(), 100).unwrap();
+        assert!(fewer < floats && (same_qkv, same_bytes) == (qkv, bytes));
+    }
+
     #[test]
     fn what_is_asked_for_is_enough_wherever_the_block_begins() {
         for tokens in [1, 2, 15, 16, 17, 100] {
-            let bytes = scratch_bytes(&SHAPE, tokens);
+            let bytes = scratch_bytes(&header(), tokens);
             let mut memory = vec![0; bytes + ALIGNMENT];
             for start in 0..ALIGNMENT {
                 let block = &mut memory[start..start + bytes];
-                let scratch = Scratch::carve(block, &SHAPE, tokens).unwrap();
+                let scratch = Scratch::carve(block, &header(), tokens).unwrap();
                 assert_eq!(scratch.hidden.len(), 32 * tokens);
-                let share = &mut *scratch.shares;
-                assert_eq!(share.len(), scratch.share);
-                let heads = HeadsMemory::carve(share, &SHAPE, tokens).unwrap();
+                let share = &mut *scratch.bench.shares;
+                assert_eq!(share.len(), scratch.bench.share);
+                let heads = HeadsMemory::carve(share, &header(), tokens).unwrap();
                 assert_eq!(heads.qkv.len(), 96 * tokens);
                 let rows = RowsMemory::carve(share, &SHAPE, tokens.min(BLOCK)).unwrap();
                 assert_eq!(rows.inside.len(), 48 * tokens.min(BLOCK));
@@ -316,30 +353,30 @@ mod tests {
 
     #[test]
     fn every_thread_has_a_share_of_its_own() {
-        let one = scratch_bytes(&SHAPE, 9);
-        let share = share_len(&SHAPE, 9).unwrap();
-        assert_eq!(scratch_bytes_for(&SHAPE, 9, 4), one + 3 * share);
+        let one = scratch_bytes(&header(), 9);
+        let share = share_len(&header(), 9).unwrap();
+        assert_eq!(scratch_bytes_for(&header(), 9, 4), one + 3 * share);
         assert!(share.is_multiple_of(ALIGNMENT));
     }
 
     #[test]
     fn too_little_is_refused() {
         for tokens in [1, 9, 16, 97] {
-            let bytes = scratch_bytes(&SHAPE, tokens);
+            let bytes = scratch_bytes(&header(), tokens);
             let mut memory = vec![0; bytes + ALIGNMENT];
             let start = memory.as_ptr().align_offset(ALIGNMENT) + 1;
             let block = &mut memory[start..start + bytes];
-            assert!(Scratch::carve(block, &SHAPE, tokens).is_some());
-            assert!(Scratch::carve(&mut block[..bytes - 1], &SHAPE, tokens).is_none());
+            assert!(Scratch::carve(block, &header(), tokens).is_some());
+            assert!(Scratch::carve(&mut block[..bytes - 1], &header(), tokens).is_none());
         }
-        assert!(Scratch::carve(&mut [], &SHAPE, 1).is_none());
+        assert!(Scratch::carve(&mut [], &header(), 1).is_none());
     }
 
     #[test]
     fn lengths_beyond_memory_are_refused_and_nothing_overflows() {
         for tokens in [usize::MAX, usize::MAX / 2, usize::MAX / 200] {
-            assert_eq!(scratch_bytes(&SHAPE, tokens), usize::MAX);
-            assert!(Scratch::carve(&mut [0; 999], &SHAPE, tokens).is_none());
+            assert_eq!(scratch_bytes(&header(), tokens), usize::MAX);
+            assert!(Scratch::carve(&mut [0; 999], &header(), tokens).is_none());
         }
     }
 }

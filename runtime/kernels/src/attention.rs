@@ -41,8 +41,8 @@ pub struct Attention<'a> {
 /// The memory that one call of attention works in. Threads need one each.
 #[derive(Debug)]
 pub struct AttentionScratch<'s> {
-    floats: &'s mut [f32],
-    bytes: &'s mut [u8],
+    pub(crate) floats: &'s mut [f32],
+    pub(crate) bytes: &'s mut [u8],
 }
 
 impl<'s> AttentionScratch<'s> {
@@ -56,6 +56,12 @@ impl<'s> AttentionScratch<'s> {
             .saturating_mul(head_size.saturating_mul(2).saturating_add(MAX_ROWS))
             .saturating_add(head_size.saturating_mul(MAX_ROWS));
         (floats, bytes)
+    }
+
+    /// How many floats [`Isa::attention_f32`] takes, and no bytes.
+    pub const fn lens_f32(tokens: usize, head_size: usize) -> usize {
+        let padded = tokens.saturating_add(LANES - 1) / LANES * LANES;
+        padded.saturating_mul(head_size.saturating_add(MAX_ROWS))
     }
 
     /// Memory for as many tokens and channels as [`lens`](Self::lens) allows for. Its contents do
@@ -80,15 +86,8 @@ impl Isa {
         scratch: &mut AttentionScratch<'_>,
         out: ColumnsMut<'_>,
     ) {
-        let (tokens, head_size) = (input.tokens, input.head_size);
-        let hidden = input.heads * head_size;
-        assert!((1..=MOST_PRODUCTS).contains(&tokens), "no sum overflows");
-        assert!(head_size > 0 && head_size.is_multiple_of(LANES));
-        assert_eq!(input.qkv.len(), tokens * 3 * hidden, "all of the input");
-        assert!(heads.start <= heads.end && heads.end <= input.heads);
-        assert!(out.rows() <= tokens, "outputs of tokens that there are");
-        assert_eq!(out.columns(), heads.len() * head_size, "the heads' columns");
-        let work = Work::carve(scratch, tokens, head_size);
+        check_attention(input, &heads, &out);
+        let work = Work::carve(scratch, input.tokens, input.head_size);
         self.run(Heads {
             input: *input,
             heads,
@@ -96,6 +95,18 @@ impl Isa {
             out,
         });
     }
+}
+
+/// What holds for every call of attention.
+pub(crate) fn check_attention(input: &Attention<'_>, heads: &Range<usize>, out: &ColumnsMut<'_>) {
+    let (tokens, head_size) = (input.tokens, input.head_size);
+    let hidden = input.heads * head_size;
+    assert!((1..=MOST_PRODUCTS).contains(&tokens), "no sum overflows");
+    assert!(head_size > 0 && head_size.is_multiple_of(LANES));
+    assert_eq!(input.qkv.len(), tokens * 3 * hidden, "all of the input");
+    assert!(heads.start <= heads.end && heads.end <= input.heads);
+    assert!(out.rows() <= tokens, "outputs of tokens that there are");
+    assert_eq!(out.columns(), heads.len() * head_size, "the heads' columns");
 }
 
 /// The scratch, cut into what a head needs.
@@ -183,7 +194,7 @@ impl Kernel for Heads<'_> {
 
 /// Which third of a token's input.
 #[derive(Copy, Clone)]
-enum Part {
+pub(crate) enum Part {
     Query,
     Key,
     Value,
@@ -191,18 +202,22 @@ enum Part {
 
 /// One head of the input.
 #[derive(Copy, Clone)]
-struct Head<'a> {
-    input: Attention<'a>,
-    number: usize,
+pub(crate) struct Head<'a> {
+    pub(crate) input: Attention<'a>,
+    pub(crate) number: usize,
 }
 
 impl<'a> Head<'a> {
     /// This head's channels of one part of one token.
     #[inline(always)]
-    fn channels(&self, token: usize, part: Part) -> &'a [f32] {
-        let size = self.input.head_size;
-        let at = ((token * 3 + part as usize) * self.input.heads + self.number) * size;
-        &self.input.qkv[at..at + size]
+    pub(crate) fn channels(&self, token: usize, part: Part) -> &'a [f32] {
+        &self.input.qkv[self.place(token, part)..][..self.input.head_size]
+    }
+
+    /// Where they begin in the input.
+    #[inline(always)]
+    pub(crate) fn place(&self, token: usize, part: Part) -> usize {
+        ((token * 3 + part as usize) * self.input.heads + self.number) * self.input.head_size
     }
 
     /// Subtracts each channel's mean over the tokens, quantizes each token to s8, and packs.
@@ -388,12 +403,30 @@ impl<S: Simd> Tiles<S> for Scores<'_, '_, S> {
 fn softmax<S: Simd>(s: S, scores: &[f32], largest: f32, weights: &mut [u8]) -> i32 {
     let largest = s.splat(largest);
     let mut sum = s.round(s.splat(0.0));
-    for (scores, weights) in scores.as_chunks().0.iter().zip(weights.as_chunks_mut().0) {
-        let weight = s.round(exp2(s, &EXP2_255, s.sub(s.load(scores), largest)));
+    let (fours, rest) = scores.as_chunks::<{ 4 * LANES }>();
+    let (weights_of_fours, weights_of_rest) = weights.as_chunks_mut::<{ 4 * LANES }>();
+    for (scores, weights) in fours.iter().zip(weights_of_fours) {
+        let mut four = [sum; 4];
+        for i in 0..4 {
+            four[i] = weight(s, lanes(scores, i), largest);
+        }
+        let both = [s.add_int(four[0], four[1]), s.add_int(four[2], four[3])];
+        sum = s.add_int(sum, s.add_int(both[0], both[1]));
+        s.store_steps(four, weights);
+    }
+    let rest = rest.as_chunks().0.iter();
+    for (scores, weights) in rest.zip(weights_of_rest.as_chunks_mut().0) {
+        let weight = weight(s, scores, largest);
         sum = s.add_int(sum, weight);
         s.store_bytes(weight, weights);
     }
     s.total(sum)
+}
+
+/// The weights of sixteen scores.
+#[inline(always)]
+fn weight<S: Simd>(s: S, scores: &[f32; LANES], largest: S::F32) -> S::I32 {
+    s.round(exp2(s, &EXP2_255, s.sub(s.load(scores), largest)))
 }
 
 /// Softmax weights times values.

@@ -5,7 +5,7 @@
 //!                                            ▲
 //!                               Linear (s8, packed, borrowed from the file)
 //!
-//!  beside them: embed, add_norm, tanh, dense
+//!  beside them: embed, add_norm, tanh, dense; linear_f32 and attention_f32 for layers in floats
 //! ```
 //!
 //! What the kernels compute is laid down in `NUMERICS.md` beside this crate, to the bit. How:
@@ -35,6 +35,7 @@ extern crate std;
 mod attention;
 mod columns;
 mod dense;
+mod floats;
 mod isa;
 mod linear;
 mod norm;
@@ -48,6 +49,7 @@ mod weights;
 
 pub use attention::{Attention, AttentionScratch};
 pub use columns::ColumnsMut;
+pub use floats::{LinearF32, pack_f32, packed_len_f32};
 pub use isa::{Isa, Tier, UnknownTier};
 pub use linear::Activation;
 pub use norm::ByteRow;

@@ -102,24 +102,23 @@ impl<S: Simd, const GELU: bool> Tiles<S> for Product<'_, GELU> {
                 if GELU {
                     y = gelu(s, y);
                 }
-                self.put(s, y, row + m, panel + n);
+                let columns = self.out.row(row + m);
+                put(s, y, columns, panel + n - self.panels.start);
             });
         });
     }
 }
 
-impl<const GELU: bool> Product<'_, GELU> {
-    /// Writes one panel of one row; the last panel may have fewer than sixteen columns.
-    #[inline(always)]
-    fn put<S: Simd>(&mut self, s: S, y: S::F32, row: usize, panel: usize) {
-        let columns = &mut self.out.row(row)[(panel - self.panels.start) * LANES..];
-        if let Some(columns) = columns.first_chunk_mut() {
-            s.store(y, columns);
-        } else {
-            let mut all = [0.0; LANES];
-            s.store(y, &mut all);
-            let len = columns.len();
-            columns.copy_from_slice(&all[..len]);
-        }
+/// Writes one panel of a row; the last panel may have fewer than sixteen columns.
+#[inline(always)]
+pub(crate) fn put<S: Simd>(s: S, y: S::F32, row: &mut [f32], panel: usize) {
+    let columns = &mut row[panel * LANES..];
+    if let Some(columns) = columns.first_chunk_mut() {
+        s.store(y, columns);
+    } else {
+        let mut all = [0.0; LANES];
+        s.store(y, &mut all);
+        let len = columns.len();
+        columns.copy_from_slice(&all[..len]);
     }
 }

@@ -178,19 +178,31 @@ pub(crate) fn quantize_row<S: Simd>(s: S, x: &[f32], q: &mut [u8]) -> (f32, f32)
     let steps = s.splat(255.0 / range);
     let lows = s.splat(low);
     let (q_whole, q_rest) = q.split_at_mut(whole.len() * LANES);
-    for (x, q) in whole.iter().zip(q_whole.as_chunks_mut().0) {
-        let x = s.sub(s.load(x), lows);
-        s.store_bytes(s.round(s.mul(x, steps)), q);
+    let (fours, ones) = whole.as_chunks::<4>();
+    let (q_fours, q_ones) = q_whole.as_chunks_mut::<{ 4 * LANES }>();
+    for (x, q) in fours.iter().zip(q_fours) {
+        let [a, b, c, d] = x;
+        let first = [steps_of(s, a, lows, steps), steps_of(s, b, lows, steps)];
+        let second = [steps_of(s, c, lows, steps), steps_of(s, d, lows, steps)];
+        s.store_steps([first[0], first[1], second[0], second[1]], q);
+    }
+    for (x, q) in ones.iter().zip(q_ones.as_chunks_mut().0) {
+        s.store_bytes(steps_of(s, x, lows, steps), q);
     }
     if !rest.is_empty() {
-        let x = s.sub(s.load(&tail), lows);
         let mut bytes = [0; LANES];
-        s.store_bytes(s.round(s.mul(x, steps)), &mut bytes);
+        s.store_bytes(steps_of(s, &tail, lows, steps), &mut bytes);
         bytes[rest.len()..].fill(0);
         let len = q_rest.len();
         q_rest.copy_from_slice(&bytes[..len]);
     }
     (range / 255.0, low)
+}
+
+/// Sixteen values as steps.
+#[inline(always)]
+fn steps_of<S: Simd>(s: S, x: &[f32; LANES], lows: S::F32, steps: S::F32) -> S::I32 {
+    s.round(s.mul(s.sub(s.load(x), lows), steps))
 }
 
 /// The smallest and the largest value, zeros without a sign. The order of the comparisons does not

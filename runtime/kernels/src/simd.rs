@@ -48,6 +48,8 @@ pub(crate) trait Simd: Copy {
     fn store(self, x: Self::F32, to: &mut [f32; LANES]);
     /// Writes the low byte of each integer.
     fn store_bytes(self, x: Self::I32, to: &mut [u8; LANES]);
+    /// Writes the integers of four vectors, all from 0 to 255, one vector behind the other.
+    fn store_steps(self, x: [Self::I32; 4], to: &mut [u8; 4 * LANES]);
     /// Writes the low bytes of four vectors side by side, lane by lane.
     fn store_quads(self, x: [Self::I32; 4], to: &mut [u8; 4 * LANES]);
 

@@ -7,6 +7,7 @@ use berth_encoder::Scratch;
 use crate::error::{OpenError, QueryError};
 use crate::memory::AlignedBytes;
 use crate::network::Network;
+use crate::workers::{Threads, Workers};
 
 /// Nothing but the network: the encoder knows its order.
 #[derive(Clone)]
@@ -29,12 +30,14 @@ impl Plan {
 pub(crate) struct Engine {
     network: Arc<Network>,
     scratch: AlignedBytes,
+    team: Workers,
     logits: Vec<f32>,
 }
 
 impl Engine {
-    /// Takes the memory for the longest input.
-    pub(crate) fn new(plan: &Plan) -> Result<Self, OpenError> {
+    /// Takes the memory for the longest input, and starts the threads.
+    pub(crate) fn new(plan: &Plan, threads: Threads) -> Result<Self, OpenError> {
+        let team = super::workers(&plan.network, threads)?;
         let header = plan.network.bundle().header();
         let positions = header.shape.positions as usize;
         let rows = if header.task.reads_first_row_only() {
@@ -44,7 +47,8 @@ impl Engine {
         };
         Ok(Engine {
             network: plan.network.clone(),
-            scratch: super::scratch(&plan.network)?,
+            scratch: super::scratch(&plan.network, threads)?,
+            team,
             logits: vec![0.0; rows * header.shape.outputs as usize],
         })
     }
@@ -54,7 +58,7 @@ impl Engine {
         let header = self.network.bundle().header();
         let tokens = ids.len();
         super::check_room(tokens, header.shape.positions as usize)?;
-        let scratch = Scratch::carve(&mut self.scratch, &header.shape, tokens);
+        let scratch = Scratch::carve_for(&mut self.scratch, header, tokens, &self.team);
         let mut scratch = scratch.expect("memory for the longest input");
         let rows = if header.task.reads_first_row_only() {
             1

@@ -20,10 +20,13 @@ use tract_core::internal::*;
 
 use crate::memory::AlignedBytes;
 use crate::network::Network;
+use crate::workers::Workers;
 
 /// The memory of one session, shared by the ops of its turns.
 pub(crate) struct Workspace {
     scratch: AlignedBytes,
+    /// Who calculates in it.
+    team: Workers,
     /// Room for the rows of the longest input; away while a turn runs.
     rows: Option<Arc<Tensor>>,
     logits: Arc<Tensor>,
@@ -31,7 +34,11 @@ pub(crate) struct Workspace {
 
 impl Workspace {
     /// Memory for inputs of up to as many tokens as the model has positions.
-    pub(crate) fn new(header: &Header, scratch: AlignedBytes) -> TractResult<Mutex<Self>> {
+    pub(crate) fn new(
+        header: &Header,
+        scratch: AlignedBytes,
+        team: Workers,
+    ) -> TractResult<Mutex<Self>> {
         let [positions, outputs] =
             [header.shape.positions, header.shape.outputs].map(|n| n as usize);
         let results = if header.task.reads_first_row_only() {
@@ -41,6 +48,7 @@ impl Workspace {
         };
         Ok(Mutex::new(Workspace {
             scratch,
+            team,
             rows: Some(Arc::new(rows_of(header)?)),
             logits: Arc::new(Tensor::zero::<f32>(&[results, outputs])?),
         }))
@@ -93,7 +101,7 @@ impl Block {
             None => Arc::new(rows_of(self.header())?),
         };
         let mut view = take_shape(&mut rows, &[ids.len(), self.header().shape.hidden as usize])?;
-        let mut scratch = self.carve(&mut space.scratch, ids.len())?;
+        let mut scratch = self.carve(&mut space.scratch, &space.team, ids.len())?;
         let hidden = view.as_slice_mut()?;
         self.network
             .encoder()
@@ -104,7 +112,7 @@ impl Block {
     fn layer(&self, space: &mut Workspace, index: usize, rows: TValue) -> TractResult<TValue> {
         let mut rows = rows.into_arc_tensor();
         let tokens = rows.shape()[0];
-        let mut scratch = self.carve(&mut space.scratch, tokens)?;
+        let mut scratch = self.carve(&mut space.scratch, &space.team, tokens)?;
         let owned = Arc::get_mut(&mut rows).context("the rows are held elsewhere")?;
         let mut view = owned.try_as_plain_ram_mut()?;
         let wanted = self.network.encoder().rows(index);
@@ -121,7 +129,7 @@ impl Block {
         let rows = rows.into_arc_tensor();
         let count = rows.shape()[0];
         let outputs = self.header().shape.outputs as usize;
-        let mut scratch = self.carve(&mut space.scratch, count)?;
+        let mut scratch = self.carve(&mut space.scratch, &space.team, count)?;
         let mut view = take_shape(&mut space.logits, &[count, outputs])?;
         let hidden = rows.try_as_plain_ram()?.as_slice()?;
         self.network
@@ -131,8 +139,14 @@ impl Block {
         Ok(TValue::from_const(space.logits.clone()))
     }
 
-    fn carve<'s>(&self, memory: &'s mut [u8], tokens: usize) -> TractResult<Scratch<'s>> {
-        Scratch::carve(memory, &self.header().shape, tokens).context("more tokens than positions")
+    fn carve<'s>(
+        &self,
+        memory: &'s mut [u8],
+        team: &'s Workers,
+        tokens: usize,
+    ) -> TractResult<Scratch<'s>> {
+        Scratch::carve_for(memory, self.header(), tokens, team)
+            .context("more tokens than positions")
     }
 }
 

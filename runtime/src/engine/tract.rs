@@ -18,6 +18,7 @@ use super::ops::{Block, Part, Workspace};
 use crate::error::{OpenError, QueryError};
 use crate::memory::AlignedBytes;
 use crate::network::Network;
+use crate::workers::{Threads, Workers};
 
 /// A network as a tract plan.
 #[derive(Clone)]
@@ -81,20 +82,21 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// Takes the memory for the longest input.
-    pub(crate) fn new(plan: &Plan) -> Result<Self, OpenError> {
-        let scratch = super::scratch(&plan.network)?;
-        Engine::spawn(plan, scratch).map_err(|error| refused(&plan.network, &error))
+    /// Takes the memory for the longest input, and starts the threads.
+    pub(crate) fn new(plan: &Plan, threads: Threads) -> Result<Self, OpenError> {
+        let team = super::workers(&plan.network, threads)?;
+        let scratch = super::scratch(&plan.network, threads)?;
+        Engine::spawn(plan, scratch, team).map_err(|error| refused(&plan.network, &error))
     }
 
-    fn spawn(plan: &Plan, scratch: AlignedBytes) -> TractResult<Self> {
+    fn spawn(plan: &Plan, scratch: AlignedBytes, team: Workers) -> TractResult<Self> {
         let header = plan.network.bundle().header();
         let positions = header.shape.positions as usize;
         let mut state = plan.plan.spawn()?;
         state
             .turn_state
             .shared
-            .insert(Workspace::new(header, scratch)?);
+            .insert(Workspace::new(header, scratch, team)?);
         Ok(Engine {
             state,
             tokens: plan.tokens.clone(),
@@ -185,7 +187,7 @@ mod tests {
             expected.sort();
             assert_eq!(found, expected, "{task}");
 
-            let mut engine = Engine::new(model.plan()).unwrap();
+            let mut engine = Engine::new(model.plan(), Threads(2)).unwrap();
             for tokens in [7, 1, support::POSITIONS] {
                 engine.run(&vec![2; tokens], tokens).unwrap();
                 let fact = model.plan().plan.model().output_fact(0).unwrap();
@@ -202,7 +204,7 @@ mod tests {
     #[test]
     fn a_turn_that_fails_on_its_way_leaves_the_engine_whole() {
         let model = Model::from_bytes(&support::bundle(Task::TextClassification, &["a", "b"]));
-        let mut engine = Engine::new(model.unwrap().plan()).unwrap();
+        let mut engine = Engine::new(model.unwrap().plan(), Threads(2)).unwrap();
         let expected = engine.run(&[2, 5, 3], 3).unwrap().to_vec();
         // As if an op had failed between the first and the last: the rows are lost with the turn.
         let shared = &engine.state.turn_state.shared;

@@ -9,9 +9,10 @@
 //! logits ---> argmax                the best label alone: what accuracy is counted with
 //!        \--> softmax               a probability for every label
 //!        |--> classify ---> Score   every label, best first
-//!        \--> tag --------> Score   the best label of a piece, with its probability
-//!                             |
-//!                          Labels   index -> name, as the training file spelt it
+//!        |--> tag --------> Score   the best label of a piece, with its probability
+//!        |                    |
+//!        |                 Labels   index -> name, as the training file spelt it
+//!        \--> SpanDecoder -> Span   parts of a passage, from the logits of its windows
 //! ```
 //!
 //! 1. **No allocator and no standard library.** Label names live inside [`Labels`], scores in a
@@ -26,11 +27,13 @@
 mod kind;
 mod labels;
 mod scores;
+mod spans;
 mod tags;
 
 pub use kind::{Task, UnknownTask};
 pub use labels::{LabelError, Labels, MAX_LABEL_BYTES, MAX_LABELS};
 pub use scores::{Score, argmax, classify, softmax};
+pub use spans::{MAX_N_BEST, MAX_SPANS, Pair, Span, SpanDecoder, SpanRules, Window};
 pub use tags::{
     Aggregation, OUTSIDE, UnknownAggregation, entity_type, goes_on, is_entity_label, tag,
 };

@@ -98,7 +98,7 @@ fn best_first(a: f32, b: f32) -> Ordering {
 }
 
 /// The logit as it counts beside others.
-fn rank(logit: f32) -> f32 {
+pub(crate) fn rank(logit: f32) -> f32 {
     if logit.is_nan() {
         f32::NEG_INFINITY
     } else {
@@ -111,7 +111,7 @@ fn rank(logit: f32) -> f32 {
 /// `x` is split into `n ln 2 + r` with `|r| <= ln 2 / 2` (Cody and Waite's two-part `ln 2`), and
 /// `e^r` is its Taylor polynomial of degree 7, whose remainder is below 6e-9. Adding and taking
 /// away 1.5 * 2^23 rounds to the nearest integer with nothing but two additions.
-fn exp(x: f32) -> f32 {
+pub(crate) fn exp(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0;
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;

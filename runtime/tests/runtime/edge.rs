@@ -10,6 +10,7 @@ use berth_task::Task;
 use serde_json::Value;
 
 use crate::fixtures::section;
+use crate::selftest::with_inputs;
 use crate::support;
 
 /// A bundle in a folder of its own.
@@ -275,12 +276,22 @@ fn the_environment_forces_a_tier_with_the_same_answer() {
 }
 
 #[test]
+fn threads_share_a_query_and_change_nothing() {
+    let fixture = Fixture::sentiment();
+    let alone = fixture.run(&["m.berth", "a gripping film"]);
+    for threads in ["1", "2", "4"] {
+        let shared = fixture.run(&["m.berth", "a gripping film", "--threads", threads]);
+        assert_eq!((code(&shared), &shared.stdout), (0, &alone.stdout));
+    }
+}
+
+#[test]
 fn usage_errors_have_their_own_exit_code() {
     let fixture = Fixture::sentiment();
     for arguments in [
         &[][..],
-        &["m.berth", "--selftest"],
-        &["m.berth", "--threads", "2"],
+        &["m.berth", "--self_test"],
+        &["m.berth", "--threads", "0"],
         &["m.berth", "--topk", "2"],
         &["m.berth", "a", "b", "c"],
     ] {
@@ -324,4 +335,51 @@ fn a_bundle_is_inspected_and_measured() {
     }
     assert_eq!(report["allocations_per_query"], 0.0);
     assert!(report["load_ms"].as_f64() > Some(0.0) && report["cpu"].is_string());
+}
+
+#[test]
+fn the_selftest_tells_by_its_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let fixture = Fixture { folder };
+    let test = |bytes: &[u8], flags: &[&str]| {
+        fs::write(fixture.path().join("m.berth"), bytes).unwrap();
+        let output = fixture.run(&[&["--selftest", "m.berth"], flags].concat());
+        let said = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (
+            output.status.code(),
+            said(output.stdout),
+            said(output.stderr),
+        )
+    };
+    let task = Task::TextClassification;
+    let (code, out, err) = test(&with_inputs(task, &[1, 9], |_| 0), &[]);
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    assert!(out.starts_with("m.berth\ninputs of 1, 9 tokens\n"), "{out}");
+    assert!(out.ends_with("bits\n") && out.contains("passed: "), "{out}");
+
+    let (code, out, err) = test(&with_inputs(task, &[1, 9], |_| 1), &[]);
+    assert_eq!((code, err.as_str()), (Some(1), ""), "{out}");
+    assert!(
+        out.contains("0 of 2 the same") && out.contains("FAILED: "),
+        "{out}"
+    );
+
+    let old = support::bundle(task, &["negative", "positive"]);
+    let (code, out, err) = test(&old, &[]);
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert!(
+        err.starts_with("berth-edge: m.berth: ") && err.contains("quantize"),
+        "{err}"
+    );
+
+    // A weight that changed on the way is found by its checksum, or else by the answers.
+    let mut damaged = with_inputs(task, &[1, 9], |_| 0);
+    let at = section(&damaged, 1);
+    damaged[at..at + 64].fill(0x55);
+    let (code, _, err) = test(&damaged, &[]);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("layer 0"), "{err}");
+    let (code, out, _) = test(&damaged, &["--no_verify"]);
+    assert_eq!(code, Some(1));
+    assert!(out.contains("FAILED: "), "{out}");
 }

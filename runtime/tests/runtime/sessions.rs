@@ -30,7 +30,7 @@ fn bits(logits: &[f32]) -> Vec<u32> {
 /// The logits of the encoder by itself, without tract and without a session.
 fn alone(model: &Model, isa: Isa, ids: &[u32], second: usize) -> Vec<u32> {
     let header = model.header();
-    let scratch = berth_encoder::scratch_bytes(&header.shape, ids.len());
+    let scratch = berth_encoder::scratch_bytes(header, ids.len());
     let mut scratch = vec![0xa5; scratch];
     let rows = if header.task.reads_first_row_only() {
         1
@@ -38,7 +38,7 @@ fn alone(model: &Model, isa: Isa, ids: &[u32], second: usize) -> Vec<u32> {
         ids.len()
     };
     let mut logits = vec![f32::NAN; rows * header.shape.outputs as usize];
-    let mut scratch = Scratch::carve(&mut scratch, &header.shape, ids.len()).unwrap();
+    let mut scratch = Scratch::carve(&mut scratch, header, ids.len()).unwrap();
     let encoder = Encoder::new(model.bundle(), isa);
     encoder
         .forward(ids, second, &mut scratch, &mut logits)

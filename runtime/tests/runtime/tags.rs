@@ -83,7 +83,7 @@ fn told(session: &mut Session, text: &str, aggregation: Aggregation) -> Told {
             (
                 tag.label.to_owned(),
                 tag.index,
-                tag.start.byte..tag.end.byte,
+                tag.place.start_byte..tag.place.end_byte,
             )
         })
         .collect()
@@ -183,14 +183,11 @@ fn offsets_cut_each_word_out_of_a_mixed_text_in_all_three_counts() {
     let mut rows = 0;
     for tag in session.tag(&text).unwrap() {
         let tag = tag.unwrap();
-        assert_eq!(tag.word, &text[tag.start.byte..tag.end.byte]);
-        assert_eq!(
-            tag.word,
-            chars[tag.start.char..tag.end.char]
-                .iter()
-                .collect::<String>()
-        );
-        let word = String::from_utf16(&units[tag.start.utf16..tag.end.utf16]).unwrap();
+        let place = tag.place;
+        assert_eq!(tag.word, &text[place.start_byte..place.end_byte]);
+        let of_chars: String = chars[place.start..place.end].iter().collect();
+        assert_eq!(tag.word, of_chars);
+        let word = String::from_utf16(&units[place.start_utf16..place.end_utf16]).unwrap();
         assert_eq!(tag.word, word);
         rows += 1;
     }
@@ -207,7 +204,7 @@ fn answerer(labels: &[&str], aggregation_strategy: Option<Aggregation>) -> Answe
         aggregation_strategy,
         ..Options::default()
     };
-    Answerer::new(session(labels), options).unwrap()
+    Answerer::new(session(labels), options)
 }
 
 #[test]

@@ -4,7 +4,7 @@ mod tables;
 
 use berth_bundle::{Embeddings, Head, Header, Layer, Shape, Writer};
 use berth_kernels::{Linear, Norm, pack, packed_len, quantize_weight_row};
-use berth_task::{Labels, Task};
+use berth_task::{Labels, SpanRules, Task};
 
 pub use tables::WORDS;
 
@@ -16,8 +16,33 @@ pub fn bundle(task: Task, labels: &[&str]) -> Vec<u8> {
     bundle_with(task, labels, |_| ())
 }
 
+#[allow(dead_code, reason = "not every program that shares this file needs it")]
+/// A bundle for question answering whose rules are the usual ones, changed.
+pub fn bundle_for_spans(change: impl FnOnce(&mut SpanRules)) -> Vec<u8> {
+    let task = Task::QuestionAnswering;
+    let edit = |header: &mut Header| change(header.spans.as_mut().unwrap());
+    made(task, &[], |_| (), edit).to_bytes().unwrap().to_vec()
+}
+
 /// A bundle whose shape is the usual one, changed.
 pub fn bundle_with(task: Task, labels: &[&str], change: impl FnOnce(&mut Shape)) -> Vec<u8> {
+    made(task, labels, change, |_| ())
+        .to_bytes()
+        .unwrap()
+        .to_vec()
+}
+
+/// The same before it is put together: with every section that a bundle must have.
+pub fn writer(task: Task, labels: &[&str], change: impl FnOnce(&mut Shape)) -> Writer {
+    made(task, labels, change, |_| ())
+}
+
+fn made(
+    task: Task,
+    labels: &[&str],
+    change: impl FnOnce(&mut Shape),
+    edit: impl FnOnce(&mut Header),
+) -> Writer {
     let tables = tables::tables();
     let outputs = match task {
         Task::TextPairRegression => 1,
@@ -39,7 +64,9 @@ pub fn bundle_with(task: Task, labels: &[&str], change: impl FnOnce(&mut Shape))
     let hidden = shape.hidden as usize;
     let labels = Labels::of(labels.iter().copied()).unwrap();
     let mut random = Random(1);
-    let mut writer = Writer::new(Header::new(shape, task, labels, 32)).unwrap();
+    let mut header = Header::new(shape, task, labels, 32);
+    edit(&mut header);
+    let mut writer = Writer::new(header).unwrap();
     write_embeddings(&mut writer, &shape, &mut random);
     for _ in 0..shape.layers {
         write_layer(&mut writer, &shape, &mut random);
@@ -57,7 +84,7 @@ pub fn bundle_with(task: Task, labels: &[&str], change: impl FnOnce(&mut Shape))
         .unwrap();
     writer.tokenizer(&tables.bytes).unwrap();
     writer.training(b"{}").unwrap();
-    writer.to_bytes().unwrap().to_vec()
+    writer
 }
 
 /// Texts of every kind that a session has to take: short, long, foreign, none.

@@ -53,6 +53,51 @@ impl Iterator for Windows {
 
 impl FusedIterator for Windows {}
 
+/// How an input of a bounded number of pieces is divided between a question and windows of a
+/// passage: `[CLS] question [SEP] window [SEP]`.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Division {
+    /// How many pieces of the question are kept.
+    pub question: usize,
+    /// The most pieces of a window.
+    pub room: usize,
+    /// How many pieces neighbouring windows share.
+    pub stride: usize,
+}
+
+impl Division {
+    /// The fewest pieces of an input that has a window: one piece of it, and those that are added.
+    pub const FEWEST: usize = 4;
+
+    /// Divides `limit` pieces. `None` if they are fewer than [`FEWEST`](Self::FEWEST).
+    ///
+    /// The question stays whole up to three quarters of what the added tokens leave, and windows
+    /// share `stride` pieces. A question so long that its windows would not get on has windows that
+    /// share half of their room instead; there, `tokenizers` refuses to cut.
+    pub fn new(limit: usize, question: usize, stride: usize) -> Option<Division> {
+        let both = limit.checked_sub(3).filter(|&both| both > 0)?;
+        let question = question.min(both - both.div_ceil(4));
+        let room = both - question;
+        let stride = if stride < room { stride } else { room / 2 };
+        Some(Division {
+            question,
+            room,
+            stride,
+        })
+    }
+
+    /// The windows over a passage of `total` pieces.
+    pub fn windows(&self, total: usize) -> Windows {
+        Windows {
+            total,
+            room: self.room,
+            stride: self.stride,
+            start: 0,
+            done: false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +130,36 @@ mod tests {
                         end = window.end;
                     }
                     assert_eq!(end, total);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_question_stays_whole_and_windows_always_get_on() {
+        let of = |limit, question, stride| {
+            let Division {
+                question,
+                room,
+                stride,
+            } = Division::new(limit, question, stride)?;
+            Some((question, room, stride))
+        };
+        assert_eq!(of(384, 12, 128), Some((12, 369, 128)));
+        assert_eq!(of(384, 252, 128), Some((252, 129, 128)));
+        assert_eq!(of(384, 253, 128), Some((253, 128, 64)));
+        assert_eq!(of(384, 9999, 128), Some((285, 96, 48)));
+        assert_eq!(of(4, 1, 0), Some((0, 1, 0)));
+        assert_eq!(of(3, 0, 0), None);
+        for limit in Division::FEWEST..40 {
+            for question in 0..50 {
+                for stride in 0..50 {
+                    let division = Division::new(limit, question, stride).unwrap();
+                    assert_eq!(division.question + division.room + 3, limit);
+                    assert!(division.question <= question && division.room >= 1);
+                    assert!(division.stride < division.room);
+                    let again = Division::new(limit, division.question, stride);
+                    assert_eq!(again.unwrap().windows(99), division.windows(99));
                 }
             }
         }

@@ -50,7 +50,7 @@ impl Tensors {
     }
 
     fn layer(&mut self, bundle: &Bundle<'_>, index: usize) {
-        let from = bundle.layer(index);
+        let from = bundle.layer(index).int8().expect("a layer in int8");
         let shape = bundle.header().shape;
         let hidden = shape.hidden as usize;
         let name = |part: &str| format!("bert.encoder.layer.{index}.{part}");

@@ -62,10 +62,7 @@ pub fn encoded(table: &Path, checkpoint: &Checkpoint) -> Vec<Encoded> {
     let dataset = berth_data::read(&Source::new(table, Task::TextClassification)).expect("rows");
     let tables = tokenizer::tables(&checkpoint.dir).expect("a tokenizer");
     let tokenizer = Tokenizer::new(&tables).expect("its tables");
-    let options = EncodeOptions {
-        task: Task::TextClassification,
-        limit: LENGTH,
-    };
+    let options = EncodeOptions::new(Task::TextClassification, LENGTH);
     encode_all(&tokenizer, &options, &dataset.examples).expect("room for the added tokens")
 }
 
@@ -152,7 +149,7 @@ impl Dice {
         ((z ^ (z >> 31)) % n as u64) as usize
     }
 
-    fn pick<'w>(&mut self, words: &[&'w str]) -> &'w str {
+    pub fn pick<'w>(&mut self, words: &[&'w str]) -> &'w str {
         words[self.below(words.len())]
     }
 }

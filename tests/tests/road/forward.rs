@@ -16,9 +16,10 @@ use berth_checkpoint::{Checkpoint, Config};
 use berth_data::Encoded;
 use berth_encoder::{Encoder, Rows, Scratch, scratch_bytes};
 use berth_kernels::Isa;
+use berth_quantize::{Options, quantize};
 use berth_runtime::Model;
 use berth_task::Task;
-use berth_tests::naive::{Bert, Dimensions, Gold, Matrix, Sequence};
+use berth_tests::naive::{Bert, Dimensions, Gold, Matrix, Sequence, Trace};
 use berth_trainer::Predictor;
 
 use crate::dequantized;
@@ -112,10 +113,43 @@ fn the_encoder_stays_close_to_the_reference_after_every_layer() {
 }
 
 #[test]
+fn a_layer_in_f32_brings_the_bundle_closer_to_the_checkpoint() {
+    let checkpoint = Trained::get().open();
+    let reference = reference(&checkpoint);
+    let rows = fixture::encoded(&Trained::get().dev, &checkpoint);
+    let expected = rows.iter().map(|row| reference.forward(&sequence(row)));
+    let expected: Vec<_> = expected.collect();
+    // Over all sentences, of the rows behind the last layer.
+    let error = |f32_layers: &[usize]| -> f64 {
+        let bytes = mixed_bytes(f32_layers);
+        let bundle = Bundle::open(&bytes).expect("the bundle");
+        let of_row = |(row, expected): (&Encoded, &Trace)| {
+            let found = layers(&bundle, Isa::best(), row);
+            let last = expected.layers.len() - 1;
+            expected.layers[last].relative_error(&found.layers[last])
+        };
+        rows.iter().zip(&expected).map(of_row).sum::<f64>() / rows.len() as f64
+    };
+    let int8 = error(&[]);
+    for f32_layers in [&[0][..], &[1], &[0, 1]] {
+        let mixed = error(f32_layers);
+        assert!(
+            mixed < int8,
+            "{f32_layers:?}: off by {mixed:e}, in int8 {int8:e}"
+        );
+    }
+}
+
+#[test]
 fn every_instruction_set_tract_and_the_bare_encoder_have_the_same_bits() {
-    let bytes = bundle_bytes();
-    let bundle = Bundle::open(&bytes).expect("the bundle");
-    let model = Model::from_bytes(&bytes).expect("the bundle");
+    for f32_layers in [&[][..], &[1]] {
+        same_bits(&mixed_bytes(f32_layers));
+    }
+}
+
+fn same_bits(bytes: &AlignedBytes) {
+    let bundle = Bundle::open(bytes).expect("the bundle");
+    let model = Model::from_bytes(bytes).expect("the bundle");
     let rows = fixture::encoded(&Trained::get().dev, &Trained::get().open());
     let bits = |logits: &[f32]| logits.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
     for isa in Isa::available() {
@@ -141,8 +175,9 @@ struct Blocks {
 fn layers(bundle: &Bundle<'_>, isa: Isa, row: &Encoded) -> Blocks {
     let shape = bundle.header().shape;
     let tokens = row.ids.len();
-    let mut memory = vec![0; scratch_bytes(&shape, tokens)];
-    let mut scratch = Scratch::carve(&mut memory, &shape, tokens).expect("enough memory");
+    let header = bundle.header();
+    let mut memory = vec![0; scratch_bytes(header, tokens)];
+    let mut scratch = Scratch::carve(&mut memory, header, tokens).expect("enough memory");
     let encoder = Encoder::new(bundle, isa);
     let mut hidden = vec![0.0; tokens * shape.hidden as usize];
     encoder
@@ -236,6 +271,16 @@ pub fn sequence(row: &Encoded) -> Sequence {
 
 pub fn matrix(values: &[f32], rows: usize) -> Matrix {
     Matrix::from_tensor(&[rows, values.len() / rows], values)
+}
+
+/// The trained model with some layers in f32.
+fn mixed_bytes(f32_layers: &[usize]) -> AlignedBytes {
+    let options = Options {
+        f32_layers: f32_layers.to_vec(),
+        ..Options::default()
+    };
+    let writer = quantize(&Trained::get().open(), &options).expect("a bundle");
+    writer.to_bytes().expect("all sections")
 }
 
 fn bundle_bytes() -> AlignedBytes {

@@ -178,10 +178,7 @@ fn two_texts_are_told_apart_on_the_whole_road() {
     let dataset = berth_data::read(&berth_data::Source::new(&table, task)).expect("rows");
     let tables = berth_checkpoint::tokenizer::tables(&base.dir).expect("a tokenizer");
     let tokenizer = berth_wordpiece::Tokenizer::new(&tables).expect("its tables");
-    let options = EncodeOptions {
-        task,
-        limit: LENGTH,
-    };
+    let options = EncodeOptions::new(task, LENGTH);
     let rows = encode_all(&tokenizer, &options, &dataset.examples).expect("ids");
     let to = dir.path().join("model");
     let recipe = Recipe {
@@ -298,5 +295,6 @@ fn evaluator(rows: &[Encoded]) -> Evaluator<'_> {
         labels: labels(),
         examples: &[],
         inputs: rows,
+        spans: Default::default(),
     }
 }

@@ -6,6 +6,8 @@
 //! | [`forward`] | do reference, trainer, encoder and tract compute the same model, layer by layer? |
 //! | [`gradients`] | are the trainer's gradients those of the reference? |
 //! | [`journey`] | do sentences become answers, and the same ones each time? |
+//! | [`kills`], [`faults`] | does a run that is killed, or whose disk fails, lose no work? |
+//! | [`questions`] | does the device give the answers to questions that the workstation measured? |
 //! | [`tagging`] | do words get their tags, the same ones at every stage? |
 //! | [`bad_input`] | does bad input get one clear line and leave nothing half-written? |
 //! | [`real`] | does it hold on real sentences and a real base model, where they are there? |
@@ -16,10 +18,13 @@
 mod arrows;
 mod bad_input;
 mod dequantized;
+mod faults;
 mod fixture;
 mod forward;
 mod gradients;
 mod journey;
+mod kills;
 mod program;
+mod questions;
 mod real;
 mod tagging;

@@ -16,11 +16,14 @@ use berth_runtime::Model;
 use berth_task::Task;
 use berth_tests::naive::Matrix;
 use berth_trainer::Predictor;
+use berth_trainer::kernels::gemm::Precision;
+use berth_trainer::memory::{Load, Sizes};
+use berth_trainer::model::HeadKind;
 use berth_wordpiece::Tokenizer;
 use serde_json::Value;
 
 use crate::program::berth;
-use crate::{dequantized, fixture, forward};
+use crate::{dequantized, fixture, forward, gradients};
 
 const BASE: &str = "sentence-transformers/all-MiniLM-L6-v2";
 
@@ -35,11 +38,16 @@ struct Ground {
 
 type Check = (&'static str, fn(&Ground));
 
-const CHECKS: [Check; 2] = [
+const CHECKS: [Check; 4] = [
     (
         "every sentence has the ids of the tokenizers crate",
         the_same_ids,
     ),
+    (
+        "the gradients of all 105 tensors are the reference's",
+        the_gradients,
+    ),
+    ("training needs the memory that was foretold", the_memory),
     (
         "2,000 sentences teach a model that keeps its answers in int8",
         the_road,
@@ -96,11 +104,7 @@ fn the_same_ids(ground: &Ground) {
     let tables = tokenizer::tables(&ground.base).expect("its tables");
     let ours = Tokenizer::new(&tables).expect("tables");
     let examples = [ground.examples("train.tsv"), ground.examples("dev.tsv")].concat();
-    let options = EncodeOptions {
-        task: Task::TextClassification,
-        limit: 512,
-    };
-    let encoded = encode_all(&ours, &options, &examples).expect("room");
+    let encoded = encode_all(&ours, &texts(512), &examples).expect("room");
     assert_eq!(examples.len(), 9662);
     for (example, encoded) in examples.iter().zip(encoded) {
         let expected = oracle
@@ -110,9 +114,64 @@ fn the_same_ids(ground: &Ground) {
     }
 }
 
+fn the_gradients(ground: &Ground) {
+    let base = Checkpoint::open(&ground.base).expect("the base model");
+    let tables = tokenizer::tables(&ground.base).expect("its tokenizer");
+    let tokenizer = Tokenizer::new(&tables).expect("tables");
+    let examples = ground.examples("dev.tsv");
+    let rows = encode_all(&tokenizer, &texts(24), &examples[..6]).expect("room");
+    let kind = HeadKind::Sequence { outputs: 3 };
+    let found = gradients::hold_to_the_reference(base, kind, &rows);
+    say(&format!(
+        "real data: {} tensors within {:.1e}, {} that are zero within {:.1e} of 0",
+        found.within, found.worst, found.unseen, found.largest_unseen
+    ));
+    assert_eq!((found.within, found.unseen), (99, 6));
+}
+
+/// Holds the estimate to what `berth bench --train` reports of shapes in a process of their own: as much as was held, or up
+/// to 15 % more.
+fn the_memory(ground: &Ground) {
+    let base = text(&ground.base);
+    let config = Checkpoint::open(&ground.base)
+        .expect("the base model")
+        .config;
+    for (sequences, length) in [(32, 16), (32, 64), (8, 384)] {
+        let shape = format!("{sequences}x{length}");
+        let shapes = ["--shapes", &shape, "--steps", "1", "--threads", "1"];
+        let model = ["--json", "--model_name_or_path", &base];
+        let bench = ["bench", "--train"].into_iter().chain(model);
+        let report = object(&berth(bench.chain(shapes)).ok());
+        let found = report["peak_rss_mb"].as_f64().expect("a peak");
+        // The pieces of its three steps are drawn at random; so many differ.
+        let draws = (3 * sequences * length) as f64;
+        let vocabulary = config.vocab_size as f64;
+        let rows = vocabulary * (1.0 - (-draws / vocabulary).exp()) + length as f64;
+        let kind = HeadKind::Sequence { outputs: 2 };
+        let sizes = Sizes::new(&config, kind, rows as usize, 1, Precision::F32);
+        let batch = Load::of([length].repeat(sequences).into_iter());
+        let foretold = sizes.peak(batch, Load::default()) as f64 / 1e6;
+        say(&format!(
+            "real data: {shape}: {found:.0} MB, foretold {foretold:.0}"
+        ));
+        assert!(
+            (found..found * 1.15).contains(&foretold),
+            "{shape}: {found} MB, foretold {foretold}"
+        );
+    }
+}
+
+/// Single texts of at most `limit` pieces.
+fn texts(limit: usize) -> EncodeOptions {
+    EncodeOptions::new(Task::TextClassification, limit)
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().expect("UTF-8").to_owned()
+}
+
 fn the_road(ground: &Ground) {
     let dir = fixture::folder();
-    let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
     let (model, bundle) = (dir.path().join("model"), dir.path().join("mr.berth"));
     let dev = text(&ground.mr.join("dev.tsv"));
     let train = text(&ground.mr.join("train.tsv"));
@@ -180,11 +239,7 @@ fn the_same_model(model: &Path, bundle: &Path, examples: &[Example]) {
     let opened = Bundle::open(&bytes).expect("the bundle");
     let device = Model::open(bundle).expect("the bundle");
     let mut session = device.session().expect("a session");
-    let options = EncodeOptions {
-        task: Task::TextClassification,
-        limit: LENGTH,
-    };
-    let rows = encode_all(device.tokenizer(), &options, examples).expect("room");
+    let rows = encode_all(device.tokenizer(), &texts(LENGTH), examples).expect("room");
     let (exact, quantized) = (
         forward::reference(&checkpoint),
         dequantized::reference(&opened),

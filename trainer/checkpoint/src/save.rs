@@ -49,6 +49,23 @@ pub struct TensorRef<'a> {
     pub data: &'a [f32],
 }
 
+/// A tensor to be written whose numbers do not lie together in memory.
+pub struct TensorParts<'a> {
+    /// Its name in the file.
+    pub name: &'a str,
+    /// Sizes, the slowest first.
+    pub shape: &'a [usize],
+    /// Its numbers, one part after the other: as many as the shape says.
+    pub parts: Box<dyn Iterator<Item = &'a [f32]> + 'a>,
+}
+
+impl<'a> From<TensorRef<'a>> for TensorParts<'a> {
+    fn from(TensorRef { name, shape, data }: TensorRef<'a>) -> Self {
+        let parts = Box::new(std::iter::once(data));
+        TensorParts { name, shape, parts }
+    }
+}
+
 /// A folder being written. Dropped without [`Folder::commit`], it leaves nothing behind.
 #[derive(Debug)]
 pub struct Folder {
@@ -147,20 +164,39 @@ impl Folder {
     /// # Errors
     /// As [`Folder::file`], and when a tensor has more or fewer numbers than its shape.
     pub fn tensors(&mut self, name: &str, tensors: &[TensorRef]) -> Result<(), SaveError> {
-        let mut sorted: Vec<&TensorRef> = tensors.iter().collect();
-        sorted.sort_by_key(|tensor| tensor.name);
-        let header = header(&sorted)?;
+        for tensor in tensors {
+            if count(tensor.shape) != Some(tensor.data.len()) {
+                return Err(wrong_length(tensor.name, tensor.shape, tensor.data.len()));
+            }
+        }
+        let parts = tensors.iter().map(|&tensor| tensor.into()).collect();
+        self.tensors_in_parts(name, parts)
+    }
+
+    /// Writes tensors whose numbers come in parts, as [`Folder::tensors`] does.
+    ///
+    /// # Errors
+    /// As [`Folder::tensors`].
+    pub fn tensors_in_parts(
+        &mut self,
+        name: &str,
+        mut tensors: Vec<TensorParts>,
+    ) -> Result<(), SaveError> {
+        tensors.sort_by_key(|tensor| tensor.name);
+        let header = header(&tensors)?;
+        let mut wrong = None;
         self.file(name, |out| {
             out.write_all(&(header.len() as u64).to_le_bytes())?;
             out.write_all(&header)?;
-            let mut bytes = Vec::new();
-            for part in sorted.iter().flat_map(|tensor| tensor.data.chunks(1 << 14)) {
-                bytes.clear();
-                bytes.extend(part.iter().flat_map(|number| number.to_le_bytes()));
-                out.write_all(&bytes)?;
+            for tensor in tensors {
+                let written = write_parts(out, tensor.parts)?;
+                if count(tensor.shape) != Some(written) {
+                    wrong = Some(wrong_length(tensor.name, tensor.shape, written));
+                }
             }
             Ok(())
-        })
+        })?;
+        wrong.map_or(Ok(()), Err)
     }
 
     /// Writes config.json and model.safetensors. The tensors have canonical names.
@@ -298,28 +334,49 @@ fn named_in(parent: &Path) -> io::Result<NamedTempFile> {
     builder.tempfile_in(parent)
 }
 
+/// Numbers of a tensor of this shape, if they can be counted.
+fn count(shape: &[usize]) -> Option<usize> {
+    shape
+        .iter()
+        .try_fold(1_usize, |n, size| n.checked_mul(*size))
+}
+
+fn wrong_length(name: &str, shape: &[usize], len: usize) -> SaveError {
+    SaveError::Tensor {
+        name: name.to_owned(),
+        shape: shape.to_vec(),
+        len,
+    }
+}
+
+/// Writes numbers, little endian; returns how many.
+fn write_parts<'a>(
+    out: &mut dyn Write,
+    parts: impl Iterator<Item = &'a [f32]>,
+) -> io::Result<usize> {
+    let mut written = 0;
+    let mut bytes = Vec::new();
+    for part in parts.flat_map(|part| part.chunks(1 << 14)) {
+        bytes.clear();
+        bytes.extend(part.iter().flat_map(|number| number.to_le_bytes()));
+        out.write_all(&bytes)?;
+        written += part.len();
+    }
+    Ok(written)
+}
+
 /// The header of a safetensors file, padded with spaces so that the numbers are aligned.
-fn header(tensors: &[&TensorRef]) -> Result<Vec<u8>, SaveError> {
+fn header(tensors: &[TensorParts]) -> Result<Vec<u8>, SaveError> {
     let mut infos = Vec::with_capacity(tensors.len());
-    let mut end = 0;
-    for tensor in tensors {
-        let wrong = || SaveError::Tensor {
-            name: tensor.name.to_owned(),
-            shape: tensor.shape.to_vec(),
-            len: tensor.data.len(),
-        };
-        let count = tensor
-            .shape
-            .iter()
-            .try_fold(1_usize, |n, size| n.checked_mul(*size));
-        if count != Some(tensor.data.len()) {
-            return Err(wrong());
-        }
+    let mut end = 0_usize;
+    for TensorParts { name, shape, .. } in tensors {
         let start = end;
-        end += size_of_val(tensor.data);
-        let (shape, data_offsets) = (tensor.shape.to_vec(), (start, end));
+        let bytes = count(shape).and_then(|count| count.checked_mul(size_of::<f32>()));
+        let next = bytes.and_then(|bytes| end.checked_add(bytes));
+        end = next.ok_or_else(|| wrong_length(name, shape, 0))?;
+        let (shape, data_offsets) = (shape.to_vec(), (start, end));
         infos.push((
-            tensor.name.to_owned(),
+            (*name).to_owned(),
             TensorInfo {
                 dtype: Dtype::F32,
                 shape,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use berth_task::Task;
+use berth_task::{SpanRules, Task};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -58,6 +58,38 @@ impl TrainingArgs {
         }
     }
 
+    /// How spans are chosen, for question answering: flags by their names in `run_qa` of Hugging
+    /// Face's examples, each with its usual value where it is missing or no number.
+    pub fn span_rules(&self) -> SpanRules {
+        let usual = SpanRules::default();
+        let number = |name: &str, usual: u32| {
+            let found = self.other.get(name).and_then(Value::as_u64);
+            found
+                .and_then(|number| u32::try_from(number).ok())
+                .unwrap_or(usual)
+        };
+        let negative = self.other.get(NEGATIVE).and_then(Value::as_bool) == Some(true);
+        let threshold = self.other.get(THRESHOLD).and_then(Value::as_f64);
+        SpanRules {
+            doc_stride: number(STRIDE, usual.doc_stride),
+            n_best_size: number(N_BEST, usual.n_best_size),
+            max_answer_length: number(LONGEST, usual.max_answer_length),
+            null_score_diff_threshold: negative.then_some(threshold.unwrap_or(0.0) as f32),
+        }
+    }
+
+    /// Keeps the rules, to be found by [`span_rules`](Self::span_rules).
+    pub fn remember_spans(&mut self, rules: &SpanRules) {
+        let mut keep = |name: &str, value: Value| self.other.insert(name.to_owned(), value);
+        keep(STRIDE, rules.doc_stride.into());
+        keep(N_BEST, rules.n_best_size.into());
+        keep(LONGEST, rules.max_answer_length.into());
+        keep(NEGATIVE, rules.null_score_diff_threshold.is_some().into());
+        if let Some(threshold) = rules.null_score_diff_threshold {
+            keep(THRESHOLD, threshold.into());
+        }
+    }
+
     /// Reads a checkpoint's file; none for a checkpoint made elsewhere.
     ///
     /// # Errors
@@ -67,9 +99,37 @@ impl TrainingArgs {
     }
 }
 
+const STRIDE: &str = "doc_stride";
+const N_BEST: &str = "n_best_size";
+const LONGEST: &str = "max_answer_length";
+const NEGATIVE: &str = "version_2_with_negative";
+const THRESHOLD: &str = "null_score_diff_threshold";
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rules_for_spans_are_kept_under_the_names_of_their_flags() {
+        let mut args = TrainingArgs::new(Task::QuestionAnswering, 384);
+        assert_eq!(args.span_rules(), SpanRules::default());
+        let rules = SpanRules {
+            doc_stride: 64,
+            null_score_diff_threshold: Some(-1.25),
+            ..SpanRules::default()
+        };
+        args.remember_spans(&rules);
+        assert_eq!(args.span_rules(), rules);
+        let written = serde_json::to_value(&args).unwrap();
+        assert_eq!(
+            (&written["doc_stride"], &written["version_2_with_negative"]),
+            (&json!(64), &json!(true))
+        );
+        args.other["null_score_diff_threshold"] = json!(0.5);
+        assert_eq!(args.span_rules().null_score_diff_threshold, Some(0.5));
+        args.other["version_2_with_negative"] = json!(false);
+        assert_eq!(args.span_rules().null_score_diff_threshold, None);
+    }
     use serde_json::json;
 
     fn read(text: &str) -> Result<Option<TrainingArgs>, CheckpointError> {

@@ -54,6 +54,14 @@ struct WeightsFile {
     file: Mutex<File>,
 }
 
+/// A safetensors file of any tensors, under the names that it gives them: one tensor at a time is in memory.
+#[derive(Debug)]
+pub struct TensorFile {
+    path: PathBuf,
+    file: File,
+    entries: BTreeMap<String, Entry>,
+}
+
 /// Where a tensor's numbers lie.
 #[derive(Debug)]
 struct Entry {
@@ -148,6 +156,48 @@ impl Weights {
             digest::feed(&mut hasher, path).map_err(|source| CheckpointError::io(path, source))?;
         }
         Ok(hasher.finalize().into())
+    }
+}
+
+impl TensorFile {
+    /// Opens a file and checks its header.
+    ///
+    /// # Errors
+    /// When it cannot be read, is no safetensors file or has another length than its header says.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, CheckpointError> {
+        let path = path.into();
+        let mut file = File::open(&path).map_err(|source| CheckpointError::io(&path, source))?;
+        let (start, header) = read_header(&mut file, &path)?;
+        let entries = header.tensors().into_iter().map(|(name, info)| {
+            let entry = Entry::new(0, start, info, &path, &name)?;
+            Ok((name, entry))
+        });
+        let entries = entries.collect::<Result<_, CheckpointError>>()?;
+        Ok(TensorFile {
+            path,
+            file,
+            entries,
+        })
+    }
+
+    /// Reads a tensor.
+    ///
+    /// # Errors
+    /// When it is not there or cannot be read.
+    pub fn tensor(&mut self, name: &str) -> Result<Tensor, CheckpointError> {
+        let Some(entry) = self.entries.get(name) else {
+            return Err(CheckpointError::MissingTensor {
+                path: self.path.clone(),
+                name: name.to_owned(),
+            });
+        };
+        let data = entry
+            .read(&mut self.file)
+            .map_err(|source| CheckpointError::io(&self.path, source))?;
+        Ok(Tensor {
+            shape: entry.shape.clone(),
+            data,
+        })
     }
 }
 

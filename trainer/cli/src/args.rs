@@ -66,7 +66,8 @@ pub struct FetchArgs {
 #[derive(Args, Debug, Default, Clone)]
 #[command(rename_all = "snake_case", args_override_self = true)]
 pub struct DataArgs {
-    /// text-classification, text-pair-classification, text-pair-regression, token-classification
+    /// text-classification, text-pair-classification, text-pair-regression, token-classification,
+    /// question-answering
     #[arg(long)]
     pub task: Option<Task>,
     /// A published data set's own layout: mr, cola, sst2, rte, qnli, mnli, mrpc, sick, sick_r, stsb
@@ -90,6 +91,29 @@ pub struct DataArgs {
     /// Longest input in pieces, the special ones included
     #[arg(long, alias = "max_length", value_parser = clap::value_parser!(u32).range(2..))]
     pub max_seq_length: Option<u32>,
+    #[command(flatten)]
+    pub spans: SpanArgs,
+}
+
+/// How passages are read and answers are chosen, for question-answering.
+#[derive(Args, Debug, Default, Clone)]
+#[command(rename_all = "snake_case", args_override_self = true)]
+pub struct SpanArgs {
+    /// Questions: pieces that neighbouring windows of a passage share; 128 when not given
+    #[arg(long)]
+    pub doc_stride: Option<u32>,
+    /// Questions: how many best starts, ends and answers are looked at; 20 when not given
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=berth_task::MAX_N_BEST as i64))]
+    pub n_best_size: Option<u32>,
+    /// Questions: the most pieces of an answer; 30 when not given
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_answer_length: Option<u32>,
+    /// Questions: some have no answer in their passage
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub version_2_with_negative: Option<bool>,
+    /// Questions: no answer where its score exceeds the best span's by more; fitted when not given
+    #[arg(long, allow_negative_numbers = true)]
+    pub null_score_diff_threshold: Option<f32>,
 }
 
 /// `berth finetune`.
@@ -280,6 +304,9 @@ pub struct QuantizeArgs {
     /// Compare on the first so many rows only
     #[arg(long)]
     pub max_eval_samples: Option<usize>,
+    /// Layers that stay in f32, for what int8 hurts: `0,5`, or names such as `encoder.layer.0`
+    #[arg(long, value_delimiter = ',', value_parser = layer_number)]
+    pub f32_layers: Vec<usize>,
     /// Fail, and write nothing, when the main metric drops by more points (of 100)
     #[arg(long)]
     pub max_drop: Option<f64>,
@@ -292,6 +319,14 @@ pub struct QuantizeArgs {
     /// One JSON object on stdout, nothing else there
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
     pub json: bool,
+}
+
+/// The number of an encoder layer, by itself or behind its name in a checkpoint.
+fn layer_number(name: &str) -> Result<usize, String> {
+    let known = ["bert.encoder.layer.", "encoder.layer.", "layer."];
+    let number = known.iter().find_map(|known| name.strip_prefix(known));
+    let number = number.unwrap_or(name).parse();
+    number.map_err(|_| "layers are numbers from 0 on, or names such as `encoder.layer.0`".into())
 }
 
 /// `berth ask`.
@@ -373,7 +408,7 @@ pub struct TrainBenchArgs {
     /// With --train, mixed precision, as berth finetune --bf16
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
     pub bf16: bool,
-    /// With --train, threads
+    /// Threads: of a training step with --train, else of each query
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub threads: u32,
 }

@@ -1,6 +1,7 @@
 //! Ctrl-C as a request: long work looks here between steps, saves and stops. A second Ctrl-C ends the
 //! program at once.
 
+use crate::show;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 static ASKED: AtomicBool = AtomicBool::new(false);
@@ -11,7 +12,7 @@ pub fn listen() {
         if ASKED.swap(true, SeqCst) {
             std::process::exit(130);
         }
-        eprintln!("\nstopping after this step; once more to stop at once");
+        show::note("\nstopping after this step; once more to stop at once");
     });
 }
 

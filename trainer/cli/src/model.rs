@@ -5,11 +5,12 @@ use crate::error::Error;
 use crate::show;
 use berth_checkpoint::{Checkpoint, TrainingArgs};
 use berth_data::{EncodeOptions, Encoded, Example, encode_all};
+use berth_runtime::bulk::{Bulk, Input};
 use berth_task::Task;
 use berth_trainer::Predictor;
 use berth_wordpiece::Tokenizer;
-use rayon::prelude::*;
 use std::fmt::Display;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 /// Batches of a checkpoint's rows that are sorted by length together.
@@ -123,37 +124,40 @@ impl Model {
                 let what = format!("answers {}, not {task}", model.header().task);
                 Err(self.wrong(&what))
             }
-            Kind::Bundle(model) => each_on_its_own(model, inputs),
+            Kind::Bundle(model) => self.in_bulk(model, inputs),
         }
+    }
+
+    /// Runs every row by itself, as a device does, on as many threads as there are.
+    fn in_bulk(
+        &self,
+        model: &berth_runtime::Model,
+        rows: &[Encoded],
+    ) -> Result<Vec<Vec<f32>>, Error> {
+        let threads = rayon::current_num_threads().min(rows.len());
+        let mut bulk = Bulk::new(
+            model,
+            NonZero::new(threads).unwrap_or(NonZero::<usize>::MIN),
+        )?;
+        let bar = show::progress(rows.len() as u64, "int8");
+        let mut logits = Vec::with_capacity(rows.len());
+        let inputs = rows.iter().map(|row| Input {
+            ids: &row.ids,
+            second: row.second,
+        });
+        let done = bulk.logits(inputs, |row| {
+            bar.inc(1);
+            logits.push(row);
+        });
+        bar.finish_and_clear();
+        done.map_err(|error| self.wrong(&error))?;
+        Ok(logits)
     }
 
     fn wrong(&self, what: &dyn Display) -> Error {
         let (path, what) = (self.path.clone(), what.to_string());
         Error::Model { path, what }
     }
-}
-
-/// Runs every row by itself, as a device does; the rows are shared out over the cores, a session each.
-fn each_on_its_own(model: &berth_runtime::Model, rows: &[Encoded]) -> Result<Vec<Vec<f32>>, Error> {
-    let threads = rayon::current_num_threads().min(rows.len()).max(1);
-    let mut sessions = Vec::new();
-    for _ in 0..threads {
-        sessions.push(model.session()?);
-    }
-    let bar = show::progress(rows.len() as u64, "int8");
-    let shares = rows.par_chunks(rows.len().div_ceil(threads).max(1));
-    let logits: Result<Vec<Vec<Vec<f32>>>, Error> = shares
-        .zip(&mut sessions)
-        .map(|(share, session)| {
-            let answers = share.iter().map(|row| {
-                bar.inc(1);
-                Ok(session.logits_of(&row.ids, row.second)?.to_vec())
-            });
-            answers.collect()
-        })
-        .collect();
-    bar.finish_and_clear();
-    Ok(logits?.concat())
 }
 
 /// What a bundle remembers of its training.

@@ -2,7 +2,15 @@
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::ops::Range;
 use std::time::Duration;
+
+/// A line on stderr. Where that cannot be written to, a full disk behind it say, the work goes on without.
+pub fn note(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
 
 /// A table with a heading; every column after the first is aligned to the right.
 pub fn table(heading: &[&str], rows: &[Vec<String>]) -> Table {
@@ -65,9 +73,59 @@ pub fn excerpt(text: &str, most: usize) -> String {
     }
 }
 
+/// The sentence or sentences that hold a part of a text, on one line, with the part between `marks`.
+pub fn in_sentence(text: &str, part: Range<usize>, marks: [&str; 2]) -> String {
+    let ends = |c: char| matches!(c, '.' | '!' | '?' | '\n' | '。' | '！' | '？');
+    let (before, after) = (&text[..part.start], &text[part.end..]);
+    // A sentence ends where white space follows, or in scripts without any.
+    let is_end = |text: &str, at: usize, c: char| {
+        let next = text[at + c.len_utf8()..].chars().next();
+        ends(c) && (c == '\n' || !c.is_ascii() || next.is_none_or(char::is_whitespace))
+    };
+    let begin = before
+        .char_indices()
+        .rev()
+        .find(|&(at, c)| is_end(text, at, c));
+    let begin = begin.map_or(0, |(at, c)| at + c.len_utf8());
+    let end = after.char_indices().find(|&(at, c)| is_end(after, at, c));
+    let end = end.map_or(text.len(), |(at, c)| part.end + at + c.len_utf8());
+    let [open, close] = marks;
+    let marked = [
+        &text[begin..part.start],
+        open,
+        &text[part.clone()],
+        close,
+        &text[part.end..end],
+    ];
+    let line = marked.concat();
+    let line: String = line
+        .chars()
+        .map(|c| if c.is_whitespace() { ' ' } else { c })
+        .collect();
+    line.trim().to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_is_shown_in_its_sentence() {
+        let text = "One is 1.5 wide. Then comes two, at last!\nThree.";
+        let shown = |part: &str| {
+            let start = text.find(part).unwrap();
+            in_sentence(text, start..start + part.len(), ["[", "]"])
+        };
+        assert_eq!(shown("1.5"), "One is [1.5] wide.");
+        assert_eq!(shown("two"), "Then comes [two], at last!");
+        assert_eq!(shown("Three."), "[Three.]");
+        assert_eq!(
+            shown("wide. Then"),
+            "One is 1.5 [wide. Then] comes two, at last!"
+        );
+        assert_eq!(in_sentence("二。三", 0..3, ["[", "]"]), "[二]。");
+        assert_eq!(in_sentence("", 0..0, ["", ""]), "");
+    }
 
     #[test]
     fn bars_hold_their_width() {

@@ -5,8 +5,10 @@
 use crate::args::DataArgs;
 use crate::error::Error;
 use berth_checkpoint::TrainingArgs;
-use berth_data::{Dataset, EncodeOptions, Encoded, Evaluator, Format, Source, TaskName};
-use berth_task::Task;
+use berth_data::{
+    Dataset, EncodeOptions, Encoded, Evaluator, Format, Source, SpanScoring, TaskName,
+};
+use berth_task::{SpanRules, Task};
 use std::path::Path;
 
 /// What is known of the data before a file is opened.
@@ -72,8 +74,10 @@ impl Known {
 
     /// How examples become inputs of at most `limit` pieces.
     pub fn encoding(&self, limit: usize) -> EncodeOptions {
-        let task = self.task;
-        EncodeOptions { task, limit }
+        EncodeOptions {
+            doc_stride: self.spans().rules.doc_stride as usize,
+            ..EncodeOptions::new(self.task, limit)
+        }
     }
 
     /// How a model's answers to `inputs`, which are made of the data set, are measured.
@@ -84,6 +88,59 @@ impl Known {
             labels: &dataset.labels,
             examples: &dataset.examples,
             inputs,
+            spans: self.spans(),
+        }
+    }
+
+    /// How spans are chosen: by the flags, else as is remembered, else as is usual. A threshold that
+    /// neither tells is fitted to the file that is measured on.
+    pub fn spans(&self) -> SpanScoring {
+        let memory = self.remembered.as_ref().map(TrainingArgs::span_rules);
+        let flags = &self.flags.spans;
+        let mut rules = memory.unwrap_or_default();
+        let take = |place: &mut u32, flag: Option<u32>| *place = flag.unwrap_or(*place);
+        take(&mut rules.doc_stride, flags.doc_stride);
+        take(&mut rules.n_best_size, flags.n_best_size);
+        take(&mut rules.max_answer_length, flags.max_answer_length);
+        let threshold = &mut rules.null_score_diff_threshold;
+        let negative = flags.version_2_with_negative.unwrap_or(threshold.is_some());
+        *threshold = flags
+            .null_score_diff_threshold
+            .or(*threshold)
+            .filter(|_| negative);
+        SpanScoring {
+            rules,
+            fit_threshold: negative && rules.null_score_diff_threshold.is_none(),
+        }
+    }
+
+    /// The longest input where neither flag nor memory says one.
+    pub fn usual_length(&self) -> usize {
+        match self.task {
+            Task::QuestionAnswering => 384,
+            _ => 128,
+        }
+    }
+
+    /// Whether inputs of at most `limit` pieces, and the rows of `dataset`, go with the flags.
+    ///
+    /// # Errors
+    /// When windows would not get on, or a question has no answer and none was to be expected.
+    pub fn check(&self, dataset: &Dataset, limit: usize) -> Result<(), Error> {
+        if self.task != Task::QuestionAnswering {
+            return Ok(());
+        }
+        let spans = self.spans();
+        let stride = spans.rules.doc_stride as usize;
+        if stride + 3 >= limit {
+            return Err(Error::Usage(format!(
+                "--doc_stride {stride} leaves windows of --max_seq_length {limit} nothing new to \
+                 read; say a smaller one"
+            )));
+        }
+        match spans.rules.null_score_diff_threshold.is_some() || spans.fit_threshold {
+            true => Ok(()),
+            false => Ok(dataset.check_answerable()?),
         }
     }
 
@@ -141,6 +198,16 @@ impl Known {
         args.text_column_name = self.flags.text_column_name.clone();
         args.text_pair_column_name = self.flags.text_pair_column_name.clone();
         args.label_column_name = self.flags.label_column_name.clone();
+        if self.task == Task::QuestionAnswering {
+            let spans = self.spans();
+            args.remember_spans(&SpanRules {
+                null_score_diff_threshold: match spans.fit_threshold {
+                    true => Some(0.0),
+                    false => spans.rules.null_score_diff_threshold,
+                },
+                ..spans.rules
+            });
+        }
         if !spellings.is_empty() {
             args.other.insert(SPELLINGS.into(), spellings.into());
         }

@@ -5,6 +5,8 @@ use std::collections::hash_map::Entry;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use crate::error::{DataError, Place};
+
 /// A row of a file, ready to be encoded.
 #[derive(Clone, Default, PartialEq, Debug)]
 pub struct Example {
@@ -21,6 +23,19 @@ pub struct Example {
     pub label: Label,
     /// The line of the file that the row begins on, counted from 1.
     pub line: u64,
+}
+
+impl Example {
+    /// Whether this is a question with answers, none of which stands in the passage where the file
+    /// says: nothing can be learnt from it.
+    pub fn is_misplaced(&self) -> bool {
+        match &self.label {
+            Label::Answers(answers) => {
+                !answers.is_empty() && answers.iter().all(|answer| answer.start.is_none())
+            }
+            _ => false,
+        }
+    }
 }
 
 /// What a model should answer for a row.
@@ -42,10 +57,11 @@ pub enum Label {
 /// An answer that people gave to a question.
 #[derive(Clone, Eq, PartialEq, Debug)]
 pub struct GoldAnswer {
-    /// The answer, which stands in the passage word for word.
+    /// The answer, as it is written there.
     pub text: String,
-    /// The byte of the passage that it begins at.
-    pub start: usize,
+    /// The byte of the passage that it begins at. `None` where the passage does not have it at the
+    /// place that the file tells.
+    pub start: Option<usize>,
 }
 
 /// A file that was read.
@@ -78,6 +94,30 @@ impl Dataset {
     /// How many rows the file has, those that were left out included.
     pub fn rows(&self) -> u64 {
         self.examples.len() as u64 + self.unlabelled
+    }
+
+    /// Every question must have an answer, as in SQuAD 1.1.
+    ///
+    /// # Errors
+    /// [`DataError::Unanswerable`] names the first that has none.
+    pub fn check_answerable(&self) -> Result<(), DataError> {
+        let none =
+            |row: &&Example| matches!(&row.label, Label::Answers(answers) if answers.is_empty());
+        match self.examples.iter().find(none) {
+            None => Ok(()),
+            Some(row) => Err(DataError::Unanswerable {
+                place: Place::new(&self.path, row.line),
+                id: row.id.clone().unwrap_or_default(),
+            }),
+        }
+    }
+
+    /// How many questions have answers, none of which stands in the passage where the file says.
+    pub fn misplaced(&self) -> usize {
+        self.examples
+            .iter()
+            .filter(|row| row.is_misplaced())
+            .count()
     }
 
     /// How many examples, or words that are tagged, each label has, in the order of the labels.

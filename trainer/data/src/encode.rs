@@ -1,13 +1,14 @@
 //! Examples to what a model reads and should answer, over all cores, in the examples' order.
 //!
-//! Here are the tasks on whole texts, one input for an example; [`words`] has tagging. A task whose
-//! texts are cut into windows makes several inputs of an example, one after the other.
+//! Here are the tasks on whole texts, one input for an example; [`words`] has tagging. [`questions`]
+//! cuts passages into windows, and so makes several inputs of an example, one after the other.
 
+mod questions;
 mod words;
 
 use std::ops::Range;
 
-use berth_task::Task;
+use berth_task::{SpanRules, Task};
 use berth_wordpiece::{EncodeError, Piece, Tokenizer};
 use rayon::prelude::*;
 
@@ -32,6 +33,8 @@ pub struct Encoded {
     /// (tagging) or of the passage (questions); empty ranges for added tokens and for the question.
     /// For other tasks there are none.
     pub offsets: Vec<Range<u32>>,
+    /// How many of a window's first pieces of the passage the window before has as well.
+    pub shared: usize,
 }
 
 /// What a model should answer to an input.
@@ -57,15 +60,31 @@ pub struct EncodeOptions {
     pub task: Task,
     /// The most pieces of an input, those that are added included.
     pub limit: usize,
+    /// How many pieces neighbouring windows of a passage share.
+    pub doc_stride: usize,
 }
 
-/// Encodes every example into at most `options.limit` ids. Of two texts, the longer one is cut first.
+impl EncodeOptions {
+    /// Inputs of at most `limit` pieces, with the usual stride.
+    pub fn new(task: Task, limit: usize) -> Self {
+        let doc_stride = SpanRules::default().doc_stride as usize;
+        EncodeOptions {
+            task,
+            limit,
+            doc_stride,
+        }
+    }
+}
+
+/// Encodes every example into at most `options.limit` ids. Of two texts, the longer one is cut first;
+/// a passage is never cut, but has as many inputs as it needs.
 ///
 /// Runs in rayon's current pool; each thread has memory of its own for the pieces. The result does
 /// not depend on the number of threads.
 ///
 /// # Errors
-/// If the limit is below 2, or below 3 for two texts, so that not even `[CLS]` and `[SEP]` fit.
+/// If the limit is below 2, or below 3 for two texts, so that not even `[CLS]` and `[SEP]` fit; or
+/// below 4 for a passage, which needs a piece.
 pub fn encode_all(
     tokenizer: &Tokenizer<'_>,
     options: &EncodeOptions,
@@ -75,14 +94,18 @@ pub fn encode_all(
     let pieces = || vec![Piece::default(); 2 * limit];
     let rows = examples.par_iter().enumerate();
     let encoded = rows.map_init(pieces, |pieces, (index, example)| {
-        let encoded = match options.task {
-            Task::TokenClassification => words::encode(tokenizer, limit, example, pieces)?,
-            _ => whole(tokenizer, limit, example, pieces)?,
+        let mut encoded = match options.task {
+            Task::TokenClassification => vec![words::encode(tokenizer, limit, example, pieces)?],
+            Task::QuestionAnswering => questions::encode(tokenizer, options, example)?,
+            _ => vec![whole(tokenizer, limit, example, pieces)?],
         };
-        let example = index;
-        Ok(Encoded { example, ..encoded })
+        for input in &mut encoded {
+            input.example = index;
+        }
+        Ok(encoded)
     });
-    encoded.collect()
+    let encoded: Vec<Vec<Encoded>> = encoded.collect::<Result<_, _>>()?;
+    Ok(encoded.into_iter().flatten().collect())
 }
 
 /// An example whose answer is about its text or texts as a whole.
@@ -181,7 +204,7 @@ pub(crate) mod tests {
 
     fn texts(limit: usize) -> EncodeOptions {
         let task = Task::TextClassification;
-        EncodeOptions { task, limit }
+        EncodeOptions::new(task, limit)
     }
 
     #[test]
@@ -207,6 +230,7 @@ pub(crate) mod tests {
                     target: Target::Class(words),
                     example: index,
                     offsets: Vec::new(),
+                    shared: 0,
                 }
             );
         }

@@ -71,11 +71,6 @@ pub enum DataError {
         known: Vec<Format>,
     },
 
-    /// The task's files are of a kind that no reader here knows.
-    #[error("{}: no reader for {task}; the tasks with one are {}", path.display(),
-        list(readable_tasks()))]
-    UnreadTask { path: PathBuf, task: Task },
-
     /// A task name goes with one task, and another one was asked for.
     #[error("{}: {name} is a data set for {}, not for {asked}", path.display(), name.task())]
     OtherTask {
@@ -136,6 +131,47 @@ pub enum DataError {
     #[error("{place}: text behind a closing quote; double a quote that belongs to the text")]
     TextBehindQuote { place: Place },
 
+    /// An object of a file of questions that lacks a member.
+    #[error("{place}: no {name:?}; there are {}", list(found))]
+    MissingMember {
+        place: Place,
+        name: String,
+        found: Vec<String>,
+    },
+
+    /// A member that is something else than it has to be.
+    #[error("{place}: {name:?} is not {expected}")]
+    WrongMember {
+        place: Place,
+        name: String,
+        expected: &'static str,
+    },
+
+    /// Not a place for each answer.
+    #[error("{place}: {texts} answers with {starts} places in \"answer_start\"")]
+    AnswerCount {
+        place: Place,
+        texts: usize,
+        starts: usize,
+    },
+
+    /// A question without an answer where each must have one.
+    #[error(
+        "{place}: question {} has no answer; say --version_2_with_negative if there are such",
+        shortened(id)
+    )]
+    Unanswerable { place: Place, id: String },
+
+    /// Two questions with the same id.
+    #[error(
+        "{place}: the id {} stands on line {first} already; predictions are told by id",
+        shortened(id)
+    )]
+    RepeatedId {
+        place: Place,
+        id: String,
+        first: u64,
+    },
     /// A CoNLL file's words have nothing beside them.
     #[error("{place}: a word and no tag beside it; say --label_column_name NUMBER")]
     NoTagColumn { place: Place },
@@ -230,14 +266,6 @@ pub enum DataError {
         shortened(label)
     )]
     NotANumber { place: Place, label: String },
-}
-
-/// The tasks that [`read`](crate::read) takes.
-fn readable_tasks() -> impl Iterator<Item = &'static str> {
-    Task::ALL
-        .into_iter()
-        .filter(|&task| crate::read::reads(task))
-        .map(Task::name)
 }
 
 /// `a, b, c`, shortened where there are many.

@@ -14,6 +14,7 @@
 pub(crate) mod conll;
 pub(crate) mod csv;
 pub(crate) mod json;
+pub(crate) mod parts;
 pub(crate) mod tsv;
 
 use std::borrow::Cow;
@@ -21,6 +22,7 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
+use berth_task::Task;
 use serde::{Deserialize, Serialize};
 
 use crate::task_name::TaskName;
@@ -54,13 +56,18 @@ impl Format {
         Format::Conllu,
     ];
 
-    /// Those that can hold texts split into words.
-    pub(crate) const FOR_WORDS: [Format; 4] =
-        [Format::Conll, Format::Conllu, Format::Jsonl, Format::Json];
-
-    /// Those that can hold rows of whole texts.
-    pub(crate) const FOR_TEXTS: [Format; 4] =
-        [Format::Tsv, Format::Csv, Format::Jsonl, Format::Json];
+    /// Those that can hold rows of a task.
+    pub(crate) fn of_task(task: Task) -> &'static [Format] {
+        match task {
+            Task::TextClassification | Task::TextPairClassification | Task::TextPairRegression => {
+                &[Format::Tsv, Format::Csv, Format::Jsonl, Format::Json]
+            }
+            Task::TokenClassification => {
+                &[Format::Conll, Format::Conllu, Format::Jsonl, Format::Json]
+            }
+            Task::QuestionAnswering => &[Format::Json, Format::Jsonl],
+        }
+    }
 
     /// The name in `--format`, which is the extension too.
     pub fn name(self) -> &'static str {

@@ -35,7 +35,7 @@ pub use dataset::{Dataset, Duplicates, Example, GoldAnswer, Label};
 pub use encode::{EncodeOptions, Encoded, Target, encode_all, unasked_words};
 pub use error::{DataError, Place};
 pub use format::{Format, UnknownFormatName};
-pub use metrics::{Answer, Decision, Evaluation, EvaluationError, Evaluator};
+pub use metrics::{Answer, Decision, Evaluation, EvaluationError, Evaluator, SpanScoring};
 pub use read::read;
 pub use source::{Columns, Source};
 pub use task_name::{TaskName, UnknownTaskName};

@@ -13,11 +13,14 @@
 //! |---|---|
 //! | `texts` | classification: `accuracy`, `f1`, `precision`, `recall`, `matthews_correlation`; regression: `pearson`, `spearmanr`; the mean of two as `combined_score` for the data sets for which GLUE reports it |
 //! | `tags` | `precision`, `recall` and `f1` of entities where labels begin with `B-` or `I-`, and `accuracy`, the share of words with the right tag |
+//! | `questions`, [`squad`] | `exact_match` and `f1` from 0 to 100, as SQuAD's official scripts count them, and the further figures of version 2.0 |
 
 mod classification;
 mod correlation;
 mod entities;
 mod evaluator;
+mod questions;
+pub mod squad;
 mod tags;
 mod texts;
 
@@ -25,6 +28,7 @@ pub use classification::Counts;
 pub use correlation::{pearson, spearmanr};
 pub use entities::EntityCounts;
 pub use evaluator::{Answer, Decision, Evaluator};
+pub use questions::SpanScoring;
 
 use berth_task::Task;
 
@@ -36,8 +40,11 @@ pub struct Evaluation {
     /// The mean of what training minimizes over everything that is asked: cross entropy in nats, or
     /// the squared difference.
     pub loss: f64,
-    /// Names without `eval_`, and values as fractions.
+    /// Names without `eval_`, and values as fractions; from 0 to 100 for questions.
     pub metrics: Vec<(&'static str, f64)>,
+    /// Settings that were fitted to this file, and belong to the model from now on: names as in
+    /// training_args.json.
+    pub fitted: Vec<(&'static str, f64)>,
 }
 
 impl Evaluation {
@@ -97,7 +104,11 @@ pub enum EvaluationError {
     },
 }
 
-type Measured = (f64, Vec<(&'static str, f64)>);
+/// Figures by name.
+type Figures = Vec<(&'static str, f64)>;
+
+/// The loss and the metrics.
+type Measured = (f64, Figures);
 
 /// Numbers below `bound` from a generator that every language has in three lines, so that other
 /// libraries' figures can be had for the same ones.

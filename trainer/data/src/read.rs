@@ -1,6 +1,7 @@
 //! A file to examples: here for the tasks whose rows are one or two texts and a label; [`words`] has
-//! tagging.
+//! tagging, [`questions`] those on passages.
 
+mod questions;
 mod words;
 
 use berth_task::Task;
@@ -23,33 +24,20 @@ use crate::table;
 /// but those without a label.
 pub fn read(source: &Source) -> Result<Dataset, DataError> {
     let format = check(source)?;
-    let text = Text::read(&source.path)?;
-    match source.task {
-        Task::TokenClassification => words::examples(source, format, &text),
-        _ => examples(source, format, &text),
-    }
+    parse(source, format, &Text::read(&source.path)?)
 }
 
-/// Whether files for `task` are read here.
-pub(crate) fn reads(task: Task) -> bool {
-    match task {
-        Task::TextClassification
-        | Task::TextPairClassification
-        | Task::TextPairRegression
-        | Task::TokenClassification => true,
-        Task::QuestionAnswering => false,
+fn parse(source: &Source, format: Format, text: &Text) -> Result<Dataset, DataError> {
+    match source.task {
+        Task::QuestionAnswering => questions::read(source, text),
+        Task::TokenClassification => words::examples(source, format, text),
+        _ => examples(source, format, text),
     }
 }
 
 /// What can be wrong with a source before its file is opened.
 fn check(source: &Source) -> Result<Format, DataError> {
     let path = || source.path.clone();
-    if !reads(source.task) {
-        return Err(DataError::UnreadTask {
-            path: path(),
-            task: source.task,
-        });
-    }
     if let Some(name) = source.task_name.filter(|name| name.task() != source.task) {
         return Err(DataError::OtherTask {
             path: path(),
@@ -58,7 +46,21 @@ fn check(source: &Source) -> Result<Format, DataError> {
         });
     }
     let format = Format::choose(source.format, source.task_name, &source.path);
-    format.ok_or_else(|| DataError::UnknownFormat { path: path() })
+    let format = format.ok_or_else(|| DataError::UnknownFormat { path: path() })?;
+    match Format::of_task(source.task).contains(&format) {
+        true => Ok(format),
+        false => Err(wrong_format(source, format)),
+    }
+}
+
+/// The format holds no rows of the source's task.
+pub(crate) fn wrong_format(source: &Source, format: Format) -> DataError {
+    DataError::FormatForTask {
+        path: source.path.clone(),
+        format,
+        task: source.task,
+        known: Format::of_task(source.task).to_vec(),
+    }
 }
 
 fn examples(source: &Source, format: Format, text: &Text) -> Result<Dataset, DataError> {

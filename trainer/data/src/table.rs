@@ -12,6 +12,7 @@ use crate::error::DataError;
 use crate::format::json::{self, Object};
 use crate::format::{Format, Row, csv, tsv};
 use crate::input::Text;
+use crate::read::wrong_format;
 use crate::source::Source;
 use crate::task_name::Positions;
 
@@ -46,12 +47,7 @@ pub(crate) fn rows<'t>(
         Format::Tsv => cells(source, text, tsv::rows(&text.body).map(Ok)),
         Format::Csv => cells(source, text, csv::rows(text)),
         Format::Json | Format::Jsonl => objects(source, text, json::objects(text)),
-        Format::Conll | Format::Conllu => Err(DataError::FormatForTask {
-            path: source.path.clone(),
-            format,
-            task: source.task,
-            known: Format::FOR_TEXTS.to_vec(),
-        }),
+        Format::Conll | Format::Conllu => Err(wrong_format(source, format)),
     }
 }
 

@@ -2,11 +2,15 @@
 //! holds them: rows and labels must be those that their publishers count.
 
 use std::env;
-use std::io::{self, Write};
+use std::fs;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use berth_data::{Dataset, Format, Label, Source, TaskName, read};
+use berth_data::metrics::squad::{Mean, Rules, Score};
+use berth_data::{Dataset, Example, Format, Label, Source, TaskName, read};
 use berth_task::Task;
+use flate2::read::GzDecoder;
+use serde_json::Value;
 
 /// A file of a data set and how many rows each label has in it. For regression: all rows.
 type Expected = (TaskName, &'static str, &'static [u64]);
@@ -202,4 +206,76 @@ fn name_of_folder(file: &str) -> &Path {
 
 fn file_name(file: &str) -> std::ffi::OsString {
     Path::new(file).file_name().unwrap().to_owned()
+}
+
+/// The answers that teams handed in for SQuAD, scored by the official script's rules.
+#[test]
+fn published_predictions_have_their_published_scores() {
+    let Some(folder) = data_folder(3) else { return };
+    let folder = folder.join("squad");
+    let source = Source::new(
+        folder.join("dev-v1.1.public.json.gz"),
+        Task::QuestionAnswering,
+    );
+    let dev = read(&source).unwrap();
+    let expected = json(&fs::read(folder.join("expected-scores.json")).unwrap());
+    for name in ["bert", "logistic_regression_baseline"] {
+        let file = folder.join(format!("predictions-{name}.public.json.gz"));
+        let mut predictions = Vec::new();
+        GzDecoder::new(fs::File::open(file).unwrap())
+            .read_to_end(&mut predictions)
+            .unwrap();
+        let predictions = json(&predictions);
+        let mut missing = 0;
+        let mean = Mean::of(dev.examples.iter().map(|example| {
+            let Label::Answers(gold) = &example.label else {
+                panic!("line {}", example.line)
+            };
+            let gold: Vec<&str> = gold.iter().map(|gold| gold.text.as_str()).collect();
+            match predictions[example.id.as_ref().unwrap()].as_str() {
+                Some(answer) => Score::of(Rules::V1, answer, &gold),
+                None => {
+                    missing += 1;
+                    Score::default()
+                }
+            }
+        }));
+        let expected = &expected[name];
+        let near = |found: f64, name: &str| (found - expected[name].as_f64().unwrap()).abs() < 1e-9;
+        assert!(near(mean.exact, "exact_match"), "{name}: {mean:?}");
+        assert!(near(mean.f1, "f1"), "{name}: {mean:?}");
+        assert_eq!(mean.total as u64, expected["total"], "{name}");
+        assert_eq!(missing, expected["missing"], "{name}");
+    }
+}
+
+/// Questions, those without an answer, and those whose answer does not stand where it should.
+#[test]
+fn squad_is_read_whole() {
+    let Some(folder) = data_folder(3) else { return };
+    for (file, questions, unanswerable, misplaced) in [
+        ("squad/train-v1.1.json.gz", 87599, 0, 0),
+        ("squad/dev-v1.1.public.json.gz", 9555, 0, 0),
+        ("squad2/dev-v2.0.public.json.gz", 9886, 4969, 0),
+    ] {
+        let source = Source::new(folder.join(file), Task::QuestionAnswering);
+        let dataset = read(&source).unwrap();
+        let none = |example: &&Example| example.label == Label::Answers(Vec::new());
+        let found = dataset.examples.iter().filter(none).count();
+        let counts = (dataset.examples.len(), found, dataset.misplaced());
+        assert_eq!(counts, (questions, unanswerable, misplaced), "{file}");
+        for example in &dataset.examples {
+            let Label::Answers(gold) = &example.label else {
+                panic!("{file}:{}", example.line)
+            };
+            for gold in gold {
+                let passage = example.pair.as_ref().unwrap();
+                assert!(passage[gold.start.unwrap()..].starts_with(&gold.text));
+            }
+        }
+    }
+}
+
+fn json(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).unwrap()
 }

@@ -75,46 +75,18 @@ impl Update {
         tasks.for_each(|(((p, g), m), v)| update(isa, self, p, g, m, v));
     }
 
-    /// The same for a table of rows of `width`; `gradient` gives each row's.
-    pub fn apply_rows<'g>(
-        self,
-        isa: Isa,
-        width: usize,
-        p: &mut [f32],
-        m: &mut [f32],
-        v: &mut [f32],
-        gradient: impl Fn(usize) -> RowGradient<'g> + Sync,
-    ) {
-        let zeros = vec![0.0; width];
-        let task = ROWS * width;
-        let tasks = p
-            .par_chunks_mut(task)
-            .zip(m.par_chunks_mut(task))
-            .zip(v.par_chunks_mut(task));
-        tasks.enumerate().for_each(|(index, ((p, m), v))| {
-            let rows = p
-                .chunks_exact_mut(width)
-                .zip(m.chunks_exact_mut(width))
-                .zip(v.chunks_exact_mut(width));
-            for (row, ((p, m), v)) in rows.enumerate() {
-                match gradient(index * ROWS + row) {
-                    RowGradient::Some(g) => update(isa, self, p, g, m, v),
-                    RowGradient::Zero => update(isa, self, p, &zeros, m, v),
-                    RowGradient::NeverAny => multiply(isa, self.keep, p),
-                }
-            }
-        });
+    /// The same, by the calling thread.
+    pub fn apply_here(self, isa: Isa, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
+        update(isa, self, p, g, m, v);
     }
-}
 
-/// What is known of the gradient of a table's row.
-pub enum RowGradient<'a> {
-    /// It is this one.
-    Some(&'a [f32]),
-    /// It is zero, but the moments may not be.
-    Zero,
-    /// It is zero and has been so at every step: the moments are zero too, and the update is the decay alone.
-    NeverAny,
+    /// What [`Update::apply`] comes to for rows whose gradient and moments are zero, to the last bit.
+    pub fn decay(self, isa: Isa, rows: Vec<Option<&mut [f32]>>) {
+        if self.keep != 1.0 {
+            let rows = rows.into_par_iter().with_min_len(ROWS).flatten_iter();
+            rows.for_each(|p| multiply(isa, self.keep, p));
+        }
+    }
 }
 
 /// Σ x², in a fixed order.

@@ -61,6 +61,14 @@ pub fn forward(
     });
 }
 
+/// `y` once more, from the `z` that was kept.
+pub fn again(isa: Isa, norm: Norm<'_>, dropout: Dropout, z: &[f32], y: &mut [f32]) {
+    let task = ROWS * norm.weight.len();
+    let rows = z.par_chunks(task).zip(y.par_chunks_mut(task));
+    rows.enumerate()
+        .for_each(|(i, (z, y))| rows_again(isa, norm, dropout.skip(i * task), z, y));
+}
+
 /// From `dy` the gradient `dz` of the added rows; returns the sums dg, db of the norm.
 pub fn backward(
     isa: Isa,
@@ -90,6 +98,7 @@ kernel! {
         tables: Tables<'_>, norm: Norm<'_>, dropout: Dropout, tokens: &[Token], z: &mut [f32], y: &mut [f32],
     ) = rows_forward_body
 }
+kernel! { fn rows_again(norm: Norm<'_>, dropout: Dropout, z: &[f32], y: &mut [f32]) = rows_again_body }
 kernel! {
     fn rows_backward(
         norm: Norm<'_>, dropout: Dropout, z: &[f32], dy: &[f32], dz: &mut [f32], sums: [&mut [f32]; 2],
@@ -121,6 +130,21 @@ fn rows_forward_body(
         for (((z, word), position), kind) in z.iter_mut().zip(word).zip(position).zip(kind) {
             *z = word + position + kind;
         }
+        row_forward(math, norm, z, y);
+    }
+    dropout::apply(dropout, y);
+}
+
+#[inline(always)]
+fn rows_again_body(
+    math: impl Arithmetic,
+    norm: Norm<'_>,
+    dropout: Dropout,
+    z: &[f32],
+    y: &mut [f32],
+) {
+    let width = norm.weight.len();
+    for (z, y) in z.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
         row_forward(math, norm, z, y);
     }
     dropout::apply(dropout, y);
@@ -225,6 +249,9 @@ mod tests {
                         &gradient::values(&inputs, |v| naive(&tokens, dropout, v)),
                         2e-6,
                     );
+                    let mut once_more = vec![0.0; y.len()];
+                    again(isa, norm, dropout, &z, &mut once_more);
+                    assert_eq!(once_more, y);
                     let sums = backward(isa, norm, dropout, &z, &dy, &mut dz);
                     let mut tables = [0, 1, 2].map(|which: usize| vec![0.0; inputs[which].len()]);
                     scatter(

@@ -6,6 +6,7 @@
 
 #[cfg(target_arch = "x86_64")]
 pub mod bf16;
+pub mod meter;
 
 use gemm::Parallelism;
 
@@ -156,10 +157,11 @@ pub fn product(
         b.rows,
         b.columns
     );
-    match precision {
+    let operations = 2 * out.rows * out.columns * a.columns;
+    meter::counted(operations, || match precision {
         Precision::F32 => f32_product(out, write, a, b, workers),
         Precision::Mixed(bf16) => bf16.product(out, write, a, b, workers),
-    }
+    });
 }
 
 /// [`product`] of fitting shapes, by the crate.

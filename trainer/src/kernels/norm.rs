@@ -33,6 +33,13 @@ pub struct Norm<'a> {
     pub eps: f32,
 }
 
+/// `y = norm(z)` for rows of `norm.weight.len()`.
+pub fn forward(isa: Isa, norm: Norm<'_>, z: &[f32], y: &mut [f32]) {
+    let task = ROWS * norm.weight.len();
+    let rows = z.par_chunks(task).zip(y.par_chunks_mut(task));
+    rows.for_each(|(z, y)| rows_forward(isa, norm, z, y));
+}
+
 /// `z = residual + dropout(z + bias)`, then `y = norm(z)`, for rows of `bias.len()`.
 pub fn add_forward(
     isa: Isa,
@@ -75,6 +82,7 @@ pub fn add_backward(
     })
 }
 
+kernel! { fn rows_forward(norm: Norm<'_>, z: &[f32], y: &mut [f32]) = rows_forward_body }
 kernel! {
     fn add_rows_forward(
         norm: Norm<'_>, bias: &[f32], dropout: Dropout, residual: &[f32], z: &mut [f32], y: &mut [f32],
@@ -84,6 +92,14 @@ kernel! {
     fn add_rows_backward(
         norm: Norm<'_>, dropout: Dropout, z: &[f32], dy: &[f32], gradients: [&mut [f32]; 2], sums: [&mut [f32]; 3],
     ) = add_rows_backward_body
+}
+
+#[inline(always)]
+fn rows_forward_body(math: impl Arithmetic, norm: Norm<'_>, z: &[f32], y: &mut [f32]) {
+    let width = norm.weight.len();
+    for (z, y) in z.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
+        row_forward(math, norm, z, y);
+    }
 }
 
 #[inline(always)]

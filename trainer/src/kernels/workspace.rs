@@ -1,14 +1,28 @@
 //! Memory that is used again on every step.
 //!
 //! A step needs the same buffers as the step before. Given back to the system they would be cleared and mapped anew
-//! each time, page by page; so they stay here between uses.
+//! each time, page by page; so they stay here between uses. Batches of another size need others: then each buffer
+//! that has to be made takes the place of one that the batch before left.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A shared store of free buffers. Cloning gives another handle to the same store.
 #[derive(Clone, Default)]
-pub struct Workspace(Arc<Mutex<Vec<Vec<f32>>>>);
+pub struct Workspace(Arc<Mutex<Store>>);
+
+#[derive(Default)]
+struct Store {
+    free: Vec<Free>,
+    /// Passes begun.
+    pass: u64,
+}
+
+struct Free {
+    data: Vec<f32>,
+    /// The pass that used it last.
+    pass: u64,
+}
 
 /// `len` numbers of any value, borrowed from a [`Workspace`] until dropped.
 pub struct Buffer {
@@ -19,24 +33,17 @@ pub struct Buffer {
 }
 
 impl Workspace {
+    /// Begins another pass over a batch: what only earlier passes used makes room when there is need.
+    pub fn begin_pass(&self) {
+        self.with_store(|store| store.pass += 1);
+    }
+
     /// A buffer of `len` numbers with whatever values the last user left.
     ///
     /// It is the smallest free one that is long enough, but not over twice as long. If there is none, a new one is
-    /// made and the longest of the free ones that are too short is dropped: batches have grown beyond it.
+    /// made, and of the free ones that this pass has not used the longest is dropped.
     pub fn take(&self, len: usize) -> Buffer {
-        let data = self.with_free(|free| {
-            let fitting = (0..free.len()).filter(|&i| (len..=2 * len).contains(&free[i].len()));
-            if let Some(best) = fitting.min_by_key(|&i| free[i].len()) {
-                return Some(free.swap_remove(best));
-            }
-            if let Some(outgrown) = (0..free.len())
-                .filter(|&i| free[i].len() < len)
-                .max_by_key(|&i| free[i].len())
-            {
-                free.swap_remove(outgrown);
-            }
-            None
-        });
+        let data = self.with_store(|store| store.take(len));
         Buffer {
             data: data.unwrap_or_else(|| vec![0.0; len]),
             len,
@@ -44,8 +51,26 @@ impl Workspace {
         }
     }
 
-    fn with_free<R>(&self, f: impl FnOnce(&mut Vec<Vec<f32>>) -> R) -> R {
+    fn with_store<R>(&self, f: impl FnOnce(&mut Store) -> R) -> R {
         f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Store {
+    fn take(&mut self, len: usize) -> Option<Vec<f32>> {
+        let of = |free: &Free| free.data.len();
+        let all = 0..self.free.len();
+        let fitting = all
+            .clone()
+            .filter(|&i| (len..=2 * len).contains(&of(&self.free[i])));
+        if let Some(best) = fitting.min_by_key(|&i| of(&self.free[i])) {
+            return Some(self.free.swap_remove(best).data);
+        }
+        let stale = all.filter(|&i| self.free[i].pass < self.pass);
+        if let Some(longest) = stale.max_by_key(|&i| of(&self.free[i])) {
+            self.free.swap_remove(longest);
+        }
+        None
     }
 }
 
@@ -53,7 +78,10 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         let data = std::mem::take(&mut self.data);
         if !data.is_empty() {
-            self.home.with_free(|free| free.push(data));
+            self.home.with_store(|store| {
+                let pass = store.pass;
+                store.free.push(Free { data, pass });
+            });
         }
     }
 }
@@ -91,12 +119,36 @@ mod tests {
         );
     }
 
+    /// Buffers and numbers that are free.
+    fn free(workspace: &Workspace) -> (usize, usize) {
+        workspace.with_store(|store| {
+            let numbers = store.free.iter().map(|free| free.data.len()).sum();
+            (store.free.len(), numbers)
+        })
+    }
+
     #[test]
-    fn outgrown_buffers_are_dropped() {
+    fn a_pass_of_another_size_does_not_add_to_the_memory_of_the_one_before() {
         let workspace = Workspace::default();
-        for len in 1..50 {
-            drop(workspace.take(len * len));
+        for size in [100, 1000, 90, 1000, 10_000, 7] {
+            for _ in 0..2 {
+                workspace.begin_pass();
+                let held: Vec<Buffer> = (0..3).map(|_| workspace.take(size)).collect();
+                drop((held, workspace.take(4 * size)));
+            }
+            assert_eq!(free(&workspace), (4, 7 * size));
         }
-        assert!(workspace.with_free(|free| free.len()) < 4);
+    }
+
+    #[test]
+    fn what_a_pass_has_used_stays_for_the_next() {
+        let workspace = Workspace::default();
+        for _ in 0..3 {
+            workspace.begin_pass();
+            for size in [10, 1000, 10, 100_000] {
+                drop(workspace.take(size));
+            }
+            assert_eq!(free(&workspace), (3, 101_010));
+        }
     }
 }

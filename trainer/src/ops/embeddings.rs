@@ -65,6 +65,15 @@ impl Embeddings {
         (y, sum)
     }
 
+    /// `y` once more, from the sum that was kept.
+    pub(super) fn again(&self, sum: &[f32], pass: &Pass) -> Buffer {
+        let mut y = pass.workspace.take(sum.len());
+        let dropout = self.mask(pass);
+        self.norm
+            .with(|norm| embed::again(pass.isa, norm, dropout, sum, &mut y));
+        y
+    }
+
     /// Adds to the parameters' gradients, from that of `y`.
     pub(super) fn backward(&self, tokens: &[Token], dy: Buffer, sum: Buffer, pass: &Pass) {
         let width = self.norm.weight.len();

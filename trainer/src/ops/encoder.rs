@@ -1,13 +1,16 @@
 //! The encoder: embeddings and layers, as one node of candle's graph.
 //!
 //! ```text
-//! tokens ─► embeddings ─► attention ─► feed-forward ─► … ─► rows      kept: each part's input and what it asks to keep
+//! tokens ─► embeddings ─► attention ─► feed-forward ─► … ─► rows      kept: what each part asks to keep
 //!              ◄──────────────◄────────────◄─────────────── gradient  passed on in place, kept things freed on the way
 //! ```
 //!
 //! One node and not one for each part, for a reason of cost: candle gives every tensor fresh memory, which the system
 //! clears page by page, and adds each gradient that a node returns to a tensor of zeros. In between the parts, rows
 //! and gradients are the workspace's buffers, the same ones on every step.
+//!
+//! What goes from part to part is a norm's result, and its argument is kept anyway. So the backward pass computes it
+//! again, one pass over its rows, rather than keeping a sixth more.
 //!
 //! The word table is the node's argument, so that candle's graph has a variable to begin with.
 
@@ -78,9 +81,7 @@ struct Activations {
 }
 
 struct LayerActivations {
-    input: Buffer,
     attention: self_attention::Activations,
-    between: Buffer,
     feed_forward: feed_forward::Activations,
 }
 
@@ -96,12 +97,10 @@ impl CustomOp1 for Op {
         for (i, layer) in weights.layers.iter().enumerate() {
             let (between, attention) = layer.attention.forward(&x, self.asking_of(i), pass);
             let (y, feed_forward) = layer.feed_forward.forward(&between, pass);
-            let input = std::mem::replace(&mut x, y);
+            x = y;
             if pass.masks.is_some() {
                 layers.push(LayerActivations {
-                    input,
                     attention,
-                    between,
                     feed_forward,
                 });
             }
@@ -116,20 +115,29 @@ impl CustomOp1 for Op {
 
     fn bwd(&self, _: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         let Self { weights, pass, .. } = self;
-        let Activations { embedded, layers } = self.saved.take()?;
+        let Activations {
+            embedded,
+            mut layers,
+        } = self.saved.take()?;
         let mut d = read(dy, |dy| {
             let mut d = pass.workspace.take(dy.len());
             d.copy_from_slice(dy);
             Ok(d)
         })?;
-        for (layer, kept) in weights.layers.iter().zip(layers).rev() {
+        while let Some(kept) = layers.pop() {
+            let layer = &weights.layers[layers.len()];
+            let between = layer.attention.again(&kept.attention, pass);
             d = layer
                 .feed_forward
-                .backward(&kept.between, d, kept.feed_forward, pass);
-            drop(kept.between);
-            d = layer
-                .attention
-                .backward(&kept.input, d, kept.attention, pass);
+                .backward(&between, d, kept.feed_forward, pass);
+            drop(between);
+            let input = match layers.last() {
+                Some(below) => weights.layers[layers.len() - 1]
+                    .feed_forward
+                    .again(&below.feed_forward, pass),
+                None => weights.embeddings.again(&embedded, pass),
+            };
+            d = layer.attention.backward(&input, d, kept.attention, pass);
         }
         weights.embeddings.backward(&self.tokens, d, embedded, pass);
         Ok(None)

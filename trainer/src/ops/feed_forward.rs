@@ -77,6 +77,11 @@ impl FeedForward {
         (y, Activations { inner, sum })
     }
 
+    /// The result once more, to the last bit, from what was kept.
+    pub(super) fn again(&self, kept: &Activations, pass: &Pass) -> Buffer {
+        self.norm.of(&kept.sum, pass)
+    }
+
     /// The gradient of `x`, from that of the result; the parameters' are added to them.
     pub(super) fn backward(
         &self,

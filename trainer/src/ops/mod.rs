@@ -31,8 +31,8 @@ use candle_core::{CpuStorage, Device, Layout, Result, Storage, Tensor, bail};
 use crate::kernels::dropout::Dropout;
 use crate::kernels::gemm::Precision;
 use crate::kernels::isa::Isa;
-use crate::kernels::norm::Norm;
-use crate::kernels::workspace::Workspace;
+use crate::kernels::norm::{self, Norm};
+use crate::kernels::workspace::{Buffer, Workspace};
 use crate::random;
 
 pub use dense::Dense;
@@ -135,6 +135,13 @@ pub struct LayerNorm {
 }
 
 impl LayerNorm {
+    /// The norm of each row of `sum`.
+    fn of(&self, sum: &[f32], pass: &Pass) -> Buffer {
+        let mut y = pass.workspace.take(sum.len());
+        self.with(|norm| norm::forward(pass.isa, norm, sum, &mut y));
+        y
+    }
+
     /// Calls `f` with the numbers.
     fn with<R>(&self, f: impl FnOnce(Norm<'_>) -> R) -> R {
         f(Norm {

@@ -205,6 +205,22 @@ impl Gradient {
         }
     }
 
+    /// The gradient of a row of a table, if it has one.
+    pub fn row(&self, row: u32) -> Option<&[f32]> {
+        match self {
+            Self::Dense { .. } => None,
+            Self::Rows {
+                width,
+                slots,
+                values,
+                ..
+            } => {
+                let slot = *slots.get(&row)? as usize;
+                Some(&values[slot * width..][..*width])
+            }
+        }
+    }
+
     /// The sum of its squares, in a fixed order.
     pub fn sum_of_squares(&self, isa: Isa) -> f64 {
         match self {

@@ -84,6 +84,11 @@ impl SelfAttention {
         (y, kept)
     }
 
+    /// The result once more, to the last bit, from what was kept.
+    pub(super) fn again(&self, kept: &Activations, pass: &Pass) -> Buffer {
+        self.norm.of(&kept.sum, pass)
+    }
+
     /// The gradient of `x`, from that of the result; the parameters' are added to them.
     pub(super) fn backward(&self, x: &[f32], dy: Buffer, kept: Activations, pass: &Pass) -> Buffer {
         // The residual's gradient, to which the others are added.

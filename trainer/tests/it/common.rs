@@ -10,30 +10,17 @@ use berth_trainer::{Job, Recipe, Start};
 
 /// A folder with a small base model.
 pub struct Base {
-    dir: PathBuf,
+    dir: tempfile::TempDir,
     pub checkpoint: Checkpoint,
-    /// Removes the folder when dropped, if it was made here.
-    _guard: Option<tempfile::TempDir>,
 }
 
 impl Base {
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        tiny::create(dir.path().join("base"), 3, &["good", "bad"]).unwrap();
-        let base = Self::in_folder(dir.path());
-        Self {
-            _guard: Some(dir),
-            ..base
-        }
-    }
-
-    /// One that another process has made.
-    pub fn in_folder(dir: &Path) -> Self {
-        Self {
-            dir: dir.to_owned(),
-            checkpoint: Checkpoint::open(dir.join("base")).unwrap(),
-            _guard: None,
-        }
+        let base = dir.path().join("base");
+        tiny::create(&base, 3, &["good", "bad"]).unwrap();
+        let checkpoint = Checkpoint::open(base).unwrap();
+        Self { dir, checkpoint }
     }
 
     pub fn without_dropout(mut self) -> Self {
@@ -44,7 +31,7 @@ impl Base {
 
     /// A path beside the base model.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
+        self.dir.path().join(name)
     }
 }
 
@@ -133,6 +120,7 @@ pub fn dev(rows: &[Encoded]) -> Option<Evaluator<'_>> {
         labels: &[],
         examples: &[],
         inputs: rows,
+        spans: Default::default(),
     })
 }
 

@@ -3,7 +3,6 @@
 mod bench;
 mod common;
 mod gradients;
-mod kills;
 mod reference;
 mod resume;
 mod runs;

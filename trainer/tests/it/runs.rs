@@ -390,4 +390,19 @@ fn bad_jobs_are_refused_before_anything_is_written() {
             .last(),
         Some("no checkpoint to resume from")
     );
+    let mut huge = Base::new();
+    huge.checkpoint.config.intermediate_size = 1 << 40;
+    if cfg!(target_os = "linux") {
+        let job = job(&huge, &recipe, &labels, &train, &out);
+        let error = finetune(&job, &mut Unobserved).unwrap_err().to_string();
+        assert!(!out.exists());
+        assert!(
+            error.starts_with("a batch of 4 sequences, the largest with "),
+            "{error}"
+        );
+        assert!(
+            error.contains(" MB are there; no batch size fits"),
+            "{error}"
+        );
+    }
 }

@@ -8,11 +8,15 @@
 //! | `{"op":"time","ids":[…],"warm":n,"count":n}` | nanoseconds of `count` queries, behind `warm` that are not told |
 //! | `{"op":"states","ids":[…]}` | the encoder's rows behind the last layer, one behind the other |
 //! | `{"op":"rss"}` | the process's memory now, and at most |
+//! | `{"op":"profile","tokens":n}` | where a query's time goes, in nanoseconds |
 //! | `{"op":"peaks"}` | what the core can do at most |
 //!
 //! `berth-peer --tagger CLASSIFIER OUT` writes a tagging bundle with the encoder of a classifier's:
 //! every row of the last layer is computed there. `berth-peer --peaks` prints the last answer.
+//! `berth-peer --profile BUNDLE…` prints, for the usual lengths, the linears' rate beside the core's peak and
+//! the shares of a query; `berth-peer --scaling BUNDLE [THREADS [TOKENS]]` what more threads bring.
 
+mod profile;
 mod tagger;
 
 use std::error::Error;
@@ -26,6 +30,9 @@ use berth_runtime::measure::{cpu_name, peak_rss_mb, rss_mb};
 use berth_runtime::{Model, Session};
 use serde_json::{Value, json};
 
+const USAGE: &str = "usage: berth-peer BUNDLE | --tagger CLASSIFIER OUT | --peaks | \
+    --profile BUNDLE… | --scaling BUNDLE [THREADS [TOKENS]]";
+
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -34,9 +41,13 @@ fn main() -> Result<(), Box<dyn Error>> {
             println!("{}", peaks_of_this_core());
             Ok(())
         }
+        ["--profile", ref bundles @ ..] if !bundles.is_empty() => profile::print(bundles),
+        ["--scaling", bundle] => profile::print_scaling(bundle, "2", "128"),
+        ["--scaling", bundle, threads] => profile::print_scaling(bundle, threads, "128"),
+        ["--scaling", bundle, threads, tokens] => profile::print_scaling(bundle, threads, tokens),
         ["--tagger", classifier, out] => tagger::write(Path::new(classifier), Path::new(out)),
         [bundle] => serve(Path::new(bundle)),
-        _ => Err("usage: berth-peer BUNDLE | --tagger CLASSIFIER OUT | --peaks".into()),
+        _ => Err(USAGE.into()),
     }
 }
 
@@ -59,10 +70,14 @@ fn serve(bundle: &Path) -> Result<(), Box<dyn Error>> {
                     "base_mb": before,
                     "engine": format!("Berth {}", env!("CARGO_PKG_VERSION")),
                     "isa": model.isa().tier().name(),
+                    "f32_layers": model.header().f32_layers().collect::<Vec<_>>(),
+                    "layers": model.header().shape.layers,
+                    "metrics": metrics(model),
                     "task": model.header().task.to_string(),
                 })
             }
             ("time", Some(session)) => time(session, &command)?,
+            ("profile", Some(session)) => profile::answer(session, &command)?,
             ("states", Some(session)) => json!({"states": states(session, &ids(&command))?}),
             (op, _) => return Err(format!("no such command, or nothing loaded: {op}").into()),
         };
@@ -70,6 +85,13 @@ fn serve(bundle: &Path) -> Result<(), Box<dyn Error>> {
         std::io::stdout().flush()?;
     }
     Ok(())
+}
+
+/// What the bundle says that it reached.
+fn metrics(model: &Model) -> Value {
+    let metrics = model.header().metrics.iter();
+    let metrics = metrics.map(|m| json!({"name": m.name.as_str(), "f32": m.f32, "int8": m.int8}));
+    metrics.collect()
 }
 
 fn ids(command: &Value) -> Vec<u32> {
@@ -104,8 +126,9 @@ fn states(session: &Session, ids: &[u32]) -> Result<Vec<f32>, Box<dyn Error>> {
     let model = session.model();
     let shape = &model.header().shape;
     let encoder = berth_encoder::Encoder::new(model.bundle(), model.isa());
-    let mut memory = vec![0; scratch_bytes(shape, ids.len())];
-    let mut scratch = Scratch::carve(&mut memory, shape, ids.len()).ok_or("too many tokens")?;
+    let mut memory = vec![0; scratch_bytes(model.header(), ids.len())];
+    let scratch = Scratch::carve(&mut memory, model.header(), ids.len());
+    let mut scratch = scratch.ok_or("too many tokens")?;
     let mut rows = vec![0.0; ids.len() * shape.hidden as usize];
     encoder.embed(ids, ids.len(), &mut rows, &mut scratch)?;
     for layer in 0..shape.layers as usize {

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::Path;
 
-use berth_bundle::{AlignedBytes, Bundle, Head, Header, Writer};
+use berth_bundle::{AlignedBytes, Bundle, Head, Header, LayerWeights, Writer};
 use berth_task::{Labels, Task};
 
 /// As many tags as Universal Dependencies has parts of speech.
@@ -25,7 +25,10 @@ pub fn write(classifier: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
     let mut writer = Writer::new(tagger)?;
     writer.embeddings(&bundle.embeddings())?;
     for layer in 0..shape.layers as usize {
-        writer.layer(&bundle.layer(layer))?;
+        match bundle.layer(layer) {
+            LayerWeights::Int8(layer) => writer.layer(&layer)?,
+            LayerWeights::F32(layer) => writer.layer_f32(&layer)?,
+        }
     }
     let weight: Vec<f32> = (0..TAGS * shape.hidden as usize).map(scattered).collect();
     writer.head(&Head {

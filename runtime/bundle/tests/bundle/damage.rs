@@ -198,7 +198,7 @@ fn use_all(bundle: &Bundle<'_>) {
     assert_eq!(embeddings.word.len(), shape.vocab_size as usize * hidden);
     assert_eq!(embeddings.norm.bias.len(), hidden);
     for index in 0..shape.layers as usize {
-        let layer = bundle.layer(index);
+        let layer = bundle.layer(index).int8().unwrap();
         assert_eq!(layer.qkv.weights.len(), 3 * hidden * hidden);
         assert_eq!(layer.output_norm.bias.len(), hidden);
     }

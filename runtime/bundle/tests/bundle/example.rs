@@ -1,9 +1,9 @@
 //! The hand-made bundle that all tests start from, and the tools to bend it.
 
 use berth_bundle::{
-    AlignedBytes, Embeddings, Head, Header, Layer, Metric, Provenance, Shape, Writer,
+    AlignedBytes, Embeddings, Head, Header, Layer, LayerF32, Metric, Provenance, Shape, Writer,
 };
-use berth_kernels::{Linear, Norm};
+use berth_kernels::{Linear, LinearF32, Norm};
 use berth_task::{Labels, Task};
 
 pub const SHAPE: Shape = Shape {
@@ -106,6 +106,26 @@ impl Numbers {
         }
     }
 
+    fn linear_f32(&mut self, outputs: usize, inputs: usize) -> LinearF32<'static> {
+        LinearF32 {
+            inputs,
+            outputs,
+            weights: self.floats(outputs * inputs),
+            bias: self.floats(outputs),
+        }
+    }
+
+    pub fn layer_f32(&mut self) -> LayerF32<'static> {
+        Layer {
+            qkv: self.linear_f32(48, 16),
+            attention_out: self.linear_f32(16, 16),
+            attention_norm: self.norm(),
+            up: self.linear_f32(32, 16),
+            down: self.linear_f32(16, 32),
+            output_norm: self.norm(),
+        }
+    }
+
     pub fn head(&mut self) -> Head<'static> {
         Head {
             pooler: Some(self.linear(16, 16)),
@@ -122,6 +142,19 @@ pub fn writer() -> Writer {
     writer.embeddings(&numbers.embeddings()).unwrap();
     writer.layer(&numbers.layer()).unwrap();
     writer.layer(&numbers.layer()).unwrap();
+    writer.head(&numbers.head()).unwrap();
+    writer.tokenizer(TABLES).unwrap();
+    writer.training(TRAINING).unwrap();
+    writer
+}
+
+/// The same with layer 1 in floats.
+pub fn mixed() -> Writer {
+    let mut numbers = Numbers::default();
+    let mut writer = Writer::new(header()).unwrap();
+    writer.embeddings(&numbers.embeddings()).unwrap();
+    writer.layer(&numbers.layer()).unwrap();
+    writer.layer_f32(&numbers.layer_f32()).unwrap();
     writer.head(&numbers.head()).unwrap();
     writer.tokenizer(TABLES).unwrap();
     writer.training(TRAINING).unwrap();

@@ -47,7 +47,7 @@ fn the_golden_bytes_are_read_as_what_was_written() {
     assert_eq!(read.kind, written.kind);
     same_norm(&read.norm, &written.norm);
     for index in 0..2 {
-        let (read, written) = (bundle.layer(index), numbers.layer());
+        let (read, written) = (bundle.layer(index).int8().unwrap(), numbers.layer());
         same_linear(&read.qkv, &written.qkv);
         same_linear(&read.attention_out, &written.attention_out);
         same_norm(&read.attention_norm, &written.attention_norm);

@@ -3,7 +3,7 @@
 use berth_bundle::{
     AlignedBytes, Bundle, Header, OpenError, Section, SectionKind, ShapeError, VerifyError,
 };
-use berth_task::{Labels, Task};
+use berth_task::{Labels, SpanRules, Task};
 
 use crate::example::{self, header_bytes, repair, with_header};
 
@@ -21,7 +21,7 @@ fn with_bytes(edit: impl FnOnce(&mut [u8])) -> Result<(), OpenError> {
 
 /// What opening says to the bundle after `edit` on its header.
 fn with(edit: impl FnOnce(&mut Header)) -> Result<(), OpenError> {
-    open(&with_header(&postcard::to_stdvec(&edited(edit)).unwrap()))
+    open(&with_header(&edited(edit).encode()))
 }
 
 fn edited(edit: impl FnOnce(&mut Header)) -> Header {
@@ -75,7 +75,7 @@ fn magic() {
 #[test]
 fn format_version() {
     for (version, word) in [
-        (2u32, "newer"),
+        (3u32, "newer"),
         (u32::MAX, "newer"),
         (0, "not read any more"),
     ] {
@@ -280,7 +280,11 @@ fn task() {
         Ok(())
     );
     for task in [Task::TextPairRegression, Task::QuestionAnswering] {
-        assert_eq!(with(|header| header.task = task), Err(OpenError::Outputs));
+        let lie = with(|header| {
+            header.task = task;
+            header.spans = spans_of(task);
+        });
+        assert_eq!(lie, Err(OpenError::Outputs));
     }
     // Without a pooler the head would be shorter.
     let length = Err(OpenError::SectionLength(SectionKind::Head));
@@ -298,6 +302,7 @@ fn tasks_without_labels() {
             header.task = task;
             header.labels = Labels::new();
             header.shape.outputs = outputs;
+            header.spans = spans_of(task);
         })
     };
     let length = Err(OpenError::SectionLength(SectionKind::Head));
@@ -305,6 +310,65 @@ fn tasks_without_labels() {
     assert_eq!(lie(Task::QuestionAnswering, 1), Err(OpenError::Outputs));
     assert_eq!(lie(Task::TextPairRegression, 2), Err(OpenError::Outputs));
     assert_eq!(lie(Task::TextClassification, 2), Err(OpenError::Outputs));
+}
+
+/// The rules that a bundle of this task has.
+fn spans_of(task: Task) -> Option<SpanRules> {
+    (task == Task::QuestionAnswering).then(SpanRules::default)
+}
+
+#[test]
+fn rules_for_spans() {
+    let lie = |edit: fn(&mut SpanRules)| {
+        with(|header| {
+            header.task = Task::QuestionAnswering;
+            header.labels = Labels::new();
+            header.shape.outputs = 2;
+            let mut spans = SpanRules::default();
+            edit(&mut spans);
+            header.spans = Some(spans);
+        })
+    };
+    // Nothing is wrong but what comes after the rules: this head has a pooler.
+    let fine = Err(OpenError::SectionLength(SectionKind::Head));
+    assert_eq!(lie(|_| ()), fine);
+    assert_eq!(lie(|spans| spans.n_best_size = 64), fine);
+    assert_eq!(lie(|spans| spans.doc_stride = u32::MAX), fine);
+    assert_eq!(
+        lie(|spans| spans.null_score_diff_threshold = Some(-3.5)),
+        fine
+    );
+    let refused = Err(OpenError::Spans);
+    assert_eq!(lie(|spans| spans.n_best_size = 0), refused);
+    assert_eq!(lie(|spans| spans.n_best_size = 65), refused);
+    assert_eq!(lie(|spans| spans.max_answer_length = 0), refused);
+    assert_eq!(
+        lie(|spans| spans.null_score_diff_threshold = Some(f32::NAN)),
+        refused
+    );
+    let short = with(|header| {
+        header.task = Task::QuestionAnswering;
+        header.labels = Labels::new();
+        header.shape.outputs = 2;
+        header.spans = Some(SpanRules::default());
+        header.max_tokens = 3;
+    });
+    assert_eq!(short, Err(OpenError::MaxTokens(3)));
+}
+
+#[test]
+fn rules_for_spans_stand_with_their_task_alone() {
+    // A bundle of another task has bytes behind its header then; one without them is cut off.
+    assert_eq!(
+        with(|header| header.spans = Some(SpanRules::default())),
+        Err(OpenError::HeaderTail)
+    );
+    let lie = with(|header| {
+        header.task = Task::QuestionAnswering;
+        header.labels = Labels::new();
+        header.shape.outputs = 2;
+    });
+    assert_eq!(lie, UNREADABLE);
 }
 
 #[test]
@@ -386,7 +450,10 @@ fn section_table() {
         lie(&|sections| sections[3].kind = SectionKind::Tokenizer),
         table
     );
-    let many = vec![(3u8, 0u32, 0u32); 65];
+    // Version 1 of the format has no layers in floats.
+    let in_floats = |sections: &mut Vec<Section>| sections[2].kind = SectionKind::LayerF32(1);
+    assert_eq!(lie(&in_floats), table);
+    let many = vec![(3u8, 0u32, 0u32); 66];
     assert_eq!(
         with_field(7, &postcard::to_stdvec(&many).unwrap()),
         UNREADABLE

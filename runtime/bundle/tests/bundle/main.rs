@@ -4,4 +4,6 @@ mod damage;
 mod example;
 mod golden;
 mod lies;
+mod mixed;
+mod selftest;
 mod writing;

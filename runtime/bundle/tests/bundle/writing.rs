@@ -188,5 +188,13 @@ fn the_fullest_header_is_written_and_read() {
     let bundle = Bundle::open(&bytes).unwrap();
     bundle.verify().unwrap();
     assert_eq!(bundle.header(), writer.header());
-    assert_eq!(bundle.layer(MAX_LAYERS as usize - 1).qkv.outputs, 48);
+    assert_eq!(
+        bundle
+            .layer(MAX_LAYERS as usize - 1)
+            .int8()
+            .unwrap()
+            .qkv
+            .outputs,
+        48
+    );
 }

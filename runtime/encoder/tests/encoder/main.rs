@@ -32,7 +32,7 @@ fn ids(random: &mut Random, tokens: usize) -> Vec<u32> {
 
 /// Full of what an earlier query might have left.
 fn dirty_memory(bundle: &Bundle<'_>, tokens: usize) -> Vec<u8> {
-    vec![0xa5; scratch_bytes(&bundle.header().shape, tokens)]
+    vec![0xa5; scratch_bytes(bundle.header(), tokens)]
 }
 
 fn forward(bundle: &Bundle<'_>, isa: Isa, ids: &[u32], second: usize) -> Vec<f32> {
@@ -40,7 +40,7 @@ fn forward(bundle: &Bundle<'_>, isa: Isa, ids: &[u32], second: usize) -> Vec<f32
     let first_only = header.task.reads_first_row_only();
     let rows = if first_only { 1 } else { ids.len() };
     let mut memory = dirty_memory(bundle, ids.len());
-    let mut scratch = Scratch::carve(&mut memory, &header.shape, ids.len()).unwrap();
+    let mut scratch = Scratch::carve(&mut memory, header, ids.len()).unwrap();
     let mut logits = vec![f32::NAN; rows * header.shape.outputs as usize];
     let encoder = Encoder::new(bundle, isa);
     encoder
@@ -97,13 +97,56 @@ fn version_1_of_the_numerics_has_these_very_bits() {
     }
 }
 
+/// The layers of a model of two that may run in floats.
+const MIXED: [&[usize]; 3] = [&[0], &[1], &[0, 1]];
+
+#[test]
+fn layers_in_floats_have_the_oracles_bits_on_every_instruction_set() {
+    let mut random = Random(57);
+    for task in TASKS {
+        for f32_layers in MIXED {
+            let model = Model::mixed(&mut random, task, f32_layers);
+            let bytes = model.bundle();
+            let bundle = Bundle::open(&bytes).unwrap();
+            assert!(bundle.header().f32_layers().eq(f32_layers.iter().copied()));
+            for tokens in [1, 2, 7, 16, 17, 33, 97, POSITIONS] {
+                let ids = ids(&mut random, tokens);
+                let expected = model.forward(&ids, tokens / 2);
+                for isa in Isa::available() {
+                    let found = forward(&bundle, isa, &ids, tokens / 2);
+                    let what = format!("{task}, {f32_layers:?}, {tokens} tokens, {}", isa.tier());
+                    assert_eq!(bits(&found), bits(&expected), "{what}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn version_1_of_the_numerics_has_these_very_bits_in_floats_too() {
+    let mut random = Random(58);
+    let bytes = Model::mixed(&mut random, TASKS[1], &[1]).bundle();
+    let bundle = Bundle::open(&bytes).unwrap();
+    let ids = ids(&mut random, 101);
+    for isa in Isa::available() {
+        let found = hash(&forward(&bundle, isa, &ids, 60));
+        assert_eq!(found, 0x78e5_7132_ee8f_61a3, "{}: {found:#x}", isa.tier());
+    }
+}
+
 #[test]
 fn the_first_row_alone_is_the_first_of_all() {
     let mut random = Random(51);
-    let bytes = Model::random(&mut random, TASKS[0]).bundle();
+    for f32_layers in [&[][..], &[1]] {
+        first_row_is_the_first_of_all(&Model::mixed(&mut random, TASKS[0], f32_layers));
+    }
+}
+
+fn first_row_is_the_first_of_all(model: &Model) {
+    let mut random = Random(59);
+    let bytes = model.bundle();
     let bundle = Bundle::open(&bytes).unwrap();
-    let shape = bundle.header().shape;
-    let width = shape.hidden as usize;
+    let width = bundle.header().shape.hidden as usize;
     for isa in Isa::available() {
         let encoder = Encoder::new(&bundle, isa);
         assert_eq!(encoder.isa(), isa);
@@ -111,7 +154,7 @@ fn the_first_row_alone_is_the_first_of_all() {
         assert_eq!(rows, [Rows::All, Rows::First, Rows::All]);
         for tokens in [1, 5, 40, 100] {
             let mut memory = dirty_memory(&bundle, tokens);
-            let mut scratch = Scratch::carve(&mut memory, &shape, tokens).unwrap();
+            let mut scratch = Scratch::carve(&mut memory, bundle.header(), tokens).unwrap();
             let mut all = random.floats(tokens * width, 2.0);
             let mut first = all.clone();
             encoder.layer(1, Rows::All, &mut all, &mut scratch);
@@ -127,10 +170,9 @@ fn a_longer_scratch_and_an_earlier_query_change_nothing() {
     for task in TASKS {
         let bytes = Model::random(&mut random, task).bundle();
         let bundle = Bundle::open(&bytes).unwrap();
-        let shape = bundle.header().shape;
         let encoder = Encoder::new(&bundle, Isa::best());
         let mut memory = dirty_memory(&bundle, POSITIONS);
-        let mut scratch = Scratch::carve(&mut memory, &shape, POSITIONS).unwrap();
+        let mut scratch = Scratch::carve(&mut memory, bundle.header(), POSITIONS).unwrap();
         for tokens in [POSITIONS, 1, 30, 2, 99] {
             let ids = ids(&mut random, tokens);
             let expected = forward(&bundle, Isa::best(), &ids, tokens);
@@ -165,18 +207,17 @@ unsafe impl Team for Threads {
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
     let mut random = Random(56);
-    for task in TASKS {
-        let bytes = Model::random(&mut random, task).bundle();
+    for (task, f32_layers) in [(TASKS[0], &[][..]), (TASKS[1], &[]), (TASKS[1], &[0])] {
+        let bytes = Model::mixed(&mut random, task, f32_layers).bundle();
         let bundle = Bundle::open(&bytes).unwrap();
-        let shape = bundle.header().shape;
         let encoder = Encoder::new(&bundle, Isa::best());
         for tokens in [1, 2, 5, 33, POSITIONS] {
             let ids = ids(&mut random, tokens);
             let expected = forward(&bundle, Isa::best(), &ids, tokens);
             for threads in [1, 2, 3, 4, MAX_THREADS] {
-                let mut memory = vec![0xa5; scratch_bytes_for(&shape, tokens, threads)];
+                let mut memory = vec![0xa5; scratch_bytes_for(bundle.header(), tokens, threads)];
                 let team = Threads(threads);
-                let scratch = Scratch::carve_for(&mut memory, &shape, tokens, &team);
+                let scratch = Scratch::carve_for(&mut memory, bundle.header(), tokens, &team);
                 let mut logits = vec![f32::NAN; expected.len()];
                 let (mut scratch, second) = (scratch.unwrap(), tokens);
                 let ran = encoder.forward(&ids, second, &mut scratch, &mut logits);
@@ -193,12 +234,11 @@ fn inputs_that_have_no_output_are_named_and_leave_the_scratch_whole() {
     let mut random = Random(53);
     let bytes = Model::random(&mut random, TASKS[0]).bundle();
     let bundle = Bundle::open(&bytes).unwrap();
-    let shape = bundle.header().shape;
     let encoder = Encoder::new(&bundle, Isa::best());
     let mut memory = dirty_memory(&bundle, POSITIONS + 1);
     let mut logits = [0.0; 3];
 
-    let mut scratch = Scratch::carve(&mut memory, &shape, POSITIONS + 1).unwrap();
+    let mut scratch = Scratch::carve(&mut memory, bundle.header(), POSITIONS + 1).unwrap();
     let mut error = |ids: &[u32], second| {
         encoder
             .forward(ids, second, &mut scratch, &mut logits)
@@ -220,7 +260,7 @@ fn inputs_that_have_no_output_are_named_and_leave_the_scratch_whole() {
         .forward(&[1, 2, 3], 3, &mut scratch, &mut logits)
         .unwrap();
 
-    let mut scratch = Scratch::carve(&mut memory, &shape, 5).unwrap();
+    let mut scratch = Scratch::carve(&mut memory, bundle.header(), 5).unwrap();
     let error = encoder.forward(&[0; 6], 0, &mut scratch, &mut logits);
     let (tokens, most) = (6, 5);
     let too_many = ForwardError::TooManyTokens { tokens, most };
@@ -245,7 +285,7 @@ fn a_layer_on_more_rows_than_the_scratch_has_room_for_is_refused() {
     let bundle = Bundle::open(&bytes).unwrap();
     let shape = bundle.header().shape;
     let mut memory = dirty_memory(&bundle, 2);
-    let mut scratch = Scratch::carve(&mut memory, &shape, 2).unwrap();
+    let mut scratch = Scratch::carve(&mut memory, bundle.header(), 2).unwrap();
     let mut hidden = vec![0.0; 3 * shape.hidden as usize];
     Encoder::new(&bundle, Isa::best()).layer(0, Rows::All, &mut hidden, &mut scratch);
 }

@@ -4,7 +4,7 @@ use berth_bundle::{AlignedBytes, Embeddings, Head, Header, Layer as Weights, Sha
 use berth_kernels::{Activation, Attention, ByteRow, Norm};
 use berth_task::{Labels, Task};
 
-use crate::input::{Layer as Linear, Random};
+use crate::input::{Layer as Linear, LayerF32 as LinearF32, Random};
 use crate::oracle;
 
 pub const VOCABULARY: usize = 23;
@@ -24,18 +24,78 @@ pub struct Model {
     position_scale: Vec<f32>,
     kind: Vec<f32>,
     norm: OwnNorm,
-    layers: Vec<Layer>,
+    layers: Vec<AnyLayer>,
     pooler: Option<Linear>,
     weight: Vec<f32>,
     bias: Vec<f32>,
 }
 
-struct Layer {
-    qkv: Linear,
-    attention_out: Linear,
+/// A linear of one of the two kinds, and what is done with it.
+trait Kind {
+    type View<'d>
+    where
+        Self: 'd;
+
+    fn random(random: &mut Random, inputs: usize, outputs: usize) -> Self;
+    fn view(&self) -> Self::View<'_>;
+    /// All rows through it.
+    fn apply(&self, x: &[f32], activation: Activation) -> Vec<f32>;
+    fn attention(input: &Attention<'_>, head: usize) -> Vec<f32>;
+}
+
+impl Kind for Linear {
+    type View<'d> = berth_kernels::Linear<'d>;
+
+    fn random(random: &mut Random, inputs: usize, outputs: usize) -> Self {
+        Linear::random(random, inputs, outputs)
+    }
+
+    fn view(&self) -> Self::View<'_> {
+        self.view()
+    }
+
+    fn apply(&self, x: &[f32], activation: Activation) -> Vec<f32> {
+        apply(self, x, activation)
+    }
+
+    fn attention(input: &Attention<'_>, head: usize) -> Vec<f32> {
+        oracle::attention(input, head, input.tokens)
+    }
+}
+
+impl Kind for LinearF32 {
+    type View<'d> = berth_kernels::LinearF32<'d>;
+
+    fn random(random: &mut Random, inputs: usize, outputs: usize) -> Self {
+        LinearF32::random(random, inputs, outputs)
+    }
+
+    fn view(&self) -> Self::View<'_> {
+        self.view()
+    }
+
+    fn apply(&self, x: &[f32], activation: Activation) -> Vec<f32> {
+        let rows = x.chunks(self.inputs);
+        rows.flat_map(|x| oracle::linear_f32(x, self, activation))
+            .collect()
+    }
+
+    fn attention(input: &Attention<'_>, head: usize) -> Vec<f32> {
+        oracle::attention_f32(input, head, input.tokens)
+    }
+}
+
+enum AnyLayer {
+    Int8(Layer<Linear>),
+    F32(Layer<LinearF32>),
+}
+
+struct Layer<L> {
+    qkv: L,
+    attention_out: L,
     attention_norm: OwnNorm,
-    up: Linear,
-    down: Linear,
+    up: L,
+    down: L,
     output_norm: OwnNorm,
 }
 
@@ -61,19 +121,19 @@ impl OwnNorm {
     }
 }
 
-impl Layer {
+impl<L: Kind> Layer<L> {
     fn random(random: &mut Random) -> Self {
         Layer {
-            qkv: Linear::random(random, HIDDEN, 3 * HIDDEN),
-            attention_out: Linear::random(random, HIDDEN, HIDDEN),
+            qkv: L::random(random, HIDDEN, 3 * HIDDEN),
+            attention_out: L::random(random, HIDDEN, HIDDEN),
             attention_norm: OwnNorm::random(random),
-            up: Linear::random(random, HIDDEN, INTERMEDIATE),
-            down: Linear::random(random, INTERMEDIATE, HIDDEN),
+            up: L::random(random, HIDDEN, INTERMEDIATE),
+            down: L::random(random, INTERMEDIATE, HIDDEN),
             output_norm: OwnNorm::random(random),
         }
     }
 
-    fn view(&self) -> Weights<'_> {
+    fn view(&self) -> Weights<'_, L::View<'_>> {
         Weights {
             qkv: self.qkv.view(),
             attention_out: self.attention_out.view(),
@@ -87,23 +147,23 @@ impl Layer {
     /// `[tokens][HIDDEN]` to the same.
     fn forward(&self, x: &[f32]) -> Vec<f32> {
         let tokens = x.len() / HIDDEN;
-        let qkv = apply(&self.qkv, x, Activation::None);
+        let qkv = self.qkv.apply(x, Activation::None);
         let input = Attention {
             qkv: &qkv,
             tokens,
             heads: HEADS,
             head_size: HIDDEN / HEADS,
         };
-        let heads = [0, 1].map(|head| oracle::attention(&input, head, tokens));
+        let heads = [0, 1].map(|head| L::attention(&input, head));
         let [first, second] = heads.each_ref().map(|head| head.chunks(HIDDEN / HEADS));
         let context: Vec<f32> = first
             .zip(second)
             .flat_map(|(a, b)| [a, b].concat())
             .collect();
-        let out = apply(&self.attention_out, &context, Activation::None);
+        let out = self.attention_out.apply(&context, Activation::None);
         let x = add_norm(x, &out, &self.attention_norm);
-        let inside = apply(&self.up, &x, Activation::Gelu);
-        let out = apply(&self.down, &inside, Activation::None);
+        let inside = self.up.apply(&x, Activation::Gelu);
+        let out = self.down.apply(&inside, Activation::None);
         add_norm(&x, &out, &self.output_norm)
     }
 }
@@ -122,6 +182,18 @@ fn add_norm(x: &[f32], y: &[f32], norm: &OwnNorm) -> Vec<f32> {
 
 impl Model {
     pub fn random(random: &mut Random, task: Task) -> Self {
+        Model::mixed(random, task, &[])
+    }
+
+    /// The same with some of its two layers in floats.
+    pub fn mixed(random: &mut Random, task: Task, f32_layers: &[usize]) -> Self {
+        let layer = |random: &mut Random, index: usize| {
+            if f32_layers.contains(&index) {
+                AnyLayer::F32(Layer::random(random))
+            } else {
+                AnyLayer::Int8(Layer::random(random))
+            }
+        };
         let first_only = task.reads_first_row_only();
         Model {
             task,
@@ -131,7 +203,7 @@ impl Model {
             position_scale: (0..POSITIONS).map(|_| 0.002 * random.unit()).collect(),
             kind: random.floats(2 * HIDDEN, 0.3),
             norm: OwnNorm::random(random),
-            layers: (0..2).map(|_| Layer::random(random)).collect(),
+            layers: (0..2).map(|index| layer(random, index)).collect(),
             pooler: first_only.then(|| Linear::random(random, HIDDEN, HIDDEN)),
             weight: random.floats(OUTPUTS * HIDDEN, 0.4),
             bias: random.floats(OUTPUTS, 0.1),
@@ -147,7 +219,10 @@ impl Model {
             oracle::embed(word, position, kind, &self.norm.view())
         });
         let layers = self.layers.iter();
-        let rows = layers.fold(embedded.collect(), |x: Vec<f32>, layer| layer.forward(&x));
+        let rows = layers.fold(embedded.collect(), |x: Vec<f32>, layer| match layer {
+            AnyLayer::Int8(layer) => layer.forward(&x),
+            AnyLayer::F32(layer) => layer.forward(&x),
+        });
         let read = match &self.pooler {
             Some(pooler) => {
                 let pooled = apply(pooler, &rows[..HIDDEN], Activation::None);
@@ -185,7 +260,11 @@ impl Model {
         };
         writer.embeddings(&embeddings).unwrap();
         for layer in &self.layers {
-            writer.layer(&layer.view()).unwrap();
+            match layer {
+                AnyLayer::Int8(layer) => writer.layer(&layer.view()),
+                AnyLayer::F32(layer) => writer.layer_f32(&layer.view()),
+            }
+            .unwrap();
         }
         let head = Head {
             pooler: self.pooler.as_ref().map(Linear::view),

@@ -98,6 +98,23 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn store_steps(self, x: [[__m256i; 2]; 4], to: &mut [u8; 4 * LANES]) {
+        // In each half of the register: four bytes of every half of two vectors. They are then brought
+        // into their order.
+        let order = have!(_mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+        let (pairs, _) = to.as_chunks_mut::<32>();
+        for pair in 0..2 {
+            let [a, b] = [x[2 * pair], x[2 * pair + 1]];
+            let steps = have!(_mm256_packus_epi16(
+                _mm256_packs_epi32(a[0], a[1]),
+                _mm256_packs_epi32(b[0], b[1])
+            ));
+            let steps = have!(_mm256_permutevar8x32_epi32(steps, order));
+            have!(_mm256_storeu_si256(pairs[pair].as_mut_ptr().cast(), steps))
+        }
+    }
+
+    #[inline(always)]
     fn store_quads(self, x: [[__m256i; 2]; 4], to: &mut [u8; 4 * LANES]) {
         let (halves, _) = to.as_chunks_mut::<32>();
         for half in 0..2 {

@@ -64,6 +64,20 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn store_steps(self, x: [__m512i; 4], to: &mut [u8; 4 * LANES]) {
+        // In each quarter of the register: four bytes of every vector. The quarters of a vector are
+        // then brought together.
+        let ab = have!(_mm512_packs_epi32(x[0], x[1]));
+        let cd = have!(_mm512_packs_epi32(x[2], x[3]));
+        let quarters = have!(_mm512_packus_epi16(ab, cd));
+        let order = have!(_mm512_setr_epi32(
+            0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15
+        ));
+        let steps = have!(_mm512_permutexvar_epi32(order, quarters));
+        have!(_mm512_storeu_si512(to.as_mut_ptr().cast(), steps))
+    }
+
+    #[inline(always)]
     fn store_quads(self, x: [__m512i; 4], to: &mut [u8; 4 * LANES]) {
         let ab = self.pairs(x[0], x[1]);
         let cd = have!(_mm512_slli_epi32::<16>(self.pairs(x[2], x[3])));

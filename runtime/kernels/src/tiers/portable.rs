@@ -93,6 +93,14 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn store_steps(self, x: [Lanes<i32>; 4], to: &mut [u8; 4 * LANES]) {
+        let (vectors, _) = to.as_chunks_mut();
+        for (x, vector) in x.into_iter().zip(vectors) {
+            self.store_bytes(x, vector);
+        }
+    }
+
+    #[inline(always)]
     fn store_quads(self, x: [Lanes<i32>; 4], to: &mut [u8; 4 * LANES]) {
         let [a, b, c, d] = x.map(|x| x.map(0, |x| x as u8).0);
         let (quads, _) = to.as_chunks_mut();

@@ -1,6 +1,6 @@
 //! Numbers to compute with: random, but the same on every run.
 
-use berth_kernels::{Linear, pack, packed_len};
+use berth_kernels::{Linear, LinearF32, pack, pack_f32, packed_len, packed_len_f32};
 
 /// A generator of numbers (SplitMix64).
 pub struct Random(pub u64);
@@ -94,5 +94,36 @@ impl Layer {
             &self.bias,
         )
         .expect("arrays as the dimensions ask")
+    }
+}
+
+/// A dense layer in floats that owns its arrays.
+pub struct LayerF32 {
+    pub inputs: usize,
+    pub outputs: usize,
+    /// `[outputs][inputs]`
+    pub weights: Vec<f32>,
+    packed: Vec<f32>,
+    pub bias: Vec<f32>,
+}
+
+impl LayerF32 {
+    pub fn random(random: &mut Random, inputs: usize, outputs: usize) -> LayerF32 {
+        let weights = random.floats(inputs * outputs, 2.0 / (inputs as f32).sqrt());
+        let mut packed = vec![0.0; packed_len_f32(outputs, inputs)];
+        pack_f32(&weights, outputs, inputs, &mut packed);
+        let bias = random.floats(outputs.next_multiple_of(16), 0.5);
+        LayerF32 {
+            inputs,
+            outputs,
+            weights,
+            packed,
+            bias,
+        }
+    }
+
+    pub fn view(&self) -> LinearF32<'_> {
+        LinearF32::new(self.inputs, self.outputs, &self.packed, &self.bias)
+            .expect("arrays as the dimensions ask")
     }
 }

@@ -9,7 +9,7 @@ use crate::input::{Layer, Random};
 use crate::oracle;
 
 /// Quantized rows that own their arrays.
-struct OwnedRows {
+pub struct OwnedRows {
     width: usize,
     values: Vec<u8>,
     scale: Vec<f32>,
@@ -18,7 +18,7 @@ struct OwnedRows {
 
 impl OwnedRows {
     /// Steps of which a quarter are 0 or 255.
-    fn random(random: &mut Random, count: usize, width: usize) -> OwnedRows {
+    pub fn random(random: &mut Random, count: usize, width: usize) -> OwnedRows {
         let step = |_| match random.bits() % 8 {
             0 => 0,
             1 => 255,
@@ -34,11 +34,11 @@ impl OwnedRows {
         }
     }
 
-    fn view(&self) -> Rows<'_> {
+    pub fn view(&self) -> Rows<'_> {
         Rows::new(self.width, &self.values, &self.scale, &self.low).expect("whole rows")
     }
 
-    fn row(&self, row: usize) -> oracle::Row {
+    pub fn row(&self, row: usize) -> oracle::Row {
         oracle::Row {
             steps: self.values[row * row_bytes(self.width)..][..self.width].to_vec(),
             scale: self.scale[row],

@@ -4,6 +4,8 @@
 //! Shapes stand around the sizes of the tiles, and a good part of the values at the extremes.
 
 mod attention;
+mod cases;
+mod floats;
 mod input;
 mod linear;
 mod oracle;

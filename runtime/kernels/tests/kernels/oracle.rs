@@ -4,7 +4,7 @@ use berth_kernels::{
     Activation, Attention, ByteRow, EXP2, EXP2_255, EXP2_LOWEST, GELU, GELU_END, Norm, TANH_FACTOR,
 };
 
-use crate::input::Layer;
+use crate::input::{Layer, LayerF32};
 
 /// Element `i` is added to lane `i % 16`, and the lanes are added as a tree.
 pub fn sum(values: impl Iterator<Item = f32>) -> f32 {
@@ -67,6 +67,24 @@ pub fn linear(x: &Row, layer: &Layer, activation: Activation) -> Vec<f32> {
     };
     let rows = layer.steps.chunks(layer.inputs);
     rows.enumerate().map(output).collect()
+}
+
+/// One row through a dense layer in floats.
+pub fn linear_f32(x: &[f32], layer: &LayerF32, activation: Activation) -> Vec<f32> {
+    let rows = layer.weights.chunks(layer.inputs).zip(&layer.bias);
+    rows.map(|(w, bias)| {
+        let y = in_order(x.iter().zip(w).map(|(x, w)| x * w)) + bias;
+        match activation {
+            Activation::None => y,
+            Activation::Gelu => gelu(y),
+        }
+    })
+    .collect()
+}
+
+/// One after another, from 0.0 on.
+fn in_order(values: impl Iterator<Item = f32>) -> f32 {
+    values.fold(0.0, |sum, value| sum + value)
 }
 
 fn horner(coefficients: &[f32], x: f32) -> f32 {
@@ -133,6 +151,31 @@ pub fn attention(input: &Attention<'_>, head: usize, rows: usize) -> Vec<f32> {
                 ((total as f32) * share) * scale
             })
             .collect::<Vec<f32>>()
+    };
+    (0..rows).flat_map(row).collect()
+}
+
+/// One head of attention in floats: `[rows][head_size]`.
+pub fn attention_f32(input: &Attention<'_>, head: usize, rows: usize) -> Vec<f32> {
+    let Attention {
+        qkv,
+        tokens,
+        heads,
+        head_size,
+    } = *input;
+    let part = |token: usize, part: usize| -> &[f32] {
+        &qkv[((token * 3 + part) * heads + head) * head_size..][..head_size]
+    };
+    let row = |token| {
+        let score = |t| in_order(part(token, 0).iter().zip(part(t, 1)).map(|(q, k)| q * k));
+        let scores: Vec<f32> = (0..tokens).map(score).collect();
+        let most = largest(scores.iter().copied());
+        let weights: Vec<f32> = scores.iter().map(|s| exp2(&EXP2, s - most)).collect();
+        let share = 1.0 / sum(weights.iter().copied());
+        let mean = move |c: usize| {
+            in_order(weights.iter().enumerate().map(|(t, e)| e * part(t, 2)[c])) * share
+        };
+        (0..head_size).map(mean).collect::<Vec<f32>>()
     };
     (0..rows).flat_map(row).collect()
 }

@@ -7,6 +7,7 @@ use std::fmt;
 use std::num::NonZero;
 use std::path::PathBuf;
 
+use berth_runtime::{MAX_THREADS, Threads};
 use berth_task::Aggregation;
 
 pub const USAGE: &str = "\
@@ -15,28 +16,33 @@ usage: berth-edge [FLAGS] F.berth [TEXT [PAIR]]
 Answers TEXT (and PAIR, for a model that takes two texts) with a line of JSON.
 Without a text it answers every line of standard input: plain text, two texts with a
 tab between them, or JSON such as {\"text\": \"…\", \"text_pair\": \"…\"}; for a model that
-tags also {\"tokens\": [\"…\", \"…\"]}.
+answers questions, {\"question\": \"…\", \"context\": \"…\"}; for one that tags, also
+{\"tokens\": [\"…\", \"…\"]}.
 
   --text         take every line of input as plain text, also one that begins with {
-  --top_k N      write the N best labels only
+  --top_k N      write the N best labels only, or a list of the N best answers
+  --context FILE the passage that plain lines, or TEXT, are questions on
   --aggregation_strategy S
                  the rows of tags: none (a row a piece), first (a row a word) or simple (a row
                  an entity), which is the default for labels that begin with B- or I-
   --no_verify    don't read the whole bundle to check it before the first answer
+  --threads N    threads that share each query, 1 where nothing is said
   --bench        measure latency, load time and memory instead of answering
   --inspect      print what the bundle holds instead of answering
+  --selftest     compare this machine's answers with the workstation's, bit for bit
   --version      print the version
   --help         print this
 
 BERTH_ISA=portable in the environment forces the kernels of a lower instruction set.
-Exit codes: 0; 1 when the bundle or a line was bad; 2 for a wrong command line.";
+Exit codes: 0; 1 when the bundle, a line or the selftest was bad; 2 for a wrong command line.";
 
 /// What to do.
 #[derive(Clone, Eq, PartialEq, Debug)]
 pub enum Command {
     Answer(Answer),
-    Bench { bundle: PathBuf },
+    Bench { bundle: PathBuf, threads: Threads },
     Inspect { bundle: PathBuf, verify: bool },
+    Selftest { bundle: PathBuf, verify: bool },
     Help,
     Version,
 }
@@ -50,6 +56,9 @@ pub struct Answer {
     pub verify: bool,
     pub plain_text: bool,
     pub top_k: Option<NonZero<usize>>,
+    pub threads: Threads,
+    /// The file that holds the passage for questions without one.
+    pub context: Option<PathBuf>,
     pub aggregation_strategy: Option<Aggregation>,
 }
 
@@ -61,6 +70,8 @@ pub enum UsageError {
     NotUtf8(String),
     UnknownFlag { flag: String, nearest: &'static str },
     NotANumber(String),
+    NotThreads(String),
+    NoFile,
     NotABoolean { flag: &'static str, value: String },
     NotAStrategy(String),
 }
@@ -80,8 +91,15 @@ impl fmt::Display for UsageError {
                 write!(f, "unknown flag `{flag}`; the nearest is `--{nearest}`")
             }
             UsageError::NotANumber(value) => {
-                write!(f, "`--top_k` takes a number from 1 on, not `{value}`")
+                write!(f, "`--{TOP_K}` takes a number from 1 on, not `{value}`")
             }
+            UsageError::NotThreads(value) => {
+                write!(
+                    f,
+                    "`--{THREADS}` takes a number from 1 to {MAX_THREADS}, not `{value}`"
+                )
+            }
+            UsageError::NoFile => f.write_str("`--context` takes the name of a file"),
             UsageError::NotAStrategy(value) => write!(
                 f,
                 "`--aggregation_strategy` takes `none`, `first` or `simple`, not `{value}`"
@@ -93,8 +111,18 @@ impl fmt::Display for UsageError {
     }
 }
 
-const BOOLEANS: [&str; 6] = ["text", "no_verify", "bench", "inspect", "version", "help"];
+const BOOLEANS: [&str; 7] = [
+    "text",
+    "no_verify",
+    "bench",
+    "inspect",
+    "selftest",
+    "version",
+    "help",
+];
 const TOP_K: &str = "top_k";
+const THREADS: &str = "threads";
+const CONTEXT: &str = "context";
 const AGGREGATION: &str = "aggregation_strategy";
 
 /// Reads the arguments behind the program's name.
@@ -104,6 +132,8 @@ pub fn parse(
     let mut arguments = arguments.into_iter().peekable();
     let mut on = [false; BOOLEANS.len()];
     let mut top_k = None;
+    let mut threads = Threads::default();
+    let mut context = None;
     let mut aggregation_strategy = None;
     let mut bundle = None;
     let mut texts = Vec::new();
@@ -144,6 +174,12 @@ pub fn parse(
                 let parsed = value.parse().map_err(|_| UsageError::NotAStrategy(value))?;
                 aggregation_strategy = Some(parsed);
             }
+        } else if name == THREADS {
+            let value = value.or_else(|| arguments.next().map(|v| v.to_string_lossy().into()));
+            threads = number_of_threads(value.unwrap_or_default())?;
+        } else if name == CONTEXT {
+            let file = value.map(Into::into).or_else(|| arguments.next());
+            context = Some(PathBuf::from(file.ok_or(UsageError::NoFile)?));
         } else {
             let nearest = nearest(&name);
             return Err(UsageError::UnknownFlag {
@@ -152,7 +188,15 @@ pub fn parse(
             });
         }
     }
-    let [plain_text, no_verify, bench, inspect, version, help] = on;
+    let [
+        plain_text,
+        no_verify,
+        bench,
+        inspect,
+        selftest,
+        version,
+        help,
+    ] = on;
     if help {
         return Ok(Command::Help);
     }
@@ -161,14 +205,16 @@ pub fn parse(
     }
     let bundle = bundle.ok_or(UsageError::NoBundle)?;
     let verify = !no_verify;
-    if bench || inspect {
+    if bench || inspect || selftest {
         if let Some(text) = texts.pop() {
             return Err(UsageError::TooMany(text));
         }
         return Ok(if bench {
-            Command::Bench { bundle }
-        } else {
+            Command::Bench { bundle, threads }
+        } else if inspect {
             Command::Inspect { bundle, verify }
+        } else {
+            Command::Selftest { bundle, verify }
         });
     }
     let mut texts = texts.into_iter();
@@ -179,6 +225,8 @@ pub fn parse(
         verify,
         plain_text,
         top_k,
+        threads,
+        context,
         aggregation_strategy,
     }))
 }
@@ -191,6 +239,11 @@ fn split(argument: &str) -> (String, Option<String>) {
         None => (argument, None),
     };
     (name.replace('-', "_"), value)
+}
+
+fn number_of_threads(value: String) -> Result<Threads, UsageError> {
+    let known = value.parse().ok().filter(|n| (1..=MAX_THREADS).contains(n));
+    known.map(Threads).ok_or(UsageError::NotThreads(value))
 }
 
 fn boolean(flag: &'static str, value: Option<String>) -> Result<bool, UsageError> {
@@ -206,7 +259,9 @@ fn boolean(flag: &'static str, value: Option<String>) -> Result<bool, UsageError
 
 /// The flag that `name` is most likely a slip of.
 fn nearest(name: &str) -> &'static str {
-    let flags = BOOLEANS.into_iter().chain([TOP_K, AGGREGATION]);
+    let flags = BOOLEANS
+        .into_iter()
+        .chain([TOP_K, THREADS, CONTEXT, AGGREGATION]);
     flags
         .min_by_key(|flag| distance(name, flag))
         .unwrap_or(TOP_K)
@@ -283,9 +338,23 @@ mod tests {
         assert!(answer(&["m", "--no_verify", "false"]).verify);
         assert!(answer(&["m", "--no_verify", "--no_verify=false"]).verify);
         assert_eq!(
+            answer(&["m", "--threads", "2", "--threads=4"]).threads,
+            Threads(4)
+        );
+        assert_eq!(
             answer(&["m", "--top_k", "1", "--top_k", "2"]).top_k,
             NonZero::new(2)
         );
+    }
+
+    #[test]
+    fn a_passage_comes_from_a_file() {
+        for line in [["--context", "p.txt", "m"], ["m", "--context", "p.txt"]] {
+            assert_eq!(answer(&line).context, Some("p.txt".into()));
+        }
+        assert_eq!(answer(&["m", "--context=p=q"]).context, Some("p=q".into()));
+        assert_eq!(answer(&["m"]).context, None);
+        assert_eq!(command(&["m", "--context"]), Err(UsageError::NoFile));
     }
 
     #[test]
@@ -294,13 +363,28 @@ mod tests {
         assert_eq!(command(&["--help", "m"]), Ok(Command::Help));
         assert_eq!(
             command(&["--bench", "m"]),
-            Ok(Command::Bench { bundle: "m".into() })
+            Ok(Command::Bench {
+                bundle: "m".into(),
+                threads: Threads(1)
+            })
+        );
+        assert_eq!(
+            command(&["--bench", "--threads=3", "m"]),
+            Ok(Command::Bench {
+                bundle: "m".into(),
+                threads: Threads(3)
+            })
         );
         let inspect = Command::Inspect {
             bundle: "m".into(),
             verify: false,
         };
         assert_eq!(command(&["m", "--inspect", "--no-verify"]), Ok(inspect));
+        let selftest = Command::Selftest {
+            bundle: "m".into(),
+            verify: true,
+        };
+        assert_eq!(command(&["--selftest", "m"]), Ok(selftest));
         assert_eq!(
             command(&["m", "--bench", "text"]),
             Err(UsageError::TooMany("text".into()))
@@ -319,8 +403,14 @@ mod tests {
             error(&["m", "--topk", "1"]),
             "unknown flag `--topk`; the nearest is `--top_k`"
         );
-        assert!(error(&["m", "--threads", "2"]).starts_with("unknown flag `--threads`"));
-        assert!(error(&["m", "--selftest"]).starts_with("unknown flag `--selftest`"));
+        for bad in ["0", "17", "-1", "two", ""] {
+            let error = error(&["m", "--threads", bad]);
+            assert_eq!(
+                error,
+                format!("`--threads` takes a number from 1 to 16, not `{bad}`")
+            );
+        }
+        assert!(error(&["m", "--self_test"]).ends_with("the nearest is `--selftest`"));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 mod args;
 
 use std::alloc::System;
+use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,6 +18,7 @@ use berth_runtime::answer::{Answer, Answerer, Options};
 use berth_runtime::counting::{Counting, allocations};
 use berth_runtime::lines::Lines;
 use berth_runtime::measure::{self, MeasureError, measure};
+use berth_runtime::selftest::{SelftestError, selftest};
 use berth_runtime::{Model, OpenError, QueryError, inspect};
 
 #[global_allocator]
@@ -29,7 +31,7 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(Verdict::Good) => ExitCode::SUCCESS,
-        Ok(Verdict::BadLines) => ExitCode::FAILURE,
+        Ok(Verdict::Bad) => ExitCode::FAILURE,
         // Whoever read the answers has heard enough.
         Err(Failure::Output(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(failure) => {
@@ -43,8 +45,8 @@ fn main() -> ExitCode {
 /// How a run ended that went to its end.
 enum Verdict {
     Good,
-    /// There were lines without an answer.
-    BadLines,
+    /// There were lines without an answer, or answers that differ from the workstation's.
+    Bad,
 }
 
 fn run(command: Command) -> Result<Verdict, Failure> {
@@ -56,14 +58,16 @@ fn run(command: Command) -> Result<Verdict, Failure> {
             let model = open(&bundle, verify)?;
             write!(out, "{}", inspect(&model))
         }
-        Command::Bench { bundle } => {
+        Command::Bench { bundle, threads } => {
             let options = measure::Options {
+                threads,
                 allocations: Some(allocations),
                 ..Default::default()
             };
             let report = measure(&bundle, &options).map_err(Failure::Measure)?;
             writeln!(out, "{report}")
         }
+        Command::Selftest { bundle, verify } => return test(&bundle, verify, &mut out),
         Command::Answer(wanted) => return answer(wanted, &mut out),
     }
     .map_err(Failure::Output)?;
@@ -80,9 +84,21 @@ fn open(bundle: &Path, verify: bool) -> Result<Model, Failure> {
     model.map_err(Failure::Open)
 }
 
+/// Compares this machine's answers with those that the bundle carries.
+fn test(bundle: &Path, verify: bool, out: &mut impl Write) -> Result<Verdict, Failure> {
+    let report = selftest(&open(bundle, verify)?).map_err(Failure::Selftest)?;
+    writeln!(out, "{}\n{report}", bundle.display()).map_err(Failure::Output)?;
+    out.flush().map_err(Failure::Output)?;
+    Ok(if report.passed() {
+        Verdict::Good
+    } else {
+        Verdict::Bad
+    })
+}
+
 fn answer(wanted: args::Answer, out: &mut impl Write) -> Result<Verdict, Failure> {
     let session = open(&wanted.bundle, wanted.verify)?
-        .session()
+        .session_with(wanted.threads)
         .map_err(Failure::Open)?;
     let options = Options {
         top_k: wanted.top_k,
@@ -90,14 +106,24 @@ fn answer(wanted: args::Answer, out: &mut impl Write) -> Result<Verdict, Failure
         plain_text: wanted.plain_text,
     };
     let failed = |error| Failure::Query(wanted.bundle.clone(), error);
-    let mut answerer = Answerer::new(session, options).map_err(failed)?;
+    let mut answerer = Answerer::new(session, options);
+    let context = wanted.context.as_deref().map(passage).transpose()?;
+    if let Some(context) = &context {
+        answerer.set_passage(context.clone()).map_err(failed)?;
+    }
     match &wanted.text {
         Some((text, pair)) => {
-            let answer = answerer.ask(text, pair.as_deref()).map_err(failed)?;
+            let pair = pair.as_deref().or(context.as_deref());
+            let answer = answerer.ask(text, pair).map_err(failed)?;
             one(answer, out).map_err(Failure::Output)
         }
         None => every_line(&mut answerer, out),
     }
+}
+
+/// The text of a file.
+fn passage(path: &Path) -> Result<String, Failure> {
+    fs::read_to_string(path).map_err(|error| Failure::Context(path.to_owned(), error))
 }
 
 /// Prints the answer to the texts of the command line.
@@ -121,7 +147,7 @@ fn every_line(answerer: &mut Answerer, out: &mut impl Write) -> Result<Verdict, 
         number += 1;
         let answer = answerer.line(line);
         if answer.failed {
-            verdict = Verdict::BadLines;
+            verdict = Verdict::Bad;
         }
         if answer.truncated > 0 {
             let cut = answer.truncated;
@@ -151,6 +177,8 @@ enum Failure {
     Open(OpenError),
     Query(PathBuf, QueryError),
     Measure(MeasureError),
+    Selftest(SelftestError),
+    Context(PathBuf, io::Error),
     Input(io::Error),
     Output(io::Error),
 }
@@ -173,6 +201,8 @@ impl std::fmt::Display for Failure {
             Failure::Open(error) => error.fmt(f),
             Failure::Query(bundle, error) => write!(f, "{}: {error}", bundle.display()),
             Failure::Measure(error) => error.fmt(f),
+            Failure::Selftest(error) => error.fmt(f),
+            Failure::Context(path, error) => write!(f, "{}: {error}", path.display()),
             Failure::Input(error) => write!(f, "standard input: {error}"),
             Failure::Output(error) => write!(f, "standard output: {error}"),
         }

@@ -11,7 +11,8 @@ use tokenizers::{TruncationDirection, TruncationParams, TruncationStrategy};
 use crate::kit::{bert, bert_vocabulary, expected, oracle, pieces, tables_of, uncased};
 use crate::strings::{Random, Strings, rich_vocabulary};
 
-/// How many strings an ordinary run compares.
+/// How many strings an ordinary run compares; `BERTH_STRINGS` sets another number. Of pairs it is a
+/// tenth, of passages with windows a twentieth.
 const STRINGS: usize = 40_000;
 
 fn number(name: &str, usual: usize) -> usize {
@@ -182,7 +183,8 @@ fn pairs_and_truncation() {
     let mut strings = Strings::new(&bert_vocabulary(), 5);
     let mut random = Random(6);
     let mut refused = 0;
-    for _ in 0..6_000 {
+    let total = number("BERTH_STRINGS", 60_000) / 10;
+    for _ in 0..total {
         let (text, other) = (strings.next(), strings.next());
         let pair = (random.below(4) > 0).then_some(other.as_str());
         let least = if pair.is_some() { 3 } else { 2 };
@@ -227,7 +229,10 @@ fn pairs_and_truncation() {
             pieces(&tokenizer, &text).len() + pair.map_or(0, |pair| pieces(&tokenizer, pair).len());
         assert_eq!(result.truncated, total + least - result.len);
     }
-    assert!(refused > 100, "only {refused} first texts were too long");
+    assert!(
+        refused > total / 60,
+        "only {refused} first texts were too long"
+    );
 }
 
 #[test]
@@ -237,7 +242,8 @@ fn windows_of_a_passage() {
     let mut strings = Strings::new(&bert_vocabulary(), 7);
     let mut random = Random(8);
     let mut several = 0;
-    for _ in 0..2_000 {
+    let total = number("BERTH_STRINGS", 40_000) / 20;
+    for _ in 0..total {
         let (question, passage) = (strings.next(), strings.next());
         let [asked, read] =
             [&question, &passage].map(|text| oracle.encode(text.as_str(), false).unwrap());
@@ -271,7 +277,10 @@ fn windows_of_a_passage() {
         assert_eq!(ours, theirs);
         several += usize::from(ours.len() > 1);
     }
-    assert!(several > 100, "only {several} passages had several windows");
+    assert!(
+        several > total / 20,
+        "only {several} passages had several windows"
+    );
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `berth ask`: one answer, with bars for people, or as `berth-edge` prints it.
+//! `berth ask`: one answer, with bars or in its sentence for people, or as `berth-edge` prints it.
 
 use super::print;
 use crate::args::AskArgs;
@@ -6,9 +6,10 @@ use crate::error::Error;
 use crate::model::bundle_path;
 use crate::show;
 use berth_runtime::answer::{Answerer, Options};
-use berth_runtime::{Model, QueryError, Session};
+use berth_runtime::{Answers, Model, QueryError, Session, SpanAnswer};
 use berth_task::{Aggregation, Task};
 use std::fs;
+use std::io::{self, IsTerminal};
 use std::num::NonZero;
 
 /// Opens the bundle and answers.
@@ -23,7 +24,7 @@ pub fn run(args: &AskArgs) -> Result<(), Error> {
             aggregation_strategy: args.aggregation_strategy,
             ..Options::default()
         };
-        let mut answerer = Answerer::new(session, options)?;
+        let mut answerer = Answerer::new(session, options);
         let answer = answerer.ask(&text, pair.as_deref())?;
         warn_of_cut(answer.truncated);
         return print(answer.json);
@@ -85,6 +86,12 @@ pub fn for_people(
         warn_of_cut(logits.truncated);
         return Ok(format!("{:.3}", logits.values[0]));
     }
+    if session.model().header().task == Task::QuestionAnswering {
+        let passage = pair.ok_or(QueryError::PairMissing)?;
+        let answers = session.answer(text, passage)?;
+        warn_of_cut(answers.truncated);
+        return Ok(marked(passage, &answers, most.unwrap_or(1)));
+    }
     let answer = match pair {
         Some(pair) => session.classify_pair(text, pair)?,
         None => session.classify(text)?,
@@ -101,6 +108,30 @@ pub fn for_people(
         format!("{:<width$}  {bar} {:>6.2} %", row.label, 100.0 * row.score)
     });
     Ok(lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// Each answer in its sentence, marked, and its score.
+fn marked(passage: &str, answers: &Answers<'_>, most: usize) -> String {
+    let marks = match io::stdout().is_terminal() {
+        true => ["\x1b[1m", "\x1b[0m"],
+        false => ["[", "]"],
+    };
+    let line = |answer: SpanAnswer<'_>| {
+        let score = 100.0 * answer.score;
+        match answer.text {
+            "" => format!("no answer in the passage  {score:.2} %"),
+            _ => {
+                let bytes = answer.place.start_byte..answer.place.end_byte;
+                format!("{}  {score:.2} %", show::in_sentence(passage, bytes, marks))
+            }
+        }
+    };
+    answers
+        .iter()
+        .take(most)
+        .map(line)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// A text as typed, or the content of the file behind an `@`.

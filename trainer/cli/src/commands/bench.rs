@@ -5,6 +5,7 @@ use crate::args::BenchArgs;
 use crate::error::Error;
 use crate::model::bundle_path;
 use crate::show;
+use berth_runtime::Threads;
 use berth_runtime::counting;
 use berth_runtime::measure::{self, Options, Report};
 
@@ -26,6 +27,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Error> {
     let path = bundle_path(bundle)?;
     let options = Options {
         lengths: args.lengths.clone(),
+        threads: Threads(args.train.threads as usize),
         allocations: Some(counting::allocations),
     };
     let report = measure::measure(&path, &options)?;
@@ -58,8 +60,12 @@ fn for_people(report: &Report) -> String {
     let allocations = report
         .allocations_per_query
         .map_or("not counted".into(), |n| n.to_string());
+    let threads = match report.threads {
+        1 => "one thread".into(),
+        threads => format!("{threads} threads"),
+    };
     format!(
-        "{table}\nopen {:.2} ms, ready for a query {:.2} ms, peak memory {memory}, allocations a query {allocations}\n{} ({})",
+        "{table}\nopen {:.2} ms, ready for a query {:.2} ms, peak memory {memory}, allocations a query {allocations}\n{} ({}), {threads}",
         report.open_ms, report.load_ms, report.cpu, report.isa
     )
 }

@@ -11,9 +11,6 @@ use serde_json::{Map, Value};
 use std::path::Path;
 use std::time::Instant;
 
-/// The longest input where neither a flag nor the model's training says one.
-const USUAL_LENGTH: usize = 128;
-
 /// Evaluates and prints.
 pub fn run(args: &EvaluateArgs) -> Result<(), Error> {
     use_threads(args.threads);
@@ -30,12 +27,33 @@ pub fn run(args: &EvaluateArgs) -> Result<(), Error> {
         std::fs::create_dir_all(folder).map_err(|source| Error::file(folder, source))?;
         let text = serde_json::to_string_pretty(&report).unwrap_or_default() + "\n";
         berth_checkpoint::save::write_file(folder.join("eval_results.json"), text.as_bytes())?;
+        write_predictions(folder, &model, &file, &measured)?;
     }
     if args.json {
         print(Value::Object(report))
     } else {
         print(for_people(&measured))
     }
+}
+
+/// Writes what the model said to each row, where the task has files for that.
+fn write_predictions(
+    folder: &Path,
+    model: &Model,
+    file: &LabelledFile,
+    measured: &Measured,
+) -> Result<(), Error> {
+    let evaluator = file.evaluator(&measured.inputs);
+    let predictions = evaluator.predictions(&measured.logits);
+    let predictions = predictions.map_err(|error| Error::Model {
+        path: model.path.clone(),
+        what: error.to_string(),
+    })?;
+    for (name, content) in predictions {
+        let text = serde_json::to_string_pretty(&content).unwrap_or_default() + "\n";
+        berth_checkpoint::save::write_file(folder.join(name), text.as_bytes())?;
+    }
+    Ok(())
 }
 
 /// A labelled file, read for a model.
@@ -62,13 +80,14 @@ impl LabelledFile {
         let known = Known::new(flags, model.training_args.clone())?;
         let mut dataset = berth_data::read(&known.labelled(path, &model.labels)?)?;
         dataset.examples.truncate(most.unwrap_or(usize::MAX));
-        let limit = known.max_seq_length(USUAL_LENGTH);
+        let limit = known.max_seq_length(known.usual_length().min(model.max_length));
         if limit > model.max_length {
             let most = model.max_length;
             return Err(Error::Usage(format!(
                 "--max_seq_length {limit} is more than the model's {most} positions"
             )));
         }
+        known.check(&dataset, limit)?;
         Ok(LabelledFile {
             known,
             dataset,

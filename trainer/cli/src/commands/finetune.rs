@@ -7,14 +7,12 @@ use crate::sources::Known;
 use crate::{fetch, interrupt, show};
 use berth_checkpoint::Checkpoint;
 use berth_data::{Dataset, EncodeOptions, Encoded, encode_all, unasked_words};
+use berth_runtime::measure::peak_rss_mb;
 use berth_trainer::{Control, Job, Observer, Outcome, Recipe, Results, Start, StepInfo, finetune};
 use berth_wordpiece::Tokenizer;
 use indicatif::ProgressBar;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
-
-/// The longest input in pieces where no flag says one.
-const USUAL_LENGTH: usize = 128;
 
 /// Fine-tunes and prints the results.
 pub fn run(args: &FinetuneArgs) -> Result<(), Error> {
@@ -22,10 +20,8 @@ pub fn run(args: &FinetuneArgs) -> Result<(), Error> {
     let results = match train(args)? {
         Outcome::Finished(results) => results,
         Outcome::AlreadyFinished => {
-            eprintln!(
-                "{}: this run has finished; nothing to do",
-                args.output_dir.display()
-            );
+            let output = args.output_dir.display();
+            show::note(format!("{output}: this run has finished; nothing to do"));
             return Ok(());
         }
         Outcome::Interrupted { checkpoint, step } => {
@@ -36,6 +32,9 @@ pub fn run(args: &FinetuneArgs) -> Result<(), Error> {
             )));
         }
     };
+    if let Some(mb) = peak_rss_mb() {
+        show::note(format!("peak memory {mb:.0} MB"));
+    }
     let all = all_results(&results);
     if args.switches.json {
         return print(Value::Object(all));
@@ -60,6 +59,14 @@ pub fn train(args: &FinetuneArgs) -> Result<Outcome, Error> {
     train
         .examples
         .truncate(args.max_train_samples.unwrap_or(usize::MAX));
+    let misplaced = train.misplaced();
+    train.examples.retain(|example| !example.is_misplaced());
+    if misplaced > 0 {
+        eprintln!(
+            "{}: {misplaced} questions left out, whose answers are not where answer_start says",
+            train.path.display()
+        );
+    }
     let dev = dev_file
         .map(|file| read_dev(&known, &file, &train, args))
         .transpose()?;
@@ -69,7 +76,11 @@ pub fn train(args: &FinetuneArgs) -> Result<Outcome, Error> {
         &fetch::Options::from_environment(),
     )?;
     let base = Checkpoint::open(&folder)?;
-    let limit = known.max_seq_length(USUAL_LENGTH.min(base.config.max_position_embeddings));
+    let usual = known.usual_length();
+    let limit = known.max_seq_length(usual.min(base.config.max_position_embeddings));
+    for dataset in [Some(&train), dev.as_ref()].into_iter().flatten() {
+        known.check(dataset, limit)?;
+    }
     let tables = berth_checkpoint::tokenizer::tables(&folder)?;
     let wrong = |what: String| Error::Model {
         path: folder.clone(),
@@ -190,7 +201,7 @@ fn encode(
         0 => String::new(),
         words => format!(", {words} words without a piece to learn from"),
     };
-    eprintln!("{path}: {all} rows{unlabelled}{cut}{words}");
+    show::note(format!("{path}: {all} rows{unlabelled}{cut}{words}"));
     Ok(encoded)
 }
 
@@ -234,8 +245,8 @@ impl Progress {
     /// A line that stays, above the bar.
     fn say(&self, line: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
+            Some(bar) => bar.suspend(|| show::note(line)),
+            None => show::note(line),
         }
     }
 }

@@ -9,9 +9,11 @@ use crate::args::QuantizeArgs;
 use crate::error::Error;
 use crate::model::Model;
 use crate::show;
+use crate::sources::Known;
 use berth_checkpoint::Checkpoint;
 use berth_data::{Answer, Label};
 use berth_quantize::{Changed, Comparison, Gate, Options};
+use berth_task::{SpanRules, Task};
 use std::path::Path;
 
 /// How many changed answers are listed for people.
@@ -25,7 +27,11 @@ pub fn run(args: &QuantizeArgs) -> Result<(), Error> {
     use_threads(args.threads);
     let done = convert(args)?;
     if args.json {
-        return print(berth_quantize::report(done.comparison.as_ref(), done.bytes));
+        return print(berth_quantize::report(
+            done.comparison.as_ref(),
+            done.bytes,
+            &done.f32_layers,
+        ));
     }
     print(for_people(&done, &args.output))
 }
@@ -34,6 +40,8 @@ pub fn run(args: &QuantizeArgs) -> Result<(), Error> {
 pub struct Converted {
     /// Size of the bundle in bytes.
     pub bytes: u64,
+    /// The layers that stayed in f32.
+    pub f32_layers: Vec<usize>,
     /// f32 beside int8, where there was a file to compare on.
     pub comparison: Option<Comparison>,
     /// The names of the labels.
@@ -53,12 +61,15 @@ pub fn convert(args: &QuantizeArgs) -> Result<Converted, Error> {
         let what = "--max_drop and --min_agreement need a --validation_file to be measured on";
         return Err(Error::Usage(what.into()));
     }
+    let checkpoint = Checkpoint::open(&args.checkpoint)?;
     let options = Options {
+        spans: spans(args, &checkpoint)?,
         task: args.data.task,
         max_tokens: args.data.max_seq_length.map(|length| length as usize),
         name: None,
+        f32_layers: args.f32_layers.clone(),
     };
-    let mut writer = berth_quantize::quantize(&Checkpoint::open(&args.checkpoint)?, &options)?;
+    let mut writer = berth_quantize::quantize(&checkpoint, &options)?;
     let labels = writer.header().labels.iter().map(str::to_owned).collect();
     let comparison = match &args.validation_file {
         Some(file) => Some(compare(args, file, &writer)?),
@@ -73,9 +84,25 @@ pub fn convert(args: &QuantizeArgs) -> Result<Converted, Error> {
         .map_err(berth_quantize::QuantizeError::from)?;
     Ok(Converted {
         bytes,
+        f32_layers: writer.header().f32_layers().collect(),
         comparison,
         labels,
     })
+}
+
+/// How the bundle is to choose spans, if that is its task. A threshold that is not settled is 0.
+fn spans(args: &QuantizeArgs, checkpoint: &Checkpoint) -> Result<Option<SpanRules>, Error> {
+    let remembered = checkpoint.training_args().cloned();
+    let task = args.data.task.or(remembered.as_ref().map(|args| args.task));
+    if task != Some(Task::QuestionAnswering) {
+        return Ok(None);
+    }
+    let scoring = Known::new(&args.data, remembered)?.spans();
+    let mut rules = scoring.rules;
+    if scoring.fit_threshold {
+        rules.null_score_diff_threshold = Some(0.0);
+    }
+    Ok(Some(rules))
 }
 
 /// Lets the checkpoint and the bundle answer the same rows.
@@ -170,6 +197,7 @@ fn changed_line(row: &Changed, labels: &[String]) -> String {
     let answer = |answer: &Answer| match answer {
         Answer::Class { label, probability } => format!("{} {probability:.3}", name(*label)),
         Answer::Value(value) => format!("{value:.3}"),
+        Answer::Span { text, .. } => format!("{:?}", show::excerpt(text, 40)),
     };
     let gold = match &row.gold {
         Label::Class(label) => name(*label as usize).to_owned(),

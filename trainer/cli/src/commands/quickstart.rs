@@ -9,8 +9,8 @@ use crate::args::{DEFAULT_MODEL, FinetuneArgs, QuantizeArgs, QuickstartArgs, nor
 use crate::error::Error;
 use crate::{fetch, interrupt, show};
 use berth_checkpoint::tiny;
-use berth_runtime::counting;
 use berth_runtime::measure::{self, Report};
+use berth_runtime::{Threads, counting};
 use berth_task::Task;
 use berth_trainer::Outcome;
 use clap::Args;
@@ -102,6 +102,7 @@ pub fn run(args: &QuickstartArgs) -> Result<(), Error> {
         .filter(|length| !args.tiny || *length <= 64)
         .collect();
     let options = measure::Options {
+        threads: Threads::default(),
         lengths,
         allocations: Some(counting::allocations),
     };

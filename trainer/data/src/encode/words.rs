@@ -81,7 +81,7 @@ mod tests {
         let tables = tables();
         let tokenizer = Tokenizer::new(&tables).unwrap();
         let task = Task::TokenClassification;
-        let options = EncodeOptions { task, limit };
+        let options = EncodeOptions::new(task, limit);
         let mut all = encode_all(&tokenizer, &options, &[example(words)]).unwrap();
         all.remove(0)
     }

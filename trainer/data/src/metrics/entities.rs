@@ -162,7 +162,7 @@ mod tests {
     fn figures_are_those_of_seqeval() {
         const TAGS: [&str; 7] = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "E-LOC", "S-PER"];
         let (truth, noise) = (sequence(1, 7, 3000), sequence(2, 7, 3000));
-        let answer = |i: usize| match i % 2 == 0 || noise[i] < 3 {
+        let answer = |i: usize| match i.is_multiple_of(2) || noise[i] < 3 {
             true => TAGS[truth[i]],
             false => TAGS[noise[i]],
         };

@@ -1,8 +1,9 @@
 //! A file's right answers, and a model's outputs held against them.
 
 use berth_task::Task;
+use serde_json::Value;
 
-use super::{Evaluation, EvaluationError, tags, texts};
+use super::{Evaluation, EvaluationError, SpanScoring, questions, tags, texts};
 use crate::dataset::{Example, Label};
 use crate::encode::Encoded;
 use crate::task_name::TaskName;
@@ -23,6 +24,8 @@ pub struct Evaluator<'a> {
     pub examples: &'a [Example],
     /// What the model reads.
     pub inputs: &'a [Encoded],
+    /// How spans are chosen, for questions alone.
+    pub spans: SpanScoring,
 }
 
 /// One thing that is asked - a label, a number, the tag of a word - and what a model says to it.
@@ -50,6 +53,13 @@ pub enum Answer {
     },
     /// A number.
     Value(f32),
+    /// A part of the passage.
+    Span {
+        /// Its text; empty where there is no answer.
+        text: String,
+        /// The product of the probabilities of its start and its end.
+        probability: f32,
+    },
 }
 
 impl Evaluator<'_> {
@@ -59,13 +69,18 @@ impl Evaluator<'_> {
     /// Where logits and inputs don't fit together, or an input has no label.
     pub fn evaluate<L: AsRef<[f32]>>(&self, logits: &[L]) -> Result<Evaluation, EvaluationError> {
         self.check(logits)?;
+        let mut fitted = Vec::new();
         let (loss, mut metrics) = match self.task {
             Task::TextClassification | Task::TextPairClassification => {
                 texts::classify(logits, self.inputs)?
             }
             Task::TextPairRegression => texts::regress(logits, self.inputs)?,
             Task::TokenClassification => tags::measure(logits, self.inputs, self.labels)?,
-            task @ Task::QuestionAnswering => return Err(EvaluationError::OtherTask { task }),
+            Task::QuestionAnswering => {
+                let (measured, settings) = questions::measure(self, logits)?;
+                fitted = settings;
+                measured
+            }
         };
         if let Some(score) = texts::combined_score(self.task_name, &metrics) {
             metrics.push(("combined_score", score));
@@ -74,6 +89,7 @@ impl Evaluator<'_> {
             samples: self.samples(),
             loss,
             metrics,
+            fitted,
         })
     }
 
@@ -92,6 +108,7 @@ impl Evaluator<'_> {
             Task::TokenClassification => {
                 tags::decisions(logits, self.inputs, self.labels, self.examples)
             }
+            Task::QuestionAnswering => questions::decisions(self, logits)?,
             _ => rows
                 .map(|(row, input)| texts::decision(row, input))
                 .collect(),
@@ -107,6 +124,29 @@ impl Evaluator<'_> {
             (_, Task::TextPairRegression) => "spearmanr",
             (_, Task::TokenClassification) if tags::are_entities(self.labels) => "f1",
             _ => "accuracy",
+        }
+    }
+
+    /// The metrics' 100 points: 1 where they are fractions, 100 where they count to a hundred.
+    pub fn full_marks(&self) -> f64 {
+        match self.task {
+            Task::QuestionAnswering => 100.0,
+            _ => 1.0,
+        }
+    }
+
+    /// What a model says, as files of JSON that tools for the task read: names, and their content.
+    /// For questions those that `run_qa` of Hugging Face's examples writes, for other tasks none.
+    ///
+    /// # Errors
+    /// As [`evaluate`](Self::evaluate).
+    pub fn predictions<L: AsRef<[f32]>>(
+        &self,
+        logits: &[L],
+    ) -> Result<Vec<(&'static str, Value)>, EvaluationError> {
+        match self.task {
+            Task::QuestionAnswering => questions::predictions(self, logits),
+            _ => Ok(Vec::new()),
         }
     }
 
@@ -148,6 +188,7 @@ mod tests {
             labels: &[],
             examples: &[],
             inputs,
+            spans: SpanScoring::default(),
         }
     }
 

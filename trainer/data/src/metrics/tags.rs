@@ -115,7 +115,7 @@ fn asked<'l>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::{Answer, Evaluator};
+    use crate::metrics::{Answer, Evaluator, SpanScoring};
     use berth_task::Task;
 
     const ENTITIES: [&str; 3] = ["O", "B-PER", "I-PER"];
@@ -150,6 +150,7 @@ mod tests {
             labels,
             examples: &[],
             inputs,
+            spans: SpanScoring::default(),
         }
     }
 
@@ -195,12 +196,12 @@ mod tests {
     fn a_decision_names_its_word() {
         let labels = ENTITIES.map(str::to_owned);
         let inputs = inputs();
-        let words = |words: &[std::ops::Range<usize>]| Example {
-            words: words.to_vec(),
+        let words = |words: &[(usize, usize)]| Example {
+            words: words.iter().map(|&(start, end)| start..end).collect(),
             ..Example::default()
         };
         // Pieces lie at their own positions; the first word of the first text has two.
-        let examples = [words(&[1..3, 3..5]), words(&[1..2])];
+        let examples = [words(&[(1, 3), (3, 5)]), words(&[(1, 2)])];
         let evaluator = Evaluator {
             examples: &examples,
             ..evaluator(&labels, &inputs)

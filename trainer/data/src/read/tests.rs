@@ -7,7 +7,7 @@ use std::path::Path;
 /// Reads `content` as if the source's file held it.
 fn read_from(source: &Source, content: &[u8]) -> Result<Dataset, DataError> {
     let format = check(source)?;
-    examples(
+    parse(
         source,
         format,
         &Text::decode(&source.path, content.to_vec())?,
@@ -334,7 +334,7 @@ fn bad_input_is_one_line_with_file_and_line() {
         (
             Source::new("a.tsv", Task::QuestionAnswering),
             "",
-            "a.tsv: no reader for question-answering; the tasks with one are text-classification",
+            "a.tsv: question-answering is not read from tsv; its files are json, jsonl",
         ),
         (
             Source {

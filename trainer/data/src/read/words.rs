@@ -17,6 +17,7 @@ use crate::format::conll::{self, CONLLU_COLUMNS, Sentence};
 use crate::format::json::{self, Object};
 use crate::input::Text;
 use crate::labels::{self, Spellings};
+use crate::read::wrong_format;
 use crate::source::Source;
 
 const WORDS: [&str; 2] = ["tokens", "words"];
@@ -36,12 +37,7 @@ pub(super) fn examples(source: &Source, format: Format, text: &Text) -> Result<D
         }
         Format::Json | Format::Jsonl => rows.objects(source)?,
         Format::Tsv | Format::Csv => {
-            return Err(DataError::FormatForTask {
-                path: source.path.clone(),
-                format,
-                task: source.task,
-                known: Format::FOR_WORDS.to_vec(),
-            });
+            return Err(wrong_format(source, format));
         }
     }
     rows.dataset(source)
