@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use berth_bundle::{ShapeError, WriteError};
 use berth_checkpoint::CheckpointError;
 use berth_checkpoint::tokenizer::TokenizerError;
-use berth_task::LabelError;
+use berth_task::{LabelError, Task};
 use berth_wordpiece::TableError;
 use thiserror::Error;
 
@@ -26,6 +26,19 @@ pub enum QuantizeError {
     NoTask {
         /// The checkpoint's folder.
         dir: PathBuf,
+    },
+    /// The model was fine-tuned for something else.
+    #[error(
+        "{}: {head} does not answer {task}; say the task that it was fine-tuned for",
+        dir.display()
+    )]
+    OtherHead {
+        /// The checkpoint's folder.
+        dir: PathBuf,
+        /// The class of `transformers` that it is.
+        head: String,
+        /// What was asked of it.
+        task: Task,
     },
     /// There is an encoder, and nothing on it that answers.
     #[error(

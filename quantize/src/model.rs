@@ -154,6 +154,14 @@ impl Source<'_> {
         let remembered = self.checkpoint.training_args().map(|args| args.task);
         let task = options.task.or(remembered);
         let task = task.ok_or_else(|| QuantizeError::NoTask { dir: dir() })?;
+        if let Some(head) = config.other_head(task) {
+            let head = head.to_owned();
+            return Err(QuantizeError::OtherHead {
+                dir: dir(),
+                head,
+                task,
+            });
+        }
         let head = head_of(task);
         if !self.checkpoint.has(&format!("{head}.weight")) {
             return Err(QuantizeError::NoHead { dir: dir() });

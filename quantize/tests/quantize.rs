@@ -411,10 +411,20 @@ fn a_head_on_every_row_needs_no_pooler() {
 #[test]
 fn tasks_and_labels_that_a_bundle_does_not_hold_are_refused() {
     let room = Room::new();
-    let path = room.tuned_for(Task::QuestionAnswering, &[], |_, _| ());
-    let refused = refusal(&path).to_string();
+    let path = room.tuned_for(Task::QuestionAnswering, &[], |_, tensors| {
+        tensors.retain(|(name, ..)| !name.contains("qa_outputs"));
+    });
+    assert!(matches!(refusal(&path), QuantizeError::NoHead { .. }));
+    let sequence = Checkpoint::open(room.tuned(|_, _| ())).unwrap();
+    let options = Options {
+        task: Some(Task::TokenClassification),
+        ..Options::default()
+    };
+    let refused = quantize(&sequence, &options).map(drop).unwrap_err();
     assert!(
-        refused.contains("the model is for question-answering"),
+        refused
+            .to_string()
+            .ends_with("BertForSequenceClassification does not answer token-classification; say the task that it was fine-tuned for"),
         "{refused}"
     );
     let path = room.tuned(|config, _| {

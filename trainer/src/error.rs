@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use berth_checkpoint::{CheckpointError, SaveError};
 use berth_data::EvaluationError;
+use berth_task::Task;
 use thiserror::Error;
 
 use crate::memory::TooLarge;
@@ -41,6 +42,16 @@ pub enum TrainError {
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// The checkpoint was fine-tuned for something else.
+    #[error("{}: {head} does not answer {task}; say the task that it was fine-tuned for", checkpoint.display())]
+    OtherHead {
+        /// Its folder.
+        checkpoint: PathBuf,
+        /// The class of `transformers` that it is.
+        head: String,
+        /// What was asked of it.
+        task: Task,
     },
     /// There is nothing to learn from.
     #[error("no examples to train on")]

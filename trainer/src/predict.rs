@@ -21,6 +21,13 @@ impl Predictor {
     /// # Errors
     /// If a tensor can't be read, or the checkpoint has no head for the task.
     pub fn load(checkpoint: &Checkpoint, task: Task) -> Result<Self, TrainError> {
+        if let Some(head) = checkpoint.config.other_head(task) {
+            return Err(TrainError::OtherHead {
+                checkpoint: checkpoint.dir.clone(),
+                head: head.to_owned(),
+                task,
+            });
+        }
         let labels = checkpoint
             .shape("classifier.weight")
             .map_or(checkpoint.config.id2label.len(), |shape| shape[0]);
@@ -32,8 +39,7 @@ impl Predictor {
     }
 
     /// The logits of each of `rows`, in their order, for a head that answers for each token one token after the other;
-    /// computed `batch` at a time on the threads of the current rayon
-    /// pool.
+    /// computed `batch` at a time on the threads of the current rayon pool.
     ///
     /// # Errors
     /// If the model can't read a row.

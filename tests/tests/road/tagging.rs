@@ -88,7 +88,7 @@ fn finetune(base: &Path, train: &Path, dev: &Path, to: &Path) -> Value {
 }
 
 fn it_answers(bundle: &Path) {
-    let sentence = "The car of Emma Brown is in Oslo.";
+    let sentence = "The car of Emma Brown is in Oslo";
     let asked = berth(["ask", text(bundle), sentence, "--json"]).ok();
     let asked: Value = serde_json::from_str(&asked).expect("JSON");
     let row = |entity: &str, word: &str, start: usize| json!({"entity_group": entity, "word": word, "start": start, "end": start + word.len()});

@@ -229,20 +229,28 @@ impl Config {
     /// The same encoder with a fresh head: `architectures`, labels and `problem_type` follow from
     /// the task. Question answering has no labels.
     pub fn with_head(&self, task: Task, labels: &[String]) -> Self {
-        let (architecture, problem_type) = match task {
+        let problem_type = match task {
             Task::TextClassification | Task::TextPairClassification => {
-                (SEQUENCE, Some(ProblemType::SingleLabelClassification))
+                Some(ProblemType::SingleLabelClassification)
             }
-            Task::TextPairRegression => (SEQUENCE, Some(ProblemType::Regression)),
-            Task::TokenClassification => (TOKENS, None),
-            Task::QuestionAnswering => (SPAN, None),
+            Task::TextPairRegression => Some(ProblemType::Regression),
+            Task::TokenClassification | Task::QuestionAnswering => None,
         };
         Config {
-            architectures: vec![architecture.to_owned()],
+            architectures: vec![architecture(task).to_owned()],
             id2label: labels.to_vec(),
             problem_type,
             ..self.clone()
         }
+    }
+
+    /// The head that the model has, where it is one that answers other tasks than `task`. Heads that
+    /// answer for a text and for each word have tensors of the same names, so that only this tells them
+    /// apart.
+    pub fn other_head(&self, task: Task) -> Option<&str> {
+        let mut heads = self.architectures.iter().map(String::as_str);
+        let known = |head: &&str| [SEQUENCE, TOKENS, SPAN].contains(head);
+        heads.find(known).filter(|head| *head != architecture(task))
     }
 
     /// The dropout before the head.
@@ -255,6 +263,17 @@ impl Config {
 const SEQUENCE: &str = "BertForSequenceClassification";
 const TOKENS: &str = "BertForTokenClassification";
 const SPAN: &str = "BertForQuestionAnswering";
+
+/// The class that holds the head for a task.
+fn architecture(task: Task) -> &'static str {
+    match task {
+        Task::TextClassification | Task::TextPairClassification | Task::TextPairRegression => {
+            SEQUENCE
+        }
+        Task::TokenClassification => TOKENS,
+        Task::QuestionAnswering => SPAN,
+    }
+}
 
 fn check_family(fields: &Fields) -> Result<(), CheckpointError> {
     // The oldest BERTs name no family; their tensors tell.
@@ -424,6 +443,10 @@ mod tests {
         );
         assert_eq!(written["problem_type"], "single_label_classification");
         assert_eq!(written["label2id"], json!({"negative": 0, "positive": 1}));
+        assert_eq!(base.other_head(Task::TokenClassification), None);
+        assert_eq!(config.other_head(Task::TextPairRegression), None);
+        let other = config.other_head(Task::TokenClassification);
+        assert_eq!(other, Some("BertForSequenceClassification"));
         let span = config.with_head(Task::QuestionAnswering, &[]).to_json();
         assert_eq!(span["architectures"], json!(["BertForQuestionAnswering"]));
         assert!(!span.contains_key("id2label") && !span.contains_key("problem_type"));

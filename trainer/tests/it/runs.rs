@@ -114,6 +114,12 @@ fn predictions_come_in_the_order_of_the_rows_and_do_not_depend_on_the_batch() {
         .unwrap()
         .to_string();
     assert!(error.contains("no `classifier`"), "{error}");
+    let other = Predictor::load(&Checkpoint::open(&out).unwrap(), Task::TokenClassification);
+    let error = other.err().unwrap().to_string();
+    assert!(
+        error.contains("BertForSequenceClassification does not answer token-classification"),
+        "{error}"
+    );
 }
 
 #[test]

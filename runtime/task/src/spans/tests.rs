@@ -4,8 +4,8 @@ extern crate std;
 
 use super::*;
 use std::collections::BTreeMap;
-use std::vec::Vec as List;
 use std::vec;
+use std::vec::Vec as List;
 
 /// A passage's logits, window by window, as a model would give them.
 struct Case {

@@ -406,6 +406,55 @@ fn damaged_files_give_rows_or_an_error() {
     assert!(good > 2_000 && bad > 20_000, "{good} read, {bad} refused");
 }
 
+/// CRLF, a byte order mark and a word of two scripts; then every kind of damage.
+#[test]
+fn damaged_files_of_words_give_sentences_or_an_error() {
+    let seeds: [(&str, &[u8]); 4] = [
+        ("a.conll", b"\xef\xbb\xbf-DOCSTART- O\r\n\r\nEU B-ORG\r\nn\xc3\xa4h O\r\n\r\n# I-ORG\r\n"),
+        ("b.conll", b"New York\tB-LOC\n.\tO\n\n\nx\tO"),
+        ("a.conllu", b"# sent_id = 1\r\n1-2\tdon't\t_\t_\t_\t_\t_\t_\t_\t_\r\n1\tdo\tdo\tAUX\tVB\t_\t2\taux\t_\t_\r\n1.1\tx\t_\t_\t_\t_\t_\t_\t_\t_\r\n"),
+        ("a.jsonl", b"{\"tokens\":[\"a\",\"\\u00e4 b\"],\"ner_tags\":[\"O\",1]}\r\n{\"tokens\":[],\"ner_tags\":[]}\n"),
+    ];
+    let mut random = Random(3);
+    let (mut good, mut bad) = (0, 0);
+    for round in 0..40_000 {
+        let (path, seed) = seeds[round % seeds.len()];
+        let mut content = seed.to_vec();
+        for _ in 0..random.below(4) {
+            damage(&mut content, &mut random);
+        }
+        let source = Source::new(path, Task::TokenClassification);
+        match read_from(&source, &content) {
+            Ok(dataset) => {
+                for example in &dataset.examples {
+                    let Label::Tags(tags) = &example.label else {
+                        panic!("{example:?}");
+                    };
+                    assert_eq!(tags.len(), example.words.len());
+                    assert!(
+                        tags.iter()
+                            .all(|&tag| (tag as usize) < dataset.labels.len())
+                    );
+                    assert!(
+                        example
+                            .words
+                            .iter()
+                            .all(|word| example.text.get(word.clone()).is_some())
+                    );
+                }
+                good += 1;
+            }
+            Err(error) => {
+                let message = error.to_string();
+                assert!(message.starts_with(&format!("{path}:")), "{message}");
+                assert!(!message.contains('\n'), "{message}");
+                bad += 1;
+            }
+        }
+    }
+    assert!(good > 10_000 && bad > 10_000, "{good} read, {bad} refused");
+}
+
 fn damage(content: &mut Vec<u8>, random: &mut Random) {
     const TELLING: &[u8] = b"\t\n\r\",[]{}:\\01e-\x00\xff\xc3\xef\x1f\x8b";
     if content.is_empty() {
