@@ -387,12 +387,34 @@ fn a_checkpoint_without_a_head_or_without_a_task_is_refused() {
 }
 
 #[test]
+fn a_head_on_every_row_needs_no_pooler() {
+    let room = Room::new();
+    let path = room.tuned_for(Task::TokenClassification, &LABELS, |_, tensors| {
+        tensors.retain(|(name, ..)| !name.contains("pooler"));
+    });
+    let bytes = bundle_of(&path);
+    let bundle = Bundle::open(&bytes).unwrap();
+    let head = bundle.head();
+    assert_eq!(bundle.header().task, Task::TokenClassification);
+    assert!(head.pooler.is_none());
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    assert_eq!(
+        head.weight,
+        checkpoint.tensor("classifier.weight").unwrap().data
+    );
+    assert_eq!(
+        head.bias,
+        checkpoint.tensor("classifier.bias").unwrap().data
+    );
+}
+
+#[test]
 fn tasks_and_labels_that_a_bundle_does_not_hold_are_refused() {
     let room = Room::new();
-    let path = room.tuned_for(Task::TokenClassification, &LABELS, |_, _| ());
+    let path = room.tuned_for(Task::QuestionAnswering, &[], |_, _| ());
     let refused = refusal(&path).to_string();
     assert!(
-        refused.contains("the model is for token-classification"),
+        refused.contains("the model is for question-answering"),
         "{refused}"
     );
     let path = room.tuned(|config, _| {

@@ -3,6 +3,7 @@
 //! A program without a test harness, since it counts everything that the process allocates, and a
 //! harness allocates in a thread of its own while a test runs.
 
+#[allow(dead_code, reason = "the other tests use more of it")]
 mod support;
 
 use std::alloc::System;

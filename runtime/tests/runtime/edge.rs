@@ -290,7 +290,7 @@ fn usage_errors_have_their_own_exit_code() {
     let fixture = Fixture::sentiment();
     for arguments in [
         &[][..],
-        &["m.berth", "--selftest"],
+        &["m.berth", "--self_test"],
         &["m.berth", "--threads", "0"],
         &["m.berth", "--topk", "2"],
         &["m.berth", "a", "b", "c"],

@@ -244,7 +244,7 @@ fn plain_lines_are_questions_on_the_passage_that_was_given() {
     let (found, failed) = line(&mut given, r#"{"question":"is"}"#);
     assert!(!failed && found["answer"].is_string());
     assert_eq!(line(&mut given, "is").0, found);
-    assert_ne!(line(&mut given, "is\tit?").1, true);
+    assert!(!line(&mut given, "is\tit?").1);
     assert_eq!(
         line(
             &mut given,

@@ -149,7 +149,7 @@ impl Dice {
         ((z ^ (z >> 31)) % n as u64) as usize
     }
 
-    fn pick<'w>(&mut self, words: &[&'w str]) -> &'w str {
+    pub fn pick<'w>(&mut self, words: &[&'w str]) -> &'w str {
         words[self.below(words.len())]
     }
 }

@@ -8,6 +8,7 @@
 //! | [`journey`] | do sentences become answers, and the same ones each time? |
 //! | [`kills`], [`faults`] | does a run that is killed, or whose disk fails, lose no work? |
 //! | [`questions`] | does the device give the answers to questions that the workstation measured? |
+//! | [`tagging`] | do words get their tags, the same ones at every stage? |
 //! | [`bad_input`] | does bad input get one clear line and leave nothing half-written? |
 //! | [`real`] | does it hold on real sentences and a real base model, where they are there? |
 //!
@@ -26,3 +27,4 @@ mod kills;
 mod program;
 mod questions;
 mod real;
+mod tagging;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use berth_checkpoint::{Checkpoint, ProblemType};
-use berth_data::{Encoded, Target};
+use berth_data::{Encoded, Evaluator, Target};
 use berth_task::Task;
 use berth_trainer::recipe::Strategy;
 use berth_trainer::{
@@ -131,7 +131,10 @@ fn regression_learns_numbers() {
     let out = base.path("out");
     let run = Job {
         task: Task::TextPairRegression,
-        dev: common::dev(&dev),
+        dev: common::dev(&dev).map(|dev| Evaluator {
+            task: Task::TextPairRegression,
+            ..dev
+        }),
         ..job(&base, &recipe, &[], &train, &out)
     };
     let results = finished(finetune(&run, &mut Unobserved).unwrap());

@@ -5,7 +5,7 @@ extern crate std;
 use super::*;
 use std::collections::BTreeMap;
 use std::vec::Vec as List;
-use std::{format, vec};
+use std::vec;
 
 /// A passage's logits, window by window, as a model would give them.
 struct Case {
@@ -382,7 +382,7 @@ fn the_same_span_of_two_windows_counts_once_with_the_better_logits() {
         &mut shared,
     );
     let found = ranked(&decoder);
-    assert_eq!(found.len(), 1, "{}", format!("{found:?}"));
+    assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(found[0].logits, [2.0, 0.5]);
     // Alone in the passage, but its end is likelier by the other window's logit.
     assert_eq!(found[0].score, exp(-0.5));
