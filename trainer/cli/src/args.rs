@@ -47,7 +47,7 @@ pub enum Command {
     Bench(BenchArgs),
     /// Print what a bundle holds
     Inspect(InspectArgs),
-    /// Walk the whole road on the shipped movie-review sample
+    /// Walk the whole road on a shipped sample
     Quickstart(QuickstartArgs),
 }
 

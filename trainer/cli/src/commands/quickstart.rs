@@ -30,6 +30,8 @@ struct Sample {
     dev: &'static str,
     /// Texts of our own, in no file.
     texts: [&'static str; 3],
+    /// What they are questions on, where they are.
+    passage: Option<&'static str>,
 }
 
 /// 4,000 and 1,000 sentences of Sentence Polarity 1.0 (CC BY 4.0, Bo Pang and Lillian Lee).
@@ -44,6 +46,7 @@ const MR: Sample = Sample {
         "two hours of shouting that add up to nothing at all",
         "it starts slowly, but the last half hour is worth the wait",
     ],
+    passage: None,
 };
 
 /// 2,000 and 500 sentences of UD English EWT (CC BY-SA 4.0, see `models/ud_ewt`).
@@ -58,6 +61,26 @@ const UD_EWT: Sample = Sample {
         "The old can can hold the sand.",
         "She will book a flight, or read a book.",
     ],
+    passage: None,
+};
+
+/// 1,500 and 200 questions of SQuAD 1.1 (CC BY-SA 4.0, see `models/squad`).
+const SQUAD: Sample = Sample {
+    learn: ["--task", "question-answering"],
+    name: "answers",
+    extension: "json",
+    train: include_str!("../../../../models/squad/train.json"),
+    dev: include_str!("../../../../models/squad/dev.json"),
+    texts: [
+        "When was the lighthouse built?",
+        "Who paid for the new lamp?",
+        "How far can the light be seen?",
+    ],
+    passage: Some(
+        "The old lighthouse stands on a rock in the bay. It was built in 1847 by two brothers from the \
+         village, and for sixty years it burned oil. In 1908 the harbour company paid for a new lamp. \
+         On a clear night its light can be seen from eighteen miles away.",
+    ),
 };
 
 impl Sample {
@@ -65,8 +88,10 @@ impl Sample {
         match task {
             Task::TextClassification => Ok(&MR),
             Task::TokenClassification => Ok(&UD_EWT),
+            Task::QuestionAnswering => Ok(&SQUAD),
             task => Err(Error::Usage(format!(
-                "--task {task} has no quickstart yet; text-classification and token-classification have"
+                "--task {task} has no quickstart yet; text-classification, token-classification and \
+                 question-answering have"
             ))),
         }
     }
@@ -189,6 +214,9 @@ impl Road {
         if self.tiny {
             typed.extend(["--max_seq_length", "64", "--num_train_epochs", "1"].map(OsString::from));
             typed.extend(["--learning_rate", "1e-3"].map(OsString::from));
+            if self.sample.passage.is_some() {
+                typed.extend(["--doc_stride", "16"].map(OsString::from));
+            }
         }
         if has_checkpoint(&self.model) {
             typed.extend(["--resume_from_checkpoint", "true"].map(OsString::from));
@@ -282,9 +310,10 @@ fn summary(road: &Road, converted: &Converted, report: &Report) -> Result<String
 /// What the bundle says of sentences that nobody trained on.
 fn answers(road: &Road) -> Result<String, Error> {
     let mut session = berth_runtime::Model::open(&road.bundle)?.session()?;
-    let mut lines = String::new();
+    let passage = road.sample.passage;
+    let mut lines = passage.map_or_else(String::new, |passage| format!("{passage}\n\n"));
     for text in road.sample.texts {
-        let answer = for_people(&mut session, text, None, None)?;
+        let answer = for_people(&mut session, text, passage, None)?;
         lines.push_str(&format!("\"{text}\"\n{answer}\n\n"));
     }
     Ok(lines)
@@ -295,11 +324,16 @@ fn next(road: &Road) -> String {
     let sample = road.sample;
     let (text, task, kind) = match sample.extension {
         "conll" => (sample.texts[0], Task::TokenClassification, "conll"),
+        "json" => (sample.texts[0], Task::QuestionAnswering, "json"),
         _ => ("a gripping film", Task::TextClassification, "csv"),
+    };
+    let pair = match sample.passage {
+        Some(_) => " @passage.txt",
+        None => "",
     };
     format!(
         "To go on:\n\
-         \n  berth ask {bundle} \"{text}\"\n\
+         \n  berth ask {bundle} \"{text}\"{pair}\n\
          \n  berth finetune --task {task} --train_file your.{kind} --validation_file your-dev.{kind} --output_dir your-model\n\
          \n  rustup target add aarch64-unknown-linux-gnu && cargo build --profile device --bin berth-edge \
          --target aarch64-unknown-linux-gnu && scp target/aarch64-unknown-linux-gnu/device/berth-edge {bundle} board:\n\
