@@ -382,9 +382,13 @@ mod tests {
                 let (near, far) = (moved(h) - moved(-h), moved(2.0 * h) - moved(-2.0 * h));
                 slope.data[i] = (8.0 * near - far) / (12.0 * h);
             }
-            // The softmax does not see what all keys have in common.
-            if name.ends_with("key.bias") {
-                assert!(gradient.norm() < 1e-15, "{name}: {}", gradient.norm());
+            // A softmax does not see what all its rows have in common: the bias of the keys, and under a
+            // head for spans that of the head and of the last norm.
+            let spans = matches!(batch[0].gold, Gold::Span(_));
+            let last = ["layer.1.output.LayerNorm.bias", "qa_outputs.bias"];
+            let unseen = spans && last.iter().any(|last| name.ends_with(last));
+            if name.ends_with("key.bias") || unseen {
+                assert!(gradient.norm() < 1e-14, "{name}: {}", gradient.norm());
                 assert!(slope.norm() < 1e-9, "{name}: {}", slope.norm());
             } else {
                 let error = slope.relative_error(gradient);

@@ -334,7 +334,7 @@ fn bad_input_is_one_line_with_file_and_line() {
         (
             Source::new("a.tsv", Task::QuestionAnswering),
             "",
-            "a.tsv: question-answering is not read from tsv; its files are json, jsonl",
+            "a.tsv: question-answering is not read from tsv; the formats are json, jsonl",
         ),
         (
             Source {
