@@ -44,6 +44,7 @@ impl Display for Inspection<'_> {
             "tokens       {} in training, {} at most",
             header.max_tokens, shape.positions
         )?;
+        self.spans(f)?;
         for metric in &header.metrics {
             let Metric { name, f32, int8 } = metric;
             writeln!(f, "{name:<12} {f32:.4} in f32, {int8:.4} in int8")?;
@@ -83,6 +84,22 @@ impl Inspection<'_> {
             writeln!(f)?;
         }
         Ok(())
+    }
+
+    /// How answers to questions are chosen, where that is the task.
+    fn spans(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(spans) = &self.0.header().spans else {
+            return Ok(());
+        };
+        write!(
+            f,
+            "answers      windows share {} pieces, {} candidates, {} pieces at most, ",
+            spans.doc_stride, spans.n_best_size, spans.max_answer_length
+        )?;
+        match spans.null_score_diff_threshold {
+            Some(threshold) => writeln!(f, "none above a difference of {threshold}"),
+            None => writeln!(f, "always one"),
+        }
     }
 
     fn provenance(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

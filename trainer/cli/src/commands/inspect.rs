@@ -40,6 +40,7 @@ fn describe(header: &Header, bytes: u64) -> Value {
         "task": header.task.name(),
         "labels": header.labels.iter().collect::<Vec<_>>(),
         "max_tokens": header.max_tokens,
+        "spans": header.spans,
         "model": provenance.model.as_str(),
         "base": provenance.base.as_str(),
         "weights_sha256": hex(&provenance.weights_sha256),
