@@ -46,6 +46,7 @@ fn main() {
     for threads in [1, 2, 3] {
         tokens_of_every_length(Threads(threads));
     }
+    layers_in_floats();
     texts();
     pairs();
     questions();
@@ -75,6 +76,23 @@ fn tokens_of_every_length(threads: Threads) {
             }
         });
         assert_eq!(count, 0, "{task}, {threads:?}");
+    }
+}
+
+fn layers_in_floats() {
+    let model = Model::from_bytes(&support::mixed(Task::TextClassification, &["a", "b"]));
+    let model = model.unwrap();
+    let ids = [5; POSITIONS];
+    for threads in [1, 2] {
+        let mut session = model.session_with(Threads(threads)).unwrap();
+        let mut random = Random(17);
+        let count = during(|| {
+            for _ in 0..300 {
+                let tokens = 1 + random.below(POSITIONS);
+                session.logits_of(&ids[..tokens], tokens).unwrap();
+            }
+        });
+        assert_eq!(count, 0, "{threads} threads");
     }
 }
 

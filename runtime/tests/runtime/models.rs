@@ -198,6 +198,10 @@ fn an_inspection_tells_what_the_bundle_holds() {
     ] {
         assert!(text.contains(part), "{part} in\n{text}");
     }
+    assert!(!text.contains("f32"));
+    let mixed = support::mixed(Task::TextClassification, &["negative", "positive"]);
+    let mixed = inspect(&Model::from_bytes(&mixed).unwrap()).to_string();
+    assert!(mixed.contains("\nin f32       layer 1\n"), "{mixed}");
     assert_eq!(
         text.lines().filter(|line| line.starts_with("  ")).count(),
         6

@@ -2,8 +2,10 @@
 
 mod tables;
 
-use berth_bundle::{Embeddings, Head, Header, Layer, Shape, Writer};
-use berth_kernels::{Linear, Norm, pack, packed_len, quantize_weight_row};
+use berth_bundle::{Embeddings, Head, Header, Layer, LayerF32, Shape, Writer};
+use berth_kernels::{
+    Linear, LinearF32, Norm, pack, packed_len, packed_len_f32, quantize_weight_row,
+};
 use berth_task::{Labels, SpanRules, Task};
 
 pub use tables::WORDS;
@@ -21,12 +23,15 @@ pub fn bundle(task: Task, labels: &[&str]) -> Vec<u8> {
 pub fn bundle_for_spans(change: impl FnOnce(&mut SpanRules)) -> Vec<u8> {
     let task = Task::QuestionAnswering;
     let edit = |header: &mut Header| change(header.spans.as_mut().unwrap());
-    made(task, &[], |_| (), edit).to_bytes().unwrap().to_vec()
+    made(task, &[], |_| (), edit, &[])
+        .to_bytes()
+        .unwrap()
+        .to_vec()
 }
 
 /// A bundle whose shape is the usual one, changed.
 pub fn bundle_with(task: Task, labels: &[&str], change: impl FnOnce(&mut Shape)) -> Vec<u8> {
-    made(task, labels, change, |_| ())
+    made(task, labels, change, |_| (), &[])
         .to_bytes()
         .unwrap()
         .to_vec()
@@ -34,7 +39,15 @@ pub fn bundle_with(task: Task, labels: &[&str], change: impl FnOnce(&mut Shape))
 
 /// The same before it is put together: with every section that a bundle must have.
 pub fn writer(task: Task, labels: &[&str], change: impl FnOnce(&mut Shape)) -> Writer {
-    made(task, labels, change, |_| ())
+    made(task, labels, change, |_| (), &[])
+}
+
+/// A bundle whose second layer runs in floats.
+pub fn mixed(task: Task, labels: &[&str]) -> Vec<u8> {
+    made(task, labels, |_| (), |_| (), &[1])
+        .to_bytes()
+        .unwrap()
+        .to_vec()
 }
 
 fn made(
@@ -42,6 +55,7 @@ fn made(
     labels: &[&str],
     change: impl FnOnce(&mut Shape),
     edit: impl FnOnce(&mut Header),
+    f32_layers: &[u32],
 ) -> Writer {
     let tables = tables::tables();
     let outputs = match task {
@@ -68,8 +82,12 @@ fn made(
     edit(&mut header);
     let mut writer = Writer::new(header).unwrap();
     write_embeddings(&mut writer, &shape, &mut random);
-    for _ in 0..shape.layers {
-        write_layer(&mut writer, &shape, &mut random);
+    for layer in 0..shape.layers {
+        if f32_layers.contains(&layer) {
+            write_layer_f32(&mut writer, &shape, &mut random);
+        } else {
+            write_layer(&mut writer, &shape, &mut random);
+        }
     }
     let pooler = dense(&mut random, hidden, hidden);
     let weight = random.floats(outputs as usize * hidden, 1.0);
@@ -238,4 +256,40 @@ fn write_layer(writer: &mut Writer, shape: &Shape, random: &mut Random) {
         output_norm: norm(2),
     };
     writer.layer(&layer).unwrap();
+}
+
+/// As [`write_layer`], in floats; the order of the weights does not matter where they are random.
+fn write_layer_f32(writer: &mut Writer, shape: &Shape, random: &mut Random) {
+    let [hidden, between] = [shape.hidden, shape.intermediate].map(|n| n as usize);
+    let sizes = [
+        (hidden, 3 * hidden),
+        (hidden, hidden),
+        (hidden, between),
+        (between, hidden),
+    ];
+    let arrays = sizes.map(|(inputs, outputs)| {
+        let weights = random.floats(packed_len_f32(outputs, inputs), 0.3);
+        (weights, random.floats(outputs, 0.1))
+    });
+    let linear = |at: usize| LinearF32 {
+        inputs: sizes[at].0,
+        outputs: sizes[at].1,
+        weights: &arrays[at].0,
+        bias: &arrays[at].1,
+    };
+    let (weight, bias) = (random.floats(hidden, 1.0), random.floats(hidden, 0.1));
+    let norm = Norm {
+        weight: &weight,
+        bias: &bias,
+        eps: shape.norm_eps,
+    };
+    let layer: LayerF32<'_> = Layer {
+        qkv: linear(0),
+        attention_out: linear(1),
+        attention_norm: norm,
+        up: linear(2),
+        down: linear(3),
+        output_norm: norm,
+    };
+    writer.layer_f32(&layer).unwrap();
 }
