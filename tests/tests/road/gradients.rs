@@ -30,8 +30,8 @@ const KINDS: [HeadKind; 3] = [
 
 #[test]
 fn every_gradient_is_the_references() {
-    let dir = fixture::folder();
     for kind in KINDS {
+        let dir = fixture::folder();
         let base = fixture::base_model(dir.path());
         let found = hold_to_the_reference(base, kind, &batch(kind));
         // The two tensors of the pooler are there under a head on whole texts.

@@ -137,8 +137,10 @@ fn the_device_gives_the_answers_that_were_measured() {
         (&args["doc_stride"], &args["max_seq_length"]),
         (&json!(12), &json!(40))
     );
-    assert_eq!(results["eval_f1"], results["eval_best_f1"]);
-    assert!(results["eval_f1"].as_f64().unwrap() > 20.0, "{results}");
+    // The threshold's search adds the questions up in another order.
+    let [f1, best] = ["eval_f1", "eval_best_f1"].map(|name| results[name].as_f64().unwrap());
+    assert!((f1 - best).abs() < 1e-12 * best, "{f1} {best}");
+    assert!(f1 > 20.0, "{results}");
     let config = read(walk.model.join("config.json"));
     assert_eq!(config["architectures"], json!(["BertForQuestionAnswering"]));
 
