@@ -1,7 +1,7 @@
 //! AdamW over all parameters of a model.
 //!
 //! Two groups: weights decay, biases and layer norms don't. The moments of the dense parameters lie in one flat buffer
-//! each, in the order of the names, and those of the embedding tables apart ([`moments`]): a row of a table that no
+//! each, in the order of the names, and those of the embedding tables apart (`moments`): a row of a table that no
 //! batch has touched yet has zero moments, and its update is the decay alone. That is exact, and spares memory for
 //! most of the vocabulary. The saved state has them all, in the order of the names.
 

@@ -1,6 +1,6 @@
 //! Raw bytes as a bundle: opened, verified, used.
 //!
-//! An input is the file's bytes. What has to hold is what [`examine`] asserts.
+//! An input is the file's bytes. What has to hold is what `examine` asserts.
 
 use berth_bundle::{Bundle, OpenError, VerifyError};
 use berth_encoder::{Encoder, Scratch, scratch_bytes};
