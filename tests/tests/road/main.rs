@@ -9,6 +9,7 @@
 //! | [`kills`], [`faults`] | does a run that is killed, or whose disk fails, lose no work? |
 //! | [`questions`] | does the device give the answers to questions that the workstation measured? |
 //! | [`tagging`] | do words get their tags, the same ones at every stage? |
+//! | [`predictions`] | do files of predictions say what was measured, and what the device answers? |
 //! | [`bad_input`] | does bad input get one clear line and leave nothing half-written? |
 //! | [`real`] | does it hold on real sentences and a real base model, where they are there? |
 //!
@@ -24,6 +25,7 @@ mod forward;
 mod gradients;
 mod journey;
 mod kills;
+mod predictions;
 mod program;
 mod questions;
 mod real;

@@ -37,6 +37,8 @@ pub enum Command {
     Finetune(Box<FinetuneArgs>),
     /// Measure a checkpoint or a bundle on a labelled file
     Evaluate(EvaluateArgs),
+    /// Let a checkpoint or a bundle answer every row of a file
+    Predict(PredictArgs),
     /// Turn a checkpoint into one int8 bundle, and say what int8 cost
     Quantize(QuantizeArgs),
     /// Ask a bundle; a bare name is looked for in `models/`
@@ -267,7 +269,10 @@ pub struct EvaluateArgs {
     pub model: PathBuf,
     /// Labelled file
     #[arg(long)]
-    pub validation_file: PathBuf,
+    pub validation_file: Option<PathBuf>,
+    /// Folder that holds the task's published files (dev.tsv), with --task_name
+    #[arg(long)]
+    pub data_dir: Option<PathBuf>,
     #[command(flatten)]
     pub data: DataArgs,
     /// Rows of a batch
@@ -282,6 +287,34 @@ pub struct EvaluateArgs {
     /// Also write the metrics to eval_results.json there
     #[arg(long)]
     pub output_dir: Option<PathBuf>,
+    /// One JSON object on stdout, nothing else there
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub json: bool,
+}
+
+/// `berth predict`.
+#[derive(Args, Debug)]
+#[command(rename_all = "snake_case", args_override_self = true)]
+pub struct PredictArgs {
+    /// A checkpoint's folder or a .berth file
+    pub model: PathBuf,
+    /// The rows to answer; they need no labels
+    #[arg(long)]
+    pub test_file: PathBuf,
+    /// Folder to write the predictions to
+    #[arg(long)]
+    pub output_dir: PathBuf,
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Rows of a batch
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    pub per_device_eval_batch_size: u32,
+    /// Answer the first so many rows only
+    #[arg(long)]
+    pub max_predict_samples: Option<usize>,
+    /// Threads; every core when not given
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub threads: Option<u32>,
     /// One JSON object on stdout, nothing else there
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
     pub json: bool,

@@ -8,6 +8,7 @@ mod evaluate;
 mod fetch;
 mod finetune;
 mod inspect;
+mod predict;
 mod quantize;
 mod quickstart;
 mod tokenize;
@@ -25,6 +26,7 @@ pub fn run(command: Command) -> Result<(), Error> {
         Command::Fetch(args) => fetch::run(&args),
         Command::Finetune(args) => finetune::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
+        Command::Predict(args) => predict::run(&args),
         Command::Quantize(args) => quantize::run(&args),
         Command::Ask(args) => ask::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
