@@ -33,6 +33,8 @@ pub struct Cli {
 pub enum Command {
     /// Get a base model by name, checksummed; prints its folder
     Fetch(FetchArgs),
+    /// Tell what a file holds: labels, lengths, duplicates, what would be cut
+    Data(DataFileArgs),
     /// Fine-tune every parameter of a BERT on your own file
     Finetune(Box<FinetuneArgs>),
     /// Measure a checkpoint or a bundle on a labelled file
@@ -62,6 +64,22 @@ pub struct FetchArgs {
     /// Copy the files there as well
     #[arg(long)]
     pub output_dir: Option<PathBuf>,
+}
+
+/// `berth data`.
+#[derive(Args, Debug)]
+#[command(rename_all = "snake_case", args_override_self = true)]
+pub struct DataFileArgs {
+    /// A labelled file
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// The model whose tokenizer reads it: a folder or a name; the default one if it was fetched before
+    #[arg(long)]
+    pub model_name_or_path: Option<String>,
+    /// One JSON object on stdout, nothing else there
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub json: bool,
 }
 
 /// How a data file is read; shared by the commands that read one.

@@ -4,6 +4,7 @@
 mod ask;
 mod bench;
 mod bench_train;
+mod data;
 mod evaluate;
 mod fetch;
 mod finetune;
@@ -24,6 +25,7 @@ use std::io::Write;
 pub fn run(command: Command) -> Result<(), Error> {
     match command {
         Command::Fetch(args) => fetch::run(&args),
+        Command::Data(args) => data::run(&args),
         Command::Finetune(args) => finetune::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Predict(args) => predict::run(&args),
