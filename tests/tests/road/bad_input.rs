@@ -66,6 +66,96 @@ fn a_bad_table_is_named_with_its_line() {
     }
 }
 
+/// Files for other tasks that are wrong: task, name, bytes, and what the error says after the file's name.
+const OTHERS: [(&str, &str, &[u8], &[&str]); 13] = [
+    ("token-classification", "short.conll", b"the O\n\nfilm\n", &[":3:", "1 column", "2"]),
+    ("token-classification", "long.conll", b"the\tO\nfilm\tO\tB-X\n", &[":2:", "3 columns", "2"]),
+    ("token-classification", "bare.conll", b"the\nfilm\n", &[":1:", "no tag", "--label_column_name"]),
+    ("token-classification", "gap.conll", b"the\tO\r\nfilm\t\r\n", &[":2:", "without a tag"]),
+    (
+        "token-classification",
+        "tags.jsonl",
+        b"{\"tokens\":[\"a\"],\"tags\":[\"O\"]}\r\n{\"tokens\":[\"a\",\"b\"],\"tags\":[\"O\"]}\r\n",
+        &[":2:", "2 words and 1 tag"],
+    ),
+    ("token-classification", "latin1.conll", b"the O\ncaf\xe9 O\n", &[":2:", "UTF-8"]),
+    ("token-classification", "number.conllu", b"x\ta\t_\tX\t_\t_\t_\t_\t_\t_\n", &[":1:", "number"]),
+    ("text-classification", "quote.csv", b"text,label\ngood,1\n\"bad,0\n", &[":3:", "never closes"]),
+    ("text-pair-regression", "number.csv", b"text,text_pair,label\na,b,1\na,b,much\n", &[":3:", "much", "number"]),
+    (
+        "question-answering",
+        "member.json",
+        b"{\"data\":[{\"paragraphs\":[\n{\"context\":\"a\",\"qas\":[\n{\"id\":\"1\",\"answers\":[]}]}]}]}",
+        &[":3:", "question"],
+    ),
+    (
+        "question-answering",
+        "starts.jsonl",
+        b"{\"question\":\"q\",\"context\":\"a\",\"answers\":{\"text\":[\"a\"],\"answer_start\":[]}}",
+        &[":1:", "1 answers with 0 places"],
+    ),
+    ("question-answering", "cut.json", b"{\"data\":[\n{\"paragraphs\":", &[":2:", "not valid JSON"]),
+    ("question-answering", "latin1.jsonl", b"\n{\"question\":\"caf\xe9\"}", &[":2:", "UTF-8"]),
+];
+
+#[test]
+fn a_bad_file_of_any_task_is_named_with_its_line() {
+    let dir = fixture::folder();
+    for (task, name, bytes, expected) in OTHERS {
+        let file = dir.path().join(name);
+        fs::write(&file, bytes).expect("a file");
+        let model = &Trained::get().checkpoint;
+        for run in [
+            learn(task, model, &file, &dir.path().join("out")),
+            data(task, &file, model),
+        ] {
+            let line = run.refused();
+            let place = format!("{}{}", file.display(), expected[0]);
+            assert!(line.contains(&place), "{line}");
+            let rest = &expected[1..];
+            assert!(rest.iter().all(|word| line.contains(word)), "{line}");
+        }
+        nothing_but(dir.path(), &[name]);
+        fs::remove_file(file).expect("our own file");
+    }
+}
+
+/// Marks and line ends of other systems change nothing; what is left out is counted.
+#[test]
+fn a_byte_order_mark_and_carriage_returns_are_borne() {
+    let dir = fixture::folder();
+    let model = &Trained::get().checkpoint;
+    let rows = ["a O", "b B-X", "", "c O"];
+    let question = r#"{"id": "ID", "question": "q", "context": "a b", "answers": {"text": ["b"], "answer_start": [AT]}}"#;
+    let questions = ["2", "1"].map(|at| question.replace("AT", at).replace("ID", at));
+    let text = ["text\tlabel", "good\t1", "bad\t0"].map(str::to_owned);
+    let files = [
+        (
+            "token-classification",
+            "a.conll",
+            rows.map(str::to_owned).to_vec(),
+        ),
+        ("question-answering", "a.jsonl", questions.to_vec()),
+        ("text-classification", "a.tsv", text.to_vec()),
+    ];
+    for (task, name, lines) in files {
+        let told = |content: String| {
+            let file = dir.path().join(name);
+            fs::write(&file, content).expect("a file");
+            let line = data(task, &file, model).ok();
+            serde_json::from_str::<serde_json::Value>(&line).expect("JSON")
+        };
+        let plain = told(lines.join("\n") + "\n");
+        assert_eq!(told(format!("\u{feff}{}\r\n", lines.join("\r\n"))), plain);
+        if task == "question-answering" {
+            assert_eq!(
+                (&plain["answers"]["answer"], &plain["answers"]["misplaced"]),
+                (&1.into(), &1.into())
+            );
+        }
+    }
+}
+
 #[test]
 fn a_missing_file_is_named() {
     let dir = fixture::folder();
@@ -257,10 +347,26 @@ fn a_full_disk_leaves_nothing_half_written() {
 }
 
 fn finetune(model: &Path, table: &Path, output: &Path) -> Run {
+    learn("text-classification", model, table, output)
+}
+
+fn data(task: &str, file: &Path, model: &Path) -> Run {
+    berth([
+        "data".as_ref(),
+        file.as_os_str(),
+        "--task".as_ref(),
+        task.as_ref(),
+        "--model_name_or_path".as_ref(),
+        model.as_os_str(),
+        "--json".as_ref(),
+    ])
+}
+
+fn learn(task: &str, model: &Path, table: &Path, output: &Path) -> Run {
     berth([
         "finetune".as_ref(),
         "--task".as_ref(),
-        "text-classification".as_ref(),
+        task.as_ref(),
         "--model_name_or_path".as_ref(),
         model.as_os_str(),
         "--train_file".as_ref(),

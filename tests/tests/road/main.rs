@@ -9,6 +9,8 @@
 //! | [`kills`], [`faults`] | does a run that is killed, or whose disk fails, lose no work? |
 //! | [`questions`] | does the device give the answers to questions that the workstation measured? |
 //! | [`tagging`] | do words get their tags, the same ones at every stage? |
+//! | [`predictions`] | do files of predictions say what was measured, and what the device answers? |
+//! | [`contents`] | is what a file holds told before it is learnt from? |
 //! | [`bad_input`] | does bad input get one clear line and leave nothing half-written? |
 //! | [`real`] | does it hold on real sentences and a real base model, where they are there? |
 //!
@@ -17,6 +19,7 @@
 
 mod arrows;
 mod bad_input;
+mod contents;
 mod dequantized;
 mod faults;
 mod fixture;
@@ -24,6 +27,7 @@ mod forward;
 mod gradients;
 mod journey;
 mod kills;
+mod predictions;
 mod program;
 mod questions;
 mod real;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::fixture::{self, Dice};
+use crate::predictions::predict;
 use crate::program::{Run, berth, edge};
 
 const THINGS: [&str; 4] = ["film", "plot", "story", "scene"];
@@ -157,6 +158,7 @@ fn the_device_gives_the_answers_that_were_measured() {
         assert!(near(&f32[name], &results[name]), "{name}: {f32} {results}");
     }
     assert_eq!(answers, read(walk.model.join("eval_predictions.json")));
+    the_same_is_predicted_without_answers(&walk, &answers);
 
     // Question by question, as a device is asked, and as `berth ask` asks.
     let (_, measured) = evaluate(&walk, &walk.bundle, "int8");
@@ -192,6 +194,28 @@ fn the_device_gives_the_answers_that_were_measured() {
     assert_eq!(asked.lines().next(), out.lines().next());
     let shown = berth(["ask", &bundle, question, passage, "--top_k", "3"]).ok();
     assert_eq!(shown.lines().count(), 3);
+}
+
+fn the_same_is_predicted_without_answers(walk: &Walk, answers: &Value) {
+    let mut paragraphs = walk.paragraphs.clone();
+    for paragraph in &mut paragraphs {
+        let question = paragraph["qas"][0].as_object_mut().unwrap();
+        question.remove("answers");
+    }
+    let test = write(walk.dir.path(), "test.json", &paragraphs);
+    let out = walk.dir.path().join("predicted");
+    let report = predict(&walk.model, &test, &out);
+    assert_eq!(&read(out.join("predict_predictions.json")), answers);
+    let measured = walk.dir.path().join("f32");
+    for name in ["nbest_predictions.json", "null_odds.json"] {
+        let [predicted, measured] = [(&out, "predict"), (&measured, "eval")]
+            .map(|(folder, stage)| read(folder.join(format!("{stage}_{name}"))));
+        assert_eq!(predicted, measured, "{name}");
+    }
+    let none = answers.as_object().unwrap().values();
+    let none = none.filter(|answer| **answer == "").count();
+    assert_eq!(report["predict_answers"]["none"], none);
+    assert_eq!(report["predict_samples"], paragraphs.len());
 }
 
 #[test]

@@ -7,6 +7,7 @@ use berth_checkpoint::{Checkpoint, tiny};
 use serde_json::{Value, json};
 
 use crate::fixture::{self, Dice};
+use crate::predictions::predict;
 use crate::program::{berth, edge};
 
 const FIRST: [&str; 6] = ["anna", "boris", "clara", "david", "emma", "frank"];
@@ -59,7 +60,45 @@ fn names_in_sentences_are_learned_and_found_on_the_device() {
         assert_eq!(measured["eval_samples"], 100);
     }
     assert_eq!(quantized["f32"]["eval_f1"], learned["eval_f1"]);
+    for (of, told) in [(&model, &quantized["f32"]), (&bundle, &quantized["int8"])] {
+        its_tags_are_written(of, &dev, number(told, "eval_accuracy"), dir.path());
+    }
     it_answers(&bundle);
+}
+
+/// The file of predicted tags, on the dev file without its tags, is right as often as was measured.
+fn its_tags_are_written(model: &Path, dev: &Path, accuracy: f64, dir: &Path) {
+    let tagged = fs::read_to_string(dev).expect("the dev file");
+    let column = |line: &str, column| line.split('\t').nth(column).unwrap_or("").to_owned();
+    let words: String = tagged.lines().map(|line| column(line, 0) + "\n").collect();
+    let (test, out) = (dir.join("test.conll"), dir.join("out"));
+    fs::write(&test, words).expect("a file");
+    let report = predict(model, &test, &out);
+    let written = fs::read_to_string(out.join("predictions.txt")).expect("predictions");
+    let sentences: Vec<Vec<&str>> = written
+        .lines()
+        .map(|line| line.split(' ').collect())
+        .collect();
+    let gold: Vec<Vec<String>> = tagged
+        .trim_end()
+        .split("\n\n")
+        .map(|sentence| sentence.lines().map(|line| column(line, 1)).collect())
+        .collect();
+    let lengths: Vec<usize> = sentences.iter().map(Vec::len).collect();
+    assert_eq!(lengths, gold.iter().map(Vec::len).collect::<Vec<_>>());
+    let pairs: Vec<(&str, String)> = sentences.concat().into_iter().zip(gold.concat()).collect();
+    let right = pairs.iter().filter(|(tag, gold)| tag == gold).count();
+    assert_eq!(right as f64 / pairs.len() as f64, accuracy);
+    let outside = pairs.iter().filter(|(tag, _)| *tag == "O").count();
+    assert_eq!(report["predict_labels"]["O"], outside);
+
+    // Words behind the limit have no tag, and are counted.
+    fs::write(&test, "rome\n".repeat(40)).expect("a file");
+    let report = predict(model, &test, &out);
+    let written = fs::read_to_string(out.join("predictions.txt")).expect("predictions");
+    assert_eq!(written.split_whitespace().count(), 30);
+    assert_eq!(report["predict_unanswered_words"], 10);
+    assert_eq!(report["predict_truncated"], 1);
 }
 
 /// Learns with the program; its results.

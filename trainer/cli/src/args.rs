@@ -33,10 +33,14 @@ pub struct Cli {
 pub enum Command {
     /// Get a base model by name, checksummed; prints its folder
     Fetch(FetchArgs),
+    /// Tell what a file holds: labels, lengths, duplicates, what would be cut
+    Data(DataFileArgs),
     /// Fine-tune every parameter of a BERT on your own file
     Finetune(Box<FinetuneArgs>),
     /// Measure a checkpoint or a bundle on a labelled file
     Evaluate(EvaluateArgs),
+    /// Let a checkpoint or a bundle answer every row of a file
+    Predict(PredictArgs),
     /// Turn a checkpoint into one int8 bundle, and say what int8 cost
     Quantize(QuantizeArgs),
     /// Ask a bundle; a bare name is looked for in `models/`
@@ -60,6 +64,22 @@ pub struct FetchArgs {
     /// Copy the files there as well
     #[arg(long)]
     pub output_dir: Option<PathBuf>,
+}
+
+/// `berth data`.
+#[derive(Args, Debug)]
+#[command(rename_all = "snake_case", args_override_self = true)]
+pub struct DataFileArgs {
+    /// A labelled file
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// The model whose tokenizer reads it: a folder or a name; the default one if it was fetched before
+    #[arg(long)]
+    pub model_name_or_path: Option<String>,
+    /// One JSON object on stdout, nothing else there
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub json: bool,
 }
 
 /// How a data file is read; shared by the commands that read one.
@@ -267,7 +287,10 @@ pub struct EvaluateArgs {
     pub model: PathBuf,
     /// Labelled file
     #[arg(long)]
-    pub validation_file: PathBuf,
+    pub validation_file: Option<PathBuf>,
+    /// Folder that holds the task's published files (dev.tsv), with --task_name
+    #[arg(long)]
+    pub data_dir: Option<PathBuf>,
     #[command(flatten)]
     pub data: DataArgs,
     /// Rows of a batch
@@ -282,6 +305,34 @@ pub struct EvaluateArgs {
     /// Also write the metrics to eval_results.json there
     #[arg(long)]
     pub output_dir: Option<PathBuf>,
+    /// One JSON object on stdout, nothing else there
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub json: bool,
+}
+
+/// `berth predict`.
+#[derive(Args, Debug)]
+#[command(rename_all = "snake_case", args_override_self = true)]
+pub struct PredictArgs {
+    /// A checkpoint's folder or a .berth file
+    pub model: PathBuf,
+    /// The rows to answer; they need no labels
+    #[arg(long)]
+    pub test_file: PathBuf,
+    /// Folder to write the predictions to
+    #[arg(long)]
+    pub output_dir: PathBuf,
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Rows of a batch
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    pub per_device_eval_batch_size: u32,
+    /// Answer the first so many rows only
+    #[arg(long)]
+    pub max_predict_samples: Option<usize>,
+    /// Threads; every core when not given
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub threads: Option<u32>,
     /// One JSON object on stdout, nothing else there
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
     pub json: bool,

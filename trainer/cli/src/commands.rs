@@ -4,10 +4,12 @@
 mod ask;
 mod bench;
 mod bench_train;
+mod data;
 mod evaluate;
 mod fetch;
 mod finetune;
 mod inspect;
+mod predict;
 mod quantize;
 mod quickstart;
 mod tokenize;
@@ -23,8 +25,10 @@ use std::io::Write;
 pub fn run(command: Command) -> Result<(), Error> {
     match command {
         Command::Fetch(args) => fetch::run(&args),
+        Command::Data(args) => data::run(&args),
         Command::Finetune(args) => finetune::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
+        Command::Predict(args) => predict::run(&args),
         Command::Quantize(args) => quantize::run(&args),
         Command::Ask(args) => ask::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),

@@ -28,6 +28,18 @@ pub fn table(heading: &[&str], rows: &[Vec<String>]) -> Table {
     table
 }
 
+/// A table of names, how often each occurs, and its share of them all.
+pub fn counts(what: &str, names: &[String], counts: &[u64]) -> Table {
+    let all = counts.iter().sum::<u64>().max(1);
+    let row = |(name, &count): (&String, &u64)| {
+        let share = count as f64 / all as f64;
+        let cells = [excerpt(name, 40), count.to_string(), percent(share)];
+        cells.into_iter().chain([bar(share as f32, 20)]).collect()
+    };
+    let rows: Vec<Vec<String>> = names.iter().zip(counts).map(row).collect();
+    table(&[what, "count", "share", ""], &rows)
+}
+
 /// A share between 0 and 1 as a bar of `width` cells.
 pub fn bar(share: f32, width: usize) -> String {
     let share = if share.is_finite() {

@@ -191,6 +191,31 @@ impl Known {
         Ok(source)
     }
 
+    /// How to read a file whose rows a model is to answer; labels, where it has any, are not looked at.
+    ///
+    /// # Errors
+    /// As [`source`](Self::source).
+    pub fn unlabelled(&self, path: &Path) -> Result<Source, Error> {
+        let mut source = self.source(path)?;
+        source.label_names = None;
+        source.labelled = false;
+        Ok(source)
+    }
+
+    /// The longest input for a model that takes at most `positions` pieces.
+    ///
+    /// # Errors
+    /// When more was asked for.
+    pub fn limit(&self, positions: usize) -> Result<usize, Error> {
+        let limit = self.max_seq_length(self.usual_length().min(positions));
+        match limit > positions {
+            false => Ok(limit),
+            true => Err(Error::Usage(format!(
+                "--max_seq_length {limit} is more than the model's {positions} positions"
+            ))),
+        }
+    }
+
     /// What the checkpoint is to remember.
     pub fn training_args(&self, max_seq_length: usize, spellings: &[String]) -> TrainingArgs {
         let mut args = TrainingArgs::new(self.task, max_seq_length);

@@ -77,7 +77,7 @@ pub struct Dataset {
     /// The same labels, as the file to learn from spells them. Whoever measures on another file
     /// of the same data set hands them on in [`Source::spellings`](crate::Source).
     pub spellings: Vec<String>,
-    /// How many rows were left out because their label is empty.
+    /// How many rows were left out because their label is empty, or is `-` in a column `gold_label`.
     pub unlabelled: u64,
 }
 

@@ -86,7 +86,7 @@ pub enum DataError {
     /// Not one row is left.
     #[error("{place}: {}", match unlabelled {
         0 => "no rows; the file is empty or holds a header alone".to_owned(),
-        n => format!("no labelled rows; the label is empty in all {n}"),
+        n => format!("no labelled rows; all {n} are without a label"),
     })]
     NoRows { place: Place, unlabelled: u64 },
 

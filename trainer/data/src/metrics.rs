@@ -3,7 +3,8 @@
 //! ```text
 //!  inputs, gold ──┐
 //!                 Evaluator ──► Evaluation    loss and metrics of the file
-//!  logits ────────┘       └───► Decision…     what the model says to each thing that is asked
+//!  logits ────────┘       ├───► Decision…     what the model says to each thing that is asked
+//!                         └───► files         the same, as other tools read it
 //! ```
 //!
 //! f32 and int8 logits go through the same [`Evaluator`], so a difference between two reports
@@ -19,6 +20,7 @@ mod classification;
 mod correlation;
 mod entities;
 mod evaluator;
+mod files;
 mod questions;
 pub mod squad;
 mod tags;

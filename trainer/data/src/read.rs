@@ -17,7 +17,8 @@ use crate::table;
 /// Reads a file whole.
 ///
 /// Labels are taken without the white space around them; a row whose label is empty (or `null`)
-/// is left out and counted. Texts are taken as they stand, empty ones too.
+/// is left out and counted, and so is one whose `gold_label` is `-`, as SNLI and MultiNLI have it
+/// where annotators did not agree. Texts are taken as they stand, empty ones too.
 ///
 /// # Errors
 /// At the first thing that is wrong, naming the line. Nothing is guessed and no row is skipped

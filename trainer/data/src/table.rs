@@ -18,7 +18,10 @@ use crate::task_name::Positions;
 
 const TEXT: [&str; 5] = ["text", "sentence", "sentence1", "premise", "question"];
 const PAIR: [&str; 4] = ["text_pair", "sentence2", "hypothesis", "context"];
-const LABEL: [&str; 2] = ["label", "labels"];
+const LABEL: [&str; 3] = ["label", "labels", GOLD];
+
+/// The label's column in SNLI and MultiNLI, where `-` says that annotators did not agree on one.
+const GOLD: &str = "gold_label";
 
 /// What a task reads from a row.
 pub(crate) struct Fields<'t> {
@@ -33,6 +36,21 @@ struct Columns<C> {
     text: C,
     pair: Option<C>,
     label: Option<C>,
+}
+
+impl Fields<'_> {
+    /// Leaves the label empty where annotators did not agree on one.
+    fn agreed(mut self, gold: bool) -> Self {
+        if gold
+            && self
+                .label
+                .as_deref()
+                .is_some_and(|label| label.trim() == "-")
+        {
+            self.label = Some("".into());
+        }
+        self
+    }
 }
 
 type Rows<'t> = Box<dyn Iterator<Item = Result<Fields<'t>, DataError>> + 't>;
@@ -61,20 +79,26 @@ fn cells<'t>(
         return Ok(Box::new(std::iter::empty()));
     };
     let names: Vec<&str> = first.cells.iter().map(|cell| cell.trim()).collect();
-    let (columns, widths, first) = match headerless(source, &names) {
+    let (columns, widths, gold, first) = match headerless(source, &names) {
         Some(positions) => {
             let (fewest, most) = positions.columns;
-            (positions.columns_of(source), fewest..=most, Some(first))
+            (
+                positions.columns_of(source),
+                fewest..=most,
+                false,
+                Some(first),
+            )
         }
         None => {
             let columns = find(source, text, first.line, &names)?;
-            (columns, names.len()..=names.len(), None)
+            let gold = columns.label.is_some_and(|label| names[label] == GOLD);
+            (columns, names.len()..=names.len(), gold, None)
         }
     };
     let rows = first.map(Ok).into_iter().chain(rows);
-    Ok(Box::new(
-        rows.map(move |row| pick(text, row?, &columns, &widths)),
-    ))
+    Ok(Box::new(rows.map(move |row| {
+        Ok(pick(text, row?, &columns, &widths)?.agreed(gold))
+    })))
 }
 
 /// The columns by position, if the task name's files have no header and this one hasn't either.
@@ -139,10 +163,11 @@ fn objects<'t>(
         pair: columns.pair.map(key),
         label: columns.label.map(key),
     };
+    let gold = keys.label.as_deref() == Some(GOLD);
     let rows = std::iter::once(Ok(first)).chain(rows);
     Ok(Box::new(rows.map(move |object| {
         let mut object = object?;
-        Ok(Fields {
+        let fields = Fields {
             line: object.line,
             text: value(text, &mut object, &keys.text)?,
             pair: keys
@@ -155,7 +180,8 @@ fn objects<'t>(
                 .as_ref()
                 .map(|key| value(text, &mut object, key))
                 .transpose()?,
-        })
+        };
+        Ok(fields.agreed(gold))
     })))
 }
 

@@ -140,6 +140,8 @@ impl TaskName {
                 TaskName::Cola => ["train.tsv", "in_domain_train.tsv"],
                 TaskName::Stsb => ["train.tsv", "sts-train.csv"],
                 TaskName::Sick | TaskName::SickR => ["train.tsv", "SICK_train.txt"],
+                TaskName::Mnli => ["train.tsv", "multinli_1.0_train.jsonl"],
+                TaskName::Mrpc => ["train.tsv", "msr_paraphrase_train.txt"],
                 _ => ["train.tsv", "train.jsonl"],
             },
         )
@@ -153,14 +155,31 @@ impl TaskName {
     pub fn dev_file(self, dir: &Path) -> Result<PathBuf, DataError> {
         self.file_in(
             dir,
-            &match self {
-                TaskName::Cola => ["dev.tsv", "in_domain_dev.tsv"],
-                TaskName::Stsb => ["dev.tsv", "sts-dev.csv"],
-                TaskName::Sick | TaskName::SickR => ["dev.tsv", "SICK_trial.txt"],
-                TaskName::Mnli => ["dev_matched.tsv", "dev.tsv"],
-                _ => ["dev.tsv", "dev.jsonl"],
+            match self {
+                TaskName::Cola => &["dev.tsv", "in_domain_dev.tsv"][..],
+                TaskName::Stsb => &["dev.tsv", "sts-dev.csv"],
+                TaskName::Sick | TaskName::SickR => &["dev.tsv", "SICK_trial.txt"],
+                TaskName::Mnli => &[
+                    "dev_matched.tsv",
+                    "dev.tsv",
+                    "multinli_1.0_dev_matched.jsonl",
+                ],
+                _ => &["dev.tsv", "dev.jsonl"],
             },
         )
+    }
+
+    /// A second file to measure on in the folder `dir`, where the data set has one: MultiNLI's, of other
+    /// genres than those that are learnt from.
+    ///
+    /// # Errors
+    /// [`DataError::NoFile`] where it should be there and isn't.
+    pub fn mismatched_file(self, dir: &Path) -> Result<Option<PathBuf>, DataError> {
+        let names = ["dev_mismatched.tsv", "multinli_1.0_dev_mismatched.jsonl"];
+        match self {
+            TaskName::Mnli => self.file_in(dir, &names).map(Some),
+            _ => Ok(None),
+        }
     }
 
     fn file_in(self, dir: &Path, candidates: &[&str]) -> Result<PathBuf, DataError> {

@@ -6,23 +6,34 @@ use crate::error::Error;
 use crate::model::Model;
 use crate::show;
 use crate::sources::Known;
-use berth_data::{Dataset, Encoded, Evaluation, Evaluator, unasked_words};
+use berth_data::{Dataset, Encoded, Evaluation, Evaluator, TaskName, unasked_words};
 use serde_json::{Map, Value};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Evaluates and prints.
 pub fn run(args: &EvaluateArgs) -> Result<(), Error> {
     use_threads(args.threads);
     let model = Model::open(&args.model)?;
-    let file = LabelledFile::read(
-        &model,
-        &args.validation_file,
-        &args.data,
-        args.max_eval_samples,
+    let known = Known::new(&args.data, model.training_args.clone())?;
+    let files = Files::find(
+        known.task_name,
+        args.validation_file.as_deref(),
+        args.data_dir.as_deref(),
     )?;
-    let measured = measure(&model, &file, args.per_device_eval_batch_size as usize)?;
-    let report = measured.report();
+    let Some(path) = &files.first else {
+        let what = "nothing to measure on: give --validation_file, or --task_name with --data_dir";
+        return Err(Error::Usage(what.into()));
+    };
+    let read = |path: &Path| LabelledFile::read(&model, path, &args.data, args.max_eval_samples);
+    let (file, second) = (read(path)?, files.second.as_deref().map(read).transpose()?);
+    let batch = args.per_device_eval_batch_size as usize;
+    let measured = measure(&model, &file, batch)?;
+    let second = second
+        .map(|file| measure(&model, &file, batch))
+        .transpose()?;
+    let mut report = measured.report();
+    report.extend(second.iter().flat_map(Measured::report_mismatched));
     if let Some(folder) = &args.output_dir {
         std::fs::create_dir_all(folder).map_err(|source| Error::file(folder, source))?;
         let text = serde_json::to_string_pretty(&report).unwrap_or_default() + "\n";
@@ -32,7 +43,52 @@ pub fn run(args: &EvaluateArgs) -> Result<(), Error> {
     if args.json {
         print(Value::Object(report))
     } else {
-        print(for_people(&measured))
+        print(for_people(&measured))?;
+        second.iter().try_for_each(|second| {
+            print(format!("on {}", files.second_name()))?;
+            print(for_people(second))
+        })
+    }
+}
+
+/// The files to measure on.
+#[derive(Default)]
+pub struct Files {
+    /// The one that figures are told of.
+    pub first: Option<PathBuf>,
+    /// The one that the data set has besides, in `--data_dir`.
+    pub second: Option<PathBuf>,
+}
+
+impl Files {
+    /// The file that is given, else those of the data set in a folder.
+    ///
+    /// # Errors
+    /// When there is a folder and no data set is named, or its files are not there.
+    pub fn find(
+        name: Option<TaskName>,
+        file: Option<&Path>,
+        folder: Option<&Path>,
+    ) -> Result<Self, Error> {
+        match (file, folder, name) {
+            (Some(file), _, _) => Ok(Files {
+                first: Some(file.to_owned()),
+                second: None,
+            }),
+            (None, Some(folder), Some(name)) => Ok(Files {
+                first: Some(name.dev_file(folder)?),
+                second: name.mismatched_file(folder)?,
+            }),
+            (None, Some(_), None) => Err(Error::Usage(
+                "--data_dir goes with --task_name, which names its files".into(),
+            )),
+            (None, None, _) => Ok(Files::default()),
+        }
+    }
+
+    fn second_name(&self) -> String {
+        let path = self.second.as_ref();
+        path.map_or_else(String::new, |path| path.display().to_string())
     }
 }
 
@@ -79,14 +135,12 @@ impl LabelledFile {
     ) -> Result<Self, Error> {
         let known = Known::new(flags, model.training_args.clone())?;
         let mut dataset = berth_data::read(&known.labelled(path, &model.labels)?)?;
-        dataset.examples.truncate(most.unwrap_or(usize::MAX));
-        let limit = known.max_seq_length(known.usual_length().min(model.max_length));
-        if limit > model.max_length {
-            let most = model.max_length;
-            return Err(Error::Usage(format!(
-                "--max_seq_length {limit} is more than the model's {most} positions"
-            )));
+        if dataset.unlabelled > 0 {
+            let (path, left_out) = (path.display(), dataset.unlabelled);
+            show::note(format!("{path}: {left_out} rows without a label left out"));
         }
+        dataset.examples.truncate(most.unwrap_or(usize::MAX));
+        let limit = known.limit(model.max_length)?;
         known.check(&dataset, limit)?;
         Ok(LabelledFile {
             known,
@@ -168,6 +222,14 @@ impl Measured {
             report.insert("eval_truncated".into(), self.truncated.into());
         }
         report
+    }
+
+    /// The same of a data set's second file, which `run_glue` tells with `_mm` behind the names.
+    pub fn report_mismatched(&self) -> Map<String, Value> {
+        let report = self.report().into_iter();
+        report
+            .map(|(name, value)| (format!("{name}_mm"), value))
+            .collect()
     }
 }
 

@@ -1,11 +1,14 @@
 //! `berth finetune`: from a labelled file to a checkpoint.
 
+use super::evaluate::{Files, LabelledFile, measure};
 use super::print;
 use crate::args::FinetuneArgs;
 use crate::error::Error;
+use crate::model::Model;
 use crate::sources::Known;
 use crate::{fetch, interrupt, show};
 use berth_checkpoint::Checkpoint;
+use berth_checkpoint::save::write_file;
 use berth_data::{Dataset, EncodeOptions, Encoded, encode_all, unasked_words};
 use berth_runtime::measure::peak_rss_mb;
 use berth_trainer::{Control, Job, Observer, Outcome, Recipe, Results, Start, StepInfo, finetune};
@@ -18,7 +21,10 @@ use std::path::{Path, PathBuf};
 pub fn run(args: &FinetuneArgs) -> Result<(), Error> {
     interrupt::listen();
     let results = match train(args)? {
-        Outcome::Finished(results) => results,
+        Outcome::Finished(mut results) => {
+            measure_mismatched(args, &mut results)?;
+            results
+        }
         Outcome::AlreadyFinished => {
             let output = args.output_dir.display();
             show::note(format!("{output}: this run has finished; nothing to do"));
@@ -54,7 +60,7 @@ pub fn run(args: &FinetuneArgs) -> Result<(), Error> {
 pub fn train(args: &FinetuneArgs) -> Result<Outcome, Error> {
     let recipe = recipe(args)?;
     let known = Known::new(&args.data, None)?;
-    let (train_file, dev_file) = files(args, &known)?;
+    let (train_file, dev_files) = files(args, &known)?;
     let mut train = berth_data::read(&known.source(&train_file)?)?;
     train
         .examples
@@ -67,7 +73,8 @@ pub fn train(args: &FinetuneArgs) -> Result<Outcome, Error> {
             train.path.display()
         );
     }
-    let dev = dev_file
+    let dev = dev_files
+        .first
         .map(|file| read_dev(&known, &file, &train, args))
         .transpose()?;
 
@@ -107,6 +114,27 @@ pub fn train(args: &FinetuneArgs) -> Result<Outcome, Error> {
     Ok(finetune(&job, &mut Progress::new())?)
 }
 
+/// Measures the result on the second file of a data set that has one, and tells it with the rest.
+fn measure_mismatched(args: &FinetuneArgs, results: &mut Results) -> Result<(), Error> {
+    let known = Known::new(&args.data, None)?;
+    let Some(file) = files(args, &known)?.1.second else {
+        return Ok(());
+    };
+    let model = Model::open(&args.output_dir)?;
+    let rows = LabelledFile::read(&model, &file, &args.data, args.max_eval_samples)?;
+    let batch = args.recipe.per_device_eval_batch_size as usize;
+    let measured = measure(&model, &rows, batch)?;
+    results.eval.extend(measured.report_mismatched());
+    for (name, figures) in [
+        ("eval_results.json", &results.eval),
+        ("all_results.json", &all_results(results)),
+    ] {
+        let text = serde_json::to_string_pretty(figures).unwrap_or_default() + "\n";
+        write_file(args.output_dir.join(name), text.as_bytes())?;
+    }
+    Ok(())
+}
+
 /// The trainer's recipe, from the flags of the same names.
 fn recipe(args: &FinetuneArgs) -> Result<Recipe, Error> {
     if args.device != "cpu" {
@@ -138,29 +166,23 @@ fn recipe(args: &FinetuneArgs) -> Result<Recipe, Error> {
     Ok(recipe)
 }
 
-/// The file to learn from, and the one to measure on.
-fn files(args: &FinetuneArgs, known: &Known) -> Result<(PathBuf, Option<PathBuf>), Error> {
-    let from_folder = match (&args.data_dir, known.task_name) {
-        (Some(folder), Some(name)) => Some((name.train_file(folder)?, name.dev_file(folder)?)),
-        (Some(_), None) => {
+/// The file to learn from, and those to measure on.
+fn files(args: &FinetuneArgs, known: &Known) -> Result<(PathBuf, Files), Error> {
+    let folder = args.data_dir.as_deref();
+    let dev = match args.switches.do_eval {
+        true => Files::find(known.task_name, args.validation_file.as_deref(), folder)?,
+        false => Files::default(),
+    };
+    let named = folder.zip(known.task_name);
+    let train = match (&args.train_file, named) {
+        (Some(file), _) => file.clone(),
+        (None, Some((folder, name))) => name.train_file(folder)?,
+        (None, None) => {
             return Err(Error::Usage(
-                "--data_dir goes with --task_name, which names its files".into(),
+                "nothing to learn from: give --train_file, or --task_name with --data_dir".into(),
             ));
         }
-        (None, _) => None,
     };
-    let (train, dev) = from_folder.map_or((None, None), |(train, dev)| (Some(train), Some(dev)));
-    let train = args.train_file.clone().or(train);
-    let train = train.ok_or_else(|| {
-        Error::Usage(
-            "nothing to learn from: give --train_file, or --task_name with --data_dir".into(),
-        )
-    })?;
-    let dev = args
-        .validation_file
-        .clone()
-        .or(dev)
-        .filter(|_| args.switches.do_eval);
     Ok((train, dev))
 }
 

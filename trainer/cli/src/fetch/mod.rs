@@ -51,6 +51,13 @@ pub fn resolve(name_or_dir: &str, options: &Options) -> Result<PathBuf, FetchErr
     resolve_with(name_or_dir, options, &Bars::default())
 }
 
+/// Where the default base model lies, if it was fetched before. Nothing is fetched.
+pub fn cached_default(options: &Options) -> Option<PathBuf> {
+    let repo = Repo::new(options.cache.as_deref()?, options.pinned.name);
+    let found = repo.find_pinned(&options.pinned, &Bars::default());
+    found.ok().flatten()
+}
+
 fn resolve_with(
     name_or_dir: &str,
     options: &Options,

@@ -3,7 +3,7 @@
 use berth_task::Task;
 use serde_json::Value;
 
-use super::{Evaluation, EvaluationError, SpanScoring, questions, tags, texts};
+use super::{Evaluation, EvaluationError, SpanScoring, files, questions, tags, texts};
 use crate::dataset::{Example, Label};
 use crate::encode::Encoded;
 use crate::task_name::TaskName;
@@ -115,6 +115,35 @@ impl Evaluator<'_> {
         })
     }
 
+    /// What `logits` say, for inputs that need no label: [`decisions`](Self::decisions) with nothing to
+    /// hold them against. Words that were cut off or have no piece are not answered for.
+    ///
+    /// # Errors
+    /// Where logits don't fit the inputs or the labels.
+    pub fn answers<L: AsRef<[f32]>>(&self, logits: &[L]) -> Result<Vec<Decision>, EvaluationError> {
+        self.check(logits)?;
+        match self.task {
+            Task::TokenClassification => {
+                tags::answers(logits, self.inputs, self.labels, self.examples)
+            }
+            Task::QuestionAnswering => questions::decisions(self, logits),
+            Task::TextPairRegression => texts::answers(logits, self.inputs, None),
+            _ => texts::answers(logits, self.inputs, Some(self.labels.len())),
+        }
+    }
+
+    /// What `logits` say, as the files that Hugging Face's example scripts write with `--do_predict`:
+    /// names, and their content. Labels are not looked at.
+    ///
+    /// # Errors
+    /// As [`answers`](Self::answers).
+    pub fn files<L: AsRef<[f32]>>(
+        &self,
+        logits: &[L],
+    ) -> Result<Vec<(&'static str, String)>, EvaluationError> {
+        files::of(self, logits, &self.answers(logits)?)
+    }
+
     /// The metric that stands for the task where a single figure is wanted, such as the accuracy gate
     /// of `quantize`. Of all of them, more is better.
     pub fn main_metric(&self) -> &'static str {
@@ -145,7 +174,7 @@ impl Evaluator<'_> {
         logits: &[L],
     ) -> Result<Vec<(&'static str, Value)>, EvaluationError> {
         match self.task {
-            Task::QuestionAnswering => questions::predictions(self, logits),
+            Task::QuestionAnswering => questions::predictions(self, logits, files::MEASURED),
             _ => Ok(Vec::new()),
         }
     }

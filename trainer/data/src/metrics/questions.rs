@@ -131,11 +131,12 @@ pub(super) fn decisions<L: AsRef<[f32]>>(
 }
 
 /// The files that `run_qa` writes: each question's answer, its best spans, and, where there may be
-/// no answer, by how much that exceeds the best span. Unlike there, a span that stands in several
-/// windows is listed once, and a passage without any has the empty answer.
+/// no answer, by how much that exceeds the best span, under these names. Unlike there, a span that
+/// stands in several windows is listed once, and a passage without any has the empty answer.
 pub(super) fn predictions<L: AsRef<[f32]>>(
     evaluator: &Evaluator<'_>,
     logits: &[L],
+    [predictions, nbest_predictions, null_odds]: [&'static str; 3],
 ) -> Result<Vec<(&'static str, Value)>, EvaluationError> {
     let answered = Answered::of(evaluator, logits)?;
     let (mut best, mut lists, mut odds) = (Map::new(), Map::new(), Map::new());
@@ -151,11 +152,11 @@ pub(super) fn predictions<L: AsRef<[f32]>>(
         odds.insert(id, question.odds.into());
     }
     let mut files = vec![
-        ("eval_predictions.json", Value::Object(best)),
-        ("eval_nbest_predictions.json", Value::Object(lists)),
+        (predictions, Value::Object(best)),
+        (nbest_predictions, Value::Object(lists)),
     ];
     if answered.threshold.is_some() {
-        files.push(("eval_null_odds.json", Value::Object(odds)));
+        files.push((null_odds, Value::Object(odds)));
     }
     Ok(files)
 }
@@ -180,7 +181,8 @@ fn n_best(evaluator: &Evaluator<'_>, question: &Question) -> Value {
 }
 
 impl Answered {
-    /// Decodes the windows of every question, and finds the threshold.
+    /// Decodes the windows of every question, and finds the threshold, for which labels are needed;
+    /// without any it is the rules' own, or 0.
     fn of<L: AsRef<[f32]>>(
         evaluator: &Evaluator<'_>,
         logits: &[L],
@@ -202,7 +204,8 @@ impl Answered {
             threshold: rules.null_score_diff_threshold,
             best: None,
         };
-        if scoring.rules() == Rules::V2 {
+        let is_labelled = |example: &Example| matches!(example.label, Label::Answers(_));
+        if scoring.rules() == Rules::V2 && evaluator.examples.iter().any(is_labelled) {
             let best = BestThresholds::of(evaluator, &answered.questions)?;
             if scoring.fit_threshold {
                 answered.threshold = Some(best.f1.as_f32());

@@ -81,6 +81,40 @@ pub(super) fn decisions<L: AsRef<[f32]>>(
     decisions
 }
 
+/// What is said to the words of inputs that need no tags, at the first piece of each.
+pub(super) fn answers<L: AsRef<[f32]>>(
+    logits: &[L],
+    inputs: &[Encoded],
+    labels: &[String],
+    examples: &[Example],
+) -> Result<Vec<Decision>, EvaluationError> {
+    let mut decisions = Vec::new();
+    for (row, (logits, input)) in logits.iter().zip(inputs).enumerate() {
+        let logits = logits.as_ref();
+        if labels.is_empty() || logits.len() != labels.len() * input.ids.len() {
+            let outputs = logits.len();
+            return Err(EvaluationError::Outputs { row, outputs });
+        }
+        let example = examples.get(input.example);
+        let words = example.map_or(&[][..], |example| &example.words);
+        let mut before = None;
+        for (logits, offset) in logits.chunks_exact(labels.len()).zip(&input.offsets) {
+            let Some(word) = word_at(words, offset) else {
+                continue;
+            };
+            if before.replace(word) != Some(word) {
+                decisions.push(Decision {
+                    example: input.example,
+                    word: Some(word),
+                    gold: Label::None,
+                    answer: best(logits),
+                });
+            }
+        }
+    }
+    Ok(decisions)
+}
+
 /// The words of an input that have a piece in it.
 fn asked<'l>(
     row: usize,

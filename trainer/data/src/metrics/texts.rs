@@ -103,6 +103,32 @@ pub(super) fn decision(logits: &[f32], input: &Encoded) -> Decision {
     }
 }
 
+/// What is said to inputs that need no label: one of so many, or without any a number.
+pub(super) fn answers<L: AsRef<[f32]>>(
+    logits: &[L],
+    inputs: &[Encoded],
+    labels: Option<usize>,
+) -> Result<Vec<Decision>, EvaluationError> {
+    let answer = |(row, (logits, input)): (usize, (&L, &Encoded))| {
+        let logits = logits.as_ref();
+        let answer = match (labels, logits) {
+            (None, &[value]) => Answer::Value(value),
+            (Some(labels), _) if labels > 0 && logits.len() == labels => best(logits),
+            _ => {
+                let outputs = logits.len();
+                return Err(EvaluationError::Outputs { row, outputs });
+            }
+        };
+        Ok(Decision {
+            example: input.example,
+            word: None,
+            gold: Label::None,
+            answer,
+        })
+    };
+    logits.iter().zip(inputs).enumerate().map(answer).collect()
+}
+
 /// The best label and its probability.
 pub(super) fn best(logits: &[f32]) -> Answer {
     let label = argmax(logits);

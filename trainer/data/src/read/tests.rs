@@ -105,7 +105,7 @@ fn rows_without_a_label_are_left_out_and_counted() {
     let message = error(&single("a.csv"), "text,label\na,\nb,\n");
     assert_eq!(
         message,
-        "a.csv:1: no labelled rows; the label is empty in all 2"
+        "a.csv:1: no labelled rows; all 2 are without a label"
     );
 }
 
@@ -199,8 +199,10 @@ fn published_files_are_read_as_they_are() {
         sentence1\tsentence2\tscore\n0\tn\tf\t2012\t1\ts\ts\ta\tb\t3.250";
     const SICK: &str = "pair_ID\tsentence_A\tsentence_B\trelatedness_score\t\
         entailment_judgment\n1\ta\tb\t4.5\tNEUTRAL";
-    const MNLI: &str = "index\tsentence1\tsentence2\tlabel1\tgold_label\n\
-        0\ta\tb\tneutral\tcontradiction";
+    const MNLI: &str = "index\tpromptID\tpairID\tgenre\tsentence1_binary_parse\t\
+        sentence2_binary_parse\tsentence1_parse\tsentence2_parse\tsentence1\tsentence2\t\
+        label1\tgold_label\n0\t31193\t31193n\tgovernment\t( a )\t( b )\t(ROOT a)\t(ROOT b)\ta\tb\t\
+        neutral\tcontradiction";
     const MRPC: &str = "\u{feff}Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\r\n\
         1\t7\t8\ta\tb\r\n";
     const RTE: &str = "index\tsentence1\tsentence2\tlabel\n0\ta\tb\tnot_entailment";
@@ -260,6 +262,92 @@ fn published_files_are_read_as_they_are() {
     }
 }
 
+/// By hand, with the members of `snli_1.0_train.jsonl`, which those of `multinli_1.0_train.jsonl` hold.
+fn nli(label: &str, text: &str) -> String {
+    format!(
+        "{{\"annotator_labels\": [\"{label}\"], \"captionID\": \"1.jpg#0\", \"gold_label\": \"{label}\", \
+         \"pairID\": \"1.jpg#0r1n\", \"sentence1\": \"{text}\", \"sentence1_binary_parse\": \"( a )\", \
+         \"sentence1_parse\": \"(ROOT a)\", \"sentence2\": \"b\", \"sentence2_binary_parse\": \"( b )\", \
+         \"sentence2_parse\": \"(ROOT b)\"}}\n"
+    )
+}
+
+#[test]
+fn pairs_that_annotators_did_not_agree_on_are_left_out_and_counted() {
+    let jsonl = [
+        nli("neutral", "a"),
+        nli("-", "x"),
+        nli("contradiction", "c"),
+        nli("-", "y"),
+        nli("entailment", "d"),
+    ]
+    .concat();
+    let tsv = "gold_label\tsentence1\tsentence2\nneutral\ta\tb\n-\tx\tb\ncontradiction\tc\tb\n-\ty\t-\n\
+        entailment\td\tb\n";
+    for (source, content) in [
+        (pair("snli_1.0_dev.jsonl"), jsonl.as_str()),
+        (pair("a.tsv"), tsv),
+        (Source::named("dev.jsonl", TaskName::Mnli), &jsonl),
+        (Source::named("dev.tsv", TaskName::Mnli), tsv),
+    ] {
+        let dataset = read_from(&source, content.as_bytes()).unwrap();
+        assert_eq!((dataset.unlabelled, dataset.rows()), (2, 5));
+        let texts: Vec<_> = dataset.examples.iter().map(|row| &*row.text).collect();
+        assert_eq!(texts, ["a", "c", "d"]);
+        let names: Vec<_> = classes(&dataset)
+            .into_iter()
+            .map(|class| &*dataset.labels[class as usize])
+            .collect();
+        assert_eq!(names, ["neutral", "contradiction", "entailment"]);
+        let source = Source {
+            labelled: false,
+            ..source
+        };
+        let dataset = read_from(&source, content.as_bytes()).unwrap();
+        assert_eq!((dataset.unlabelled, dataset.examples.len()), (0, 5));
+    }
+    let message = error(&pair("a.jsonl"), &nli("-", "a"));
+    assert_eq!(
+        message,
+        "a.jsonl:1: no labelled rows; all 1 are without a label"
+    );
+    // Elsewhere it is a label like any other.
+    let dataset = read_from(&single("a.tsv"), b"text\tlabel\na\t-\nb\t+\n").unwrap();
+    assert_eq!((dataset.unlabelled, dataset.examples.len()), (0, 2));
+}
+
+#[test]
+fn published_test_files_without_labels_are_read() {
+    for (name, content, text, second) in [
+        (
+            TaskName::Cola,
+            "index\tsentence\n0\tHe ran.",
+            "He ran.",
+            None,
+        ),
+        (TaskName::Sst2, "index\tsentence\n0\tfine", "fine", None),
+        (
+            TaskName::Qnli,
+            "index\tquestion\tsentence\n0\ta\tb",
+            "a",
+            Some("b"),
+        ),
+        (
+            TaskName::Mrpc,
+            "index\t#1 ID\t#2 ID\t#1 String\t#2 String\n0\t7\t8\ta\tb",
+            "a",
+            Some("b"),
+        ),
+    ] {
+        let mut source = Source::named("test.tsv", name);
+        source.labelled = false;
+        let dataset = read_from(&source, content.as_bytes()).unwrap();
+        let row = &dataset.examples[0];
+        assert_eq!((&*row.text, row.pair.as_deref()), (text, second), "{name}");
+        assert_eq!((&row.label, dataset.labels.len()), (&Label::None, 0));
+    }
+}
+
 #[test]
 fn a_task_names_labels_are_known_to_models_that_number_theirs() {
     let labels = Some(strings(&["LABEL_0", "LABEL_1"]));
@@ -288,7 +376,7 @@ fn bad_input_is_one_line_with_file_and_line() {
         (
             single("a.csv"),
             "text,class\nx,y\n",
-            "a.csv:1: no column label or labels; the columns",
+            "a.csv:1: no column label or labels or gold_label; the columns",
         ),
         (
             pair("a.jsonl"),

@@ -75,11 +75,14 @@ impl<'t> Rows<'t> {
                 Some(found) => found,
                 None => *columns.insert((
                     find(&source.columns.text, word, "--text_column_name")?,
-                    find(
-                        &source.columns.label,
-                        tag.unwrap_or(width),
-                        "--label_column_name",
-                    )?,
+                    match source.labelled {
+                        true => find(
+                            &source.columns.label,
+                            tag.unwrap_or(width),
+                            "--label_column_name",
+                        )?,
+                        false => 0,
+                    },
                 )),
             };
             if source.labelled && word == tag {
@@ -367,6 +370,17 @@ mod tests {
         let plain = plain.unwrap();
         assert_eq!(told(&plain), ["a b  c"]);
         assert_eq!(plain.examples[0].words, [0..3, 4..4, 5..6]);
+    }
+
+    #[test]
+    fn words_without_tags_are_read_where_none_are_wanted() {
+        for (path, body) in [("a.conll", "a\nb\n\nc\n"), ("a.conll", "a X\nb Y\n\nc Z\n")] {
+            let plain = read(path, body, |s| {
+                s.labelled = false;
+                s.columns.label = Some("4".into());
+            });
+            assert_eq!(told(&plain.unwrap()), ["a b", "c"]);
+        }
     }
 
     #[test]

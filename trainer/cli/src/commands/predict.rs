@@ -1,0 +1,198 @@
+//! `berth predict`: what a checkpoint or a bundle says to each row of a file, which needs no labels.
+//!
+//! The files are those of Hugging Face's example scripts, beside `predict_results.json` with what is
+//! printed; `berth_data` decodes and writes them out.
+
+use super::{print, use_threads};
+use crate::args::PredictArgs;
+use crate::error::Error;
+use crate::model::Model;
+use crate::show;
+use crate::sources::Known;
+use berth_checkpoint::save::write_file;
+use berth_data::{Answer, Decision};
+use berth_task::Task;
+use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Predicts, writes and prints.
+pub fn run(args: &PredictArgs) -> Result<(), Error> {
+    use_threads(args.threads);
+    let model = Model::open(&args.model)?;
+    let predicted = predict(&model, args)?;
+    let report = predicted.report(&model.labels);
+    let files = write(&args.output_dir, &predicted.files, &report)?;
+    if args.json {
+        return print(Value::Object(report));
+    }
+    print(predicted.for_people(&model.labels))?;
+    files.iter().try_for_each(|file| print(file.display()))
+}
+
+/// What a model said to a file.
+struct Predicted {
+    task: Task,
+    answers: Vec<Decision>,
+    /// Names and contents.
+    files: Vec<(&'static str, String)>,
+    samples: usize,
+    /// Rows that were cut to fit.
+    truncated: usize,
+    /// Words that were cut off or have no piece.
+    unanswered: usize,
+    seconds: f64,
+}
+
+/// Reads the file and lets the model answer every row.
+///
+/// # Errors
+/// At the first line that is wrong, or where the model does not fit the task.
+fn predict(model: &Model, args: &PredictArgs) -> Result<Predicted, Error> {
+    let known = Known::new(&args.data, model.training_args.clone())?;
+    let mut dataset = berth_data::read(&known.unlabelled(&args.test_file)?)?;
+    let most = args.max_predict_samples.unwrap_or(usize::MAX);
+    dataset.examples.truncate(most);
+    dataset.labels.clone_from(&model.labels);
+    let limit = known.limit(model.max_length)?;
+    known.check(&dataset, limit)?;
+
+    let begun = Instant::now();
+    let inputs = model.encode(&known.encoding(limit), &dataset.examples)?;
+    let batch = args.per_device_eval_batch_size as usize;
+    let logits = model.logits(known.task, &inputs, batch)?;
+    let seconds = begun.elapsed().as_secs_f64();
+    let evaluator = known.evaluator(&dataset, &inputs);
+    let both = evaluator
+        .answers(&logits)
+        .and_then(|answers| Ok((answers, evaluator.files(&logits)?)));
+    let (answers, files) = both.map_err(|error| Error::Model {
+        path: model.path.clone(),
+        what: error.to_string(),
+    })?;
+    let truncated = inputs.iter().filter(|input| input.truncated > 0).count();
+    if truncated > 0 {
+        let all = inputs.len();
+        show::note(format!(
+            "warning: {truncated} of {all} texts were cut to {limit} pieces"
+        ));
+    }
+    let words: usize = dataset.examples.iter().map(|row| row.words.len()).sum();
+    let unanswered = match known.task {
+        Task::TokenClassification => words.saturating_sub(answers.len()),
+        _ => 0,
+    };
+    if unanswered > 0 {
+        show::note(format!(
+            "warning: {unanswered} words were cut off or have no piece, and get no tag"
+        ));
+    }
+    Ok(Predicted {
+        task: known.task,
+        samples: dataset.examples.len(),
+        answers,
+        files,
+        truncated,
+        unanswered,
+        seconds,
+    })
+}
+
+/// Writes each file whole or not at all; returns their paths.
+fn write(
+    folder: &Path,
+    files: &[(&'static str, String)],
+    report: &Map<String, Value>,
+) -> Result<Vec<PathBuf>, Error> {
+    std::fs::create_dir_all(folder).map_err(|source| Error::file(folder, source))?;
+    let report = serde_json::to_string_pretty(report).unwrap_or_default() + "\n";
+    let report = ("predict_results.json", report);
+    let mut written = Vec::new();
+    for (name, content) in files.iter().chain([&report]) {
+        let path = folder.join(name);
+        write_file(&path, content.as_bytes())?;
+        written.push(path);
+    }
+    Ok(written)
+}
+
+impl Predicted {
+    /// The counts, under names like those of Hugging Face's reports.
+    fn report(&self, labels: &[String]) -> Map<String, Value> {
+        let mut report = Map::new();
+        report.insert("predict_samples".into(), self.samples.into());
+        report.insert("predict_runtime".into(), self.seconds.into());
+        let rate = self.samples as f64 / self.seconds;
+        report.insert("predict_samples_per_second".into(), rate.into());
+        for (name, count) in [
+            ("predict_truncated", self.truncated),
+            ("predict_unanswered_words", self.unanswered),
+        ] {
+            if count > 0 {
+                report.insert(name.into(), count.into());
+            }
+        }
+        let counts = match self.task {
+            Task::TextPairRegression => self.range().map(|range| ("predict_range", json!(range))),
+            Task::QuestionAnswering => {
+                let (with, without) = self.spans();
+                let counts = json!({"answer": with, "none": without});
+                Some(("predict_answers", counts))
+            }
+            _ => {
+                let counts = labels.iter().cloned().zip(self.histogram(labels.len()));
+                let counts = counts.map(|(label, count)| (label, count.into())).collect();
+                Some(("predict_labels", Value::Object(counts)))
+            }
+        };
+        report.extend(counts.map(|(name, value)| (name.to_owned(), value)));
+        report
+    }
+
+    /// How often each label is predicted.
+    fn histogram(&self, labels: usize) -> Vec<u64> {
+        let mut counts = vec![0; labels];
+        for decision in &self.answers {
+            if let Answer::Class { label, .. } = decision.answer {
+                counts[label] += 1;
+            }
+        }
+        counts
+    }
+
+    /// The least and the greatest number.
+    fn range(&self) -> Option<[f32; 2]> {
+        let values = self.answers.iter().filter_map(|decision| {
+            let Answer::Value(value) = decision.answer else {
+                return None;
+            };
+            Some([value, value])
+        });
+        values.reduce(|[low, high], [value, _]| [low.min(value), high.max(value)])
+    }
+
+    /// How many questions have an answer, and how many none.
+    fn spans(&self) -> (usize, usize) {
+        let is_none =
+            |row: &&Decision| matches!(&row.answer, Answer::Span { text, .. } if text.is_empty());
+        let none = self.answers.iter().filter(is_none).count();
+        (self.answers.len() - none, none)
+    }
+
+    fn for_people(&self, labels: &[String]) -> String {
+        let rate = self.samples as f64 / self.seconds;
+        let rows = format!("{} rows, {rate:.1} a second", self.samples);
+        let table = match self.task {
+            Task::TextPairRegression => match self.range() {
+                Some([low, high]) => format!("numbers from {low:.3} to {high:.3}"),
+                None => return rows,
+            },
+            Task::QuestionAnswering => {
+                let (with, without) = self.spans();
+                format!("{with} answers, {without} questions without one")
+            }
+            _ => show::counts("prediction", labels, &self.histogram(labels.len())).to_string(),
+        };
+        format!("{table}\n{rows}")
+    }
+}
