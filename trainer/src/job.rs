@@ -200,7 +200,8 @@ impl Job<'_> {
             Start::Fresh => {}
             Start::Overwrite => checkpoints::forget(dir)?,
             Start::ResumeNewest | Start::ResumeFrom(_) => {
-                let stopped = |state: &TrainerState| early_stopping::has_stopped(self.recipe, state);
+                let stopped =
+                    |state: &TrainerState| early_stopping::has_stopped(self.recipe, state);
                 let finished = |state: TrainerState| state.global_step >= total || stopped(&state);
                 if Checkpoint::open(dir).is_ok()
                     && checkpoints::read_state(dir)?.is_some_and(finished)
