@@ -7,6 +7,7 @@ use berth_data::EvaluationError;
 use berth_task::Task;
 use thiserror::Error;
 
+use crate::imbalance::Imbalance;
 use crate::memory::TooLarge;
 use crate::model::ModelError;
 use crate::recipe::RecipeError;
@@ -56,6 +57,17 @@ pub enum TrainError {
     /// There is nothing to learn from.
     #[error("no examples to train on")]
     NoExamples,
+    /// A loss over classes is to be weighed where there are no classes, or not so many.
+    #[error(transparent)]
+    Imbalance(#[from] Imbalance),
+    /// No evaluation has what is to decide which checkpoint is best.
+    #[error("metric_for_best_model is {name}, which no evaluation has; there are {}", known.join(", "))]
+    NoMetric {
+        /// The metric's name.
+        name: String,
+        /// Those there are.
+        known: Vec<String>,
+    },
     /// The memory would not suffice.
     #[error(transparent)]
     TooLarge(#[from] TooLarge),

@@ -9,6 +9,7 @@
 //! from one ends with the very weights that an uninterrupted run has.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use berth_checkpoint::Checkpoint;
@@ -17,10 +18,12 @@ use serde_json::{Map, Value};
 
 use crate::batches::{Batch, Plan, targets};
 use crate::checkpoints::{self, Card};
+use crate::early_stopping;
 use crate::error::TrainError;
 use crate::job::{Beginning, Job};
 use crate::kernels::adamw::Betas;
 use crate::kernels::isa::Isa;
+use crate::kernels::loss::Weighing;
 use crate::model::{Bert, HeadKind, Missing};
 use crate::observer::{Control, Observer, StepInfo};
 use crate::optimizer::AdamW;
@@ -106,6 +109,7 @@ struct Run<'a> {
     optimizer: AdamW,
     plan: Plan,
     schedule: Schedule,
+    weighing: Option<Arc<Weighing>>,
     state: TrainerState,
     resumed: Option<PathBuf>,
     started: Instant,
@@ -130,7 +134,10 @@ impl<'a> Run<'a> {
                 second: recipe.adam_beta2,
                 eps: recipe.adam_epsilon,
             };
-            AdamW::new(model.parameters(), betas, recipe.weight_decay)
+            let mut optimizer = AdamW::new(model.parameters(), betas, recipe.weight_decay);
+            let layers = job.base.config.num_hidden_layers;
+            optimizer.slow_lower_layers(recipe.layerwise_lr_decay, layers);
+            optimizer
         };
         // Before a folder is touched; but a run that has finished needs no memory.
         if !job.start.resumes() {
@@ -171,6 +178,7 @@ impl<'a> Run<'a> {
                 recipe.warmup_steps,
                 total,
             ),
+            weighing: job.weighing()?.map(Arc::new),
             first_step: state.global_step,
             saved: resumed.clone().map(|dir| (state.global_step, dir)),
             state,
@@ -179,10 +187,10 @@ impl<'a> Run<'a> {
         }))
     }
 
-    /// Trains to the end, or until the observer stops it; then a checkpoint is saved.
+    /// Trains to the end, which may be an early one, or until the observer stops it; then a checkpoint is saved.
     fn train(&mut self, observer: &mut dyn Observer) -> Result<Control, TrainError> {
         let per_epoch = self.plan.updates_per_epoch();
-        while self.state.global_step < self.state.max_steps {
+        while !self.is_over() {
             let epoch = self.state.global_step / per_epoch;
             let done = (self.state.global_step % per_epoch) as usize;
             let left = (self.state.max_steps - self.state.global_step) as usize;
@@ -191,15 +199,26 @@ impl<'a> Run<'a> {
                 self.log(&info);
                 let ends_epoch = self.state.global_step.is_multiple_of(per_epoch);
                 self.evaluate_and_save(ends_epoch, observer)?;
-                if observer.on_step(&info) == Control::Stop
-                    && self.state.global_step < self.state.max_steps
-                {
+                let control = observer.on_step(&info);
+                if self.is_over() {
+                    break;
+                }
+                if control == Control::Stop {
                     self.save(observer)?;
                     return Ok(Control::Stop);
                 }
             }
         }
+        if self.state.global_step < self.state.max_steps {
+            let evaluations = early_stopping::count(&self.state);
+            observer.on_early_stop(self.state.global_step, evaluations);
+        }
         Ok(Control::Continue)
+    }
+
+    fn is_over(&self) -> bool {
+        self.state.global_step >= self.state.max_steps
+            || early_stopping::has_stopped(self.job.recipe, &self.state)
     }
 
     /// One update of the parameters.
@@ -267,7 +286,10 @@ impl<'a> Run<'a> {
             self.state.global_step,
             part,
         ]);
-        let loss = targets.loss(&self.model.forward(&batch, Some(masks))?)?;
+        let loss = targets.weighed_loss(
+            &self.model.forward(&batch, Some(masks))?,
+            self.weighing.as_ref(),
+        )?;
         loss.backward()?;
         Ok((f64::from(loss.to_scalar::<f32>()?), tokens))
     }
@@ -309,15 +331,17 @@ impl<'a> Run<'a> {
             Strategy::Steps => step.is_multiple_of(every.max(1)),
             Strategy::Epoch => ends_epoch,
         };
+        let mut best = false;
         if due(recipe.eval_strategy, recipe.steps_between_evaluations())
             && let Some(Measured { metrics, .. }) = self.evaluate()?
         {
             self.state.log(metrics.clone());
-            self.remember_best(&metrics);
+            best = self.remember_best(&metrics)? && recipe.load_best_model_at_end;
             observer.on_evaluate(step, &metrics);
         }
-        let last = step == self.state.max_steps && recipe.save_strategy != Strategy::No;
-        if last || due(recipe.save_strategy, recipe.save_steps) {
+        let last = self.is_over() && recipe.save_strategy != Strategy::No;
+        // What is to be gone back to must be there, whether a checkpoint was due or not.
+        if last || best || due(recipe.save_strategy, recipe.save_steps) {
             self.save(observer)
         } else {
             Ok(())
@@ -347,16 +371,21 @@ impl<'a> Run<'a> {
         }))
     }
 
-    fn remember_best(&mut self, metrics: &[(String, f64)]) {
-        let name = self.job.recipe.best_metric();
+    /// Whether this evaluation is the best so far, which early stopping counts.
+    fn remember_best(&mut self, metrics: &[(String, f64)]) -> Result<bool, TrainError> {
+        let recipe = self.job.recipe;
+        let name = recipe.best_metric();
         let Some((_, value)) = metrics.iter().find(|(found, _)| *found == name) else {
-            return;
+            if !recipe.load_best_model_at_end {
+                return Ok(false);
+            }
+            let known = metrics.iter().map(|(known, _)| known.clone()).collect();
+            return Err(TrainError::NoMetric { name, known });
         };
-        if self
-            .state
-            .best_metric
-            .is_none_or(|best| self.job.recipe.is_better(*value, best))
-        {
+        early_stopping::count_evaluation(recipe, &mut self.state, *value);
+        let best = self.state.best_metric;
+        let is_best = best.is_none_or(|best| recipe.is_better(*value, best));
+        if is_best {
             let step = self.state.global_step;
             self.state.best_metric = Some(*value);
             self.state.best_global_step = Some(step);
@@ -366,6 +395,7 @@ impl<'a> Run<'a> {
                     .to_string(),
             );
         }
+        Ok(is_best)
     }
 
     /// Saves a checkpoint, if this step has none yet.

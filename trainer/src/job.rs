@@ -13,7 +13,10 @@ use serde_json::Value;
 use crate::batches::Plan;
 use crate::check::{Limits, check_targets};
 use crate::checkpoints::{self, Card};
+use crate::early_stopping;
 use crate::error::TrainError;
+use crate::imbalance::{self, Imbalance};
+use crate::kernels::loss::Weighing;
 use crate::memory::{self, Load, Sizes};
 use crate::model::HeadKind;
 use crate::recipe::Recipe;
@@ -76,6 +79,7 @@ impl Job<'_> {
     /// that `transformers` writes.
     pub(crate) fn check(&self) -> Result<Vec<String>, TrainError> {
         self.recipe.check()?;
+        self.weighing()?;
         let labels = match self.task {
             Task::TextPairRegression => vec!["LABEL_0".to_owned()],
             Task::QuestionAnswering => Vec::new(),
@@ -93,6 +97,11 @@ impl Job<'_> {
             check_targets(self.task, labels.len(), asked)?;
         }
         Ok(labels)
+    }
+
+    /// What the classes weigh in the loss, where the recipe says anything of it.
+    pub(crate) fn weighing(&self) -> Result<Option<Weighing>, Imbalance> {
+        imbalance::weighing(self.recipe, self.task, self.labels, self.train)
     }
 
     /// Whether there is memory for `total` steps over `plan`, where that can be told.
@@ -191,7 +200,9 @@ impl Job<'_> {
             Start::Fresh => {}
             Start::Overwrite => checkpoints::forget(dir)?,
             Start::ResumeNewest | Start::ResumeFrom(_) => {
-                let finished = |state: TrainerState| state.global_step >= total;
+                let stopped =
+                    |state: &TrainerState| early_stopping::has_stopped(self.recipe, state);
+                let finished = |state: TrainerState| state.global_step >= total || stopped(&state);
                 if Checkpoint::open(dir).is_ok()
                     && checkpoints::read_state(dir)?.is_some_and(finished)
                 {

@@ -11,7 +11,7 @@
 //! * [`kernels`]: the fused steps on slices, forward and backward: dense layers, attention, GELU, norms, AdamW.
 //! * [`ops`]: the parts of BERT as nodes of candle's graph; parameters, which collect their own gradients.
 //! * [`model`]: the parts put together, read from a Hugging Face checkpoint.
-//! * [`batches`], [`schedule`], [`optimizer`], [`recipe`], [`state`]: what a run is made of.
+//! * [`batches`], [`schedule`], [`optimizer`], [`recipe`], [`imbalance`], [`state`]: what a run is made of.
 //! * [`memory`]: whether it will fit.
 //! * [`finetune()`]: the run. [`Predictor`]: logits without training. [`mod@bench`]: steps to be timed.
 //!
@@ -29,8 +29,10 @@ pub mod batches;
 pub mod bench;
 mod check;
 mod checkpoints;
+mod early_stopping;
 mod error;
 pub mod finetune;
+pub mod imbalance;
 mod job;
 pub mod kernels;
 pub mod memory;

@@ -45,6 +45,9 @@ pub trait Observer: Send {
     /// After a checkpoint was written.
     fn on_save(&mut self, _checkpoint: &Path) {}
 
+    /// When a run ends before its last step, since `evaluations` in a row have not bettered the best.
+    fn on_early_stop(&mut self, _step: u64, _evaluations: u32) {}
+
     /// When a run goes on from a checkpoint.
     fn on_resume(&mut self, _checkpoint: &Path, _step: u64) {}
 }

@@ -34,6 +34,8 @@ struct Member {
     parameter: Arc<Parameter>,
     moments: Moments,
     decays: bool,
+    /// Its learning rate over the run's.
+    rate: f64,
     /// What its moments are called in a file.
     names: [String; 2],
 }
@@ -68,6 +70,7 @@ impl AdamW {
                 parameter: parameter.clone(),
                 moments,
                 decays: decays(parameter.name()),
+                rate: 1.0,
                 names: MOMENTS.map(|moment| format!("{}.{moment}", parameter.name())),
             }
         });
@@ -78,6 +81,15 @@ impl AdamW {
             betas,
             weight_decay,
             steps: 0,
+        }
+    }
+
+    /// Lets each layer learn at `decay` times the rate of the one above it: the head at the full rate, the last of
+    /// `layers` at `decay` of it, the embeddings at `decay` to the power of `layers + 1`.
+    pub fn slow_lower_layers(&mut self, decay: f64, layers: usize) {
+        for member in &mut self.members {
+            let below = depth_below_head(member.parameter.name(), layers);
+            member.rate = decay.powi(below as i32);
         }
     }
 
@@ -117,7 +129,8 @@ impl AdamW {
             } else {
                 0.0
             };
-            let update = Update::new(self.betas, learning_rate, decay, self.steps, scale as f32);
+            let rate = learning_rate * member.rate;
+            let update = Update::new(self.betas, rate, decay, self.steps, scale as f32);
             member.step(isa, update, &mut self.flat)?;
         }
         Ok(())
@@ -194,6 +207,18 @@ impl Member {
         }
         gradient.clear();
         Ok(())
+    }
+}
+
+/// How many layers lie between a parameter's and the head, its own included: 0 for what is neither a layer's nor the
+/// embeddings'.
+fn depth_below_head(name: &str, layers: usize) -> usize {
+    let layer = name.strip_prefix("bert.encoder.layer.");
+    let layer = layer.and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
+    match layer {
+        Some(layer) => layers.saturating_sub(layer),
+        None if name.starts_with("bert.embeddings.") => layers + 1,
+        None => 0,
     }
 }
 
@@ -320,6 +345,32 @@ mod tests {
         assert!(optimizer.without_gradient().is_empty());
         optimizer.step(Isa::best(), 0.1, 1.0).unwrap();
         assert_eq!(parameters.each_ref().map(|p| p.values()[0]), [0.95, 1.0]);
+    }
+
+    #[test]
+    fn lower_layers_learn_more_slowly() {
+        let names = [
+            "bert.embeddings.LayerNorm.weight",
+            "bert.encoder.layer.0.output.dense.bias",
+            "bert.encoder.layer.1.output.dense.bias",
+            "bert.pooler.dense.bias",
+            "classifier.bias",
+        ];
+        assert_eq!(names.map(|name| depth_below_head(name, 2)), [3, 2, 1, 0, 0]);
+        let parameters = names.map(|name| Parameter::dense(name, &[1], vec![0.0]).unwrap());
+        let mut optimizer = AdamW::new(&parameters, BETAS, 0.0);
+        optimizer.slow_lower_layers(0.5, 2);
+        parameters.iter().for_each(|p| p.add_values(&[1.0]));
+        optimizer.step(Isa::best(), 0.8, 1.0).unwrap();
+        // The first step of Adam is the rate, whatever the gradient's size.
+        for (parameter, expected) in parameters.iter().zip([0.1, 0.2, 0.4, 0.8, 0.8]) {
+            let moved = -parameter.values()[0];
+            assert!(
+                (moved - expected).abs() < 1e-6,
+                "{}: {moved}",
+                parameter.name()
+            );
+        }
     }
 
     #[test]

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::batches::Sampling;
-use crate::schedule::Decay;
+use crate::imbalance::ClassWeights;
+use crate::schedule::{Decay, LAST_RATE};
 
 /// When something is done during training; names as in `transformers`.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +81,18 @@ pub struct Recipe {
     pub metric_for_best_model: Option<String>,
     /// Whether more of it is better; without a value, it is unless the name ends in `loss`.
     pub greater_is_better: Option<bool>,
+    /// The run ends after so many evaluations in a row that did not better the best.
+    pub early_stopping_patience: Option<u32>,
+    /// By how much an evaluation must better the best to count as better.
+    pub early_stopping_threshold: f64,
+    /// What the examples of each class weigh in the loss; all the same without it.
+    pub class_weights: Option<ClassWeights>,
+    /// The share of the target that all classes have in equal parts.
+    pub label_smoothing_factor: f64,
+    /// The focal loss's γ: how much less an example weighs that is already told well; 0 for not at all.
+    pub focal_gamma: f64,
+    /// Each layer learns at this times the rate of the one above it; the head at the full rate.
+    pub layerwise_lr_decay: f64,
     /// Threads; 0 for as many as there are cores. The result does not depend on it.
     pub threads: usize,
     /// Mixed precision: the factors of the encoder's products are rounded to bf16, everything else is f32.
@@ -113,6 +126,12 @@ impl Default for Recipe {
             load_best_model_at_end: false,
             metric_for_best_model: None,
             greater_is_better: None,
+            early_stopping_patience: None,
+            early_stopping_threshold: 0.0,
+            class_weights: None,
+            label_smoothing_factor: 0.0,
+            focal_gamma: 0.0,
+            layerwise_lr_decay: 1.0,
             threads: 0,
             bf16: false,
         }
@@ -138,6 +157,12 @@ pub enum RecipeError {
          eval_steps, or both `epoch`"
     )]
     Best,
+    /// Nothing tells when to stop early, or what to go back to.
+    #[error(
+        "early_stopping_patience needs load_best_model_at_end and an eval_strategy of `steps` or `epoch`: \
+         it ends a run by the best evaluation so far"
+    )]
+    EarlyStopping,
     /// This processor has no bf16 products.
     #[error(
         "bf16 needs a processor with AVX512_BF16, which this one has not; leave it out to train in f32"
@@ -169,7 +194,7 @@ impl Recipe {
         let at_least_one = |x: f64| x >= 1.0;
         let not_negative = |x: f64| x >= 0.0 && x.is_finite();
         let share = |x: f64| (0.0..1.0).contains(&x);
-        let checks: [(&'static str, f64, bool, &'static str); 12] = [
+        let checks: [(&'static str, f64, bool, &'static str); 18] = [
             (
                 "per_device_train_batch_size",
                 self.per_device_train_batch_size as f64,
@@ -232,9 +257,49 @@ impl Recipe {
                 self.save_strategy != Strategy::Steps || at_least_one(self.save_steps as f64),
                 COUNT,
             ),
+            (
+                "learning_rate",
+                self.learning_rate,
+                self.lr_scheduler_type != Decay::Polynomial || self.learning_rate > LAST_RATE,
+                "above 1e-7, where lr_scheduler_type polynomial ends",
+            ),
+            (
+                "early_stopping_patience",
+                self.early_stopping_patience.map_or(0.0, f64::from),
+                self.early_stopping_patience != Some(0),
+                COUNT,
+            ),
+            (
+                "early_stopping_threshold",
+                self.early_stopping_threshold,
+                not_negative(self.early_stopping_threshold),
+                "0 or more",
+            ),
+            (
+                "label_smoothing_factor",
+                self.label_smoothing_factor,
+                share(self.label_smoothing_factor),
+                SHARE,
+            ),
+            (
+                "focal_gamma",
+                self.focal_gamma,
+                not_negative(self.focal_gamma),
+                "0 or more",
+            ),
+            (
+                "layerwise_lr_decay",
+                self.layerwise_lr_decay,
+                self.layerwise_lr_decay > 0.0 && self.layerwise_lr_decay <= 1.0,
+                "above 0 and at most 1",
+            ),
         ];
         if let Some(&(name, value, _, range)) = checks.iter().find(|(_, _, fine, _)| !fine) {
             return Err(RecipeError::Range { name, value, range });
+        }
+        let measured = self.load_best_model_at_end && self.eval_strategy != Strategy::No;
+        if self.early_stopping_patience.is_some() && !measured {
+            return Err(RecipeError::EarlyStopping);
         }
         let best = match (self.eval_strategy, self.save_strategy) {
             (Strategy::Steps, Strategy::Steps) => self
@@ -324,6 +389,37 @@ mod tests {
         assert!(
             wrong(|r| r.load_best_model_at_end = true).starts_with("load_best_model_at_end needs")
         );
+        assert!(
+            wrong(|r| {
+                r.learning_rate = 1e-8;
+                r.lr_scheduler_type = Decay::Polynomial;
+            })
+            .ends_with("above 1e-7, where lr_scheduler_type polynomial ends")
+        );
+        assert_eq!(
+            wrong(|r| r.layerwise_lr_decay = 1.5),
+            "layerwise_lr_decay is 1.5, but must be above 0 and at most 1"
+        );
+        assert_eq!(
+            wrong(|r| r.label_smoothing_factor = 1.0),
+            "label_smoothing_factor is 1, but must be at least 0 and below 1"
+        );
+    }
+
+    #[test]
+    fn stopping_early_needs_evaluations_and_the_best() {
+        let recipe = |best, eval_strategy| Recipe {
+            early_stopping_patience: Some(2),
+            load_best_model_at_end: best,
+            eval_strategy,
+            save_strategy: Strategy::Epoch,
+            ..Recipe::default()
+        };
+        assert_eq!(recipe(true, Strategy::Epoch).check(), Ok(()));
+        for (best, strategy) in [(false, Strategy::Epoch), (true, Strategy::No)] {
+            let error = recipe(best, strategy).check();
+            assert_eq!(error, Err(RecipeError::EarlyStopping));
+        }
     }
 
     #[test]

@@ -14,15 +14,22 @@ pub enum Decay {
     Constant,
     /// Not at all, after the warm-up.
     ConstantWithWarmup,
+    /// By a polynomial of degree 1, as `transformers` has it where nothing else is said: in a straight line to
+    /// [`LAST_RATE`].
+    Polynomial,
 }
+
+/// Where a polynomial decay ends, in `transformers` and in BERT's own code.
+pub const LAST_RATE: f64 = 1e-7;
 
 impl Decay {
     /// All of them, with their names on command lines.
-    pub const NAMES: [(&'static str, Self); 4] = [
+    pub const NAMES: [(&'static str, Self); 5] = [
         ("linear", Self::Linear),
         ("cosine", Self::Cosine),
         ("constant", Self::Constant),
         ("constant_with_warmup", Self::ConstantWithWarmup),
+        ("polynomial", Self::Polynomial),
     ];
 }
 
@@ -69,6 +76,10 @@ impl Schedule {
             Decay::Linear => ((self.total - step) / (self.total - self.warmup).max(1.0)).max(0.0),
             Decay::Cosine => (0.5 * (1.0 + (std::f64::consts::PI * progress).cos())).max(0.0),
             Decay::Constant | Decay::ConstantWithWarmup => 1.0,
+            Decay::Polynomial => {
+                let left = (1.0 - progress).max(0.0);
+                ((self.peak - LAST_RATE) * left + LAST_RATE) / self.peak
+            }
         }
     }
 }
@@ -109,6 +120,24 @@ mod tests {
                 .all(|(a, b)| (a - b).abs() < 1e-15),
             "{cosine:?}"
         );
+    }
+
+    /// Likewise, for a peak of 3e-5.
+    #[test]
+    fn a_polynomial_ends_at_its_last_rate() {
+        let schedule = Schedule::new(3e-5, Decay::Polynomial, 81.0, 801);
+        for (step, expected) in [
+            (0, 0.0),
+            (40, 1.481_481_481_481_481_5e-5),
+            (81, 3e-5),
+            (500, 1.259_986_111_111_111_2e-5),
+            (800, 1.415_277_777_777_776_3e-7),
+            (801, 1e-7),
+            (900, 1e-7),
+        ] {
+            let rate = schedule.at(step);
+            assert!((rate - expected).abs() < 1e-18, "{step}: {rate:e}");
+        }
     }
 
     #[test]

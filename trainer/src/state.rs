@@ -53,7 +53,7 @@ pub struct TrainerState {
     pub is_local_process_zero: bool,
     /// True.
     pub is_world_process_zero: bool,
-    /// Empty.
+    /// How far early stopping is, where a run has it.
     pub stateful_callbacks: Map<String, Value>,
     /// 0: not counted.
     pub total_flos: f64,

@@ -232,7 +232,7 @@ pub struct RecipeArgs {
     /// Peak learning rate
     #[arg(long, default_value_t = 5e-5)]
     pub learning_rate: f64,
-    /// linear, cosine, constant or constant_with_warmup
+    /// linear, cosine, constant, constant_with_warmup or polynomial
     #[arg(long, default_value = "linear")]
     pub lr_scheduler_type: String,
     /// Steps of warm-up, or their share below 1
@@ -274,6 +274,25 @@ pub struct RecipeArgs {
     /// What decides which checkpoint is best
     #[arg(long)]
     pub metric_for_best_model: Option<String>,
+    /// End the run after so many evaluations in a row that did not better the best
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub early_stopping_patience: Option<u32>,
+    /// By how much an evaluation must better the best
+    #[arg(long, default_value_t = 0.0)]
+    pub early_stopping_threshold: f64,
+    /// Weights of the classes in the loss: balanced, or a JSON file, {"label": weight} or a list
+    #[arg(long)]
+    #[serde(skip)]
+    pub class_weights: Option<String>,
+    /// The share of each target that all classes have in equal parts
+    #[arg(long, default_value_t = 0.0)]
+    pub label_smoothing_factor: f64,
+    /// Focal loss: how much less what is told well already weighs; 0 for not at all
+    #[arg(long, default_value_t = 0.0)]
+    pub focal_gamma: f64,
+    /// Each layer learns at this times the rate of the one above; the head at the full rate
+    #[arg(long, default_value_t = 1.0)]
+    pub layerwise_lr_decay: f64,
     /// Threads, or 0 for every core. The result does not depend on it
     #[arg(long, default_value_t = 0)]
     pub threads: u32,

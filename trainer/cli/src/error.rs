@@ -26,6 +26,16 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A line of a file can't be.
+    #[error("{}:{line}: {what}", path.display())]
+    Setting {
+        /// Which file.
+        path: PathBuf,
+        /// Where in it, from 1 on.
+        line: usize,
+        /// What is wrong, and the way out.
+        what: String,
+    },
     /// Standard output could not be written.
     #[error("standard output: {0}")]
     Output(io::Error),

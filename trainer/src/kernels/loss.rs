@@ -4,6 +4,13 @@
 //! `softmax(l) − onehot(c)`. Squared error is `(l − y)²` with gradient `2 (l − y)`. Both are averaged over the rows
 //! that count.
 
+//!
+//! Against imbalance, [`weighed_cross_entropy`] has class weights w, label smoothing ε and the focal γ in one: with
+//! C classes and the target `q_c = (1 − ε) [c = y] + ε / C`, a row's loss is `Σ_c q_c w_c (1 − p_c)^γ (−ln p_c)`, and
+//! the rows' sum is divided by the sum of their `w_y`. For γ = 0 it is PyTorch's `CrossEntropyLoss(weight,
+//! label_smoothing)`, for ε = 0 the focal loss of Lin et al. (2017). With
+//! `g(p) = γ p (1 − p)^(γ−1) ln p − (1 − p)^γ` and `a_c = q_c w_c g(p_c)`, the gradient is `a_j − p_j Σ_c a_c`.
+
 /// The class of a row that does not count.
 pub const IGNORED: i64 = -100;
 
@@ -41,6 +48,84 @@ pub fn cross_entropy(logits: &[f32], classes: &[i64]) -> (f64, Vec<f32>) {
         }
     }
     (total / counted, gradient)
+}
+
+/// What the rows and classes of a cross-entropy weigh.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weighing {
+    /// A weight for each class, none below 0; empty where all are 1.
+    pub weights: Vec<f64>,
+    /// ε, at least 0 and below 1.
+    pub smoothing: f64,
+    /// γ, at least 0.
+    pub gamma: f64,
+}
+
+impl Weighing {
+    fn weight(&self, class: usize) -> f64 {
+        self.weights.get(class).copied().unwrap_or(1.0)
+    }
+
+    /// The loss of one class with the log-probability `log`, and g(p).
+    fn term(&self, log: f64) -> (f64, f64) {
+        let (p, rest) = (log.exp(), -log.exp_m1());
+        let focus = rest.powf(self.gamma);
+        // ln p / (1 − p) goes to −1 where p goes to 1.
+        let ratio = if rest > 0.0 { log / rest } else { -1.0 };
+        (-focus * log, focus * (self.gamma * p * ratio - 1.0))
+    }
+}
+
+/// The weighted mean cross-entropy over the rows whose class is not [`IGNORED`], as the module's head has it, and its
+/// gradient. Where those rows weigh nothing together, both are 0.
+///
+/// # Panics
+/// If a class is neither a column nor [`IGNORED`].
+pub fn weighed_cross_entropy(
+    logits: &[f32],
+    classes: &[i64],
+    weighing: &Weighing,
+) -> (f64, Vec<f32>) {
+    let columns = (logits.len() / classes.len().max(1)).max(1);
+    let class = |class: i64| {
+        let known = usize::try_from(class).ok().filter(|&known| known < columns);
+        (class != IGNORED).then(|| known.expect("a class for each row"))
+    };
+    let counted = classes.iter().filter_map(|&row| class(row));
+    let mass: f64 = counted.map(|class| weighing.weight(class)).sum();
+    let mut gradient = vec![0.0; logits.len()];
+    let mut total = 0.0;
+    if mass == 0.0 {
+        return (total, gradient);
+    }
+    let even = weighing.smoothing / columns as f64;
+    let rows = logits.chunks_exact(columns);
+    for ((row, out), right) in rows.zip(gradient.chunks_exact_mut(columns)).zip(classes) {
+        let Some(right) = class(*right) else {
+            continue;
+        };
+        let logs = log_softmax(row);
+        let parts = logs.iter().enumerate().map(|(c, &log)| {
+            let target = even + f64::from(u8::from(c == right)) * (1.0 - weighing.smoothing);
+            let share = target * weighing.weight(c) / mass;
+            let (loss, slope) = weighing.term(log);
+            (share * loss, share * slope)
+        });
+        let (losses, slopes): (Vec<f64>, Vec<f64>) = parts.unzip();
+        total += losses.iter().sum::<f64>();
+        let all: f64 = slopes.iter().sum();
+        for ((out, slope), log) in out.iter_mut().zip(slopes).zip(logs) {
+            *out = (slope - log.exp() * all) as f32;
+        }
+    }
+    (total, gradient)
+}
+
+fn log_softmax(row: &[f32]) -> Vec<f64> {
+    let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let shifted = row.iter().map(|&l| f64::from(l) - f64::from(largest));
+    let sum: f64 = shifted.clone().map(f64::exp).sum();
+    shifted.map(|l| l - sum.ln()).collect()
 }
 
 /// Mean cross-entropy of the first and of the last row of a span, for logits of two columns: of where spans begin and
@@ -138,6 +223,126 @@ mod tests {
             "large logits don't overflow"
         );
         assert!(cross_entropy(&[f32::NAN, 0.0], &[1]).0.is_nan());
+    }
+
+    /// The head's formula, written down once more.
+    fn naive_weighed(classes: &[i64], weighing: &Weighing, logits: &[f64]) -> f64 {
+        let columns = logits.len() / classes.len();
+        let weight = |c: usize| weighing.weights.get(c).map_or(1.0, |w| *w);
+        let (mut sum, mut mass) = (0.0, 0.0);
+        for (row, &class) in logits.chunks(columns).zip(classes) {
+            if class == IGNORED {
+                continue;
+            }
+            let all: f64 = row.iter().map(|l| l.exp()).sum();
+            mass += weight(class as usize);
+            for (c, l) in row.iter().enumerate() {
+                let p = l.exp() / all;
+                let hit = if c == class as usize {
+                    1.0 - weighing.smoothing
+                } else {
+                    0.0
+                };
+                let target = hit + weighing.smoothing / columns as f64;
+                sum -= target * weight(c) * (1.0 - p).powf(weighing.gamma) * p.ln();
+            }
+        }
+        sum / mass
+    }
+
+    #[test]
+    fn weighed_cross_entropy_agrees_with_finite_differences() {
+        let classes = [2, IGNORED, 0, 1, 1];
+        let logits: Vec<f32> = numbers(15, 4).iter().map(|x| 2.0 * x).collect();
+        for weights in [vec![], vec![0.5, 2.0, 1.25], vec![0.0, 1.0, 3.0]] {
+            for (smoothing, gamma) in [(0.0, 0.0), (0.1, 0.0), (0.0, 2.0), (0.2, 0.5), (0.3, 1.0)] {
+                let weighing = Weighing {
+                    weights: weights.clone(),
+                    smoothing,
+                    gamma,
+                };
+                let naive = |logits: &[f64]| naive_weighed(&classes, &weighing, logits);
+                let (loss, slope) = weighed_cross_entropy(&logits, &classes, &weighing);
+                let exact = gradient::values(&[&logits], |v| vec![naive(v[0])])[0];
+                assert!((loss - exact).abs() < 1e-9, "{weighing:?}: {loss} {exact}");
+                let expected = gradient::differences(&[&logits], 0, |v| naive(v[0]));
+                assert_close("dlogits", &slope, &expected, 1e-6);
+            }
+        }
+    }
+
+    /// The figures are those of PyTorch 2 in f64: `CrossEntropyLoss(weight, label_smoothing)` and its gradient by
+    /// autograd.
+    #[test]
+    fn weighed_cross_entropy_is_that_of_pytorch() {
+        let logits = [
+            0.5, -1.25, 2.0, 1.5, 0.25, -0.75, -2.0, 0.5, 0.125, 0.0, 3.0, -1.0,
+        ];
+        let classes = [2, 1, IGNORED, 0];
+        let of = |weights: &[f64], smoothing| {
+            let weighing = Weighing {
+                weights: weights.to_vec(),
+                smoothing,
+                gamma: 0.0,
+            };
+            weighed_cross_entropy(&logits, &classes, &weighing)
+        };
+        let weights = [0.5, 2.0, 1.25];
+        assert!((of(&weights, 0.0).0 - 1.329_350_573_218_854_2).abs() < 1e-12);
+        assert!((of(&[], 0.1).0 - 1.654_170_609_866_673_3).abs() < 1e-12);
+        let (loss, slope) = of(&weights, 0.1);
+        assert!((loss - 1.386_832_576_883_636).abs() < 1e-12);
+        let expected = [
+            0.054495616258,
+            -0.007535531002,
+            -0.046960085256,
+            0.36435493068,
+            -0.392114987726,
+            0.027760057046,
+            0.0,
+            0.0,
+            0.0,
+            -0.117297175649,
+            0.12577895351,
+            -0.008481777861,
+        ];
+        assert_close("dlogits", &slope, &expected, 1e-6);
+    }
+
+    #[test]
+    fn without_weights_it_is_the_plain_cross_entropy() {
+        let plain = Weighing {
+            weights: vec![],
+            smoothing: 0.0,
+            gamma: 0.0,
+        };
+        let (logits, classes) = (numbers(12, 5), [1, IGNORED, 2, 0]);
+        let (loss, slope) = cross_entropy(&logits, &classes);
+        let (weighed, weighed_slope) = weighed_cross_entropy(&logits, &classes, &plain);
+        assert!((loss - weighed).abs() < 1e-6);
+        let slope: Vec<f64> = slope.into_iter().map(f64::from).collect();
+        assert_close("dlogits", &weighed_slope, &slope, 1e-6);
+    }
+
+    #[test]
+    fn extreme_logits_and_weightless_rows_have_finite_losses() {
+        for gamma in [0.0, 0.5, 2.0] {
+            let weighing = Weighing {
+                weights: vec![1.0, 0.0],
+                smoothing: 0.1,
+                gamma,
+            };
+            for class in [0, 1, IGNORED] {
+                let (loss, slope) = weighed_cross_entropy(&[900.0, -900.0], &[class], &weighing);
+                assert!(
+                    loss.is_finite() && slope.iter().all(|x| x.is_finite()),
+                    "{gamma}"
+                );
+                if class != 0 {
+                    assert_eq!((loss, slope), (0.0, vec![0.0, 0.0]));
+                }
+            }
+        }
     }
 
     #[test]

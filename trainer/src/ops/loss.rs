@@ -1,10 +1,14 @@
 //! The loss of a batch: mean cross-entropy over the rows that have a class, mean squared error, or mean cross-entropy
 //! over the places where a span may begin and where it may end.
 
+use std::sync::Arc;
+
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
 use super::{Packing, Saved, slice, tensor_like};
-use crate::kernels::loss::{IGNORED, cross_entropy, span_cross_entropy, squared_error};
+use crate::kernels::loss::{
+    IGNORED, Weighing, cross_entropy, span_cross_entropy, squared_error, weighed_cross_entropy,
+};
 
 /// What the outputs of a batch should have been.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,10 +28,19 @@ impl Targets {
     /// # Errors
     /// If there are not as many targets as rows, or a class is not an output.
     pub fn loss(self, logits: &Tensor) -> Result<Tensor> {
+        self.weighed_loss(logits, None)
+    }
+
+    /// The same with classes weighed; numbers and spans have no classes.
+    ///
+    /// # Errors
+    /// As [`Targets::loss`].
+    pub fn weighed_loss(self, logits: &Tensor, weighing: Option<&Arc<Weighing>>) -> Result<Tensor> {
         let (rows, outputs) = logits.dims2()?;
         self.check(rows, outputs)?;
         logits.apply_op1(Op {
             targets: self,
+            weighing: weighing.cloned(),
             gradient: Saved::empty(),
         })
     }
@@ -70,6 +83,7 @@ impl Targets {
 
 struct Op {
     targets: Targets,
+    weighing: Option<Arc<Weighing>>,
     gradient: Saved<Vec<f32>>,
 }
 
@@ -81,7 +95,10 @@ impl CustomOp1 for Op {
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let logits = slice(storage, layout)?;
         let (loss, gradient) = match &self.targets {
-            Targets::Classes(classes) => cross_entropy(logits, classes),
+            Targets::Classes(classes) => match &self.weighing {
+                Some(weighing) => weighed_cross_entropy(logits, classes, weighing),
+                None => cross_entropy(logits, classes),
+            },
             Targets::Values(values) => squared_error(logits, values),
             Targets::Spans(packing, spans) => span_cross_entropy(logits, packing.starts(), spans),
         };

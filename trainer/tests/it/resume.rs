@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
+use berth_trainer::recipe::Strategy;
 use berth_trainer::state::TrainerState;
 use berth_trainer::{
     Control, Job, Observer, Outcome, Recipe, Start, StepInfo, TrainError, Unobserved, finetune,
 };
 
-use crate::common::{Base, examples, job, labels, names, recipe, weights};
+use crate::common::{Base, dev as dev_of, examples, job, labels, names, recipe, weights};
 
 /// Stops after a step.
 struct StopAt(u64);
@@ -43,7 +44,7 @@ fn a_resumed_run_ends_with_the_same_bits() {
     let base = Base::new();
     let (labels, train) = (labels(), examples(60, 1));
     let recipe = Recipe {
-        save_strategy: berth_trainer::recipe::Strategy::No,
+        save_strategy: Strategy::No,
         ..recipe()
     };
     let whole = base.path("whole");
@@ -90,6 +91,55 @@ fn a_resumed_run_ends_with_the_same_bits() {
     ));
     assert_eq!(weights(&whole), weights(&parts));
     assert_eq!(history(&whole), history(&parts));
+}
+
+/// At a rate at which nothing is learned no evaluation betters the first, so the run ends at the third, at step 12
+/// of 16; one that is stopped after the second counts on.
+#[test]
+fn a_run_that_stops_early_does_so_when_resumed_too() {
+    let base = Base::new();
+    let (labels, train, dev) = (labels(), examples(60, 1), examples(20, 2));
+    let recipe = Recipe {
+        learning_rate: 0.0,
+        eval_strategy: Strategy::Steps,
+        eval_steps: 4,
+        save_steps: 8,
+        load_best_model_at_end: true,
+        early_stopping_patience: Some(2),
+        ..recipe()
+    };
+    let run = |out: &Path, start, stop| {
+        let job = Job {
+            dev: dev_of(&dev),
+            start,
+            ..job(&base, &recipe, &labels, &train, out)
+        };
+        finetune(&job, &mut StopAt(stop)).unwrap()
+    };
+    let state = |out: &Path| -> TrainerState {
+        let text = std::fs::read(out.join("trainer_state.json")).unwrap();
+        serde_json::from_slice(&text).unwrap()
+    };
+    let (whole, parts) = (base.path("whole"), base.path("parts"));
+    assert!(matches!(
+        run(&whole, Start::Fresh, 99),
+        Outcome::Finished(_)
+    ));
+    let stopped = state(&whole);
+    assert_eq!((stopped.global_step, stopped.max_steps), (12, 16));
+    assert_eq!(stopped.best_global_step, Some(4));
+    let callback = &stopped.stateful_callbacks["EarlyStoppingCallback"];
+    assert_eq!(callback["attributes"]["early_stopping_patience_counter"], 2);
+
+    let outcome = run(&parts, Start::Fresh, 9);
+    assert!(matches!(outcome, Outcome::Interrupted { step: 9, .. }));
+    let outcome = run(&parts, Start::ResumeNewest, 99);
+    assert!(matches!(outcome, Outcome::Finished(_)));
+    assert_eq!(weights(&whole), weights(&parts));
+    assert_eq!(stopped.stateful_callbacks, state(&parts).stateful_callbacks);
+    assert_eq!(state(&parts).global_step, 12);
+    let outcome = run(&parts, Start::ResumeNewest, 99);
+    assert_eq!(outcome, Outcome::AlreadyFinished);
 }
 
 #[test]

@@ -336,6 +336,82 @@ fn the_best_checkpoint_is_kept_and_becomes_the_result() {
 }
 
 #[test]
+fn a_metric_that_no_evaluation_has_is_refused_with_those_there_are() {
+    let base = Base::new();
+    let (labels, train, dev, out) = (labels(), examples(8, 1), examples(8, 2), base.path("out"));
+    let recipe = Recipe {
+        eval_strategy: Strategy::Epoch,
+        save_strategy: Strategy::Epoch,
+        load_best_model_at_end: true,
+        metric_for_best_model: Some("acuracy".into()),
+        ..recipe()
+    };
+    let run = Job {
+        dev: common::dev(&dev),
+        ..job(&base, &recipe, &labels, &train, &out)
+    };
+    let error = finetune(&run, &mut Unobserved).unwrap_err().to_string();
+    assert!(
+        error.starts_with("metric_for_best_model is eval_acuracy, which no evaluation has")
+            && error.contains("eval_accuracy"),
+        "{error}"
+    );
+}
+
+/// Of 9 examples of one class to 1 of the other, with a rate that lets the model learn little more than their shares:
+/// the weights bring the rare class's probability up.
+#[test]
+fn weights_change_what_is_learned_and_not_what_is_measured() {
+    let base = Base::new().without_dropout();
+    let (labels, dev) = (labels(), examples(20, 2));
+    let rare = |(i, row): (usize, Encoded)| Encoded {
+        target: Target::Class(u32::from(i % 10 == 0)),
+        ..row
+    };
+    let train: Vec<Encoded> = examples(40, 1).into_iter().enumerate().map(rare).collect();
+    let run = |name: &str, change: fn(&mut Recipe)| {
+        let mut recipe = Recipe {
+            learning_rate: 3e-4,
+            ..recipe()
+        };
+        change(&mut recipe);
+        let out = base.path(name);
+        let run = Job {
+            dev: common::dev(&dev),
+            ..job(&base, &recipe, &labels, &train, &out)
+        };
+        let results = finished(finetune(&run, &mut Unobserved).unwrap());
+        let predictor = Predictor::load(&Checkpoint::open(&out).unwrap(), TASK).unwrap();
+        let logits = predictor.logits(&dev, 8).unwrap();
+        let plain = logits.iter().zip(&dev).map(|(logits, row)| {
+            let Target::Class(class) = row.target else {
+                panic!("{row:?}")
+            };
+            let all: f64 = logits.iter().map(|&l| f64::from(l).exp()).sum();
+            all.ln() - f64::from(logits[class as usize])
+        });
+        let loss = plain.sum::<f64>() / 20.0;
+        let measured = results.eval["eval_loss"].as_f64().unwrap();
+        assert!((measured - loss).abs() < 1e-5, "{name}: {measured} {loss}");
+        let rare = logits.iter().map(|logits| f64::from(logits[1] - logits[0]));
+        rare.sum::<f64>() / 20.0
+    };
+    let plain = run("plain", |_| {});
+    let balanced = run("balanced", |recipe| {
+        recipe.class_weights = serde_json::from_str("\"balanced\"").unwrap();
+    });
+    assert!(balanced > plain + 0.1, "{plain} {balanced}");
+    let changes: [(&str, fn(&mut Recipe)); 3] = [
+        ("smooth", |recipe| recipe.label_smoothing_factor = 0.3),
+        ("focal", |recipe| recipe.focal_gamma = 2.0),
+        ("layers", |recipe| recipe.layerwise_lr_decay = 0.5),
+    ];
+    for (name, change) in changes {
+        assert_ne!(run(name, change), plain, "{name}");
+    }
+}
+
+#[test]
 fn a_run_that_diverges_stops_and_names_step_rows_and_the_last_good_checkpoint() {
     let base = Base::new();
     let (labels, train, out) = (labels(), examples(60, 1), base.path("out"));

@@ -11,6 +11,7 @@ use berth_checkpoint::Checkpoint;
 use berth_checkpoint::save::write_file;
 use berth_data::{Dataset, EncodeOptions, Encoded, encode_all, unasked_words};
 use berth_runtime::measure::peak_rss_mb;
+use berth_trainer::imbalance::{ClassWeights, Computed};
 use berth_trainer::{Control, Job, Observer, Outcome, Recipe, Results, Start, StepInfo, finetune};
 use berth_wordpiece::Tokenizer;
 use indicatif::ProgressBar;
@@ -152,6 +153,8 @@ fn recipe(args: &FinetuneArgs) -> Result<Recipe, Error> {
         .and_then(serde_json::from_value)
         .map_err(|error| Error::Usage(format!("the recipe: {error}")))?;
     recipe.bf16 = args.switches.bf16;
+    let weights = args.recipe.class_weights.as_deref();
+    recipe.class_weights = weights.map(class_weights).transpose()?;
     let measured = args.validation_file.is_some() || args.data_dir.is_some();
     if !measured || !args.switches.do_eval {
         recipe.eval_strategy = berth_trainer::recipe::Strategy::No;
@@ -159,11 +162,34 @@ fn recipe(args: &FinetuneArgs) -> Result<Recipe, Error> {
             let what = "--load_best_model_at_end needs a --validation_file to tell which is best";
             return Err(Error::Usage(what.into()));
         }
+        if args.recipe.early_stopping_patience.is_some() {
+            let what = "--early_stopping_patience needs a --validation_file to tell when to stop";
+            return Err(Error::Usage(what.into()));
+        }
     }
     recipe
         .check()
         .map_err(|error| Error::Usage(error.to_string()))?;
     Ok(recipe)
+}
+
+/// `balanced`, or what a JSON file says.
+fn class_weights(flag: &str) -> Result<ClassWeights, Error> {
+    if flag == "balanced" {
+        return Ok(ClassWeights::Computed(Computed::Balanced));
+    }
+    let text = std::fs::read_to_string(flag).map_err(|source| Error::file(flag, source))?;
+    let wrong = |line: usize, what: &str| Error::Setting {
+        path: flag.into(),
+        line,
+        what: what.to_owned(),
+    };
+    let value: Value = serde_json::from_str(&text)
+        .map_err(|error| wrong(error.line(), &format!("no JSON: {error}")))?;
+    serde_json::from_value(value).map_err(|_| {
+        let what = "class weights are an object {\"label\": weight} or a list of weights in the labels' order";
+        wrong(1, what)
+    })
 }
 
 /// The file to learn from, and those to measure on.
@@ -306,6 +332,15 @@ impl Observer for Progress {
 
     fn on_save(&mut self, checkpoint: &Path) {
         self.say(&format!("saved {}", checkpoint.display()));
+    }
+
+    fn on_early_stop(&mut self, step: u64, evaluations: u32) {
+        self.say(&format!(
+            "stopped early at step {step}: no better for {evaluations} evaluations"
+        ));
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
     }
 
     fn on_resume(&mut self, checkpoint: &Path, step: u64) {
