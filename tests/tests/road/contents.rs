@@ -110,7 +110,6 @@ fn words_numbers_and_questions_have_their_own_counts() {
             "10",
             "--doc_stride",
             "3",
-            "--version_2_with_negative",
             "--json",
         ];
         let told: Value = serde_json::from_str(&berth(typed).ok()).expect("JSON");

@@ -130,17 +130,26 @@ impl Known {
         if self.task != Task::QuestionAnswering {
             return Ok(());
         }
+        self.check_stride(limit)?;
         let spans = self.spans();
-        let stride = spans.rules.doc_stride as usize;
-        if stride + 3 >= limit {
-            return Err(Error::Usage(format!(
-                "--doc_stride {stride} leaves windows of --max_seq_length {limit} nothing new to \
-                 read; say a smaller one"
-            )));
-        }
         match spans.rules.null_score_diff_threshold.is_some() || spans.fit_threshold {
             true => Ok(()),
             false => Ok(dataset.check_answerable()?),
+        }
+    }
+
+    /// Whether windows of `limit` pieces get on, where passages are read by windows.
+    ///
+    /// # Errors
+    /// When each would share all that it has with the one before.
+    pub fn check_stride(&self, limit: usize) -> Result<(), Error> {
+        let stride = self.spans().rules.doc_stride as usize;
+        match self.task == Task::QuestionAnswering && stride + 3 >= limit {
+            false => Ok(()),
+            true => Err(Error::Usage(format!(
+                "--doc_stride {stride} leaves windows of --max_seq_length {limit} nothing new to \
+                 read; say a smaller one"
+            ))),
         }
     }
 

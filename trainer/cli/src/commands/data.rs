@@ -47,7 +47,7 @@ struct Cut {
 impl<'d> Contents<'d> {
     fn of(known: &Known, dataset: &'d Dataset, model: Option<&str>) -> Result<Self, Error> {
         let limit = known.max_seq_length(known.usual_length());
-        known.check(dataset, limit)?;
+        known.check_stride(limit)?;
         let mut contents = Contents {
             task: known.task,
             dataset,
