@@ -360,6 +360,9 @@ fn a_metric_that_no_evaluation_has_is_refused_with_those_there_are() {
 
 /// Of 9 examples of one class to 1 of the other, with a rate that lets the model learn little more than their shares:
 /// the weights bring the rare class's probability up.
+/// A flag, and what it changes.
+type Change = (&'static str, fn(&mut Recipe));
+
 #[test]
 fn weights_change_what_is_learned_and_not_what_is_measured() {
     let base = Base::new().without_dropout();
@@ -401,7 +404,7 @@ fn weights_change_what_is_learned_and_not_what_is_measured() {
         recipe.class_weights = serde_json::from_str("\"balanced\"").unwrap();
     });
     assert!(balanced > plain + 0.1, "{plain} {balanced}");
-    let changes: [(&str, fn(&mut Recipe)); 3] = [
+    let changes: [Change; 3] = [
         ("smooth", |recipe| recipe.label_smoothing_factor = 0.3),
         ("focal", |recipe| recipe.focal_gamma = 2.0),
         ("layers", |recipe| recipe.layerwise_lr_decay = 0.5),
