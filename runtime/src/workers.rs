@@ -97,16 +97,19 @@ unsafe impl Sync for Slot {}
 unsafe impl Send for Slot {}
 
 impl Workers {
-    /// Starts the threads beside the caller's.
+    /// Starts the threads beside the caller's, and waits until each has done its first part: what the
+    /// system allocates for a new thread is not left to the first query that needs it.
     ///
     /// # Errors
     /// When the system refuses one; those that were started have ended then.
     pub(crate) fn start(threads: Threads) -> io::Result<Self> {
         let workers = (1..threads.0).map(Worker::start);
-        Ok(Workers {
+        let team = Workers {
             workers: workers.collect::<io::Result<_>>()?,
             busy: Mutex::new(()),
-        })
+        };
+        team.run(team.threads(), &|_| ());
+        Ok(team)
     }
 }
 
