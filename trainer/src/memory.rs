@@ -27,7 +27,7 @@ use crate::model::HeadKind;
 /// Query rows that attention works on at a time, for each of three squares a thread.
 const ATTENTION_BLOCK: f64 = 128.0;
 /// The program itself, packed factors of products, the tokenizer's tables.
-const PROGRAM: f64 = 40e6;
+const PROGRAM: f64 = 52e6;
 /// Epochs of a plan that are looked at.
 const EPOCHS: u64 = 20;
 
