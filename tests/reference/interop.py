@@ -112,13 +112,18 @@ def tagger(programs, base, train, work):
     return out
 
 
+def draw(model):
+    """Draws every parameter: fresh biases are zero and fresh norms one, which would hide one that is not read."""
+    for parameter in model.parameters():
+        mean = 1.0 if parameter.dim() == 1 and parameter.mean() > 0.5 else 0.0
+        torch.nn.init.normal_(parameter, mean, parameter.shape[-1] ** -0.5)
+
+
 def tagger_of_transformers(like, work):
     """A checkpoint for tagging that transformers wrote, with fresh weights."""
     torch.manual_seed(4)
     model = BertForTokenClassification(AutoConfig.from_pretrained(like))
-    for parameter in model.parameters():
-        mean = 1.0 if parameter.dim() == 1 and parameter.mean() > 0.5 else 0.0
-        torch.nn.init.normal_(parameter, mean, parameter.shape[-1] ** -0.5)
+    draw(model)
     path = work / "tagger-saved"
     model.save_pretrained(path)
     AutoTokenizer.from_pretrained(like).save_pretrained(path)
@@ -142,10 +147,7 @@ def made_by_transformers(like, work):
         like, id2label=dict(enumerate(names)), label2id={name: i for i, name in enumerate(names)}
     )
     model = BertForSequenceClassification(config)
-    for parameter in model.parameters():
-        # Fresh biases are zero and fresh norms one, which would hide one that is not read.
-        mean = 1.0 if parameter.dim() == 1 and parameter.mean() > 0.5 else 0.0
-        torch.nn.init.normal_(parameter, mean, parameter.shape[-1] ** -0.5)
+    draw(model)
     tokenizer = AutoTokenizer.from_pretrained(like)
 
     def folder(name):
@@ -179,9 +181,7 @@ def for_questions(programs, base, asked, work):
     yield "Berth to transformers, questions", ours, dev, asked.questions
     torch.manual_seed(5)
     model = BertForQuestionAnswering(AutoConfig.from_pretrained(ours))
-    for parameter in model.parameters():
-        mean = 1.0 if parameter.dim() == 1 and parameter.mean() > 0.5 else 0.0
-        torch.nn.init.normal_(parameter, mean, parameter.shape[-1] ** -0.5)
+    draw(model)
     theirs = work / "questions-saved"
     model.save_pretrained(theirs)
     AutoTokenizer.from_pretrained(ours).save_pretrained(theirs)

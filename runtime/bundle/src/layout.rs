@@ -157,11 +157,7 @@ impl<'a> AnyLinear<'a> for Linear<'a> {
     };
 
     fn walk(&mut self, inputs: u64, outputs: u64, to: &mut impl Arrays<'a>) {
-        debug_assert!(
-            [inputs, outputs]
-                .iter()
-                .all(|n| n.is_multiple_of(LANES as u64))
-        );
+        debug_assert!(in_lanes([inputs, outputs]));
         to.dimension(&mut self.inputs, inputs);
         to.dimension(&mut self.outputs, outputs);
         to.integers(&mut self.weights, outputs * inputs);
@@ -180,16 +176,17 @@ impl<'a> AnyLinear<'a> for LinearF32<'a> {
     };
 
     fn walk(&mut self, inputs: u64, outputs: u64, to: &mut impl Arrays<'a>) {
-        debug_assert!(
-            [inputs, outputs]
-                .iter()
-                .all(|n| n.is_multiple_of(LANES as u64))
-        );
+        debug_assert!(in_lanes([inputs, outputs]));
         to.dimension(&mut self.inputs, inputs);
         to.dimension(&mut self.outputs, outputs);
         to.floats(&mut self.weights, outputs * inputs);
         to.floats(&mut self.bias, outputs);
     }
+}
+
+/// Whether a linear's dimensions fill whole vectors, as a shape that was checked sees to.
+fn in_lanes(dimensions: [u64; 2]) -> bool {
+    dimensions.iter().all(|n| n.is_multiple_of(LANES as u64))
 }
 
 /// Walks over a layer norm; its epsilon is the shape's.

@@ -187,11 +187,15 @@ pub fn measure(model: &Model, file: &LabelledFile, batch: usize) -> Result<Measu
     let truncated = inputs.iter().filter(|input| input.truncated > 0).count();
     if truncated > 0 {
         let (all, limit) = (inputs.len(), file.limit);
-        eprintln!("warning: {truncated} of {all} texts were cut to {limit} pieces");
+        show::note(format!(
+            "warning: {truncated} of {all} texts were cut to {limit} pieces"
+        ));
     }
     let unasked = unasked_words(&file.dataset.examples, &inputs);
     if unasked > 0 {
-        eprintln!("warning: {unasked} words were cut off or have no piece, and are in no figure");
+        show::note(format!(
+            "warning: {unasked} words were cut off or have no piece, and are in no figure"
+        ));
     }
     Ok(Measured {
         evaluation,

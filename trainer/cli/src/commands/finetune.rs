@@ -15,7 +15,7 @@ use berth_trainer::imbalance::{ClassWeights, Computed};
 use berth_trainer::{Control, Job, Observer, Outcome, Recipe, Results, Start, StepInfo, finetune};
 use berth_wordpiece::Tokenizer;
 use indicatif::ProgressBar;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// Fine-tunes and prints the results.
@@ -42,7 +42,7 @@ pub fn run(args: &FinetuneArgs) -> Result<(), Error> {
     if let Some(mb) = peak_rss_mb() {
         show::note(format!("peak memory {mb:.0} MB"));
     }
-    let all = all_results(&results);
+    let all = results.all();
     if args.switches.json {
         return print(Value::Object(all));
     }
@@ -69,10 +69,10 @@ pub fn train(args: &FinetuneArgs) -> Result<Outcome, Error> {
     let misplaced = train.misplaced();
     train.examples.retain(|example| !example.is_misplaced());
     if misplaced > 0 {
-        eprintln!(
+        show::note(format!(
             "{}: {misplaced} questions left out, whose answers are not where answer_start says",
             train.path.display()
-        );
+        ));
     }
     let dev = dev_files
         .first
@@ -128,7 +128,7 @@ fn measure_mismatched(args: &FinetuneArgs, results: &mut Results) -> Result<(), 
     results.eval.extend(measured.report_mismatched());
     for (name, figures) in [
         ("eval_results.json", &results.eval),
-        ("all_results.json", &all_results(results)),
+        ("all_results.json", &results.all()),
     ] {
         let text = serde_json::to_string_pretty(figures).unwrap_or_default() + "\n";
         write_file(args.output_dir.join(name), text.as_bytes())?;
@@ -260,16 +260,6 @@ fn start(args: &FinetuneArgs) -> Start {
         Some("false") | None => Start::Fresh,
         Some(folder) => Start::ResumeFrom(folder.into()),
     }
-}
-
-/// The figures of training and evaluation together.
-pub fn all_results(results: &Results) -> Map<String, Value> {
-    results
-        .train
-        .clone()
-        .into_iter()
-        .chain(results.eval.clone())
-        .collect()
 }
 
 /// A value as people read it.
