@@ -98,7 +98,9 @@ fn changed_object(changed: &Changed) -> Value {
     let answer = |answer: &Answer| match answer {
         Answer::Class { label, probability } => json!({"label": label, "score": probability}),
         Answer::Value(value) => json!({"score": value}),
-        Answer::Span { text, probability } => json!({"answer": text, "score": probability}),
+        Answer::Span {
+            text, probability, ..
+        } => json!({"answer": text, "score": probability}),
     };
     let gold = match &changed.gold {
         Label::Class(label) => json!(label),

@@ -1,0 +1,86 @@
+//! The worst mistakes on whole texts: the wrong labels that the model was surest of, the numbers that are
+//! farthest off.
+
+use super::frame::Section;
+use super::judged::Judged;
+use super::text::shown;
+use berth_data::{Answer, Decision, Example, Label};
+use berth_task::Task;
+use maud::{Markup, html};
+
+/// How many are shown.
+const MOST: usize = 40;
+
+/// A list of texts; nothing for words and passages, which have their own.
+pub fn section(judged: &Judged<'_>) -> Option<Section> {
+    if matches!(
+        judged.task,
+        Task::TokenClassification | Task::QuestionAnswering
+    ) {
+        return None;
+    }
+    let mistakes = judged.mistakes();
+    let (all, asked) = (mistakes.len(), judged.decisions.len());
+    let body = html! {
+        @match judged.task {
+            Task::TextPairRegression => p { "The numbers that are farthest from the right ones." },
+            _ => p { (all) " of " (asked) " answers are wrong; those first that the model was surest of." },
+        }
+        ol.answers { @for decision in mistakes.into_iter().take(MOST) { (one(judged, decision)) } }
+    };
+    Some(Section {
+        id: "mistakes",
+        heading: "The worst mistakes",
+        body,
+    })
+}
+
+fn one(judged: &Judged<'_>, decision: &Decision) -> Markup {
+    html! {
+        li {
+            @if let Some(example) = judged.example(decision) { (texts(example)) }
+            p.verdict {
+                span.said { (answer(judged, &decision.answer)) }
+                span.gold { (gold(judged, &decision.gold)) }
+                @if let Some(example) = judged.example(decision) { span.line { "line " (example.line) } }
+            }
+        }
+    }
+}
+
+/// The text or the texts of a row.
+pub fn texts(example: &Example) -> Markup {
+    html! {
+        p.text { (shown(&example.text)) }
+        @if let Some(pair) = &example.pair { p.text.pair { (shown(pair)) } }
+    }
+}
+
+/// An answer in a few words.
+pub fn answer(judged: &Judged<'_>, answer: &Answer) -> Markup {
+    match answer {
+        Answer::Class { label, probability } => html! {
+            (shown(judged.name(*label))) " " (format!("{:.1} %", 100.0 * probability))
+        },
+        Answer::Value(value) => html! { (format!("{value:.3}")) },
+        Answer::Span {
+            text, probability, ..
+        } => html! {
+            @match text.as_str() { "" => "no answer", text => (shown(text)) }
+            " " (format!("{:.1} %", 100.0 * probability))
+        },
+    }
+}
+
+/// What is right, in a few words.
+pub fn gold(judged: &Judged<'_>, gold: &Label) -> Markup {
+    match gold {
+        Label::Class(label) => shown(judged.name(*label as usize)),
+        Label::Value(value) => html! { (format!("{value:.3}")) },
+        Label::Answers(answers) => match answers.first() {
+            Some(first) => shown(&first.text),
+            None => html! { "no answer" },
+        },
+        _ => html! { "unknown" },
+    }
+}
