@@ -10,6 +10,7 @@
 //! | [`questions`] | does the device give the answers to questions that the workstation measured? |
 //! | [`tagging`] | do words get their tags, the same ones at every stage? |
 //! | [`predictions`] | do files of predictions say what was measured, and what the device answers? |
+//! | [`pages`] | do fine-tuning and quantizing leave whole pages and cards that say what was done? |
 //! | [`contents`] | is what a file holds told before it is learnt from? |
 //! | [`bad_input`] | does bad input get one clear line and leave nothing half-written? |
 //! | [`real`] | does it hold on real sentences and a real base model, where they are there? |
@@ -27,6 +28,7 @@ mod forward;
 mod gradients;
 mod journey;
 mod kills;
+mod pages;
 mod predictions;
 mod program;
 mod questions;

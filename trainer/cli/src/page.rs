@@ -15,6 +15,7 @@
 //!
 //! Charts are drawn by plotters in stand-in colours, which the style sheet maps to the reader's.
 
+mod answered;
 mod calibration;
 mod changed;
 mod chart;
@@ -22,7 +23,6 @@ mod confusion;
 mod curves;
 mod facts;
 mod frame;
-mod judged;
 mod latency;
 mod mistakes;
 mod passages;
@@ -42,7 +42,7 @@ use frame::{Section, Tile};
 use maud::html;
 use serde_json::{Map, Value};
 
-pub use judged::Judged;
+pub use answered::Answered;
 
 /// The file's name in a checkpoint.
 pub const FILE: &str = "report.html";
@@ -58,7 +58,7 @@ pub struct Training<'a> {
     /// The figures that it ended with.
     pub results: &'a Map<String, Value>,
     /// What the model says to the file that it was measured on.
-    pub judged: Option<Judged<'a>>,
+    pub answered: Option<Answered<'a>>,
 }
 
 /// What the page of a quantization tells.
@@ -82,9 +82,9 @@ pub struct Compared<'a> {
     /// Their figures, and the answers that changed.
     pub comparison: &'a Comparison,
     /// What the checkpoint says.
-    pub f32: Judged<'a>,
+    pub f32: Answered<'a>,
     /// What the bundle says.
-    pub int8: Judged<'a>,
+    pub int8: Answered<'a>,
 }
 
 /// The page of a fine-tuning.
@@ -93,8 +93,8 @@ pub struct Compared<'a> {
 /// When a chart can't be drawn.
 pub fn training(run: &Training<'_>) -> Result<String, Error> {
     let mut sections = vec![curves::section(run.state)?];
-    if let Some(judged) = &run.judged {
-        sections.extend(of_answers(judged)?);
+    if let Some(answered) = &run.answered {
+        sections.extend(of_answers(answered)?);
     }
     sections.push(facts::figures(run.results));
     sections.extend(run.args.provenance.as_ref().map(facts::origin));
@@ -141,13 +141,13 @@ pub fn quantized(made: &Quantized<'_>) -> Result<String, Error> {
 }
 
 /// What answers to a labelled file show, in the order of use.
-fn of_answers(judged: &Judged<'_>) -> Result<Vec<Section>, Error> {
+fn of_answers(answered: &Answered<'_>) -> Result<Vec<Section>, Error> {
     let mut sections = Vec::new();
-    sections.extend(confusion::section(judged));
-    sections.extend(scatter::section(judged)?);
-    sections.extend(mistakes::section(judged));
-    sections.extend(tags::section(judged));
-    sections.extend(passages::section(judged));
-    sections.extend(calibration::section(judged)?);
+    sections.extend(confusion::section(answered));
+    sections.extend(scatter::section(answered)?);
+    sections.extend(mistakes::section(answered));
+    sections.extend(tags::section(answered));
+    sections.extend(passages::section(answered));
+    sections.extend(calibration::section(answered)?);
     Ok(sections)
 }

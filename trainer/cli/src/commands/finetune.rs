@@ -1,20 +1,20 @@
 //! `berth finetune`: from a labelled file to a checkpoint.
 
+mod report;
+
 use super::evaluate::{Files, LabelledFile, measure};
 use super::print;
 use crate::args::FinetuneArgs;
 use crate::error::Error;
 use crate::model::Model;
 use crate::sources::Known;
-use crate::{fetch, interrupt, page, show};
+use crate::{fetch, interrupt, show};
+use berth_checkpoint::Checkpoint;
 use berth_checkpoint::save::write_file;
-use berth_checkpoint::{Checkpoint, DataFile, Provenance, hex};
 use berth_data::{Dataset, EncodeOptions, Encoded, encode_all, unasked_words};
 use berth_runtime::measure::peak_rss_mb;
 use berth_trainer::imbalance::{ClassWeights, Computed};
-use berth_trainer::{
-    Control, Job, Observer, Outcome, Recipe, Results, Start, StepInfo, finetune, state,
-};
+use berth_trainer::{Control, Job, Observer, Outcome, Recipe, Results, Start, StepInfo, finetune};
 use berth_wordpiece::Tokenizer;
 use indicatif::ProgressBar;
 use serde_json::Value;
@@ -105,7 +105,12 @@ pub fn train(args: &FinetuneArgs) -> Result<Outcome, Error> {
 
     let mut training_args = known.training_args(limit, &train.spellings);
     let named = &args.model_name_or_path;
-    training_args.provenance = Some(provenance(named, &base, &train, dev.map(|(data, _)| data))?);
+    training_args.provenance = Some(report::provenance(
+        named,
+        &base,
+        &train,
+        dev.map(|(data, _)| data),
+    )?);
     let job = Job {
         base: &base,
         task: known.task,
@@ -119,64 +124,9 @@ pub fn train(args: &FinetuneArgs) -> Result<Outcome, Error> {
     };
     let outcome = finetune(&job, &mut Progress::new())?;
     if let Outcome::Finished(results) = &outcome {
-        write_page(&job, results)?;
+        report::write_page(&job, results)?;
     }
     Ok(outcome)
-}
-
-/// What the model is made of.
-fn provenance(
-    named: &str,
-    base: &Checkpoint,
-    train: &Dataset,
-    dev: Option<&Dataset>,
-) -> Result<Provenance, Error> {
-    let file = |data: &Dataset| {
-        let sha256 = berth_checkpoint::sha256(&data.path);
-        let sha256 = sha256.map_err(|source| Error::file(&data.path, source))?;
-        Ok::<_, Error>(DataFile {
-            name: show::name(&data.path),
-            sha256: hex(&sha256),
-            rows: data.examples.len() as u64,
-        })
-    };
-    let weights = hex(&base.sha256()?);
-    let (base_model, license) =
-        fetch::known_as(named, &weights).unwrap_or_else(|| (show::name(&base.dir), None));
-    Ok(Provenance {
-        base_model,
-        base_model_sha256: weights,
-        base_model_license: license.map(str::to_owned),
-        train_file: Some(file(train)?),
-        validation_file: dev.map(file).transpose()?,
-    })
-}
-
-/// Writes the report of a finished run into its folder.
-fn write_page(job: &Job<'_>, results: &Results) -> Result<(), Error> {
-    let made = Checkpoint::open(job.output_dir)?;
-    let wrong = |what: String| Error::Model {
-        path: job.output_dir.to_owned(),
-        what,
-    };
-    let state = state::read(job.output_dir)?
-        .ok_or_else(|| wrong(format!("has no {}", state::STATE_FILE)))?;
-    let decisions = job.dev.map(|dev| dev.decisions(&results.logits));
-    let decisions = decisions
-        .transpose()
-        .map_err(|error| wrong(error.to_string()))?;
-    let judged = job.dev.zip(decisions.as_deref());
-    let text = page::training(&page::Training {
-        name: &show::name(job.output_dir),
-        args: made.training_args().unwrap_or(&job.training_args),
-        state: &state,
-        results: &results.all(),
-        judged: judged.map(|(dev, decisions)| page::Judged::of(&dev, decisions)),
-    })?;
-    Ok(write_file(
-        job.output_dir.join(page::FILE),
-        text.as_bytes(),
-    )?)
 }
 
 /// Measures the result on the second file of a data set that has one, and tells it with the rest.

@@ -143,11 +143,11 @@ struct Compared {
 
 impl Compared {
     fn for_page(&self) -> page::Compared<'_> {
-        let judged = |decisions| page::Judged::of(&self.rows.evaluator(&[]), decisions);
+        let answered = |decisions| page::Answered::of(&self.rows.evaluator(&[]), decisions);
         page::Compared {
             comparison: &self.comparison,
-            f32: judged(&self.f32),
-            int8: judged(&self.int8),
+            f32: answered(&self.f32),
+            int8: answered(&self.int8),
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Whether the model is right as often as it says.
 
+use super::answered::Answered;
 use super::chart::{Chart, Look, Series};
 use super::frame::{Section, table};
-use super::judged::Judged;
 use crate::error::Error;
-use berth_data::Calibration;
+use berth_data::Reliability;
 use maud::{Markup, html};
 
 /// What links call it.
@@ -14,23 +14,23 @@ pub const ID: &str = "confidence";
 ///
 /// # Errors
 /// When the chart can't be drawn.
-pub fn section(judged: &Judged<'_>) -> Result<Option<Section>, Error> {
-    of(&[("answers", judged)])
+pub fn section(answered: &Answered<'_>) -> Result<Option<Section>, Error> {
+    of(&[("answers", answered)])
 }
 
 /// Those of the checkpoint and of the bundle.
 ///
 /// # Errors
 /// When the chart can't be drawn.
-pub fn beside(f32: &Judged<'_>, int8: &Judged<'_>) -> Result<Option<Section>, Error> {
+pub fn beside(f32: &Answered<'_>, int8: &Answered<'_>) -> Result<Option<Section>, Error> {
     of(&[("f32", f32), ("int8", int8)])
 }
 
-fn of(models: &[(&str, &Judged<'_>)]) -> Result<Option<Section>, Error> {
+fn of(models: &[(&str, &Answered<'_>)]) -> Result<Option<Section>, Error> {
     let measured = models
         .iter()
-        .map(|(name, judged)| (*name, Calibration::of(judged.probabilities())));
-    let measured: Vec<(&str, Calibration)> = measured.collect();
+        .map(|(name, answered)| (*name, Reliability::of(answered.probabilities())));
+    let measured: Vec<(&str, Reliability)> = measured.collect();
     if measured.iter().all(|(_, one)| one.bins().next().is_none()) {
         return Ok(None);
     }
@@ -61,15 +61,15 @@ fn of(models: &[(&str, &Judged<'_>)]) -> Result<Option<Section>, Error> {
     }))
 }
 
-fn line(name: &str, calibration: &Calibration) -> Series {
-    let points = calibration
+fn line(name: &str, reliability: &Reliability) -> Series {
+    let points = reliability
         .bins()
         .map(|bin| (bin.probability(), bin.accuracy()));
     Series::line(name, points.collect())
 }
 
-fn bins(calibration: &Calibration) -> Markup {
-    let rows = calibration.bins().map(|bin| {
+fn bins(reliability: &Reliability) -> Markup {
+    let rows = reliability.bins().map(|bin| {
         vec![
             html! { (format!("{:.3}", bin.probability())) },
             html! { (format!("{:.3}", bin.accuracy())) },

@@ -35,14 +35,14 @@ pub fn section(compared: &Compared<'_>) -> Section {
 }
 
 fn one(compared: &Compared<'_>, row: &Changed) -> Markup {
-    let judged = &compared.int8;
+    let answered = &compared.int8;
     html! {
         li {
             p.text { (shown(&row.text)) }
             p.verdict {
-                span.f32 { (answer(judged, &row.f32)) }
-                span.said { (answer(judged, &row.int8)) }
-                span.gold { (gold(judged, &row.gold)) }
+                span.f32 { (answer(answered, &row.f32)) }
+                span.said { (answer(answered, &row.int8)) }
+                span.gold { (gold(answered, &row.gold)) }
                 span.line { "line " (row.line) }
             }
         }

@@ -9,9 +9,9 @@ use plotters::prelude::*;
 use std::fmt::Display;
 
 /// Width and height; the page scales them.
-const SIZE: (u32, u32) = (560, 320);
+const SIZE: (u32, u32) = (460, 290);
 /// Of text, as plotters counts it.
-const TEXT: u32 = 16;
+const TEXT: u32 = 18;
 
 /// The stand-in for axes and letters.
 const INK: RGBColor = RGBColor(1, 1, 1);
@@ -113,14 +113,14 @@ impl Chart<'_> {
             let mut chart = ChartBuilder::on(&root)
                 .margin(10)
                 .margin_right(24)
-                .x_label_area_size(44)
-                .y_label_area_size(54)
+                .x_label_area_size(48)
+                .y_label_area_size(58)
                 .build_cartesian_2d(x.0..x.1, y.0..y.1)
                 .map_err(wrong)?;
             chart
                 .configure_mesh()
                 .x_desc(self.x)
-                .x_labels(7)
+                .x_labels(6)
                 .y_labels(6)
                 .x_label_formatter(&|value| number(*value))
                 .y_label_formatter(&|value| number(*value))

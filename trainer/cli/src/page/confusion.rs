@@ -1,7 +1,7 @@
 //! Which labels are taken for which, and how well each is found.
 
+use super::answered::Answered;
 use super::frame::{Section, table};
-use super::judged::Judged;
 use super::text::shown;
 use berth_data::{Answer, Label};
 use maud::{Markup, html};
@@ -17,8 +17,8 @@ struct Confusion<'a> {
 }
 
 /// The matrix and the figures of each label; nothing where answers are no labels.
-pub fn section(judged: &Judged<'_>) -> Option<Section> {
-    let confusion = Confusion::of(judged)?;
+pub fn section(answered: &Answered<'_>) -> Option<Section> {
+    let confusion = Confusion::of(answered)?;
     Some(Section {
         id: "labels",
         heading: "Labels",
@@ -31,10 +31,10 @@ pub fn section(judged: &Judged<'_>) -> Option<Section> {
 }
 
 impl<'a> Confusion<'a> {
-    fn of(judged: &Judged<'a>) -> Option<Self> {
-        let all = judged.labels.len();
+    fn of(answered: &Answered<'a>) -> Option<Self> {
+        let all = answered.labels.len();
         let mut counts = vec![vec![0; all]; all];
-        for decision in judged.decisions {
+        for decision in answered.decisions {
             let (Label::Class(gold), Answer::Class { label, .. }) =
                 (&decision.gold, &decision.answer)
             else {
@@ -42,7 +42,7 @@ impl<'a> Confusion<'a> {
             };
             *counts.get_mut(*gold as usize)?.get_mut(*label)? += 1;
         }
-        let names = judged.labels.iter().map(String::as_str).collect();
+        let names = answered.labels.iter().map(String::as_str).collect();
         let whole = Confusion { names, counts };
         match whole.total() {
             0 => None,

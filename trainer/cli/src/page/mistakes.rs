@@ -1,8 +1,8 @@
 //! The worst mistakes on whole texts: the wrong labels that the model was surest of, the numbers that are
 //! farthest off.
 
+use super::answered::Answered;
 use super::frame::Section;
-use super::judged::Judged;
 use super::text::shown;
 use berth_data::{Answer, Decision, Example, Label};
 use berth_task::Task;
@@ -12,21 +12,21 @@ use maud::{Markup, html};
 const MOST: usize = 40;
 
 /// A list of texts; nothing for words and passages, which have their own.
-pub fn section(judged: &Judged<'_>) -> Option<Section> {
+pub fn section(answered: &Answered<'_>) -> Option<Section> {
     if matches!(
-        judged.task,
+        answered.task,
         Task::TokenClassification | Task::QuestionAnswering
     ) {
         return None;
     }
-    let mistakes = judged.mistakes();
-    let (all, asked) = (mistakes.len(), judged.decisions.len());
+    let mistakes = answered.mistakes();
+    let (all, asked) = (mistakes.len(), answered.decisions.len());
     let body = html! {
-        @match judged.task {
+        @match answered.task {
             Task::TextPairRegression => p { "The numbers that are farthest from the right ones." },
             _ => p { (all) " of " (asked) " answers are wrong; those first that the model was surest of." },
         }
-        ol.answers { @for decision in mistakes.into_iter().take(MOST) { (one(judged, decision)) } }
+        ol.answers { @for decision in mistakes.into_iter().take(MOST) { (one(answered, decision)) } }
     };
     Some(Section {
         id: "mistakes",
@@ -35,14 +35,14 @@ pub fn section(judged: &Judged<'_>) -> Option<Section> {
     })
 }
 
-fn one(judged: &Judged<'_>, decision: &Decision) -> Markup {
+fn one(answered: &Answered<'_>, decision: &Decision) -> Markup {
     html! {
         li {
-            @if let Some(example) = judged.example(decision) { (texts(example)) }
+            @if let Some(example) = answered.example(decision) { (texts(example)) }
             p.verdict {
-                span.said { (answer(judged, &decision.answer)) }
-                span.gold { (gold(judged, &decision.gold)) }
-                @if let Some(example) = judged.example(decision) { span.line { "line " (example.line) } }
+                span.said { (answer(answered, &decision.answer)) }
+                span.gold { (gold(answered, &decision.gold)) }
+                @if let Some(example) = answered.example(decision) { span.line { "line " (example.line) } }
             }
         }
     }
@@ -57,10 +57,10 @@ pub fn texts(example: &Example) -> Markup {
 }
 
 /// An answer in a few words.
-pub fn answer(judged: &Judged<'_>, answer: &Answer) -> Markup {
+pub fn answer(answered: &Answered<'_>, answer: &Answer) -> Markup {
     match answer {
         Answer::Class { label, probability } => html! {
-            (shown(judged.name(*label))) " " (format!("{:.1} %", 100.0 * probability))
+            (shown(answered.name(*label))) " " (format!("{:.1} %", 100.0 * probability))
         },
         Answer::Value(value) => html! { (format!("{value:.3}")) },
         Answer::Span {
@@ -73,9 +73,9 @@ pub fn answer(judged: &Judged<'_>, answer: &Answer) -> Markup {
 }
 
 /// What is right, in a few words.
-pub fn gold(judged: &Judged<'_>, gold: &Label) -> Markup {
+pub fn gold(answered: &Answered<'_>, gold: &Label) -> Markup {
     match gold {
-        Label::Class(label) => shown(judged.name(*label as usize)),
+        Label::Class(label) => shown(answered.name(*label as usize)),
         Label::Value(value) => html! { (format!("{value:.3}")) },
         Label::Answers(answers) => match answers.first() {
             Some(first) => shown(&first.text),

@@ -1,7 +1,7 @@
 //! Questions with the answer marked in its passage, beside the right one.
 
+use super::answered::{Answered, is_right, score};
 use super::frame::Section;
-use super::judged::{Judged, is_right, score};
 use super::mistakes::{answer, gold};
 use super::text::{Mark, marked, shown};
 use berth_data::{Answer, Decision, Label};
@@ -14,14 +14,14 @@ const WRONG: usize = 20;
 const RIGHT: usize = 5;
 
 /// Passages with marks; nothing for other tasks.
-pub fn section(judged: &Judged<'_>) -> Option<Section> {
-    if judged.task != Task::QuestionAnswering {
+pub fn section(answered: &Answered<'_>) -> Option<Section> {
+    if answered.task != Task::QuestionAnswering {
         return None;
     }
-    let wrong = judged.mistakes();
-    let all = judged.decisions.len();
+    let wrong = answered.mistakes();
+    let all = answered.decisions.len();
     let exact = |decision: &&Decision| is_right(decision) == Some(true);
-    let right = judged.decisions.iter().filter(exact);
+    let right = answered.decisions.iter().filter(exact);
     Some(Section {
         id: "mistakes",
         heading: "Answers in their passages",
@@ -30,15 +30,15 @@ pub fn section(judged: &Judged<'_>) -> Option<Section> {
                 mark.said { "What the model says" } ", " mark.gold { "what is right" } ", "
                 mark.gold.said { "both" } "." }
             h3 { "The worst mistakes" }
-            ol.answers { @for decision in wrong.into_iter().take(WRONG) { (one(judged, decision)) } }
+            ol.answers { @for decision in wrong.into_iter().take(WRONG) { (one(answered, decision)) } }
             h3 { "Some right answers" }
-            ol.answers { @for decision in right.take(RIGHT) { (one(judged, decision)) } }
+            ol.answers { @for decision in right.take(RIGHT) { (one(answered, decision)) } }
         },
     })
 }
 
-fn one(judged: &Judged<'_>, decision: &Decision) -> Markup {
-    let example = judged.example(decision);
+fn one(answered: &Answered<'_>, decision: &Decision) -> Markup {
+    let example = answered.example(decision);
     let f1 = score(decision).map_or(0.0, |score| score.f1);
     html! {
         li {
@@ -49,8 +49,8 @@ fn one(judged: &Judged<'_>, decision: &Decision) -> Markup {
                 }
             }
             p.verdict {
-                span.said { (answer(judged, &decision.answer)) }
-                span.gold { (gold(judged, &decision.gold)) }
+                span.said { (answer(answered, &decision.answer)) }
+                span.gold { (gold(answered, &decision.gold)) }
                 span.line { "F1 " (format!("{f1:.2}")) }
                 @if let Some(example) = example { span.line { "line " (example.line) } }
             }

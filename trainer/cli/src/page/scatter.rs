@@ -1,8 +1,8 @@
 //! Numbers beside the right ones.
 
+use super::answered::Answered;
 use super::chart::{Chart, Look, Series};
 use super::frame::Section;
-use super::judged::Judged;
 use crate::error::Error;
 use berth_data::{Answer, Decision, Label};
 use maud::html;
@@ -14,12 +14,12 @@ const MOST: usize = 2_000;
 ///
 /// # Errors
 /// When the chart can't be drawn.
-pub fn section(judged: &Judged<'_>) -> Result<Option<Section>, Error> {
+pub fn section(answered: &Answered<'_>) -> Result<Option<Section>, Error> {
     let pair = |decision: &Decision| match (&decision.answer, &decision.gold) {
         (Answer::Value(value), Label::Value(gold)) => Some((f64::from(*gold), f64::from(*value))),
         _ => None,
     };
-    let pairs: Vec<(f64, f64)> = judged.decisions.iter().filter_map(pair).collect();
+    let pairs: Vec<(f64, f64)> = answered.decisions.iter().filter_map(pair).collect();
     if pairs.is_empty() {
         return Ok(None);
     }

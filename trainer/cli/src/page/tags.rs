@@ -1,7 +1,7 @@
 //! Sentences with the tags of their words, the worst first.
 
+use super::answered::{Answered, error, is_right};
 use super::frame::Section;
-use super::judged::{Judged, error, is_right};
 use super::text::shown;
 use berth_data::{Answer, Decision, Label};
 use berth_task::{OUTSIDE, Task, entity_type};
@@ -14,43 +14,43 @@ const MOST: usize = 15;
 const ANGLE: f64 = 137.508;
 
 /// Coloured words; nothing for other tasks.
-pub fn section(judged: &Judged<'_>) -> Option<Section> {
-    if judged.task != Task::TokenClassification {
+pub fn section(answered: &Answered<'_>) -> Option<Section> {
+    if answered.task != Task::TokenClassification {
         return None;
     }
     let same = |a: &Decision, b: &Decision| a.example == b.example;
-    let mut sentences: Vec<&[Decision]> = judged.decisions.chunk_by(same).collect();
+    let mut sentences: Vec<&[Decision]> = answered.decisions.chunk_by(same).collect();
     let weight = |sentence: &[Decision]| sentence.iter().map(error).sum::<f64>();
     sentences.sort_by(|a, b| weight(b).partial_cmp(&weight(a)).unwrap_or(Ordering::Equal));
-    let types = types(judged.labels);
-    let wrong = judged.mistakes().len();
+    let types = types(answered.labels);
+    let wrong = answered.mistakes().len();
     Some(Section {
         id: "mistakes",
         heading: "Tags",
         body: html! {
-            p { (wrong) " of " (judged.decisions.len()) " words have a wrong tag. The sentences with the most and the "
+            p { (wrong) " of " (answered.decisions.len()) " words have a wrong tag. The sentences with the most and the "
                 "surest mistakes; under a wrong tag, struck through, stands the right one." }
             p.words { @for name in &types { span.word style=(hue(&types, name)) { (shown(name)) } " " } }
             ol.answers {
-                @for sentence in sentences.into_iter().take(MOST) { (one(judged, &types, sentence)) }
+                @for sentence in sentences.into_iter().take(MOST) { (one(answered, &types, sentence)) }
             }
         },
     })
 }
 
-fn one(judged: &Judged<'_>, types: &[&str], sentence: &[Decision]) -> Markup {
+fn one(answered: &Answered<'_>, types: &[&str], sentence: &[Decision]) -> Markup {
     html! {
         li {
-            p.words dir="auto" { @for word in sentence { (coloured(judged, types, word)) " " } }
-            @if let Some(example) = sentence.first().and_then(|word| judged.example(word)) {
+            p.words dir="auto" { @for word in sentence { (coloured(answered, types, word)) " " } }
+            @if let Some(example) = sentence.first().and_then(|word| answered.example(word)) {
                 p.verdict { span.line { "line " (example.line) } }
             }
         }
     }
 }
 
-fn coloured(judged: &Judged<'_>, types: &[&str], decision: &Decision) -> Markup {
-    let example = judged.example(decision);
+fn coloured(answered: &Answered<'_>, types: &[&str], decision: &Decision) -> Markup {
+    let example = answered.example(decision);
     let bytes = decision
         .word
         .zip(example)
@@ -62,7 +62,7 @@ fn coloured(judged: &Judged<'_>, types: &[&str], decision: &Decision) -> Markup 
     else {
         return html! {};
     };
-    let (label, gold) = (judged.name(*label), judged.name(*gold as usize));
+    let (label, gold) = (answered.name(*label), answered.name(*gold as usize));
     let wrong = is_right(decision) == Some(false);
     let outside = label == OUTSIDE && !wrong;
     html! {

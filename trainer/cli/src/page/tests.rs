@@ -154,7 +154,7 @@ fn a_page_of_a_fine_tuning_shows_hostile_texts_as_texts() {
             args: &args,
             state: &state(),
             results: results.as_object().unwrap(),
-            judged: Some(Judged {
+            answered: Some(Answered {
                 task,
                 labels: &labels,
                 examples: &examples,
@@ -209,7 +209,7 @@ fn a_page_of_a_quantization_has_every_changed_answer() {
         cosine: 0.99,
         changed: (1000..1060).map(changed).collect(),
     };
-    let judged = Judged {
+    let answered = Answered {
         task: Task::TextClassification,
         labels: &labels,
         examples: &examples,
@@ -240,8 +240,8 @@ fn a_page_of_a_quantization_has_every_changed_answer() {
         latency: &latency,
         compared: Some(Compared {
             comparison: &comparison,
-            f32: judged,
-            int8: judged,
+            f32: answered,
+            int8: answered,
         }),
     });
     let page = page.unwrap();
@@ -275,7 +275,7 @@ fn a_run_that_was_not_measured_has_a_page() {
         args: &args,
         state: &TrainerState::default(),
         results: &Map::new(),
-        judged: None,
+        answered: None,
     });
     assert!(
         page.unwrap()

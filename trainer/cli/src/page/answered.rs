@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 
 /// A model's answers beside the right ones.
 #[derive(Copy, Clone)]
-pub struct Judged<'a> {
+pub struct Answered<'a> {
     /// What was asked.
     pub task: Task,
     /// The names of the labels; none for numbers and spans.
@@ -18,10 +18,10 @@ pub struct Judged<'a> {
     pub decisions: &'a [Decision],
 }
 
-impl<'a> Judged<'a> {
+impl<'a> Answered<'a> {
     /// What the evaluator's decisions on its file come to.
     pub fn of(evaluator: &Evaluator<'a>, decisions: &'a [Decision]) -> Self {
-        Judged {
+        Answered {
             task: evaluator.task,
             labels: evaluator.labels,
             examples: evaluator.examples,

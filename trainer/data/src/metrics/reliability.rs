@@ -4,14 +4,14 @@
 //! is held against the mean probability. The mean of the differences, each bin weighed by its answers,
 //! is the expected calibration error: Naeini, Cooper and Hauskrecht, *Obtaining Well Calibrated
 //! Probabilities Using Bayesian Binning* (2015), with the 15 bins of Guo, Pleiss, Sun and Weinberger,
-//! *On Calibration of Modern Neural Networks* (2017).
+//! *On Reliability of Modern Neural Networks* (2017).
 
 /// How many bins there are.
 const BINS: usize = 15;
 
 /// Answers by their probability.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct Calibration {
+pub struct Reliability {
     bins: [Bin; BINS],
 }
 
@@ -23,20 +23,20 @@ pub struct Bin {
     sum: f64,
 }
 
-impl Calibration {
+impl Reliability {
     /// Of answers with their probability, and whether they are right.
     pub fn of(answers: impl IntoIterator<Item = (f32, bool)>) -> Self {
-        let mut calibration = Calibration::default();
+        let mut reliability = Reliability::default();
         for (probability, is_right) in answers {
             let probability = f64::from(probability);
             // Not a number counts as the lowest probability.
             let place = (probability * BINS as f64).ceil() as usize;
-            let bin = &mut calibration.bins[place.clamp(1, BINS) - 1];
+            let bin = &mut reliability.bins[place.clamp(1, BINS) - 1];
             bin.answers += 1;
             bin.right += u64::from(is_right);
             bin.sum += probability;
         }
-        calibration
+        reliability
     }
 
     /// The bins that have answers, by ascending probability.
@@ -76,8 +76,8 @@ mod tests {
     #[test]
     fn bins_end_with_their_upper_bound() {
         let at = |probability: f32| {
-            let calibration = Calibration::of([(probability, true)]);
-            calibration.bins.iter().position(|bin| bin.answers == 1)
+            let reliability = Reliability::of([(probability, true)]);
+            reliability.bins.iter().position(|bin| bin.answers == 1)
         };
         for (probability, bin) in [
             (0.0, 0),
@@ -95,20 +95,20 @@ mod tests {
     #[test]
     fn the_error_is_the_mean_over_answers() {
         let answers = [(0.4, true), (0.75, true), (0.75, false), (0.5, false)];
-        let calibration = Calibration::of(answers);
+        let reliability = Reliability::of(answers);
         let expected = (0.6 + 2.0 * 0.25 + 0.5) / 4.0;
-        assert!((calibration.error() - expected).abs() < 1e-7);
-        let bins: Vec<_> = calibration
+        assert!((reliability.error() - expected).abs() < 1e-7);
+        let bins: Vec<_> = reliability
             .bins()
             .map(|bin| (bin.answers(), bin.accuracy()))
             .collect();
         assert_eq!(bins, [(1, 1.0), (1, 0.0), (2, 0.5)]);
-        assert_eq!(Calibration::default().error(), 0.0);
+        assert_eq!(Reliability::default().error(), 0.0);
     }
 
     #[test]
     fn a_model_that_is_right_as_often_as_it_says_has_none() {
         let answers = (0..100).map(|answer| (0.75, answer % 4 != 0));
-        assert!(Calibration::of(answers).error() < 1e-12);
+        assert!(Reliability::of(answers).error() < 1e-12);
     }
 }
