@@ -1,6 +1,6 @@
 //! The frame of every page: head, style, headline, a list of the sections, the sections.
 
-use super::text::shown;
+use super::text::{plain, shown};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 /// Colours, widths, and the colours of charts.
@@ -49,7 +49,7 @@ pub fn page(title: &str, lead: &Markup, tiles: &[Tile], sections: &[Section]) ->
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { (title) }
+                title { (plain(title)) }
                 style { (PreEscaped(STYLE)) }
             }
             body {

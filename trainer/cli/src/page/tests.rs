@@ -51,7 +51,7 @@ fn wrong(task: Task) -> (Example, Decision) {
             };
             let gold = Label::Answers(vec![gold]);
             let said = Answer::Span {
-                text: HOSTILE[20..40].into(),
+                text: HOSTILE[20..37].into(),
                 start: 20,
                 probability: 0.5,
             };

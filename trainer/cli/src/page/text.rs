@@ -46,7 +46,7 @@ pub fn marked(text: &str, marks: &[Mark]) -> Markup {
 }
 
 /// The text in characters that HTML has.
-fn plain(text: &str) -> Cow<'_, str> {
+pub fn plain(text: &str) -> Cow<'_, str> {
     let foreign = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
     match text.contains(foreign) {
         true => Cow::Owned(text.replace(foreign, "\u{fffd}")),
