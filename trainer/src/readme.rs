@@ -133,9 +133,14 @@ impl Card<'_> {
     }
 
     fn model_index(&self, measured: &[(&str, f64)]) -> String {
-        let file = self.from.validation_file.as_ref();
-        let file = file.map_or("validation file", |file| &file.name);
-        let kind = self.data_set.map_or(file, TaskName::name);
+        let file = match &self.from.validation_file {
+            Some(file) => file.name.as_str(),
+            None => "validation file",
+        };
+        let kind = match self.data_set {
+            Some(name) => name.name(),
+            None => file,
+        };
         let mut text = format!(
             "model-index:\n- name: {}\n  results:\n  - task:\n      type: {}\n    dataset:\n      name: {}\n      \
              type: {}\n    metrics:",

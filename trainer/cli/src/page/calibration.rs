@@ -4,7 +4,7 @@ use super::answered::Answered;
 use super::chart::{Chart, Look, Series};
 use super::frame::{Section, table};
 use crate::error::Error;
-use berth_data::Reliability;
+use berth_data::metrics::Reliability;
 use maud::{Markup, html};
 
 /// What links call it.

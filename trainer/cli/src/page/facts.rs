@@ -24,7 +24,10 @@ pub fn headline(run: &Training<'_>) -> Vec<Tile> {
         tiles.push(Tile::new("loss", in_short(loss)).note(rows.unwrap_or_default()));
     }
     if let Some(rows) = figure("train_samples") {
-        let epochs = format!("inputs, {} epochs", in_short(run.state.epoch));
+        let epochs = match run.state.epoch {
+            1.0 => "inputs, one epoch".to_owned(),
+            some => format!("inputs, {} epochs", in_short(some)),
+        };
         tiles.push(Tile::new("learned from", format!("{rows}")).note(epochs));
     }
     if let Some(seconds) = figure("train_runtime") {
