@@ -7,6 +7,7 @@
 //! | [`gradients`] | are the trainer's gradients those of the reference? |
 //! | [`journey`] | do sentences become answers, and the same ones each time? |
 //! | [`kills`], [`faults`] | does a run that is killed, or whose disk fails, lose no work? |
+//! | [`seeds`] | do several runs in one command come to what each comes to alone? |
 //! | [`questions`] | does the device give the answers to questions that the workstation measured? |
 //! | [`tagging`] | do words get their tags, the same ones at every stage? |
 //! | [`predictions`] | do files of predictions say what was measured, and what the device answers? |
@@ -31,4 +32,5 @@ mod predictions;
 mod program;
 mod questions;
 mod real;
+mod seeds;
 mod tagging;

@@ -3,7 +3,6 @@
 //! Cross-entropy of a row of logits `l` with class `c` is `ln Σ exp(l − max l) − (l_c − max l)`; its gradient is
 //! `softmax(l) − onehot(c)`. Squared error is `(l − y)²` with gradient `2 (l − y)`. Both are averaged over the rows
 //! that count.
-
 //!
 //! Against imbalance, [`weighed_cross_entropy`] has class weights w, label smoothing ε and the focal γ in one: with
 //! C classes and the target `q_c = (1 − ε) [c = y] + ε / C`, a row's loss is `Σ_c q_c w_c (1 − p_c)^γ (−ln p_c)`, and
