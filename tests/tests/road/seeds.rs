@@ -319,3 +319,45 @@ fn what_does_not_go_together_is_said_before_anything_is_written() {
         "{none}"
     );
 }
+
+/// Each recipe in `models` is read whole, says what it misses in an empty folder, and knows the real files where they
+/// are there: then nothing is amiss until the base model, which has a wrong name here.
+#[test]
+fn recipes_know_their_files() {
+    let dir = fixture::folder();
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
+    let data = std::env::var_os("BERTH_DATA").map(PathBuf::from);
+    let mut recipes = 0;
+    for entry in fs::read_dir(models).expect("the folder") {
+        let folder = entry.expect("an entry").path();
+        let recipe = folder.join("finetune.toml");
+        if !recipe.is_file() {
+            continue;
+        }
+        recipes += 1;
+        let name = folder.file_name().expect("a name");
+        let run = |data: &Path| {
+            let out = dir.path().join("out");
+            let typed = [
+                "finetune".as_ref(),
+                recipe.as_os_str(),
+                "--data_dir".as_ref(),
+                data.as_os_str(),
+                "--output_dir".as_ref(),
+                out.as_os_str(),
+                "--model_name_or_path".as_ref(),
+                "no/such/model".as_ref(),
+            ];
+            berth(typed)
+        };
+        let line = run(dir.path()).refused();
+        assert!(line.contains("holds no"), "{name:?}: {line}");
+        assert!(line.contains("found at https://"), "{name:?}: {line}");
+        if let Some(data) = &data {
+            let run = run(&data.join(name));
+            assert!(run.stderr.contains("the 2 files that"), "{name:?}: {run:?}");
+            assert!(run.refused().contains("no/such/model"), "{name:?}");
+        }
+    }
+    assert_eq!(recipes, 8);
+}
