@@ -11,6 +11,7 @@
 //! | [`questions`] | does the device give the answers to questions that the workstation measured? |
 //! | [`tagging`] | do words get their tags, the same ones at every stage? |
 //! | [`predictions`] | do files of predictions say what was measured, and what the device answers? |
+//! | [`several_labels`] | do rows with any number of labels keep them, from the file to the device? |
 //! | [`contents`] | is what a file holds told before it is learnt from? |
 //! | [`bad_input`] | does bad input get one clear line and leave nothing half-written? |
 //! | [`real`] | does it hold on real sentences and a real base model, where they are there? |
@@ -33,4 +34,5 @@ mod program;
 mod questions;
 mod real;
 mod seeds;
+mod several_labels;
 mod tagging;

@@ -105,6 +105,9 @@ pub struct DataArgs {
     /// Column of the label
     #[arg(long)]
     pub label_column_name: Option<String>,
+    /// Rows may have any number of labels, in one cell with this between them: '|'. Lists of JSON need no flag
+    #[arg(long, allow_hyphen_values = true)]
+    pub label_delimiter: Option<String>,
     /// New names for the labels, in their order: a,b
     #[arg(long, value_delimiter = ',')]
     pub label_names: Option<Vec<String>>,

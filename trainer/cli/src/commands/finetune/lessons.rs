@@ -119,7 +119,7 @@ impl<'a> Lessons<'a> {
             dev: dev.map(|rows| self.known.evaluator(&rows.data, &rows.inputs)),
             recipe: &recipe,
             output_dir: folder,
-            training_args: self.known.training_args(self.limit, &data.spellings),
+            training_args: self.known.training_args(self.limit, data),
             start,
         };
         finetune(&job, &mut Progress::new())
@@ -292,7 +292,7 @@ fn read_dev(
     train: &Dataset,
     args: &FinetuneArgs,
 ) -> Result<Dataset, Error> {
-    let mut source = known.labelled(file, &train.labels)?;
+    let mut source = known.labelled(file, &train.labels, train.multi_label)?;
     source.spellings = train.spellings.clone();
     let mut dev = berth_data::read(&source)?;
     dev.examples
