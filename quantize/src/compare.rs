@@ -331,7 +331,11 @@ mod tests {
         assert_eq!(comparison.drop(), 100.0 * (1.0 - 6.0 / 7.0));
         let changed = &comparison.changed[0];
         assert_eq!(changed.gold, Label::Set(vec![]));
-        let Answer::Set { labels, probabilities } = &changed.int8 else {
+        let Answer::Set {
+            labels,
+            probabilities,
+        } = &changed.int8
+        else {
             panic!("{changed:?}")
         };
         assert_eq!(labels, &[1]);

@@ -276,7 +276,10 @@ mod tests {
         ];
         let classes = vec![IGNORED, 4, IGNORED, 2];
         assert_eq!(targets(tagged.iter()), Ok(Targets::Classes(classes)));
-        let sets = [with(0, Target::Set(vec![0, 2])), with(1, Target::Set(vec![]))];
+        let sets = [
+            with(0, Target::Set(vec![0, 2])),
+            with(1, Target::Set(vec![])),
+        ];
         let expected = Targets::Sets(vec![vec![0, 2], vec![]]);
         assert_eq!(targets(sets.iter()), Ok(expected));
         assert_eq!(targets([&sets[0], &rows[1]].into_iter()), Err(1));

@@ -61,7 +61,9 @@ pub(crate) fn check_targets<'a>(
     let known = |class: u32| (class as usize) < outputs;
     let mut rows = rows.into_iter().peekable();
     // Either each row has one label, or each has any number.
-    let sets = rows.peek().is_some_and(|row| matches!(row.target, Target::Set(_)));
+    let sets = rows
+        .peek()
+        .is_some_and(|row| matches!(row.target, Target::Set(_)));
     first_problem(rows, |row| {
         let inside = |piece: u32| (piece as usize) < row.ids.len();
         let fits = match (task, &row.target) {

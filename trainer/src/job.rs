@@ -180,7 +180,11 @@ impl Job<'_> {
     /// What the folders of the run hold beside weights.
     pub(crate) fn card(&self, labels: &[String]) -> Result<Card, TrainError> {
         let mut config = self.base.config.with_head(self.task, labels);
-        if self.train.iter().any(|row| matches!(row.target, Target::Set(_))) {
+        if self
+            .train
+            .iter()
+            .any(|row| matches!(row.target, Target::Set(_)))
+        {
             config.problem_type = Some(ProblemType::MultiLabelClassification);
         }
         Ok(Card {

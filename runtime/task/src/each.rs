@@ -64,7 +64,14 @@ mod tests {
         }
         assert!(sigmoid(1e-6) > 0.5 && sigmoid(-1e-6) < 0.5);
         assert_eq!([sigmoid(f32::INFINITY), sigmoid(100.0)], [1.0; 2]);
-        assert_eq!([sigmoid(f32::NEG_INFINITY), sigmoid(-100.0), sigmoid(f32::NAN)], [0.0; 3]);
+        assert_eq!(
+            [
+                sigmoid(f32::NEG_INFINITY),
+                sigmoid(-100.0),
+                sigmoid(f32::NAN)
+            ],
+            [0.0; 3]
+        );
         assert_eq!(sigmoid(2.5).to_bits(), 1064080527);
     }
 

@@ -12,7 +12,11 @@ use crate::predictions::predict;
 use crate::program::{berth, edge};
 
 /// A word that decides each label.
-const LABELS: [(&str, &str); 3] = [("bad", "negative"), ("ending", "plot"), ("good", "positive")];
+const LABELS: [(&str, &str); 3] = [
+    ("bad", "negative"),
+    ("ending", "plot"),
+    ("good", "positive"),
+];
 const REST: [&str; 5] = ["the", "film", "is", "this", "story"];
 
 type Row = (String, BTreeSet<&'static str>);
@@ -61,7 +65,10 @@ fn figures(rows: &[Row], said: &[BTreeSet<String>]) -> (f64, f64) {
         all += gold.len() + said.len();
         same += usize::from(gold == *said);
     }
-    (2.0 * hit as f64 / all as f64, same as f64 / rows.len() as f64)
+    (
+        2.0 * hit as f64 / all as f64,
+        same as f64 / rows.len() as f64,
+    )
 }
 
 #[test]
@@ -101,18 +108,40 @@ fn rows_with_any_number_of_labels_keep_them() {
     let results = learn("model", "jsonl", &[]);
     let same = learn("same", "csv", &["--label_delimiter", ";"]);
     let weights = |name: &str| fs::read(path(name) + "/model.safetensors").expect("weights");
-    assert!(weights("model") == weights("same"), "a list and a cell say two things");
-    assert!(results["eval_f1"].as_f64().is_some_and(|f1| f1 > 0.9), "{results}");
+    assert!(
+        weights("model") == weights("same"),
+        "a list and a cell say two things"
+    );
+    assert!(
+        results["eval_f1"].as_f64().is_some_and(|f1| f1 > 0.9),
+        "{results}"
+    );
     assert_eq!(results["eval_f1"], same["eval_f1"]);
 
     let config = Checkpoint::open(path("model")).expect("the model").config;
     assert_eq!(config.id2label, LABELS.map(|(_, label)| label));
-    assert_eq!(config.to_json()["problem_type"], "multi_label_classification");
+    assert_eq!(
+        config.to_json()["problem_type"],
+        "multi_label_classification"
+    );
     // Each way to write the labels is known from the training.
     let evaluate = |model: &str, file: &str| {
-        json_of(&berth(["evaluate", &path(model), "--validation_file", &path(file), "--json"]).ok())
+        json_of(
+            &berth([
+                "evaluate",
+                &path(model),
+                "--validation_file",
+                &path(file),
+                "--json",
+            ])
+            .ok(),
+        )
     };
-    for (model, file) in [("model", "dev.jsonl"), ("same", "dev.csv"), ("same", "dev.jsonl")] {
+    for (model, file) in [
+        ("model", "dev.jsonl"),
+        ("same", "dev.csv"),
+        ("same", "dev.jsonl"),
+    ] {
         let measured = evaluate(model, file);
         for name in ["eval_loss", "eval_f1", "eval_f1_macro", "eval_accuracy"] {
             assert_eq!(measured[name], results[name], "{model} on {file}: {name}");
@@ -130,7 +159,11 @@ fn rows_with_any_number_of_labels_keep_them() {
     let report = json_of(&berth(quantize.into_iter().chain(file)).ok());
     assert_eq!(report["f32"]["eval_f1"], results["eval_f1"]);
     let int8 = predicted(&bundle, &path("dev.jsonl"), &dir.path().join("int8"));
-    let kept = said.iter().zip(&int8).filter(|(f32, int8)| f32 == int8).count();
+    let kept = said
+        .iter()
+        .zip(&int8)
+        .filter(|(f32, int8)| f32 == int8)
+        .count();
     assert_eq!(report["agreement"], kept as f64 / dev.len() as f64);
     assert!(kept * 10 >= dev.len() * 9, "{report}");
     let measured = evaluate("model.berth", "dev.jsonl");
@@ -146,7 +179,10 @@ fn rows_with_any_number_of_labels_keep_them() {
         let answer = json_of(line);
         let rows = answer.as_array().expect("a list");
         assert_eq!(rows.len(), LABELS.len());
-        let scores: Vec<f64> = rows.iter().map(|row| row["score"].as_f64().expect("a score")).collect();
+        let scores: Vec<f64> = rows
+            .iter()
+            .map(|row| row["score"].as_f64().expect("a score"))
+            .collect();
         assert!(scores.is_sorted_by(|a, b| a >= b), "{answer}");
         let likely = rows.iter().zip(&scores).filter(|(_, score)| **score > 0.5);
         let labels = likely.map(|(row, _)| row["label"].as_str().expect("a label").to_owned());
@@ -172,12 +208,26 @@ fn what_goes_with_one_label_a_row_alone_is_refused() {
         base.display()
     );
     let weighed = berth(line.split_whitespace()).refused();
-    assert!(weighed.contains("one label each, and these may have several"), "{weighed}");
+    assert!(
+        weighed.contains("one label each, and these may have several"),
+        "{weighed}"
+    );
     for (task, delimiter, said) in [
-        ("token-classification", ";", "not those of token-classification"),
+        (
+            "token-classification",
+            ";",
+            "not those of token-classification",
+        ),
         ("text-classification", "", "--label_delimiter is empty"),
     ] {
-        let typed = ["data", &path("train.jsonl"), "--task", task, "--label_delimiter", delimiter];
+        let typed = [
+            "data",
+            &path("train.jsonl"),
+            "--task",
+            task,
+            "--label_delimiter",
+            delimiter,
+        ];
         let run = berth(typed);
         assert_eq!(run.code, Some(2));
         assert!(run.stderr.contains(said), "{run:?}");

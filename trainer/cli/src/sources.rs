@@ -306,7 +306,12 @@ impl DataArgs {
 fn check_delimiter(flags: &DataArgs, task: Task) -> Result<(), Error> {
     match flags.label_delimiter.as_deref() {
         Some("") => Err(Error::Usage("--label_delimiter is empty".into())),
-        Some(_) if !matches!(task, Task::TextClassification | Task::TextPairClassification) => {
+        Some(_)
+            if !matches!(
+                task,
+                Task::TextClassification | Task::TextPairClassification
+            ) =>
+        {
             Err(Error::Usage(format!(
                 "--label_delimiter parts the labels of rows that are classified, not those of {task}"
             )))

@@ -42,7 +42,9 @@ impl Spellings {
     ) -> Vec<u32> {
         let spellings = spellings.map(str::trim);
         let spellings = spellings.filter(|spelling| !spelling.is_empty());
-        spellings.map(|spelling| self.number(spelling, line)).collect()
+        spellings
+            .map(|spelling| self.number(spelling, line))
+            .collect()
     }
 }
 

@@ -401,7 +401,10 @@ mod tests {
             (vec![vec![2], vec![], vec![0, 1, 2], vec![1]], 3),
             (vec![vec![16, 3, 0]; 3], 17),
         ] {
-            let logits: Vec<f32> = numbers(sets.len() * columns, 6).iter().map(|x| 3.0 * x).collect();
+            let logits: Vec<f32> = numbers(sets.len() * columns, 6)
+                .iter()
+                .map(|x| 3.0 * x)
+                .collect();
             let naive = |logits: &[f64]| {
                 let each = logits.iter().enumerate().map(|(at, l)| {
                     let p = 1.0 / (1.0 + (-l).exp());
@@ -434,7 +437,11 @@ mod tests {
         ];
         assert_close("dlogits", &slope, &expected, 1e-7);
         let (loss, slope) = binary_cross_entropy(&[900.0, -900.0], &[vec![0]]);
-        assert_eq!((loss, slope), (0.0, vec![0.0, 0.0]), "large logits don't overflow");
+        assert_eq!(
+            (loss, slope),
+            (0.0, vec![0.0, 0.0]),
+            "large logits don't overflow"
+        );
         let (loss, slope) = binary_cross_entropy(&[900.0, -900.0], &[vec![1]]);
         assert_eq!((loss, slope), (900.0, vec![0.5, -0.5]));
         assert!(binary_cross_entropy(&[f32::NAN], &[vec![0]]).0.is_nan());

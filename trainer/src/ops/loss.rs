@@ -7,7 +7,8 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
 use super::{Packing, Saved, slice, tensor_like};
 use crate::kernels::loss::{
-    IGNORED, Weighing, binary_cross_entropy, cross_entropy, span_cross_entropy, squared_error, weighed_cross_entropy,
+    IGNORED, Weighing, binary_cross_entropy, cross_entropy, span_cross_entropy, squared_error,
+    weighed_cross_entropy,
 };
 
 /// What the outputs of a batch should have been.

@@ -159,7 +159,9 @@ mod tests {
             inputs: &three,
             spans: SpanScoring::default(),
         };
-        let written = evaluator.files(&[[1.0, 0.5], [-1.0, 0.0], [-1.0, 1.0]]).unwrap();
+        let written = evaluator
+            .files(&[[1.0, 0.5], [-1.0, 0.0], [-1.0, 1.0]])
+            .unwrap();
         let expected = "index\tprediction\n0\t[\"a\\\"b\",\"c\"]\n1\t[]\n2\t[\"c\"]\n";
         assert_eq!(written, [("predict_results.txt", expected.to_owned())]);
         let error = evaluator.files(&[[1.0]; 3]).unwrap_err();

@@ -97,7 +97,10 @@ fn binary_cross_entropy(logit: f32, gold: bool) -> f64 {
 
 /// Those labels that are decided for, and all probabilities.
 pub(super) fn decided(logits: &[f32]) -> Answer {
-    let chosen = logits.iter().enumerate().filter(|(_, logit)| is_decided(**logit));
+    let chosen = logits
+        .iter()
+        .enumerate()
+        .filter(|(_, logit)| is_decided(**logit));
     Answer::Set {
         labels: chosen.map(|(label, _)| label).collect(),
         probabilities: logits.iter().map(|&logit| sigmoid(logit)).collect(),
@@ -146,7 +149,9 @@ mod tests {
     #[test]
     fn figures_are_those_of_scikit_learn_and_torch() {
         let (truth, noise) = (sequence(3, 8, 60), sequence(4, 8, 60));
-        let gold = truth.iter().map(|bits| (0..3).filter(|label| bits >> label & 1 == 1).collect());
+        let gold = truth
+            .iter()
+            .map(|bits| (0..3).filter(|label| bits >> label & 1 == 1).collect());
         let logits: Vec<Vec<f32>> = truth
             .iter()
             .zip(&noise)
@@ -198,12 +203,22 @@ mod tests {
     fn no_label_and_extreme_logits_have_finite_figures() {
         let rows: [&[f32]; 2] = [&[-900.0, f32::NEG_INFINITY], &[-0.0, 0.0]];
         let (loss, metrics) = measure(&rows, &inputs(vec![vec![], vec![]])).unwrap();
-        assert!((loss - 0.5 * std::f64::consts::LN_2).abs() < 1e-12, "{loss}");
+        assert!(
+            (loss - 0.5 * std::f64::consts::LN_2).abs() < 1e-12,
+            "{loss}"
+        );
         assert_eq!(metrics[0], ("f1", 0.0));
         assert_eq!(metrics[4], ("accuracy", 1.0));
-        let Answer::Set { labels, probabilities } = decided(&[f32::NAN, 3.0, 0.0]) else {
+        let Answer::Set {
+            labels,
+            probabilities,
+        } = decided(&[f32::NAN, 3.0, 0.0])
+        else {
             panic!()
         };
-        assert_eq!((labels, probabilities[0], probabilities[2]), (vec![1], 0.0, 0.5));
+        assert_eq!(
+            (labels, probabilities[0], probabilities[2]),
+            (vec![1], 0.0, 0.5)
+        );
     }
 }
