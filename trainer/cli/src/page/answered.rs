@@ -41,14 +41,7 @@ impl<'a> Answered<'a> {
 
     /// Every answer with a probability, and whether it is right.
     pub fn probabilities(&self) -> impl Iterator<Item = (f32, bool)> + '_ {
-        let told = |decision: &Decision| {
-            let probability = match decision.answer {
-                Answer::Class { probability, .. } | Answer::Span { probability, .. } => probability,
-                _ => return None,
-            };
-            Some((probability, is_right(decision)?))
-        };
-        self.decisions.iter().filter_map(told)
+        self.decisions.iter().flat_map(probabilities)
     }
 
     /// The wrong answers, the worst first; equals in the order of the file.
@@ -64,11 +57,48 @@ impl<'a> Answered<'a> {
     }
 }
 
+/// How sure an answer is, and whether it is right; of several labels each is told by itself, as one that is
+/// given or not.
+fn probabilities(decision: &Decision) -> Vec<(f32, bool)> {
+    match (&decision.answer, &decision.gold) {
+        (Answer::Class { probability, .. } | Answer::Span { probability, .. }, _) => {
+            let right = is_right(decision);
+            right
+                .map(|right| (*probability, right))
+                .into_iter()
+                .collect()
+        }
+        (
+            Answer::Set {
+                labels,
+                probabilities,
+            },
+            Label::Set(gold),
+        ) => {
+            let each = probabilities
+                .iter()
+                .enumerate()
+                .map(|(label, &probability)| {
+                    let right = labels.contains(&label) == gold.contains(&(label as u32));
+                    (probability.max(1.0 - probability), right)
+                });
+            each.collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
 /// Whether an answer is right, where answers are right or wrong: a span is where it equals a gold answer
 /// by SQuAD's rules.
 pub fn is_right(decision: &Decision) -> Option<bool> {
     match (&decision.answer, &decision.gold) {
         (Answer::Class { label, .. }, Label::Class(gold)) => Some(*label == *gold as usize),
+        (Answer::Set { labels, .. }, Label::Set(gold)) => Some(
+            labels
+                .iter()
+                .copied()
+                .eq(gold.iter().map(|&label| label as usize)),
+        ),
         (Answer::Span { .. }, Label::Answers(_)) => score(decision).map(|score| score.exact == 1.0),
         _ => None,
     }
@@ -84,8 +114,8 @@ pub fn score(decision: &Decision) -> Option<Score> {
     Some(Score::of(Rules::V2, text, &gold))
 }
 
-/// How far off an answer is; 0 where it is right. A wrong label counts as much as it is sure, a span by
-/// what its F1 lacks as well, a number by its distance.
+/// How far off an answer is; 0 where it is right. A wrong label counts as much as it is sure, of several
+/// labels each that is wrong, a span by what its F1 lacks as well, a number by its distance.
 pub fn error(decision: &Decision) -> f64 {
     match (&decision.answer, &decision.gold) {
         (Answer::Class { label, probability }, Label::Class(gold)) => {
@@ -93,6 +123,12 @@ pub fn error(decision: &Decision) -> f64 {
                 true => 0.0,
                 false => f64::from(*probability),
             }
+        }
+        (Answer::Set { .. }, Label::Set(_)) => {
+            let wrong = probabilities(decision)
+                .into_iter()
+                .filter(|(_, right)| !right);
+            wrong.map(|(probability, _)| f64::from(probability)).sum()
         }
         (Answer::Value(value), Label::Value(gold)) => (f64::from(*value) - f64::from(*gold)).abs(),
         (Answer::Span { probability, .. }, _) => {

@@ -16,9 +16,12 @@ struct Confusion<'a> {
     counts: Vec<Vec<u64>>,
 }
 
-/// The matrix and the figures of each label; nothing where answers are no labels.
+/// The matrix and the figures of each label, or these alone where a row has several; nothing where answers
+/// are no labels.
 pub fn section(answered: &Answered<'_>) -> Option<Section> {
-    let confusion = Confusion::of(answered)?;
+    let Some(confusion) = Confusion::of(answered) else {
+        return of_sets(answered);
+    };
     Some(Section {
         id: "labels",
         heading: "Labels",
@@ -28,6 +31,55 @@ pub fn section(answered: &Answered<'_>) -> Option<Section> {
             (confusion.each())
         },
     })
+}
+
+/// The figures of labels of which a row may have several.
+fn of_sets(answered: &Answered<'_>) -> Option<Section> {
+    let mut figures = vec![Figures::default(); answered.labels.len()];
+    let mut any = false;
+    for decision in answered.decisions {
+        let (Label::Set(gold), Answer::Set { labels, .. }) = (&decision.gold, &decision.answer)
+        else {
+            continue;
+        };
+        any = true;
+        for (label, figures) in figures.iter_mut().enumerate() {
+            let (gold, answer) = (gold.contains(&(label as u32)), labels.contains(&label));
+            figures.gold += u64::from(gold);
+            figures.answered += u64::from(answer);
+            figures.right += u64::from(gold && answer);
+        }
+    }
+    let names = answered.labels.iter().map(String::as_str);
+    any.then(|| Section {
+        id: "labels",
+        heading: "Labels",
+        body: each(names.zip(figures)),
+    })
+}
+
+/// How often a label was right, was answered, and would have been right.
+#[derive(Copy, Clone, Default)]
+struct Figures {
+    right: u64,
+    answered: u64,
+    gold: u64,
+}
+
+/// Precision, recall and F1 of each label.
+fn each<'n>(labels: impl Iterator<Item = (&'n str, Figures)>) -> Markup {
+    let row = |(name, of): (&str, Figures)| {
+        let shares = [
+            share(of.right, of.answered),
+            share(of.right, of.gold),
+            share(2 * of.right, of.gold + of.answered),
+        ];
+        let shares = shares.map(|share| html! { (share) });
+        let (name, gold) = (shown(name), html! { (of.gold) });
+        [name].into_iter().chain(shares).chain([gold]).collect()
+    };
+    let rows: Vec<Vec<Markup>> = labels.map(row).collect();
+    table(&["label", "precision", "recall", "F1", "rows"], &rows)
 }
 
 impl<'a> Confusion<'a> {
@@ -104,27 +156,18 @@ impl<'a> Confusion<'a> {
         }
     }
 
-    /// Precision, recall and F1 of each label.
+    /// The figures of each label.
     fn each(&self) -> Markup {
-        let row = |label: usize| {
-            let right = self.counts[label][label];
-            let gold: u64 = self.counts[label].iter().sum();
-            let answered: u64 = self.counts.iter().map(|row| row[label]).sum();
-            let shares = [
-                share(right, answered),
-                share(right, gold),
-                share(2 * right, gold + answered),
-            ];
-            let name = shown(self.names[label]);
-            let shares = shares.map(|share| html! { (share) });
-            [name]
-                .into_iter()
-                .chain(shares)
-                .chain([html! { (gold) }])
-                .collect()
+        let figures = |label: usize| Figures {
+            right: self.counts[label][label],
+            answered: self.counts.iter().map(|row| row[label]).sum(),
+            gold: self.counts[label].iter().sum(),
         };
-        let rows: Vec<Vec<Markup>> = (0..self.names.len()).map(row).collect();
-        table(&["label", "precision", "recall", "F1", "rows"], &rows)
+        each(
+            (0..)
+                .zip(&self.names)
+                .map(|(label, name)| (*name, figures(label))),
+        )
     }
 }
 

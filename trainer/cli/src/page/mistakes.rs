@@ -62,6 +62,16 @@ pub fn answer(answered: &Answered<'_>, answer: &Answer) -> Markup {
         Answer::Class { label, probability } => html! {
             (shown(answered.name(*label))) " " (format!("{:.1} %", 100.0 * probability))
         },
+        Answer::Set {
+            labels,
+            probabilities,
+        } => {
+            let named = labels.iter().map(|&label| {
+                let probability = probabilities.get(label).copied().unwrap_or_default();
+                html! { (shown(answered.name(label))) " " (format!("{:.1} %", 100.0 * probability)) }
+            });
+            list(named)
+        }
         Answer::Value(value) => html! { (format!("{value:.3}")) },
         Answer::Span {
             text, probability, ..
@@ -76,11 +86,28 @@ pub fn answer(answered: &Answered<'_>, answer: &Answer) -> Markup {
 pub fn gold(answered: &Answered<'_>, gold: &Label) -> Markup {
     match gold {
         Label::Class(label) => shown(answered.name(*label as usize)),
+        Label::Set(labels) => list(
+            labels
+                .iter()
+                .map(|&label| shown(answered.name(label as usize))),
+        ),
         Label::Value(value) => html! { (format!("{value:.3}")) },
         Label::Answers(answers) => match answers.first() {
             Some(first) => shown(&first.text),
             None => html! { "no answer" },
         },
         _ => html! { "unknown" },
+    }
+}
+
+/// Labels with commas between them.
+fn list(labels: impl Iterator<Item = Markup>) -> Markup {
+    let labels: Vec<Markup> = labels.collect();
+    html! {
+        @if labels.is_empty() { "none" }
+        @for (index, label) in labels.iter().enumerate() {
+            @if index > 0 { ", " }
+            (label)
+        }
     }
 }

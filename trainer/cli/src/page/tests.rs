@@ -282,3 +282,39 @@ fn a_run_that_was_not_measured_has_a_page() {
             .contains("<h1><bdi>model: fine-tuning</bdi></h1>")
     );
 }
+
+#[test]
+fn rows_with_several_labels_have_their_figures_and_mistakes() {
+    let labels = ["<a>", "b", "c"].map(str::to_owned);
+    let (example, _) = wrong(Task::TextClassification);
+    let gold = Label::Set(vec![0, 2]);
+    let decisions = [decision(
+        gold,
+        Answer::Set {
+            labels: vec![0, 1],
+            probabilities: vec![0.75, 0.5625, 0.25],
+        },
+    )];
+    let answered = Answered {
+        task: Task::TextClassification,
+        labels: &labels,
+        examples: &[example],
+        decisions: &decisions,
+    };
+    let sections = of_answers(&answered).unwrap();
+    let ids: Vec<_> = sections.iter().map(|section| section.id).collect();
+    assert_eq!(ids, ["labels", "mistakes", "confidence"]);
+    let mistakes = sections[1].body.0.as_str();
+    for shown in [
+        "&lt;a&gt;</bdi> 75.0 %, ",
+        "<bdi>b</bdi> 56.2 %",
+        "<bdi>&lt;a&gt;</bdi>, <bdi>c</bdi>",
+    ] {
+        assert!(mistakes.contains(shown), "{shown} in {mistakes}");
+    }
+    // Sure of the one that is right by 0.75, of the two that are wrong by 0.5625 and 0.75.
+    let mut told: Vec<_> = answered.probabilities().collect();
+    told.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    assert_eq!(told, [(0.5625, false), (0.75, false), (0.75, true)]);
+    assert_eq!(answered::error(&decisions[0]), 0.5625 + 0.75);
+}
