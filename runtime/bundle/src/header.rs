@@ -226,6 +226,12 @@ pub enum SectionKind {
 }
 
 impl SectionKind {
+    /// Whether the other stands where this one does: two of the same kind, or a layer in int8 and the same
+    /// one in f32.
+    pub fn is_same_place(self, other: Self) -> bool {
+        self.int8() == other.int8()
+    }
+
     /// What may stand behind the others, each once and in this order.
     pub(crate) const OPTIONAL: [SectionKind; 1] = [SectionKind::Selftest];
 

@@ -135,10 +135,11 @@ impl Writer {
     /// When a section is missing.
     pub fn to_bytes(&self) -> Result<AlignedBytes, WriteError> {
         let head = self.encode_head()?;
-        let mut bytes = Vec::new();
-        let written = self.emit(&head, &mut bytes);
-        written.expect("memory takes every byte");
-        Ok(AlignedBytes::copy_of(&bytes))
+        let len = self.file_len(head.len() as u64) as usize;
+        Ok(AlignedBytes::filled(len, |mut bytes| {
+            let written = self.emit(&head, &mut bytes);
+            written.expect("memory for every byte");
+        }))
     }
 
     /// Writes the bundle to `path`, replacing a file that is there. The file appears whole, when

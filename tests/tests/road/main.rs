@@ -12,6 +12,7 @@
 //! | [`predictions`] | do files of predictions say what was measured, and what the device answers? |
 //! | [`contents`] | is what a file holds told before it is learnt from? |
 //! | [`bad_input`] | does bad input get one clear line and leave nothing half-written? |
+//! | [`search`] | is a model that int8 breaks repaired? |
 //! | [`real`] | does it hold on real sentences and a real base model, where they are there? |
 //!
 //! [`fixture`] makes what they share: sentences, a tiny model, folders; [`dequantized`] reads a bundle
@@ -31,4 +32,5 @@ mod predictions;
 mod program;
 mod questions;
 mod real;
+mod search;
 mod tagging;

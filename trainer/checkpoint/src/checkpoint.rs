@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::config::Config;
 use crate::error::CheckpointError;
+use crate::family::Family;
 use crate::training_args::TrainingArgs;
 use crate::vocabulary::{TOKENIZER_CONFIG_FILE, TokenizerFiles};
 use crate::weights::{Tensor, Weights};
@@ -47,7 +48,11 @@ impl Checkpoint {
             });
         }
         let config = Config::read(dir)?;
-        let weights = Weights::open(dir)?;
+        let mut weights = Weights::open(dir)?;
+        if config.family == Family::DistilBert {
+            let shape = vec![config.type_vocab_size, config.hidden_size];
+            weights.add_zeros(names::TOKEN_TYPES, shape);
+        }
         check(&weights, &config)?;
         Ok(Checkpoint {
             training_args: TrainingArgs::read(dir)?,

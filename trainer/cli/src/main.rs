@@ -48,7 +48,9 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
         Err(error) => {
-            show::note(format!("error: {error}"));
+            if !error.is_told() {
+                show::note(format!("error: {error}"));
+            }
             ExitCode::from(error.exit_code())
         }
     }
