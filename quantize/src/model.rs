@@ -4,7 +4,7 @@ use std::f64::consts::LOG2_E;
 use std::path::PathBuf;
 
 use berth_bundle::{Embeddings, Head, Header, Layer, Provenance, Shape, WriteError, Writer};
-use berth_checkpoint::{Checkpoint, Config, ProblemType, TrainingArgs, tokenizer};
+use berth_checkpoint::{Checkpoint, Config, Family, ProblemType, TrainingArgs, names, tokenizer};
 use berth_kernels::{Linear, LinearF32, Norm};
 use berth_task::{Labels, SpanRules, Task};
 use berth_wordpiece::Tokenizer;
@@ -37,7 +37,7 @@ pub struct Options {
 }
 
 /// Quantizes a checkpoint with a head on the `[CLS]` row or on every row (Hugging Face's
-/// `BertForSequenceClassification`, `BertForTokenClassification` and `BertForQuestionAnswering`):
+/// `BertForSequenceClassification`, `BertForTokenClassification` and `BertForQuestionAnswering`, and DistilBERT's):
 /// dense layers to i8 by output channel, word and position
 /// embeddings to i8 by row. Token types, layer norms, biases and the last dense layer stay f32.
 ///
@@ -178,6 +178,10 @@ impl Source<'_> {
         let dir = || dir.clone();
         let remembered = self.checkpoint.training_args().map(|args| args.task);
         let task = options.task.or(remembered);
+        let heads = ["classifier.weight", "qa_outputs.weight"];
+        if !heads.iter().any(|head| self.checkpoint.has(head)) {
+            return Err(QuantizeError::NoHead { dir: dir() });
+        }
         let task = task.ok_or_else(|| QuantizeError::NoTask { dir: dir() })?;
         if let Some(head) = config.other_head(task) {
             let head = head.to_owned();
@@ -323,7 +327,7 @@ impl Source<'_> {
         let last = layer == self.checkpoint.config.num_hidden_layers;
         match self.smoothing {
             Some(ranges) if last && self.pools => {
-                let weight = self.tensor("bert.pooler.dense.weight")?;
+                let weight = self.tensor(&format!("{}.weight", self.pooler_name()))?;
                 Ok(Some(ranges.pooler(&weight)))
             }
             _ => Ok(None),
@@ -336,17 +340,29 @@ impl Source<'_> {
         let head = head_of(task);
         let weight = self.tensor(&format!("{head}.weight"))?;
         let bias = self.tensor(&format!("{head}.bias"))?;
-        writer.head(&Head {
+        let head = Head {
             pooler: pooler.as_ref().map(Dense::linear),
             weight: &weight,
             bias: &bias,
-        })?;
+        };
+        match self.checkpoint.config.family {
+            Family::DistilBert if self.pools => writer.head_relu(&head)?,
+            _ => writer.head(&head)?,
+        }
         Ok(())
+    }
+
+    /// What the dense layer on the first row is called.
+    fn pooler_name(&self) -> &'static str {
+        match self.checkpoint.config.family {
+            Family::Bert => "bert.pooler.dense",
+            Family::DistilBert => names::PRE_CLASSIFIER,
+        }
     }
 
     /// The dense layer on the first row.
     fn pooler(&self) -> Result<Dense, QuantizeError> {
-        let (mut weight, bias) = self.weight_and_bias("bert.pooler.dense")?;
+        let (mut weight, bias) = self.weight_and_bias(self.pooler_name())?;
         if let Some(exponents) = self.pooled(self.checkpoint.config.num_hidden_layers)? {
             smooth::make_up(&mut weight, &exponents);
         }

@@ -3,6 +3,7 @@
 //! | module | question |
 //! |---|---|
 //! | [`arrows`] | does each crate use only what lies further down the road? |
+//! | [`families`] | does a DistilBERT go the whole road? |
 //! | [`forward`] | do reference, trainer, encoder and tract compute the same model, layer by layer? |
 //! | [`gradients`] | are the trainer's gradients those of the reference? |
 //! | [`journey`] | do sentences become answers, and the same ones each time? |
@@ -22,6 +23,7 @@ mod arrows;
 mod bad_input;
 mod contents;
 mod dequantized;
+mod families;
 mod faults;
 mod fixture;
 mod forward;

@@ -322,6 +322,63 @@ mod tests {
         assert_eq!(model.tensor(&tensors[0].0).unwrap().data[0], first);
     }
 
+    /// The tiny checkpoint as a DistilBERT would be saved.
+    #[test]
+    fn a_distilbert_is_a_bert_whose_token_types_are_zero() {
+        let (dir, tensors) = tiny();
+        let old = [
+            ("attention.self.query", "attention.q_lin"),
+            ("attention.self.key", "attention.k_lin"),
+            ("attention.self.value", "attention.v_lin"),
+            ("attention.output.dense", "attention.out_lin"),
+            ("attention.output.LayerNorm", "sa_layer_norm"),
+            ("intermediate.dense", "ffn.lin1"),
+            ("output.dense", "ffn.lin2"),
+            ("output.LayerNorm", "output_layer_norm"),
+            ("bert.encoder.layer", "distilbert.transformer.layer"),
+            ("bert.embeddings", "distilbert.embeddings"),
+            ("bert.pooler.dense", "pre_classifier"),
+        ];
+        let renamed = |name: &str| {
+            let replace = |name: String, (bert, distil): &(&str, &str)| name.replace(bert, distil);
+            old.iter().fold(name.to_owned(), replace)
+        };
+        let kept = tensors
+            .iter()
+            .filter(|(name, _)| name != names::TOKEN_TYPES);
+        let saved: Tensors = kept
+            .map(|(name, tensor)| (renamed(name), tensor.clone()))
+            .collect();
+        write(
+            &dir.path().join(WEIGHTS_FILE),
+            &saved,
+            Dtype::F32,
+            f32_bytes,
+        );
+        let words = tensors.iter().find(|(name, _)| name.contains("word_emb"));
+        let vocab_size = words.unwrap().1.shape[0];
+        let config = serde_json::json!({
+            "model_type": "distilbert", "vocab_size": vocab_size, "dim": 32, "n_layers": 2,
+            "n_heads": 2, "hidden_dim": 64, "max_position_embeddings": 128,
+        });
+        fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+        let model = Checkpoint::open(dir.path()).unwrap();
+        for (name, tensor) in &tensors {
+            let name = name.replace("bert.pooler.dense", names::PRE_CLASSIFIER);
+            let found = model.tensor(&name).unwrap();
+            let expected = match name == names::TOKEN_TYPES {
+                true => vec![0.0; tensor.data.len()],
+                false => tensor.data.clone(),
+            };
+            assert_eq!(
+                (&found.shape, found.data),
+                (&tensor.shape, expected),
+                "{name}"
+            );
+        }
+        assert_eq!(model.names().count(), tensors.len());
+    }
+
     #[test]
     fn weights_may_be_split_over_files() {
         let (dir, tensors) = tiny();

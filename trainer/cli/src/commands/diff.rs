@@ -133,7 +133,7 @@ fn differ(
                 _ => None,
             })
         }
-        SectionKind::Head => {
+        SectionKind::Head | SectionKind::HeadRelu => {
             let [a, b] = bundles.map(|bundle| bundle.head());
             Some(count(&[(a.weight, b.weight)]))
         }
