@@ -57,6 +57,7 @@ mod tests {
             task: Task::TextClassification,
             task_name: None,
             labels: &[],
+            multi_label: false,
             examples: &[],
             inputs: &inputs,
             spans: Default::default(),

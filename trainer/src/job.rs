@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use berth_checkpoint::{Checkpoint, TrainingArgs};
+use berth_checkpoint::{Checkpoint, ProblemType, TrainingArgs};
 use berth_data::{Encoded, Evaluator, Target};
 use berth_task::Task;
 use serde::Deserialize;
@@ -179,8 +179,16 @@ impl Job<'_> {
 
     /// What the folders of the run hold beside weights.
     pub(crate) fn card(&self, labels: &[String]) -> Result<Card, TrainError> {
+        let mut config = self.base.config.with_head(self.task, labels);
+        if self
+            .train
+            .iter()
+            .any(|row| matches!(row.target, Target::Set(_)))
+        {
+            config.problem_type = Some(ProblemType::MultiLabelClassification);
+        }
         Ok(Card {
-            config: self.base.config.with_head(self.task, labels),
+            config,
             tokenizer: self.base.tokenizer_files()?,
             max_length: self.base.max_length(),
             training_args: TrainingArgs {

@@ -107,6 +107,7 @@ impl File {
             task: TASK,
             task_name: None,
             labels: &self.labels,
+            multi_label: false,
             examples: &[],
             inputs: &self.rows,
             spans: Default::default(),

@@ -7,6 +7,7 @@
 //! ```
 //!
 //! - [`args`]: what can be typed; Hugging Face's flag names, `_` and `-` alike.
+//! - [`config`]: flags from a file. [`seeds`]: what several runs came to.
 //! - [`commands`]: one file for each command; `quickstart` walks the whole road.
 //! - [`fetch`]: base models by name, checksummed. Nothing else here opens a socket.
 //! - [`model`]: a checkpoint or a bundle, opened as something that scores examples.
@@ -20,10 +21,12 @@
 
 mod args;
 mod commands;
+mod config;
 mod error;
 mod fetch;
 mod interrupt;
 mod model;
+mod seeds;
 mod show;
 mod sources;
 
@@ -36,7 +39,10 @@ use std::process::ExitCode;
 static ALLOCATOR: Counting<MiMalloc> = Counting(MiMalloc);
 
 fn main() -> ExitCode {
-    let typed = args::normalize(std::env::args_os());
+    let typed = match config::expand(args::normalize(std::env::args_os())) {
+        Ok(typed) => typed,
+        Err(error) => return failed(&error),
+    };
     let cli = match args::Cli::try_parse_from(typed) {
         Ok(cli) => cli,
         Err(error) => {
@@ -47,11 +53,13 @@ fn main() -> ExitCode {
     match commands::run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
-        Err(error) => {
-            if !error.is_told() {
-                show::note(format!("error: {error}"));
-            }
-            ExitCode::from(error.exit_code())
-        }
+        Err(error) => failed(&error),
     }
+}
+
+fn failed(error: &error::Error) -> ExitCode {
+    if !error.is_told() {
+        show::note(format!("error: {error}"));
+    }
+    ExitCode::from(error.exit_code())
 }

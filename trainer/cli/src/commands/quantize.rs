@@ -340,13 +340,19 @@ fn changed(comparison: &Comparison, labels: &[String]) -> String {
 
 fn changed_line(row: &Changed, labels: &[String]) -> String {
     let name = |index: usize| labels.get(index).map_or("?", String::as_str);
+    let names = |labels: &mut dyn Iterator<Item = usize>| {
+        let names: Vec<&str> = labels.map(name).collect();
+        format!("[{}]", names.join(", "))
+    };
     let answer = |answer: &Answer| match answer {
         Answer::Class { label, probability } => format!("{} {probability:.3}", name(*label)),
+        Answer::Set { labels, .. } => names(&mut labels.iter().copied()),
         Answer::Value(value) => format!("{value:.3}"),
         Answer::Span { text, .. } => format!("{:?}", show::excerpt(text, 40)),
     };
     let gold = match &row.gold {
         Label::Class(label) => name(*label as usize).to_owned(),
+        Label::Set(labels) => names(&mut labels.iter().map(|&label| label as usize)),
         Label::Value(value) => value.to_string(),
         Label::Answers(answers) => answers
             .first()

@@ -236,7 +236,7 @@ impl Road {
 }
 
 /// A command's arguments with everything that was not typed as usual.
-fn parse<A: Args>(typed: Vec<OsString>) -> Result<A, Error> {
+pub fn parse<A: Args>(typed: Vec<OsString>) -> Result<A, Error> {
     let command = A::augment_args(clap::Command::new("berth").args_override_self(true));
     let matches = command.try_get_matches_from(normalize(typed.into_iter()));
     matches

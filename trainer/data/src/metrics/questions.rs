@@ -409,6 +409,7 @@ mod tests {
             task: Task::QuestionAnswering,
             task_name: None,
             labels: &[],
+            multi_label: false,
             examples: &examples,
             inputs: &inputs,
             spans: SpanScoring {

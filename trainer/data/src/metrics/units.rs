@@ -23,6 +23,8 @@ enum Kind {
         labels: usize,
         pairs: Vec<[usize; 2]>,
     },
+    /// Labels that are right, and gold ones and answered ones together.
+    Sets(Vec<[usize; 2]>),
     /// Gold number and answer.
     Values { gold: Vec<f64>, said: Vec<f64> },
     /// Words with the right tag, and all words.
@@ -39,7 +41,7 @@ impl Units {
         match &self.kind {
             Kind::Classes { pairs, .. } => pairs.len(),
             Kind::Values { gold, .. } => gold.len(),
-            Kind::Words(words) => words.len(),
+            Kind::Words(pairs) | Kind::Sets(pairs) => pairs.len(),
             Kind::Entities(entities) => entities.len(),
             Kind::Spans(scores) => scores.len(),
         }
@@ -71,10 +73,13 @@ impl Units {
                 spearmanr(&drawn(said), &drawn(gold))
             }
             Kind::Words(words) => {
-                let drawn = draw.iter().map(|&index| words[index]);
-                let [right, all] = drawn.fold([0; 2], |[a, b], [right, all]| [a + right, b + all]);
+                let [right, all] = sums(words, draw);
                 right as f64 / all as f64
             }
+            Kind::Sets(sets) => match sums(sets, draw) {
+                [_, 0] => 0.0,
+                [right, all] => 2.0 * right as f64 / all as f64,
+            },
             Kind::Entities(entities) => {
                 let mut counts = EntityCounts::default();
                 draw.iter()
@@ -99,6 +104,7 @@ impl Evaluator<'_> {
         let decisions = self.decisions(logits)?;
         let metric = self.main_metric();
         let kind = match self.task {
+            _ if self.multi_label => Kind::Sets(decisions.iter().map(set).collect()),
             Task::TokenClassification if metric == "f1" => Kind::Entities(
                 examples(&decisions)
                     .map(|words| entities(words, self.labels))
@@ -120,6 +126,23 @@ impl Evaluator<'_> {
             },
         };
         Ok(Units { metric, kind })
+    }
+}
+
+/// The sums of both numbers over the examples that are drawn.
+fn sums(pairs: &[[usize; 2]], draw: &[usize]) -> [usize; 2] {
+    let drawn = draw.iter().map(|&index| pairs[index]);
+    drawn.fold([0; 2], |[a, b], [first, second]| [a + first, b + second])
+}
+
+fn set(decision: &Decision) -> [usize; 2] {
+    match (&decision.gold, &decision.answer) {
+        (Label::Set(gold), Answer::Set { labels, .. }) => {
+            let is_gold = |label: &&usize| gold.contains(&(**label as u32));
+            let right = labels.iter().filter(is_gold).count();
+            [right, gold.len() + labels.len()]
+        }
+        _ => [0, 0],
     }
 }
 
@@ -200,6 +223,7 @@ mod tests {
             task,
             task_name: None,
             labels,
+            multi_label: false,
             examples: &[],
             inputs,
             spans: SpanScoring::default(),
@@ -229,6 +253,26 @@ mod tests {
         let task = Task::TextPairRegression;
         let units = holds(&evaluator(task, &inputs, &[]), &logits(40, 1));
         assert_eq!(units.metric(&[7; 40]), 0.0, "no variation");
+    }
+
+    #[test]
+    fn labels_of_which_there_are_several_add_up_over_all_rows() {
+        let gold = sequence(3, 8, 40);
+        let input = |(example, bits): (usize, &usize)| Encoded {
+            example,
+            target: Target::Set((0..3u32).filter(|bit| bits >> bit & 1 == 1).collect()),
+            ..Encoded::default()
+        };
+        let inputs: Vec<_> = gold.iter().enumerate().map(input).collect();
+        let evaluator = Evaluator {
+            multi_label: true,
+            ..evaluator(Task::TextClassification, &inputs, &[])
+        };
+        let mut logits = logits(40, 3);
+        logits.iter_mut().flatten().for_each(|logit| *logit -= 5.0);
+        let units = holds(&evaluator, &logits);
+        let empty = gold.iter().position(|bits| *bits == 0).unwrap();
+        assert_eq!(units.metric(&[empty]), 0.0, "nothing was there to find");
     }
 
     #[test]
