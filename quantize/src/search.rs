@@ -47,6 +47,8 @@ pub struct Measured {
     pub writer: Writer,
     /// f32 beside int8.
     pub comparison: Comparison,
+    /// What the bundle says to each input of the file.
+    pub logits: Vec<Vec<f32>>,
     /// What each layer costs.
     pub cost: Cost,
     /// What a query takes on this machine.
@@ -92,6 +94,7 @@ struct Trial {
     options: Options,
     writer: Writer,
     bytes: AlignedBytes,
+    logits: Vec<Vec<f32>>,
     comparison: Comparison,
     latency: Latency,
 }
@@ -124,6 +127,7 @@ impl Trials<'_> {
         let log = search.log;
         let Trial {
             mut writer,
+            logits,
             comparison,
             latency,
             ..
@@ -132,6 +136,7 @@ impl Trials<'_> {
         Ok(Measured {
             writer,
             comparison,
+            logits,
             cost,
             latency,
             search: log,
@@ -176,6 +181,7 @@ where
             options,
             writer,
             bytes,
+            logits,
             comparison,
             latency,
         })

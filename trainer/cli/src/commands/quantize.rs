@@ -121,6 +121,7 @@ pub fn convert(args: &QuantizeArgs) -> Result<Converted, Error> {
         cost,
         latency,
         search,
+        ..
     } = compare(args, file, &checkpoint, &options, gate)?;
     writer.set_metrics(comparison.metrics());
     let doubts = gate.doubts(&comparison);
