@@ -279,7 +279,9 @@ fn changed_object(changed: &Changed) -> Value {
             probabilities,
         } => json!({"labels": labels, "scores": probabilities}),
         Answer::Value(value) => json!({"score": value}),
-        Answer::Span { text, probability } => json!({"answer": text, "score": probability}),
+        Answer::Span {
+            text, probability, ..
+        } => json!({"answer": text, "score": probability}),
     };
     let gold = match &changed.gold {
         Label::Class(label) => json!(label),

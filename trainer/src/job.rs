@@ -20,7 +20,7 @@ use crate::kernels::loss::Weighing;
 use crate::memory::{self, Load, Sizes};
 use crate::model::HeadKind;
 use crate::recipe::Recipe;
-use crate::state::TrainerState;
+use crate::state::{self, TrainerState};
 
 /// What is to be trained, on what, and where it goes.
 pub struct Job<'a> {
@@ -211,9 +211,7 @@ impl Job<'_> {
                 let stopped =
                     |state: &TrainerState| early_stopping::has_stopped(self.recipe, state);
                 let finished = |state: TrainerState| state.global_step >= total || stopped(&state);
-                if Checkpoint::open(dir).is_ok()
-                    && checkpoints::read_state(dir)?.is_some_and(finished)
-                {
+                if Checkpoint::open(dir).is_ok() && state::read(dir)?.is_some_and(finished) {
                     return Ok(Beginning::Finished);
                 }
             }
@@ -231,7 +229,7 @@ impl Job<'_> {
 
     /// Opens a checkpoint if it is of the same run: what decides its course must not have changed.
     fn open_same_run(&self, dir: &Path, labels: &[String]) -> Result<Beginning, TrainError> {
-        let Some(state) = checkpoints::read_state(dir)? else {
+        let Some(state) = state::read(dir)? else {
             return Err(TrainError::NothingToResume(dir.to_owned()));
         };
         let checkpoint = Checkpoint::open(dir)?;

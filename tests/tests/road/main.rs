@@ -12,6 +12,7 @@
 //! | [`questions`] | does the device give the answers to questions that the workstation measured? |
 //! | [`tagging`] | do words get their tags, the same ones at every stage? |
 //! | [`predictions`] | do files of predictions say what was measured, and what the device answers? |
+//! | [`pages`] | do fine-tuning and quantizing leave whole pages and cards that say what was done? |
 //! | [`several_labels`] | do rows with any number of labels keep them, from the file to the device? |
 //! | [`contents`] | is what a file holds told before it is learnt from? |
 //! | [`bad_input`] | does bad input get one clear line and leave nothing half-written? |
@@ -32,6 +33,7 @@ mod forward;
 mod gradients;
 mod journey;
 mod kills;
+mod pages;
 mod predictions;
 mod program;
 mod questions;

@@ -389,6 +389,9 @@ pub struct QuantizeArgs {
     /// Compare on the first so many rows only
     #[arg(long)]
     pub max_eval_samples: Option<usize>,
+    /// Where the report page goes; beside the bundle as NAME.report.html when not given
+    #[arg(long)]
+    pub report: Option<PathBuf>,
     /// Layers that stay in f32, for what int8 hurts: `0,5`, or names such as `encoder.layer.0`
     #[arg(long, value_delimiter = ',', value_parser = layer_number)]
     pub f32_layers: Vec<usize>,

@@ -11,6 +11,7 @@
 //! - [`commands`]: one file for each command; `quickstart` walks the whole road.
 //! - [`fetch`]: base models by name, checksummed. Nothing else here opens a socket.
 //! - [`model`]: a checkpoint or a bundle, opened as something that scores examples.
+//! - [`page`]: reports as HTML, one self-contained file for each fine-tuning and each quantization.
 //! - [`show`]: tables, bars and progress, for people; JSON is for programs.
 //!
 //! The allocator is mimalloc, which keeps the big blocks that every training step frees and asks for
@@ -26,6 +27,7 @@ mod error;
 mod fetch;
 mod interrupt;
 mod model;
+mod page;
 mod seeds;
 mod show;
 mod sources;

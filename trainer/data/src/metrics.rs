@@ -17,6 +17,7 @@
 //! | `texts` | classification: `accuracy`, `f1`, `precision`, `recall`, `matthews_correlation`; regression: `pearson`, `spearmanr`; the mean of two as `combined_score` for the data sets for which GLUE reports it |
 //! | `tags` | `precision`, `recall` and `f1` of entities where labels begin with `B-` or `I-`, and `accuracy`, the share of words with the right tag |
 //! | `questions`, [`squad`] | `exact_match` and `f1` from 0 to 100, as SQuAD's official scripts count them, and the further figures of version 2.0 |
+//! | `reliability` | how far probabilities are from the shares of right answers, for whatever has probabilities |
 
 mod classification;
 mod correlation;
@@ -24,6 +25,7 @@ mod entities;
 mod evaluator;
 mod files;
 mod questions;
+mod reliability;
 mod sets;
 pub mod squad;
 mod tags;
@@ -35,6 +37,7 @@ pub use correlation::{pearson, spearmanr};
 pub use entities::EntityCounts;
 pub use evaluator::{Answer, Decision, Evaluator};
 pub use questions::SpanScoring;
+pub use reliability::{Bin, Reliability};
 pub use units::Units;
 
 use berth_task::Task;

@@ -1,10 +1,11 @@
 //! `berth finetune`: from a labelled file to a checkpoint, or to one for each seed.
 //!
-//! [`lessons`] reads what is learned from, [`several`] runs it with several seeds, [`record`] writes down what came
-//! of it in f32 and in int8.
+//! [`lessons`] reads what is learned from, [`several`] runs it with several seeds, [`report`] tells what it was made
+//! of and leaves the page, [`record`] writes down what came of it in f32 and in int8.
 
 mod lessons;
 mod record;
+mod report;
 mod several;
 
 use super::{print, use_threads};
@@ -86,7 +87,7 @@ fn train_one(
 /// At the first thing that is wrong; what a flag asks for is checked before anything is fetched.
 pub fn train(args: &FinetuneArgs) -> Result<Outcome, Error> {
     let lessons = Lessons::read(args)?;
-    Ok(lessons.train(args.recipe.seed, &args.output_dir, start(args))?)
+    lessons.train(args.recipe.seed, &args.output_dir, start(args))
 }
 
 fn interrupted(checkpoint: &Path, step: u64, output: &Path) -> Error {

@@ -8,15 +8,17 @@ use super::{print, use_threads};
 use crate::args::QuantizeArgs;
 use crate::error::Error;
 use crate::model::Model;
-use crate::show;
 use crate::sources::Known;
+use crate::{page, show};
 use berth_bundle::Writer;
 use berth_checkpoint::Checkpoint;
-use berth_data::{Answer, Label};
+use berth_checkpoint::save::write_file;
+use berth_data::{Answer, Decision, EvaluationError, Label};
 use berth_quantize::{
-    Change, Changed, Comparison, Cost, Findings, Gate, Latency, Measured, Missed,
+    Change, Changed, Comparison, Cost, Findings, Gate, Latency, Measured, Missed, Options,
+    QuantizeError, Step, Trials,
 };
-use berth_quantize::{Options, QuantizeError, Step, Trials};
+use berth_runtime::measure;
 use berth_task::{SpanRules, Task};
 use std::path::Path;
 
@@ -25,6 +27,9 @@ const LISTED: usize = 10;
 
 /// Rows of a batch when the checkpoint is measured.
 const BATCH: usize = 32;
+
+/// Lengths whose latency the report shows, where the model takes them.
+const LENGTHS: [usize; 5] = [16, 64, 128, 256, 384];
 
 /// Quantizes, compares, and prints. The report is printed whether or not the gate was passed.
 pub fn run(args: &QuantizeArgs) -> Result<(), Error> {
@@ -113,26 +118,32 @@ pub fn convert(args: &QuantizeArgs) -> Result<Converted, Error> {
     };
     let Some(file) = &args.validation_file else {
         let writer = berth_quantize::quantize(&checkpoint, &options)?;
-        return written(args, writer);
+        return written(args, &writer, None);
+    };
+    let mut compared = compare(args, file, &checkpoint, &options, gate)?;
+    let Measured {
+        writer, comparison, ..
+    } = &mut compared.measured;
+    writer.set_metrics(comparison.metrics());
+    let doubts = gate.doubts(comparison);
+    let missed = gate.check(comparison).err();
+    let done = match missed {
+        None => {
+            let page = compared.for_page();
+            written(args, &compared.measured.writer, Some(page))?
+        }
+        Some(_) => {
+            let bytes = writer.to_bytes().map_err(QuantizeError::from)?;
+            Converted::of(writer, bytes.len() as u64)
+        }
     };
     let Measured {
-        mut writer,
         comparison,
         cost,
         latency,
         search,
         ..
-    } = compare(args, file, &checkpoint, &options, gate)?;
-    writer.set_metrics(comparison.metrics());
-    let doubts = gate.doubts(&comparison);
-    let missed = gate.check(&comparison).err();
-    let done = match missed {
-        None => written(args, writer)?,
-        Some(_) => Converted::of(
-            &writer,
-            writer.to_bytes().map_err(QuantizeError::from)?.len() as u64,
-        ),
-    };
+    } = compared.measured;
     Ok(Converted {
         comparison: Some(comparison),
         cost: Some(cost),
@@ -144,10 +155,71 @@ pub fn convert(args: &QuantizeArgs) -> Result<Converted, Error> {
     })
 }
 
-/// Writes the bundle.
-fn written(args: &QuantizeArgs, writer: Writer) -> Result<Converted, Error> {
+/// Writes the bundle, and the page about it.
+fn written(
+    args: &QuantizeArgs,
+    writer: &Writer,
+    compared: Option<page::Compared<'_>>,
+) -> Result<Converted, Error> {
     let bytes = writer.write(&args.output).map_err(QuantizeError::from)?;
-    Ok(Converted::of(&writer, bytes))
+    let done = Converted::of(writer, bytes);
+    write_page(args, bytes, &done.f32_layers, compared)?;
+    Ok(done)
+}
+
+/// Writes the report of a quantization: where it was asked for, else beside the bundle.
+fn write_page(
+    args: &QuantizeArgs,
+    bytes: u64,
+    f32_layers: &[usize],
+    compared: Option<page::Compared<'_>>,
+) -> Result<(), Error> {
+    let options = measure::Options {
+        lengths: lengths(&args.output)?,
+        brief: true,
+        ..Default::default()
+    };
+    let weights = args.checkpoint.join("model.safetensors");
+    let text = page::quantized(&page::Quantized {
+        name: &show::name(&args.output),
+        bytes,
+        f32_bytes: std::fs::metadata(&weights).map_or(0, |file| file.len()),
+        f32_layers,
+        latency: &measure::measure(&args.output, &options)?,
+        compared,
+    })?;
+    let path = args.report.clone();
+    let path = path.unwrap_or_else(|| args.output.with_extension(page::FILE));
+    Ok(write_file(path, text.as_bytes())?)
+}
+
+/// The lengths to be timed that the bundle takes.
+fn lengths(bundle: &Path) -> Result<Vec<usize>, Error> {
+    let positions = berth_runtime::Model::open(bundle)?.positions();
+    Ok(LENGTHS
+        .into_iter()
+        .filter(|length| *length <= positions)
+        .collect())
+}
+
+/// f32 and int8 on one file.
+struct Compared {
+    measured: Measured,
+    rows: LabelledFile,
+    /// What each said.
+    f32: Vec<Decision>,
+    int8: Vec<Decision>,
+}
+
+impl Compared {
+    fn for_page(&self) -> page::Compared<'_> {
+        let answered = |decisions| page::Answered::of(&self.rows.evaluator(&[]), decisions);
+        page::Compared {
+            comparison: &self.measured.comparison,
+            f32: answered(&self.f32),
+            int8: answered(&self.int8),
+        }
+    }
 }
 
 /// How the bundle is to choose spans, if that is its task. A threshold that is not settled is 0.
@@ -172,20 +244,35 @@ fn compare(
     checkpoint: &Checkpoint,
     options: &Options,
     gate: Gate,
-) -> Result<Measured, Error> {
+) -> Result<Compared, Error> {
     let model = Model::open(&args.checkpoint)?;
     let rows = LabelledFile::read(&model, file, &args.data, args.max_eval_samples)?;
     let f32 = measure(&model, &rows, BATCH)?;
+    let evaluator = rows.evaluator(&f32.inputs);
     let trials = Trials {
         checkpoint,
-        evaluator: rows.evaluator(&f32.inputs),
+        evaluator,
         f32_logits: &f32.logits,
         gate,
         threads: rayon::current_num_threads(),
     };
-    trials.run(options, |bundle| {
+    let measured = trials.run(options, |bundle| {
         let bundle = Model::of_bytes(bundle, &args.output)?;
         bundle.logits(rows.known.task, &f32.inputs, BATCH)
+    })?;
+    let decisions = |logits: &[Vec<f32>]| {
+        let decisions = evaluator.decisions(logits);
+        decisions.map_err(|error: EvaluationError| Error::Model {
+            path: args.checkpoint.clone(),
+            what: error.to_string(),
+        })
+    };
+    let (f32, int8) = (decisions(&f32.logits)?, decisions(&measured.logits)?);
+    Ok(Compared {
+        measured,
+        rows,
+        f32,
+        int8,
     })
 }
 

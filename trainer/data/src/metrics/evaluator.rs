@@ -66,6 +66,8 @@ pub enum Answer {
     Span {
         /// Its text; empty where there is no answer.
         text: String,
+        /// The byte of the passage that it begins at; 0 where there is no answer.
+        start: usize,
         /// The product of the probabilities of its start and its end.
         probability: f32,
     },

@@ -124,6 +124,7 @@ pub(super) fn decisions<L: AsRef<[f32]>>(
             gold: evaluator.examples[question.example].label.clone(),
             answer: Answer::Span {
                 text: text(evaluator, question, span).to_owned(),
+                start: span.start as usize,
                 probability: span.score,
             },
         }

@@ -406,7 +406,7 @@ fn bad_input_is_one_line_with_file_and_line() {
         ),
         (
             single("a.jsonl"),
-            "{\"text\":\"a\",\"label\":[1]}",
+            "{\"text\":\"a\",\"label\":{\"x\":1}}",
             "a.jsonl:1: \"label\" holds an array or object;",
         ),
         (

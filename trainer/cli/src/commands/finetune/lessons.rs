@@ -2,18 +2,18 @@
 //! differ in their seed alone share it.
 
 use super::super::evaluate::{Files, LabelledFile, measure};
-use super::Progress;
+use super::{Progress, report};
 use crate::args::FinetuneArgs;
 use crate::config::published;
 use crate::error::Error;
 use crate::model::Model;
 use crate::sources::Known;
 use crate::{fetch, show};
-use berth_checkpoint::Checkpoint;
 use berth_checkpoint::save::write_file;
+use berth_checkpoint::{Checkpoint, Provenance, TrainingArgs};
 use berth_data::{Dataset, EncodeOptions, Encoded, encode_all, unasked_words};
 use berth_trainer::imbalance::{ClassWeights, Computed};
-use berth_trainer::{Job, Outcome, Recipe, Start, TrainError, finetune};
+use berth_trainer::{Job, Outcome, Recipe, Start, finetune};
 use berth_wordpiece::Tokenizer;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
@@ -32,6 +32,7 @@ pub struct Lessons<'a> {
     base: Checkpoint,
     train: Rows,
     dev: Option<Rows>,
+    provenance: Provenance,
 }
 
 /// A file's rows, and what they become.
@@ -77,6 +78,8 @@ impl<'a> Lessons<'a> {
             let inputs = encode(&tokenizer, &options, &data).map_err(&wrong)?;
             Ok::<_, Error>(Rows { data, inputs })
         };
+        let named = &args.model_name_or_path;
+        let provenance = report::provenance(named, &base, &train, dev.as_ref())?;
         let (train, dev) = (rows(train)?, dev.map(rows).transpose()?);
         Ok(Lessons {
             args,
@@ -87,6 +90,7 @@ impl<'a> Lessons<'a> {
             base,
             train,
             dev,
+            provenance,
         })
     }
 
@@ -100,11 +104,11 @@ impl<'a> Lessons<'a> {
         self.train.inputs.len()
     }
 
-    /// Trains with that seed.
+    /// Trains with that seed, and leaves the report beside the model.
     ///
     /// # Errors
-    /// As [`finetune`].
-    pub fn train(&self, seed: u64, folder: &Path, start: Start) -> Result<Outcome, TrainError> {
+    /// As [`finetune`], and where the report can't be written.
+    pub fn train(&self, seed: u64, folder: &Path, start: Start) -> Result<Outcome, Error> {
         let recipe = Recipe {
             seed,
             ..self.recipe.clone()
@@ -119,10 +123,17 @@ impl<'a> Lessons<'a> {
             dev: dev.map(|rows| self.known.evaluator(&rows.data, &rows.inputs)),
             recipe: &recipe,
             output_dir: folder,
-            training_args: self.known.training_args(self.limit, data),
+            training_args: TrainingArgs {
+                provenance: Some(self.provenance.clone()),
+                ..self.known.training_args(self.limit, data)
+            },
             start,
         };
-        finetune(&job, &mut Progress::new())
+        let outcome = finetune(&job, &mut Progress::new())?;
+        if let Outcome::Finished(results) = &outcome {
+            report::write_page(&job, results)?;
+        }
+        Ok(outcome)
     }
 
     /// Measures the result in `folder` on the second file of a data set that has one, and tells it with the rest

@@ -77,7 +77,9 @@ fn train_one(
 ) -> Result<Map<String, Value>, Error> {
     let outcome = match lessons.train(seed, folder, start(args)) {
         // Its turn had not come when the runs were stopped, or it had no checkpoint yet.
-        Err(TrainError::NothingToResume(_)) => lessons.train(seed, folder, Start::Overwrite),
+        Err(Error::Train(TrainError::NothingToResume(_))) => {
+            lessons.train(seed, folder, Start::Overwrite)
+        }
         outcome => outcome,
     };
     let mut results = match outcome? {
