@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::layout;
 use crate::open::OpenError;
-use crate::prefix::{F32_LAYERS, OPTIONAL_SECTIONS};
+use crate::prefix::{F32_LAYERS, OPTIONAL_SECTIONS, RELU_HEADS};
 use crate::shape::Shape;
 
 /// The most sections of a bundle.
@@ -82,6 +82,12 @@ impl Header {
             })
     }
 
+    /// Whether ReLU follows the pooler, and not tanh.
+    pub fn has_relu_head(&self) -> bool {
+        let mut kinds = self.sections.iter().map(|section| section.kind);
+        kinds.any(|kind| kind == SectionKind::HeadRelu)
+    }
+
     /// Reads an encoded header; what is behind it comes back too.
     pub(crate) fn decode(bytes: &[u8]) -> postcard::Result<(Self, &[u8])> {
         let (mut header, mut rest) = postcard::take_from_bytes::<Header>(bytes)?;
@@ -148,13 +154,15 @@ impl Header {
     /// Whether the table names every section that the shape asks for, each as long as it must be and of
     /// a kind that a file of this version may have, and behind them none but those that it may have.
     pub(crate) fn check_sections(&self, version: u32) -> Result<(), OpenError> {
-        let mut found = self.sections.iter().map(|section| section.kind.int8());
+        let mut found = self.sections.iter().map(|section| section.kind.plain());
         let mut optional = SectionKind::OPTIONAL.iter();
         let all_there = SectionKind::all(&self.shape).all(|kind| found.next() == Some(kind));
         let mut may_be =
             |kind| version >= OPTIONAL_SECTIONS && optional.any(|&other| other == kind);
         let known = version >= F32_LAYERS || self.f32_layers().next().is_none();
-        if !all_there || !known || !found.all(&mut may_be) {
+        let relu =
+            !self.has_relu_head() || (version >= RELU_HEADS && self.task.reads_first_row_only());
+        if !all_there || !known || !relu || !found.all(&mut may_be) {
             return Err(OpenError::SectionTable);
         }
         for section in &self.sections {
@@ -223,24 +231,35 @@ pub enum SectionKind {
     Selftest,
     /// One encoder layer, counted from 0, that runs in floats; in the place of [`Layer`](Self::Layer).
     LayerF32(u16),
+    /// A head whose pooler ReLU follows and not tanh, as DistilBERT's; in the place of
+    /// [`Head`](Self::Head).
+    HeadRelu,
 }
 
 impl SectionKind {
+    /// Whether the other stands where this one does: two of the same kind, or a layer in int8 and the same
+    /// one in f32.
+    pub fn is_same_place(self, other: Self) -> bool {
+        self.plain() == other.plain()
+    }
+
     /// What may stand behind the others, each once and in this order.
     pub(crate) const OPTIONAL: [SectionKind; 1] = [SectionKind::Selftest];
 
-    /// The same, where a layer of either kind is a [`Layer`](Self::Layer).
-    fn int8(self) -> Self {
+    /// The same, where a layer of either kind is a [`Layer`](Self::Layer), and a head of either kind a
+    /// [`Head`](Self::Head).
+    fn plain(self) -> Self {
         match self {
             SectionKind::LayerF32(index) => SectionKind::Layer(index),
+            SectionKind::HeadRelu => SectionKind::Head,
             kind => kind,
         }
     }
 
-    /// Whether this section may stand where `expected` is due: itself, or a layer in floats.
+    /// Whether this section may stand where `expected` is due: itself, or what may take its place.
     #[cfg(feature = "std")]
     pub(crate) fn fits(self, expected: SectionKind) -> bool {
-        self.int8() == expected
+        self.plain() == expected
     }
 
     /// Every section that a model of this shape must have, its layers in int8, in the order of the file.
@@ -262,6 +281,7 @@ impl fmt::Display for SectionKind {
             SectionKind::Embeddings => f.pad("embeddings"),
             SectionKind::Layer(index) => write!(f, "layer {index}"),
             SectionKind::Head => f.pad("head"),
+            SectionKind::HeadRelu => f.pad("head with relu"),
             SectionKind::Tokenizer => f.pad("tokenizer"),
             SectionKind::Training => f.pad("training"),
             SectionKind::LayerF32(index) => write!(f, "layer {index} in f32"),

@@ -99,7 +99,11 @@ impl<'a> Bundle<'a> {
 
     /// The pooler, where there is one, and the last dense layer.
     pub fn head(&self) -> Head<'a> {
-        let section = self.section(SectionKind::Head);
+        let kind = match self.header.has_relu_head() {
+            true => SectionKind::HeadRelu,
+            false => SectionKind::Head,
+        };
+        let section = self.section(kind);
         Head::read(&self.header.shape, self.header.task, section)
     }
 

@@ -12,7 +12,7 @@ use crate::aligned::AlignedBytes;
 use crate::header::{Header, MAX_METRICS, Metric, Section, SectionKind};
 use crate::layout::{self, AnyLinear, Arrays, Embeddings, Head, Layer, LayerF32, padding};
 use crate::open::OpenError;
-use crate::prefix::{self, F32_LAYERS, OPTIONAL_SECTIONS, Prefix};
+use crate::prefix::{self, F32_LAYERS, OPTIONAL_SECTIONS, Prefix, RELU_HEADS};
 use crate::selftest::{self, Golden};
 use crate::{atomic, checksum};
 
@@ -95,12 +95,27 @@ impl Writer {
     /// As [`embeddings`](Self::embeddings), and when it has a pooler that its task doesn't have, or
     /// the other way round.
     pub fn head(&mut self, head: &Head<'_>) -> Result<(), WriteError> {
+        self.any_head(head, SectionKind::Head)
+    }
+
+    /// Adds a head whose pooler ReLU follows and not tanh. With it a bundle is of format version 3.
+    ///
+    /// # Errors
+    /// As [`head`](Self::head), and when it has no pooler.
+    pub fn head_relu(&mut self, head: &Head<'_>) -> Result<(), WriteError> {
+        match head.pooler {
+            Some(_) => self.any_head(head, SectionKind::HeadRelu),
+            None => Err(WriteError::Pooler),
+        }
+    }
+
+    fn any_head(&mut self, head: &Head<'_>, kind: SectionKind) -> Result<(), WriteError> {
         if head.pooler.is_some() != self.header.task.reads_first_row_only() {
             return Err(WriteError::Pooler);
         }
-        let mut gather = Gather::new(SectionKind::Head);
+        let mut gather = Gather::new(kind);
         layout::head(&self.header.shape, &mut { *head }, &mut gather);
-        self.push(SectionKind::Head, gather.finish()?)
+        self.push(kind, gather.finish()?)
     }
 
     /// Adds the tokenizer's tables, behind the head.
@@ -135,10 +150,11 @@ impl Writer {
     /// When a section is missing.
     pub fn to_bytes(&self) -> Result<AlignedBytes, WriteError> {
         let head = self.encode_head()?;
-        let mut bytes = Vec::new();
-        let written = self.emit(&head, &mut bytes);
-        written.expect("memory takes every byte");
-        Ok(AlignedBytes::copy_of(&bytes))
+        let len = self.file_len(head.len() as u64) as usize;
+        Ok(AlignedBytes::filled(len, |mut bytes| {
+            let written = self.emit(&head, &mut bytes);
+            written.expect("memory for every byte");
+        }))
     }
 
     /// Writes the bundle to `path`, replacing a file that is there. The file appears whole, when
@@ -194,6 +210,7 @@ impl Writer {
     fn version(&self) -> u32 {
         let last = self.header.sections.last().map(|section| section.kind);
         match last {
+            _ if self.header.has_relu_head() => RELU_HEADS,
             Some(kind) if SectionKind::OPTIONAL.contains(&kind) => OPTIONAL_SECTIONS,
             _ if self.header.f32_layers().next().is_some() => F32_LAYERS,
             _ => 1,

@@ -80,7 +80,8 @@ pub fn seeds() -> Vec<(&'static str, Vec<Vec<u8>>)> {
     ];
     let json: Vec<Vec<u8>> = lines.iter().map(|line| line.as_bytes().to_vec()).collect();
     let stream = [b"\x03".to_vec(), lines.join("\r\n").into_bytes()].concat();
-    vec![
+    #[allow(unused_mut, reason = "there are more with a feature")]
+    let mut seeds = vec![
         ("damage", scripts.collect()),
         ("bytes", bundles().to_vec()),
         ("tables", vec![small_tables().to_vec()]),
@@ -90,5 +91,8 @@ pub fn seeds() -> Vec<(&'static str, Vec<Vec<u8>>)> {
             "lines",
             vec![stream, b"\x00a\tb\n\xfe\n\xfd\r\n{\xff".to_vec()],
         ),
-    ]
+    ];
+    #[cfg(feature = "checkpoint")]
+    seeds.push(("checkpoint", crate::checkpoint::seeds()));
+    seeds
 }

@@ -274,8 +274,18 @@ fn a_gate_that_is_missed_writes_nothing() {
         "--validation_file".as_ref(),
         trained.dev.as_os_str(),
         "--max_drop=-100".as_ref(),
+        "--json".as_ref(),
     ]);
     assert_eq!(run.code, Some(1), "{run:?}");
+    // The report is told all the same, with what was tried.
+    let report: serde_json::Value = serde_json::from_str(&run.stdout).expect("a line of JSON");
+    let tried = report["search"].as_array().expect("the search's log");
+    let changes: Vec<_> = tried
+        .iter()
+        .filter_map(|step| step["change"].as_str())
+        .collect();
+    assert_eq!((changes[0], changes.len()), ("none", 5), "{changes:?}");
+    assert!(report["layers"].is_array(), "{report}");
     assert!(
         run.stderr
             .lines()

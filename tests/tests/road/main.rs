@@ -3,6 +3,7 @@
 //! | module | question |
 //! |---|---|
 //! | [`arrows`] | does each crate use only what lies further down the road? |
+//! | [`families`] | does a DistilBERT go the whole road? |
 //! | [`forward`] | do reference, trainer, encoder and tract compute the same model, layer by layer? |
 //! | [`gradients`] | are the trainer's gradients those of the reference? |
 //! | [`journey`] | do sentences become answers, and the same ones each time? |
@@ -15,6 +16,7 @@
 //! | [`several_labels`] | do rows with any number of labels keep them, from the file to the device? |
 //! | [`contents`] | is what a file holds told before it is learnt from? |
 //! | [`bad_input`] | does bad input get one clear line and leave nothing half-written? |
+//! | [`search`] | is a model that int8 breaks repaired? |
 //! | [`real`] | does it hold on real sentences and a real base model, where they are there? |
 //!
 //! [`fixture`] makes what they share: sentences, a tiny model, folders; [`dequantized`] reads a bundle
@@ -24,6 +26,7 @@ mod arrows;
 mod bad_input;
 mod contents;
 mod dequantized;
+mod families;
 mod faults;
 mod fixture;
 mod forward;
@@ -35,6 +38,7 @@ mod predictions;
 mod program;
 mod questions;
 mod real;
+mod search;
 mod seeds;
 mod several_labels;
 mod tagging;

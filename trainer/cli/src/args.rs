@@ -51,6 +51,8 @@ pub enum Command {
     Bench(BenchArgs),
     /// Print what a bundle holds
     Inspect(InspectArgs),
+    /// Tell what two bundles hold that is not alike; exit code 1 where something is not
+    Diff(DiffArgs),
     /// Walk the whole road on a shipped sample
     Quickstart(QuickstartArgs),
 }
@@ -505,6 +507,19 @@ pub struct TrainBenchArgs {
 pub struct InspectArgs {
     /// A .berth file, or a bare name
     pub bundle: PathBuf,
+    /// One JSON object on stdout, nothing else there
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub json: bool,
+}
+
+/// `berth diff`.
+#[derive(Args, Debug)]
+#[command(rename_all = "snake_case", args_override_self = true)]
+pub struct DiffArgs {
+    /// A .berth file, or a bare name
+    pub a: PathBuf,
+    /// Another
+    pub b: PathBuf,
     /// One JSON object on stdout, nothing else there
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
     pub json: bool,

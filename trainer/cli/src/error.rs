@@ -50,6 +50,9 @@ pub enum Error {
     /// A bar that the user set was missed.
     #[error(transparent)]
     Gate(#[from] Missed),
+    /// Two bundles differ, which has been told.
+    #[error("the two differ")]
+    Differ,
     /// Ctrl-C.
     #[error("{0}")]
     Interrupted(String),
@@ -102,6 +105,11 @@ impl Error {
             Error::Interrupted(_) => 130,
             _ => 1,
         }
+    }
+
+    /// Whether everything has been said on standard output.
+    pub fn is_told(&self) -> bool {
+        matches!(self, Error::Differ)
     }
 
     /// Whether standard output was closed by whoever read it, which is no failure.

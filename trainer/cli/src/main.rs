@@ -60,6 +60,8 @@ fn main() -> ExitCode {
 }
 
 fn failed(error: &error::Error) -> ExitCode {
-    show::note(format!("error: {error}"));
+    if !error.is_told() {
+        show::note(format!("error: {error}"));
+    }
     ExitCode::from(error.exit_code())
 }

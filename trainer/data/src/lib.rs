@@ -38,7 +38,7 @@ pub use error::{DataError, Place};
 pub use format::{Format, UnknownFormatName};
 pub use input::read_bytes;
 pub use lengths::Lengths;
-pub use metrics::{Answer, Decision, Evaluation, EvaluationError, Evaluator, SpanScoring};
+pub use metrics::{Answer, Decision, Evaluation, EvaluationError, Evaluator, SpanScoring, Units};
 pub use read::read;
 pub use source::{Columns, Source};
 pub use task_name::{TaskName, UnknownTaskName};

@@ -4,6 +4,7 @@
 //!  inputs, gold ──┐
 //!                 Evaluator ──► Evaluation    loss and metrics of the file
 //!  logits ────────┘       ├───► Decision…     what the model says to each thing that is asked
+//!                         ├───► Units         the main metric for any draw of the examples
 //!                         └───► files         the same, as other tools read it
 //! ```
 //!
@@ -29,6 +30,7 @@ mod sets;
 pub mod squad;
 mod tags;
 mod texts;
+mod units;
 
 pub use classification::Counts;
 pub use correlation::{pearson, spearmanr};
@@ -36,6 +38,7 @@ pub use entities::EntityCounts;
 pub use evaluator::{Answer, Decision, Evaluator};
 pub use questions::SpanScoring;
 pub use reliability::{Bin, Reliability};
+pub use units::Units;
 
 use berth_task::Task;
 

@@ -75,7 +75,7 @@ fn magic() {
 #[test]
 fn format_version() {
     for (version, word) in [
-        (3u32, "newer"),
+        (4u32, "newer"),
         (u32::MAX, "newer"),
         (0, "not read any more"),
     ] {

@@ -5,5 +5,6 @@ mod example;
 mod golden;
 mod lies;
 mod mixed;
+mod relu;
 mod selftest;
 mod writing;

@@ -26,7 +26,8 @@ pub struct SpanScoring {
 }
 
 impl SpanScoring {
-    fn rules(&self) -> Rules {
+    /// Which of SQuAD's scripts counts.
+    pub(super) fn scoring_rules(&self) -> Rules {
         match self.rules.null_score_diff_threshold {
             Some(_) => Rules::V2,
             None if self.fit_threshold => Rules::V2,
@@ -65,7 +66,7 @@ pub(super) fn measure<L: AsRef<[f32]>>(
     logits: &[L],
 ) -> Result<(Measured, Figures), EvaluationError> {
     let answered = Answered::of(evaluator, logits)?;
-    let rules = evaluator.spans.rules();
+    let rules = evaluator.spans.scoring_rules();
     let mut scores = Vec::with_capacity(answered.questions.len());
     for question in &answered.questions {
         let answer = text(evaluator, question, answered.chosen(question));
@@ -190,7 +191,7 @@ impl Answered {
     ) -> Result<Self, EvaluationError> {
         let scoring = evaluator.spans;
         let mut rules = scoring.rules;
-        if scoring.rules() == Rules::V2 {
+        if scoring.scoring_rules() == Rules::V2 {
             rules.null_score_diff_threshold.get_or_insert(0.0);
         }
         let mut questions = Vec::new();
@@ -206,7 +207,7 @@ impl Answered {
             best: None,
         };
         let is_labelled = |example: &Example| matches!(example.label, Label::Answers(_));
-        if scoring.rules() == Rules::V2 && evaluator.examples.iter().any(is_labelled) {
+        if scoring.scoring_rules() == Rules::V2 && evaluator.examples.iter().any(is_labelled) {
             let best = BestThresholds::of(evaluator, &answered.questions)?;
             if scoring.fit_threshold {
                 answered.threshold = Some(best.f1.as_f32());
@@ -340,7 +341,7 @@ fn gold<'e>(
     }
 }
 
-fn texts(gold: &[GoldAnswer]) -> Vec<&str> {
+pub(super) fn texts(gold: &[GoldAnswer]) -> Vec<&str> {
     gold.iter().map(|gold| gold.text.as_str()).collect()
 }
 
