@@ -9,6 +9,7 @@
 //! | [`kills`], [`faults`] | does a run that is killed, or whose disk fails, lose no work? |
 //! | [`questions`] | does the device give the answers to questions that the workstation measured? |
 //! | [`tagging`] | do words get their tags, the same ones at every stage? |
+//! | [`answers`] | do people and programs get the same answers, as sure as the bundle says, of long texts too? |
 //! | [`predictions`] | do files of predictions say what was measured, and what the device answers? |
 //! | [`contents`] | is what a file holds told before it is learnt from? |
 //! | [`bad_input`] | does bad input get one clear line and leave nothing half-written? |
@@ -17,6 +18,7 @@
 //! [`fixture`] makes what they share: sentences, a tiny model, folders; [`dequantized`] reads a bundle
 //! back into the reference; [`program`] runs `berth`.
 
+mod answers;
 mod arrows;
 mod bad_input;
 mod contents;

@@ -9,6 +9,7 @@
 //! - [`args`]: what can be typed; Hugging Face's flag names, `_` and `-` alike.
 //! - [`commands`]: one file for each command; `quickstart` walks the whole road.
 //! - [`fetch`]: base models by name, checksummed. Nothing else here opens a socket.
+//! - [`names`]: bundles by name, in `models/` and in the user's own folder.
 //! - [`model`]: a checkpoint or a bundle, opened as something that scores examples.
 //! - [`show`]: tables, bars and progress, for people; JSON is for programs.
 //!
@@ -24,6 +25,7 @@ mod error;
 mod fetch;
 mod interrupt;
 mod model;
+mod names;
 mod show;
 mod sources;
 
