@@ -98,6 +98,7 @@ mod tests {
         let evaluator = Evaluator {
             task: Task::TextClassification,
             task_name: None,
+            multi_label: false,
             labels: &[],
             examples: &[],
             inputs: &inputs,

@@ -9,6 +9,7 @@
 //! logits ---> argmax                the best label alone: what accuracy is counted with
 //!        \--> softmax               a probability for every label
 //!        |--> classify ---> Score   every label, best first
+//!        |--> classify_each > Score   the same where any number of labels may go: each by itself
 //!        |--> tag --------> Score   the best label of a piece, with its probability
 //!        |                    |
 //!        |                 Labels   index -> name, as the training file spelt it
@@ -26,6 +27,7 @@
 //!    probabilities round to the same number.
 #![no_std]
 
+mod each;
 mod kind;
 mod labels;
 mod merge;
@@ -34,6 +36,7 @@ mod spans;
 mod tags;
 mod temperature;
 
+pub use each::{classify_each, sigmoid};
 pub use kind::{Task, UnknownTask};
 pub use labels::{LabelError, Labels, MAX_LABEL_BYTES, MAX_LABELS};
 pub use merge::{LongTexts, Merge, UnknownLongTexts};

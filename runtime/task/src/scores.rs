@@ -96,7 +96,7 @@ pub fn classify(logits: &[f32], temperature: Temperature, out: &mut Vec<Score, M
 }
 
 /// Orders logits from the largest to the smallest.
-fn best_first(a: f32, b: f32) -> Ordering {
+pub(crate) fn best_first(a: f32, b: f32) -> Ordering {
     rank(b).partial_cmp(&rank(a)).unwrap_or(Ordering::Equal)
 }
 

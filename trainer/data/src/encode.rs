@@ -49,6 +49,8 @@ pub enum Target {
     None,
     /// One of the outputs.
     Class(u32),
+    /// Any number of the outputs, each once, in their order.
+    Set(Vec<u32>),
     /// A finite number, for regression.
     Value(f32),
     /// For each piece one of the outputs, or nothing where no answer is asked for.
@@ -125,9 +127,10 @@ fn whole(
 ) -> Result<Vec<Encoded>, EncodeError> {
     let pair = example.pair.as_deref();
     let encoding = tokenizer.encode(&example.text, pair, options.limit, pieces)?;
-    let target = match example.label {
-        Label::Class(class) => Target::Class(class),
-        Label::Value(value) => Target::Value(value),
+    let target = match &example.label {
+        Label::Class(class) => Target::Class(*class),
+        Label::Set(classes) => Target::Set(classes.clone()),
+        Label::Value(value) => Target::Value(*value),
         Label::None | Label::Tags(_) | Label::Answers(_) => Target::None,
     };
     if encoding.truncated > 0 && options.long_texts == LongTexts::Windows {

@@ -89,9 +89,12 @@ impl Evaluator<'_> {
                 (Answer::Class { label, probability }, Label::Class(gold)) => {
                     (*probability, *label == *gold as usize)
                 }
-                (Answer::Span { text, probability }, Label::Answers(gold)) => {
-                    (*probability, questions::is_right(self, text, gold))
-                }
+                (
+                    Answer::Span {
+                        text, probability, ..
+                    },
+                    Label::Answers(gold),
+                ) => (*probability, questions::is_right(self, text, gold)),
                 _ => return None,
             };
             let example = decision.example;
@@ -250,6 +253,7 @@ mod tests {
             let evaluator = Evaluator {
                 task: Task::TextClassification,
                 task_name: None,
+                multi_label: false,
                 labels: &[],
                 examples: &[],
                 inputs: &inputs,
@@ -283,6 +287,7 @@ mod tests {
         let evaluator = Evaluator {
             task: Task::TextPairClassification,
             task_name: None,
+            multi_label: false,
             labels: &[],
             examples: &[],
             inputs: &inputs,
@@ -317,6 +322,7 @@ mod tests {
         let evaluator = Evaluator {
             task: Task::TextPairRegression,
             task_name: None,
+            multi_label: false,
             labels: &[],
             examples: &[],
             inputs: &inputs,

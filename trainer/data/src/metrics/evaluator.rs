@@ -3,7 +3,7 @@
 use berth_task::{Task, Temperature};
 use serde_json::Value;
 
-use super::{Evaluation, EvaluationError, SpanScoring, files, questions, tags, texts};
+use super::{Evaluation, EvaluationError, SpanScoring, files, questions, sets, tags, texts};
 use crate::dataset::{Example, Label};
 use crate::encode::Encoded;
 use crate::task_name::TaskName;
@@ -21,6 +21,8 @@ pub struct Evaluator<'a> {
     pub task_name: Option<TaskName>,
     /// The names of the labels in the order of the outputs; none for numbers and spans.
     pub labels: &'a [String],
+    /// Whether each label is decided by itself, for classification alone.
+    pub multi_label: bool,
     /// What the inputs are parts of.
     pub examples: &'a [Example],
     /// What the model reads.
@@ -52,6 +54,13 @@ pub enum Answer {
         /// How probable the model finds it.
         probability: f32,
     },
+    /// Those of the labels that are more probable than not.
+    Set {
+        /// Their indices, in their order.
+        labels: Vec<usize>,
+        /// How probable the model finds each of all labels.
+        probabilities: Vec<f32>,
+    },
     /// A number.
     Value(f32),
     /// None, since the best one was not sure enough; [`Answer::unless_below`].
@@ -60,19 +69,21 @@ pub enum Answer {
     Span {
         /// Its text; empty where there is no answer.
         text: String,
+        /// The byte of the passage that it begins at; 0 where there is no answer.
+        start: usize,
         /// The product of the probabilities of its start and its end.
         probability: f32,
     },
 }
 
 impl Answer {
-    /// How probable the model finds it; none for a number.
+    /// How probable the model finds it; none for a number, nor for several labels.
     pub fn probability(&self) -> Option<f32> {
         match self {
             Answer::Class { probability, .. } | Answer::Span { probability, .. } => {
                 Some(*probability)
             }
-            Answer::Value(_) | Answer::Abstained => None,
+            Answer::Set { .. } | Answer::Value(_) | Answer::Abstained => None,
         }
     }
 
@@ -94,6 +105,9 @@ impl Evaluator<'_> {
         self.check(logits)?;
         let mut fitted = Vec::new();
         let (loss, mut metrics) = match self.task {
+            Task::TextClassification | Task::TextPairClassification if self.multi_label => {
+                sets::measure(&texts::rows(logits, self.inputs)?)?
+            }
             Task::TextClassification | Task::TextPairClassification => {
                 texts::classify(&texts::rows(logits, self.inputs)?)?
             }
@@ -166,7 +180,11 @@ impl Evaluator<'_> {
             Task::TextPairRegression => None,
             _ => Some(self.labels.len()),
         };
-        texts::answers(&texts::rows(logits, self.inputs)?, labels, temperature)
+        let rows = texts::rows(logits, self.inputs)?;
+        match labels {
+            Some(labels) if self.multi_label => sets::answers(&rows, labels),
+            labels => texts::answers(&rows, labels, temperature),
+        }
     }
 
     /// What `logits` say, as the files that Hugging Face's example scripts write with `--do_predict`:
@@ -199,6 +217,7 @@ impl Evaluator<'_> {
     /// of `quantize`. Of all of them, more is better.
     pub fn main_metric(&self) -> &'static str {
         match (self.task_name, self.task) {
+            _ if self.multi_label => "f1",
             (Some(TaskName::Cola), _) => "matthews_correlation",
             (Some(TaskName::Mrpc), _) | (_, Task::QuestionAnswering) => "f1",
             (_, Task::TextPairRegression) => "spearmanr",
@@ -266,6 +285,7 @@ mod tests {
             task,
             task_name: None,
             labels: &[],
+            multi_label: false,
             examples: &[],
             inputs,
             spans: SpanScoring::default(),

@@ -125,6 +125,7 @@ pub(super) fn decisions<L: AsRef<[f32]>>(
             gold: evaluator.examples[question.example].label.clone(),
             answer: Answer::Span {
                 text: text(evaluator, question, span).to_owned(),
+                start: span.start as usize,
                 probability: span.score,
             },
         }
@@ -498,6 +499,7 @@ mod tests {
             task: Task::QuestionAnswering,
             task_name: None,
             labels: &[],
+            multi_label: false,
             examples: &examples,
             inputs: &inputs,
             spans: SpanScoring {
@@ -601,6 +603,7 @@ mod tests {
             let evaluator = Evaluator {
                 task: Task::QuestionAnswering,
                 task_name: None,
+                multi_label: false,
                 labels: &[],
                 examples: &examples,
                 inputs: &inputs,

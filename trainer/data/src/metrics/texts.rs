@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use berth_task::{MAX_LABELS, Merge, Temperature, argmax, softmax};
 
 use super::evaluator::{Answer, Decision};
-use super::{Counts, EvaluationError, Measured, pearson, spearmanr};
+use super::{Counts, EvaluationError, Measured, pearson, sets, spearmanr};
 use crate::dataset::Label;
 use crate::encode::{Encoded, Target};
 use crate::task_name::TaskName;
@@ -138,9 +138,10 @@ pub(super) fn combined_score(task_name: Option<TaskName>, metrics: &[(&str, f64)
 
 /// What is said to one example.
 pub(super) fn decision(row: &Row<'_>, temperature: Temperature) -> Decision {
-    let (gold, answer) = match row.input.target {
-        Target::Value(value) => (Label::Value(value), Answer::Value(row.logits[0])),
-        Target::Class(class) => (Label::Class(class), best(&row.logits, temperature)),
+    let (gold, answer) = match &row.input.target {
+        Target::Value(value) => (Label::Value(*value), Answer::Value(row.logits[0])),
+        Target::Class(class) => (Label::Class(*class), best(&row.logits, temperature)),
+        Target::Set(classes) => (Label::Set(classes.clone()), sets::decided(&row.logits)),
         _ => (Label::None, best(&row.logits, temperature)),
     };
     Decision {
