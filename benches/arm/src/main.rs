@@ -47,7 +47,9 @@ fn query(path: &str, tokens: usize, times: usize) -> Result<(), Box<dyn Error>> 
     let bundle = Bundle::open(&bytes)?;
     let header = bundle.header();
     let words = header.shape.vocab_size;
-    let ids: Vec<u32> = (0..tokens).map(|i| 7919u32.wrapping_mul(i as u32) % words).collect();
+    let ids: Vec<u32> = (0..tokens)
+        .map(|i| 7919u32.wrapping_mul(i as u32) % words)
+        .collect();
     let mut memory = vec![0; scratch_bytes(header, tokens)];
     let scratch = Scratch::carve(&mut memory, header, tokens);
     let mut scratch = scratch.ok_or("too many tokens")?;

@@ -19,9 +19,7 @@ use core::arch::aarch64::*;
 use core::arch::asm;
 use core::mem::MaybeUninit;
 
-use super::arm::{
-    Arm, COPIED, Copies, Products, Sums, four_less_128, have, less_128, next_four, no_sums,
-};
+use super::arm::{Arm, COPIED, Copies, Products, Sums, four_less_128, have, less_128, no_sums};
 use crate::simd::{Kernel, Panels};
 use crate::tile::unroll;
 
@@ -110,23 +108,39 @@ impl Products for Dotprod {
 /// `64 * groups` bytes can be read at `w`.
 #[target_feature(enable = "dotprod")]
 #[inline(never)]
-unsafe fn again(token: Dotprod, mut w: *const i8, groups: usize) -> Sums {
+unsafe fn again(token: Dotprod, w: *const i8, groups: usize) -> Sums {
     let ones = vdupq_n_s8(1);
     let mut sums = no_sums();
-    for _ in 0..groups / 4 {
-        const GROUPS: usize = 4;
-        unroll!(_group < GROUPS {
+    for block in 0..groups / 4 {
+        for group in 0..4 {
             // SAFETY: the caller grants the read.
-            let weights = unsafe { next_four(&mut w) };
+            let weights = unsafe { four(w.add(256 * block + 64 * group)) };
             token.add_four(&mut sums, &weights, ones, 0);
-        });
+        }
     }
-    for _ in 0..groups % 4 {
+    for group in groups / 4 * 4..groups {
         // SAFETY: the caller grants the read.
-        let weights = unsafe { next_four(&mut w) };
+        let weights = unsafe { four(w.add(64 * group)) };
         token.add_four(&mut sums, &weights, ones, 0);
     }
     sums.map(|sum| vshlq_n_s32::<7>(sum))
+}
+
+/// Reads the weights of a group.
+///
+/// # Safety
+/// 64 bytes can be read at `w`.
+#[inline(always)]
+unsafe fn four(w: *const i8) -> [int8x16_t; 4] {
+    // SAFETY: the caller grants the reads.
+    unsafe {
+        [
+            vld1q_s8(w),
+            vld1q_s8(w.add(16)),
+            vld1q_s8(w.add(32)),
+            vld1q_s8(w.add(48)),
+        ]
+    }
 }
 
 /// Copies `M` rows of `16 * blocks` activations as signed bytes, in the order that
@@ -202,26 +216,34 @@ unsafe fn panel<const M: usize>(
         // SAFETY: the caller grants each row's sums.
         sums[m] = unsafe { *to.add(m * stride) };
     }
-    let mut w = w;
     let mut rows = rows.as_ptr().cast::<i8>();
-    for _ in 0..groups / 4 {
-        const GROUPS: usize = 4;
-        unroll!(group < GROUPS {
-            // SAFETY: the caller grants the read.
-            let weights = unsafe { next_four(&mut w) };
-            unroll!(m < M {
-                let (register, quarter) = place(M, group, m);
-                // SAFETY: the caller has copied this block.
-                let a = unsafe { vld1q_s8(rows.add(16 * register)) };
-                token.add_four(&mut sums[m], &weights, a, quarter);
-            });
-        });
-        // SAFETY: behind it is the next block, or the end of the copy.
-        rows = unsafe { rows.add(16 * registers(M)) };
+    let blocks = groups / 4;
+    match M {
+        // SAFETY: the caller has copied these blocks and grants the reads of the panel.
+        5 if blocks > 0 => unsafe { token.blocks_of_five(&mut sums, rows, w, blocks) },
+        // SAFETY: as above.
+        6 if blocks > 0 => unsafe { token.blocks_of_six(&mut sums, rows, w, blocks) },
+        _ => {
+            for block in 0..blocks {
+                const GROUPS: usize = 4;
+                unroll!(group < GROUPS {
+                    // SAFETY: the caller grants the read.
+                    let weights = unsafe { four(w.add(256 * block + 64 * group)) };
+                    unroll!(m < M {
+                        let (register, quarter) = place(M, group, m);
+                        // SAFETY: the caller has copied this block.
+                        let a = unsafe { vld1q_s8(rows.add(16 * register)) };
+                        token.add_four(&mut sums[m], &weights, a, quarter);
+                    });
+                });
+                // SAFETY: behind it is the next block, or the end of the copy.
+                rows = unsafe { rows.add(16 * registers(M)) };
+            }
+        }
     }
-    for group in groups / 4 * 4..groups {
+    for group in 4 * blocks..groups {
         // SAFETY: the caller grants the read.
-        let weights = unsafe { next_four(&mut w) };
+        let weights = unsafe { four(w.add(64 * group)) };
         unroll!(m < M {
             // SAFETY: the caller grants the read.
             let a = unsafe { four_less_128(a.0.add(m * a.1 + 4 * group)) };
@@ -234,7 +256,138 @@ unsafe fn panel<const M: usize>(
     }
 }
 
+/// One row's four products of a group whose weights are in `v24` to `v27`: the numbers of the four registers of sums,
+/// and the register and quarter that hold the activations.
+macro_rules! row {
+    ($s0:literal $s1:literal $s2:literal $s3:literal, $a:literal $quarter:literal) => {
+        concat!(
+            "sdot v",
+            $s0,
+            ".4s, v24.16b, v",
+            $a,
+            ".4b[",
+            $quarter,
+            "]\n",
+            "sdot v",
+            $s1,
+            ".4s, v25.16b, v",
+            $a,
+            ".4b[",
+            $quarter,
+            "]\n",
+            "sdot v",
+            $s2,
+            ".4s, v26.16b, v",
+            $a,
+            ".4b[",
+            $quarter,
+            "]\n",
+            "sdot v",
+            $s3,
+            ".4s, v27.16b, v",
+            $a,
+            ".4b[",
+            $quarter,
+            "]\n",
+        )
+    };
+}
+
+/// A group of five or six rows: its weights, then its products.
+macro_rules! group {
+    (5, $a:literal, $b:literal $q4:literal $q5:literal) => {
+        concat!(
+            "ld1 {{v24.16b, v25.16b, v26.16b, v27.16b}}, [{w}], #64\n",
+            row!(0 1 2 3, $a 0), row!(4 5 6 7, $a 1), row!(8 9 10 11, $a 2), row!(12 13 14 15, $a 3),
+            row!(16 17 18 19, $b $q4),
+        )
+    };
+    (6, $a:literal, $b:literal $q4:literal $q5:literal) => {
+        concat!(group!(5, $a, $b $q4 $q5), row!(20 21 22 23, $b $q5))
+    };
+}
+
+/// All blocks of five or six rows. The activations of two groups are in `v28` and `v29` for the first four rows,
+/// and in `v30` for the others.
+macro_rules! blocks {
+    ($rows:tt) => {
+        concat!(
+            "2:\n",
+            "ldp q28, q29, [{rows}]\n",
+            "ldr q30, [{rows}, #64]\n",
+            group!($rows, 28, 30 0 1),
+            group!($rows, 29, 30 2 3),
+            "ldp q28, q29, [{rows}, #32]\n",
+            "ldr q30, [{rows}, #80]\n",
+            "add {rows}, {rows}, #96\n",
+            group!($rows, 28, 30 0 1),
+            group!($rows, 29, 30 2 3),
+            "subs {blocks}, {blocks}, #1\n",
+            "b.ne 2b",
+        )
+    };
+}
+
 impl Dotprod {
+    /// Adds the products of whole blocks of five rows. The loop is written in assembly, since sums, weights and
+    /// activations take 31 registers, and a compiler moves loads until that is not enough.
+    ///
+    /// # Safety
+    /// `blocks` blocks have been copied to `rows`, one at least, and `256 * blocks` bytes can be read at `w`. There are
+    /// five rows of sums.
+    #[inline(always)]
+    unsafe fn blocks_of_five(
+        self,
+        sums: &mut [Sums],
+        rows: *const i8,
+        w: *const i8,
+        blocks: usize,
+    ) {
+        // SAFETY: the token is only made where the instruction exists. What is read the caller grants, and
+        // everything else happens in the registers named here.
+        unsafe {
+            asm!(
+                blocks!(5),
+                rows = inout(reg) rows => _, w = inout(reg) w => _, blocks = inout(reg) blocks => _,
+                inout("v0") sums[0][0], inout("v1") sums[0][1], inout("v2") sums[0][2], inout("v3") sums[0][3],
+                inout("v4") sums[1][0], inout("v5") sums[1][1], inout("v6") sums[1][2], inout("v7") sums[1][3],
+                inout("v8") sums[2][0], inout("v9") sums[2][1], inout("v10") sums[2][2], inout("v11") sums[2][3],
+                inout("v12") sums[3][0], inout("v13") sums[3][1], inout("v14") sums[3][2], inout("v15") sums[3][3],
+                inout("v16") sums[4][0], inout("v17") sums[4][1], inout("v18") sums[4][2], inout("v19") sums[4][3],
+                out("v24") _, out("v25") _, out("v26") _, out("v27") _,
+                out("v28") _, out("v29") _, out("v30") _,
+                options(readonly, nostack)
+            )
+        }
+    }
+
+    /// Adds the products of whole blocks of six rows. The loop is written in assembly, since sums, weights and
+    /// activations take 31 registers, and a compiler moves loads until that is not enough.
+    ///
+    /// # Safety
+    /// `blocks` blocks have been copied to `rows`, one at least, and `256 * blocks` bytes can be read at `w`. There are
+    /// six rows of sums.
+    #[inline(always)]
+    unsafe fn blocks_of_six(self, sums: &mut [Sums], rows: *const i8, w: *const i8, blocks: usize) {
+        // SAFETY: the token is only made where the instruction exists. What is read the caller grants, and
+        // everything else happens in the registers named here.
+        unsafe {
+            asm!(
+                blocks!(6),
+                rows = inout(reg) rows => _, w = inout(reg) w => _, blocks = inout(reg) blocks => _,
+                inout("v0") sums[0][0], inout("v1") sums[0][1], inout("v2") sums[0][2], inout("v3") sums[0][3],
+                inout("v4") sums[1][0], inout("v5") sums[1][1], inout("v6") sums[1][2], inout("v7") sums[1][3],
+                inout("v8") sums[2][0], inout("v9") sums[2][1], inout("v10") sums[2][2], inout("v11") sums[2][3],
+                inout("v12") sums[3][0], inout("v13") sums[3][1], inout("v14") sums[3][2], inout("v15") sums[3][3],
+                inout("v16") sums[4][0], inout("v17") sums[4][1], inout("v18") sums[4][2], inout("v19") sums[4][3],
+                inout("v20") sums[5][0], inout("v21") sums[5][1], inout("v22") sums[5][2], inout("v23") sums[5][3],
+                out("v24") _, out("v25") _, out("v26") _, out("v27") _,
+                out("v28") _, out("v29") _, out("v30") _,
+                options(readonly, nostack)
+            )
+        }
+    }
+
     /// Adds the products of a group with a panel.
     #[inline(always)]
     fn add_four(self, sums: &mut Sums, w: &[int8x16_t; 4], a: int8x16_t, quarter: usize) {

@@ -118,32 +118,33 @@ unsafe fn zip<const N: usize>(w: Panels, from: usize, now: usize, kept: &mut Kep
     for n in 0..N {
         // SAFETY: the caller grants these reads.
         let start = unsafe { w.start.add(n * w.stride + 64 * from).cast::<i32>() };
-        let (couples, _) = kept.panels[n].as_chunks_mut::<8>();
-        for (couple, to) in couples.iter_mut().take(now.div_ceil(2)).enumerate() {
-            // SAFETY: the first of the groups is there.
-            let w = unsafe { start.add(32 * couple) };
-            let second = match 2 * couple + 1 < now {
-                true => w.wrapping_add(16),
-                false => NOTHING.0.as_ptr(),
-            };
-            for j in 0..4 {
-                // SAFETY: the second group is there, or zeros in its place. Two registers are written, of
-                // the eight of this couple.
-                unsafe {
-                    let pair = int32x4x2_t(vld1q_s32(w.add(4 * j)), vld1q_s32(second.add(4 * j)));
-                    vst2q_s32(to.as_mut_ptr().add(2 * j).cast(), pair);
-                }
-            }
+        let (to, _) = kept.panels[n].as_chunks_mut::<8>();
+        let (whole, rest) = to.split_at_mut(now / 2);
+        for (couple, to) in whole.iter_mut().enumerate() {
+            // SAFETY: both groups are there.
+            unsafe { zip_two(start.add(32 * couple), start.add(32 * couple + 16), to) };
+        }
+        if now % 2 == 1 {
+            // SAFETY: the last group is there, and zeros stand for the one behind it.
+            unsafe { zip_two(start.add(16 * (now - 1)), [0; 16].as_ptr(), &mut rest[0]) };
         }
     }
 }
 
-/// A group without weights.
-static NOTHING: Nothing = Nothing([0; 16]);
-
-/// Its numbers, aligned like registers.
-#[repr(align(16))]
-struct Nothing([i32; 16]);
+/// Zips two groups of a panel.
+///
+/// # Safety
+/// Sixteen numbers can be read at each.
+#[inline(always)]
+unsafe fn zip_two(first: *const i32, second: *const i32, to: &mut [MaybeUninit<int8x16_t>; 8]) {
+    for j in 0..4 {
+        // SAFETY: the caller grants the reads. Two registers are written, of eight.
+        unsafe {
+            let pair = int32x4x2_t(vld1q_s32(first.add(4 * j)), vld1q_s32(second.add(4 * j)));
+            vst2q_s32(to.as_mut_ptr().add(2 * j).cast(), pair);
+        }
+    }
+}
 
 /// Copies `groups` groups of `M` rows, two rows and two groups side by side; an odd last group with zeros.
 ///
