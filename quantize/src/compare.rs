@@ -23,7 +23,7 @@ pub struct Comparison {
     pub int8: Evaluation,
     /// How many answers were asked for: one for each text or pair or question, or for each word.
     pub asked: usize,
-    /// How many of them are the same: the same best label, the same text of an answer, or a number
+    /// How many of them are the same: the same best label or the same labels, the same text of an answer, or a number
     /// that differs by at most 2 % of the range of the gold labels.
     pub same: usize,
     /// The cosine between all logits of the one and all logits of the other.
@@ -139,6 +139,7 @@ fn asked(example: &Example, word: Option<usize>) -> String {
 fn is_same(f32: &Answer, int8: &Answer, tolerance: f64) -> bool {
     match (f32, int8) {
         (Answer::Class { label: a, .. }, Answer::Class { label: b, .. }) => a == b,
+        (Answer::Set { labels: a, .. }, Answer::Set { labels: b, .. }) => a == b,
         (Answer::Span { text: a, .. }, Answer::Span { text: b, .. }) => a == b,
         (Answer::Value(a), Answer::Value(b)) => (f64::from(*a) - f64::from(*b)).abs() <= tolerance,
         _ => false,
@@ -243,6 +244,7 @@ mod tests {
             task,
             task_name: None,
             labels: &[],
+            multi_label: false,
             examples,
             inputs: &inputs,
             spans: Default::default(),
@@ -299,6 +301,45 @@ mod tests {
         let accuracy = &metrics[1];
         assert_eq!(accuracy.name, "eval_accuracy");
         assert_eq!((accuracy.f32, accuracy.int8), (0.75, 0.5));
+    }
+
+    #[test]
+    fn of_several_labels_every_decision_has_to_be_the_same() {
+        let inputs: Vec<Encoded> = [vec![0, 1], vec![], vec![1]]
+            .into_iter()
+            .enumerate()
+            .map(|(example, set)| Encoded {
+                target: Target::Set(set),
+                example,
+                ..Encoded::default()
+            })
+            .collect();
+        let evaluator = Evaluator {
+            task: Task::TextClassification,
+            task_name: None,
+            labels: &[],
+            multi_label: true,
+            examples: &[],
+            inputs: &inputs,
+            spans: Default::default(),
+        };
+        let f32 = [[1.0, 2.0], [-1.0, -0.1], [-3.0, 0.5]];
+        let int8 = [[2.0, 0.1], [-1.0, 0.1], [-2.0, 0.25]];
+        let comparison = Comparison::new(&evaluator, &f32, &int8).unwrap();
+        assert_eq!((comparison.same, comparison.asked), (2, 3));
+        assert_eq!(comparison.main_metric, "f1");
+        assert_eq!(comparison.drop(), 100.0 * (1.0 - 6.0 / 7.0));
+        let changed = &comparison.changed[0];
+        assert_eq!(changed.gold, Label::Set(vec![]));
+        let Answer::Set {
+            labels,
+            probabilities,
+        } = &changed.int8
+        else {
+            panic!("{changed:?}")
+        };
+        assert_eq!(labels, &[1]);
+        assert!((probabilities[1] - 1.0 / (1.0 + f32::exp(-0.1))).abs() < 1e-6);
     }
 
     #[test]

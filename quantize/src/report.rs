@@ -97,13 +97,19 @@ pub fn report(comparison: Option<&Comparison>, bytes: u64, f32_layers: &[usize])
 fn changed_object(changed: &Changed) -> Value {
     let answer = |answer: &Answer| match answer {
         Answer::Class { label, probability } => json!({"label": label, "score": probability}),
+        Answer::Set {
+            labels,
+            probabilities,
+        } => json!({"labels": labels, "scores": probabilities}),
         Answer::Value(value) => json!({"score": value}),
-        Answer::Span { text, probability } => json!({"answer": text, "score": probability}),
+        Answer::Span {
+            text, probability, ..
+        } => json!({"answer": text, "score": probability}),
     };
     let gold = match &changed.gold {
         Label::Class(label) => json!(label),
         Label::Value(value) => json!(value),
-        Label::Tags(tags) => json!(tags),
+        Label::Set(classes) | Label::Tags(classes) => json!(classes),
         Label::Answers(answers) => {
             let texts = answers.iter().map(|answer| answer.text.as_str());
             json!(texts.collect::<Vec<_>>())
@@ -143,6 +149,7 @@ mod tests {
             task: Task::TextClassification,
             task_name: None,
             labels: &[],
+            multi_label: false,
             examples: &vec![
                 Example {
                     line: 1,

@@ -26,6 +26,8 @@ const FEWEST: usize = 100;
 const MOST: usize = 2_000;
 /// How long one length goes on beyond the fewest queries.
 const ENOUGH: Duration = Duration::from_millis(500);
+/// The same where little is asked for.
+const BRIEFLY: (usize, Duration) = (5, Duration::from_millis(150));
 /// The ids below this are BERT's special tokens, characters and frequent words.
 const FREQUENT: u32 = 4_096;
 /// How often the model is opened.
@@ -41,6 +43,8 @@ pub struct Options {
     /// Counts the allocations of the program so far, if the program can; such as
     /// [`counting::allocations`](crate::counting::allocations).
     pub allocations: Option<fn() -> u64>,
+    /// A first impression within a second or so, of few queries, instead of a measurement.
+    pub brief: bool,
 }
 
 /// What was measured. Its text form is one line of JSON.
@@ -120,7 +124,7 @@ pub fn measure(path: &Path, options: &Options) -> Result<Report, MeasureError> {
     let mut session = model.session_with(options.threads)?;
     let mut lengths = Vec::new();
     for tokens in lengths_for(&model, &options.lengths) {
-        lengths.push((tokens, latency(&mut session, tokens)?));
+        lengths.push((tokens, latency(&mut session, tokens, options.brief)?));
     }
     let allocations_per_query = match options.allocations {
         Some(count) => Some(allocations(&mut session, count)?),
@@ -128,7 +132,7 @@ pub fn measure(path: &Path, options: &Options) -> Result<Report, MeasureError> {
     };
     // Opening again and again leaves holes in the heap that one program with one model never has.
     let peak_rss_mb = peak_rss_mb();
-    let (open_ms, load_ms) = load(path)?;
+    let (open_ms, load_ms) = load(path, if options.brief { 1 } else { LOADS })?;
     Ok(Report {
         lengths,
         open_ms,
@@ -183,10 +187,10 @@ fn name_in(cpus: &str) -> Option<String> {
 }
 
 /// Medians in milliseconds: to open, and to open and make a session.
-fn load(path: &Path) -> Result<(f64, f64), OpenError> {
+fn load(path: &Path, times: usize) -> Result<(f64, f64), OpenError> {
     let mut opened = Vec::new();
     let mut ready = Vec::new();
-    for _ in 0..LOADS {
+    for _ in 0..times {
         let start = Instant::now();
         let model = Model::open(path)?;
         opened.push(start.elapsed());
@@ -206,14 +210,18 @@ fn lengths_for(model: &Model, wanted: &[usize]) -> Vec<usize> {
     }
 }
 
-fn latency(session: &mut Session, tokens: usize) -> Result<Latency, QueryError> {
+fn latency(session: &mut Session, tokens: usize, brief: bool) -> Result<Latency, QueryError> {
     let ids = ids(session.model(), tokens);
-    for _ in 0..WARM_UP {
+    let (warm_up, (fewest, enough)) = match brief {
+        true => (1, BRIEFLY),
+        false => (WARM_UP, (FEWEST, ENOUGH)),
+    };
+    for _ in 0..warm_up {
         session.logits_of(&ids, tokens)?;
     }
     let mut times = Vec::with_capacity(MOST);
     let start = Instant::now();
-    while times.len() < FEWEST || (times.len() < MOST && start.elapsed() < ENOUGH) {
+    while times.len() < fewest || (times.len() < MOST && start.elapsed() < enough) {
         let start = Instant::now();
         session.logits_of(&ids, tokens)?;
         times.push(start.elapsed());

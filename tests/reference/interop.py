@@ -17,12 +17,16 @@
 4. With --squad, the folder of SQuAD's files: Berth fine-tunes a model for questions, and transformers makes
    one; both answer the first questions of dev, transformers by run_qa's windows and post-processing.
 
+5. Berth fine-tunes on the table's sentences with any number of labels each, and transformers takes the model
+   for one of that kind: the same logits, and the loss of its BCEWithLogitsLoss is Berth's eval_loss.
+
 Every logit may differ by at most 1e-4 (in half precision the weights are rounded alike on both sides).
 Prints one line for each comparison; the exit code is 1 when one failed. The programs are built first,
 unless --programs names the folder where they are: `berth`, and `examples/logits`.
 """
 import argparse
 import gzip
+import json
 import pathlib
 import shutil
 import sys
@@ -171,6 +175,42 @@ def made_by_transformers(like, work):
     yield "transformers to Berth, half precision", folder("half")
 
 
+def several_labels(sentence, label):
+    """Labels of a sentence of which any number may go."""
+    words = sentence.split()
+    return [name for name, goes in
+            [("comma", "," in words), ("long", len(words) > 20), ("positive", label == "1")] if goes]
+
+
+@torch.no_grad()
+def compare_several(programs, base, table, texts, work):
+    rows = [line.split("\t") for line in table.read_text(encoding="utf-8").split("\n")[1:-1]]
+    rows = [(sentence, several_labels(sentence, label)) for sentence, label in rows]
+    measured = texts.read_text(encoding="utf-8").count("\n")
+    files = {"dev": rows[:measured], "train": rows[measured:][:480]}
+    for name, of in files.items():
+        lines = (json.dumps({"text": text, "label": labels}) + "\n" for text, labels in of)
+        (work / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+    out = work / "several"
+    told = run(programs / "berth", "finetune", "--task", "text-classification", "--train_file", work / "train.jsonl",
+               "--validation_file", work / "dev.jsonl", "--num_train_epochs", 3, "--learning_rate", 2e-4,
+               "--model_name_or_path", base, "--output_dir", out, "--json")
+    ours = json.loads(told)["eval_loss"]
+    fine = compare("Berth to transformers, several labels", programs, out, texts)
+    tokenizer = AutoTokenizer.from_pretrained(out)
+    model = BertForSequenceClassification.from_pretrained(out, dtype=torch.float32).eval()
+    fine &= model.config.problem_type == "multi_label_classification"
+    losses = []
+    for text, labels in files["dev"]:
+        gold = torch.tensor([[float(name in labels) for name in sorted(model.config.label2id)]])
+        inputs = tokenizer(text, truncation=True, max_length=128, return_tensors="pt")
+        losses.append(model(**inputs, labels=gold).loss.item())
+    theirs = sum(losses) / len(losses)
+    fine &= abs(ours - theirs) < 1e-5
+    print(f"the same, loss: {ours:.7f} by Berth, {theirs:.7f} by transformers, {'fine' if fine else 'FAILED'}")
+    return fine
+
+
 def for_questions(programs, base, asked, work):
     """A model for questions that Berth trained, and a random one that transformers made."""
     train, dev = asked.squad / "train-v1.1.json.gz", asked.squad / "dev-v1.1.public.json.gz"
@@ -211,6 +251,7 @@ def main():
         fine = compare("Berth to transformers", programs, ours, texts)
         for what, folder in made_by_transformers(ours, work):
             fine &= compare(what, programs, folder, texts)
+        fine &= compare_several(programs, base, table, texts, work)
         if asked.sentences:
             train, dev = (path.resolve() for path in asked.sentences)
             ours = tagger(programs, base, train, work)

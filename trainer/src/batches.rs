@@ -44,6 +44,7 @@ impl Batch {
 pub fn targets<'a>(rows: impl Iterator<Item = &'a Encoded> + Clone) -> Result<Targets, usize> {
     let packing = || Packing::new(rows.clone().map(|row| row.ids.len()));
     let mut targets = match rows.clone().next().map(|row| &row.target) {
+        Some(Target::Set(_)) => Targets::Sets(Vec::new()),
         Some(Target::Value(_)) => Targets::Values(Vec::new()),
         Some(Target::Span(..)) => Targets::Spans(packing(), Vec::new()),
         _ => Targets::Classes(Vec::new()),
@@ -55,6 +56,7 @@ pub fn targets<'a>(rows: impl Iterator<Item = &'a Encoded> + Clone) -> Result<Ta
             (Targets::Classes(all), Target::Classes(classes)) => {
                 all.extend(classes.iter().map(class))
             }
+            (Targets::Sets(all), Target::Set(set)) => all.push(set.clone()),
             (Targets::Values(all), Target::Value(value)) => all.push(*value),
             (Targets::Spans(_, all), Target::Span(first, last)) => {
                 all.push([*first as usize, *last as usize])
@@ -274,6 +276,13 @@ mod tests {
         ];
         let classes = vec![IGNORED, 4, IGNORED, 2];
         assert_eq!(targets(tagged.iter()), Ok(Targets::Classes(classes)));
+        let sets = [
+            with(0, Target::Set(vec![0, 2])),
+            with(1, Target::Set(vec![])),
+        ];
+        let expected = Targets::Sets(vec![vec![0, 2], vec![]]);
+        assert_eq!(targets(sets.iter()), Ok(expected));
+        assert_eq!(targets([&sets[0], &rows[1]].into_iter()), Err(1));
         let spans = [with(0, Target::Span(1, 2)), with(1, Target::Span(0, 0))];
         let expected = Targets::Spans(Packing::new([3, 1]), vec![[1, 2], [0, 0]]);
         assert_eq!(targets(spans.iter()), Ok(expected));

@@ -59,11 +59,19 @@ pub(crate) fn check_targets<'a>(
     rows: impl IntoIterator<Item = &'a Encoded>,
 ) -> Result<(), TrainError> {
     let known = |class: u32| (class as usize) < outputs;
-    first_problem(rows.into_iter(), |row| {
+    let mut rows = rows.into_iter().peekable();
+    // Either each row has one label, or each has any number.
+    let sets = rows
+        .peek()
+        .is_some_and(|row| matches!(row.target, Target::Set(_)));
+    first_problem(rows, |row| {
         let inside = |piece: u32| (piece as usize) < row.ids.len();
         let fits = match (task, &row.target) {
             (Task::TextClassification | Task::TextPairClassification, &Target::Class(class)) => {
-                known(class)
+                !sets && known(class)
+            }
+            (Task::TextClassification | Task::TextPairClassification, Target::Set(classes)) => {
+                sets && classes.iter().all(|&class| known(class))
             }
             (Task::TextPairRegression, Target::Value(value)) => value.is_finite(),
             (Task::TokenClassification, Target::Classes(classes)) => {
@@ -148,6 +156,12 @@ mod tests {
         assert!(!check(text, Target::Class(2)));
         assert!(!check(text, Target::Value(1.0)));
         assert!(!check(text, Target::None));
+        assert!(check(text, Target::Set(vec![])) && check(text, Target::Set(vec![0, 1])));
+        assert!(!check(text, Target::Set(vec![0, 2])));
+        assert!(!check(Task::TokenClassification, Target::Set(vec![0])));
+        let mixed = [Target::Set(vec![0]), Target::Class(0)].map(|target| row(&[1], 1, target));
+        let error = check_targets(text, 2, &mixed).unwrap_err().to_string();
+        assert!(error.starts_with("example 2"), "{error}");
         assert!(check(Task::TextPairRegression, Target::Value(2.5)));
         assert!(!check(Task::TextPairRegression, Target::Value(f32::NAN)));
         let tags = |classes: &[Option<u32>]| {

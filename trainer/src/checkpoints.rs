@@ -92,25 +92,6 @@ pub(crate) fn steps(output_dir: &Path) -> Result<Vec<u64>, TrainError> {
     Ok(steps)
 }
 
-/// The state in a folder, if there is one.
-pub(crate) fn read_state(folder: &Path) -> Result<Option<TrainerState>, TrainError> {
-    let path = folder.join(STATE_FILE);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let text = fs::read(&path).map_err(|source| TrainError::Io {
-        path: path.clone(),
-        source,
-    })?;
-    match serde_json::from_slice(&text) {
-        Ok(state) => Ok(Some(state)),
-        Err(error) => Err(TrainError::Damaged {
-            path,
-            problem: error.to_string(),
-        }),
-    }
-}
-
 /// Brings the optimizer to where it was when `folder` was written, after `steps` updates.
 pub(crate) fn restore(folder: &Path, steps: u64, optimizer: &mut AdamW) -> Result<(), TrainError> {
     let path = folder.join(OPTIMIZER_FILE);

@@ -57,6 +57,8 @@ pub struct Results {
     pub train: Map<String, Value>,
     /// `eval_accuracy` and so on; empty without examples to measure on.
     pub eval: Map<String, Value>,
+    /// What the result says to each of the inputs to measure on; empty without any.
+    pub logits: Vec<Vec<f32>>,
 }
 
 impl Results {
@@ -431,7 +433,7 @@ impl<'a> Run<'a> {
             self.load_weights(&checkpoints::path(self.job.output_dir, best))?;
         }
         let mut eval = Map::new();
-        let mut predictions = Vec::new();
+        let (mut predictions, mut logits) = (Vec::new(), Vec::new());
         if let (Some(measured), Some(dev)) = (self.evaluate()?, self.job.dev) {
             predictions = dev.predictions(&measured.logits)?;
             let metrics = measured.metrics.into_iter();
@@ -441,8 +443,13 @@ impl<'a> Run<'a> {
             let fitted = measured.fitted.into_iter();
             let fitted = fitted.map(|(name, value)| (name.to_owned(), value.into()));
             self.card.training_args.other.extend(fitted);
+            logits = measured.logits;
         }
-        let results = Results { train, eval };
+        let results = Results {
+            train,
+            eval,
+            logits,
+        };
         let mut folder = self.card.folder(self.job.output_dir, &self.model)?;
         folder.json(STATE_FILE, &self.state)?;
         folder.json("train_results.json", &results.train)?;
@@ -454,7 +461,10 @@ impl<'a> Run<'a> {
             folder.json(name, content)?;
         }
         let labels = &self.card.config.id2label;
-        folder.bytes("README.md", readme(self.job, labels, &results).as_bytes())?;
+        folder.bytes(
+            "README.md",
+            readme(self.job, &self.card.training_args, labels, &results).as_bytes(),
+        )?;
         folder.commit(Existing::Merge)?;
         Ok(results)
     }

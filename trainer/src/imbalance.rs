@@ -40,6 +40,12 @@ pub enum Imbalance {
         "class_weights, label_smoothing_factor and focal_gamma are for classification and tagging, not for {0}"
     )]
     Task(Task),
+    /// Each label is decided by itself.
+    #[error(
+        "class_weights, label_smoothing_factor and focal_gamma are for rows with one label each, and these may have \
+         several"
+    )]
+    Several,
     /// A label without a weight, or a weight without a label.
     #[error("class_weights: {} weights for {} labels ({})", .weights, .labels.len(), .labels.join(", "))]
     Count {
@@ -85,6 +91,9 @@ pub(crate) fn weighing(
     }
     if matches!(task, Task::TextPairRegression | Task::QuestionAnswering) {
         return Err(Imbalance::Task(task));
+    }
+    if train.iter().any(|row| matches!(row.target, Target::Set(_))) {
+        return Err(Imbalance::Several);
     }
     let weights = match &recipe.class_weights {
         None => Vec::new(),
@@ -227,6 +236,8 @@ mod tests {
             "class_weights: -2 for `b`, but a weight is 0 or more"
         );
         assert!(error("[0, 0, 0]").starts_with("class_weights: every weight is 0"));
+        let several = of("\"balanced\"", TASK, &[Target::Set(vec![0])]).unwrap_err();
+        assert!(several.ends_with("and these may have several"), "{several}");
         let numbers = of("\"balanced\"", Task::TextPairRegression, &[]).unwrap_err();
         assert!(
             numbers.ends_with("not for text-pair-regression"),

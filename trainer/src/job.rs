@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use berth_checkpoint::{Checkpoint, TrainingArgs};
+use berth_checkpoint::{Checkpoint, ProblemType, TrainingArgs};
 use berth_data::{Encoded, Evaluator, Target};
 use berth_task::Task;
 use serde::Deserialize;
@@ -20,7 +20,7 @@ use crate::kernels::loss::Weighing;
 use crate::memory::{self, Load, Sizes};
 use crate::model::HeadKind;
 use crate::recipe::Recipe;
-use crate::state::TrainerState;
+use crate::state::{self, TrainerState};
 
 /// What is to be trained, on what, and where it goes.
 pub struct Job<'a> {
@@ -179,8 +179,16 @@ impl Job<'_> {
 
     /// What the folders of the run hold beside weights.
     pub(crate) fn card(&self, labels: &[String]) -> Result<Card, TrainError> {
+        let mut config = self.base.config.with_head(self.task, labels);
+        if self
+            .train
+            .iter()
+            .any(|row| matches!(row.target, Target::Set(_)))
+        {
+            config.problem_type = Some(ProblemType::MultiLabelClassification);
+        }
         Ok(Card {
-            config: self.base.config.with_head(self.task, labels),
+            config,
             tokenizer: self.base.tokenizer_files()?,
             max_length: self.base.max_length(),
             training_args: TrainingArgs {
@@ -203,9 +211,7 @@ impl Job<'_> {
                 let stopped =
                     |state: &TrainerState| early_stopping::has_stopped(self.recipe, state);
                 let finished = |state: TrainerState| state.global_step >= total || stopped(&state);
-                if Checkpoint::open(dir).is_ok()
-                    && checkpoints::read_state(dir)?.is_some_and(finished)
-                {
+                if Checkpoint::open(dir).is_ok() && state::read(dir)?.is_some_and(finished) {
                     return Ok(Beginning::Finished);
                 }
             }
@@ -223,7 +229,7 @@ impl Job<'_> {
 
     /// Opens a checkpoint if it is of the same run: what decides its course must not have changed.
     fn open_same_run(&self, dir: &Path, labels: &[String]) -> Result<Beginning, TrainError> {
-        let Some(state) = checkpoints::read_state(dir)? else {
+        let Some(state) = state::read(dir)? else {
             return Err(TrainError::NothingToResume(dir.to_owned()));
         };
         let checkpoint = Checkpoint::open(dir)?;

@@ -29,6 +29,7 @@ pub mod batches;
 pub mod bench;
 mod check;
 mod checkpoints;
+pub mod curve;
 mod early_stopping;
 mod error;
 pub mod finetune;

@@ -1,59 +1,244 @@
-//! The README.md of a fine-tuned model: the front matter that the Hub reads, then what it is, how good, how made.
+//! The card of a fine-tuned model, its README.md: the front matter that the Hub reads, then what it is, how to
+//! use it, how good it is, what it was made of, and where it ends.
 
 use std::fmt::Write;
 
+use berth_checkpoint::{DataFile, Provenance, TrainingArgs};
+use berth_data::TaskName;
 use berth_task::Task;
+use serde_json::Value;
 
 use crate::finetune::Results;
 use crate::job::Job;
 
-/// The text, for a model with these `labels`.
-pub(crate) fn readme(job: &Job<'_>, labels: &[String], results: &Results) -> String {
-    let base = job
-        .base
-        .dir
-        .file_name()
-        .map_or("a base model".into(), |name| name.to_string_lossy());
-    let name = job
-        .output_dir
-        .file_name()
-        .map_or("model".into(), |name| name.to_string_lossy());
-    let mut text = format!(
-        "---\nlibrary_name: transformers\npipeline_tag: {}\ntags:\n- berth\n---\n\n\
-         # {name}\n\n{base}, every parameter fine-tuned by Berth for {}.\n",
-        pipeline(job.task),
-        job.task
-    );
-    if !job.labels.is_empty() {
-        section(
-            &mut text,
-            "Labels",
-            labels
+/// The metrics that the Hub knows, by the names in results and there.
+const METRICS: [(&str, &str); 8] = [
+    ("eval_accuracy", "accuracy"),
+    ("eval_f1", "f1"),
+    ("eval_precision", "precision"),
+    ("eval_recall", "recall"),
+    ("eval_matthews_correlation", "matthews_correlation"),
+    ("eval_pearson", "pearsonr"),
+    ("eval_spearmanr", "spearmanr"),
+    ("eval_exact_match", "exact_match"),
+];
+
+/// What a card tells.
+struct Card<'a> {
+    name: String,
+    task: Task,
+    data_set: Option<TaskName>,
+    from: Provenance,
+    args: &'a TrainingArgs,
+    labels: &'a [String],
+    results: &'a Results,
+}
+
+/// The text, for a model with these `labels` that was trained as `args` say.
+pub(crate) fn readme(
+    job: &Job<'_>,
+    args: &TrainingArgs,
+    labels: &[String],
+    results: &Results,
+) -> String {
+    let name = job.output_dir.file_name();
+    let from = args.provenance.clone().unwrap_or_default();
+    let card = Card {
+        name: name.map_or("model".into(), |name| {
+            name.to_string_lossy().replace(char::is_control, " ")
+        }),
+        task: job.task,
+        data_set: args.task_name.as_ref().and_then(|name| name.parse().ok()),
+        from,
+        args,
+        labels: if job.labels.is_empty() { &[] } else { labels },
+        results,
+    };
+    card.text()
+}
+
+impl Card<'_> {
+    fn text(&self) -> String {
+        let mut text = self.front_matter();
+        let base = match self.from.base_model.as_str() {
+            "" => "A base model",
+            name => name,
+        };
+        let _ = write!(
+            text,
+            "\n# {}\n\n{}, every parameter fine-tuned by Berth for {}.\n",
+            self.name,
+            plain(base),
+            self.task
+        );
+        self.usage(&mut text);
+        let labels = self.labels.iter().enumerate();
+        let labels = labels.map(|(id, label)| [id.to_string(), label.clone()]);
+        table(&mut text, "Labels", ["id", "label"], labels);
+        let figures = self.results.all();
+        let figures = figures
+            .iter()
+            .map(|(name, value)| [name.clone(), value.to_string()]);
+        table(&mut text, "Figures", ["figure", "value"], figures);
+        self.data(&mut text);
+        let settings = self.args.recipe.as_object().into_iter().flatten();
+        let settings = settings
+            .filter(|(_, value)| !value.is_null())
+            .map(|(name, value)| [name.clone(), value.to_string()]);
+        let length = self.args.max_seq_length.to_string();
+        let length = ["max_seq_length".to_owned(), length];
+        let settings = std::iter::once(length).chain(settings);
+        table(&mut text, "Recipe", ["setting", "value"], settings);
+        self.limits(&mut text);
+        text
+    }
+
+    /// YAML, whose strings are JSON's.
+    fn front_matter(&self) -> String {
+        let mut text = "---\nlibrary_name: transformers\n".to_owned();
+        let mut line = |line: String| text.push_str(&(line + "\n"));
+        if let Some(license) = &self.from.base_model_license {
+            line(format!("license: {license}"));
+        }
+        // A base model without an organization is a folder that nobody else has.
+        if self.from.base_model.contains('/') {
+            line(format!("base_model: {}", quoted(&self.from.base_model)));
+        }
+        if let Some(name) = self.data_set {
+            line(format!("datasets:\n- {}", quoted(name.hub_name())));
+        }
+        line(format!(
+            "pipeline_tag: {}\ntags:\n- berth",
+            pipeline(self.task)
+        ));
+        let measured = self.measured();
+        if !measured.is_empty() {
+            line("metrics:".into());
+            measured
                 .iter()
-                .enumerate()
-                .map(|(id, label)| (id.to_string(), label.clone())),
+                .for_each(|(name, _)| line(format!("- {name}")));
+            line(self.model_index(&measured));
+        }
+        text + "---\n"
+    }
+
+    /// The metrics that the Hub knows.
+    fn measured(&self) -> Vec<(&'static str, f64)> {
+        let value = |name: &str| self.results.eval.get(name).and_then(Value::as_f64);
+        METRICS
+            .into_iter()
+            .filter_map(|(own, hub)| Some((hub, value(own)?)))
+            .filter(|(_, value)| value.is_finite())
+            .collect()
+    }
+
+    fn model_index(&self, measured: &[(&str, f64)]) -> String {
+        let file = match &self.from.validation_file {
+            Some(file) => file.name.as_str(),
+            None => "validation file",
+        };
+        let kind = match self.data_set {
+            Some(name) => name.name(),
+            None => file,
+        };
+        let mut text = format!(
+            "model-index:\n- name: {}\n  results:\n  - task:\n      type: {}\n    dataset:\n      name: {}\n      \
+             type: {}\n    metrics:",
+            quoted(&self.name),
+            pipeline(self.task),
+            quoted(file),
+            quoted(kind)
+        );
+        for (name, value) in measured {
+            let _ = write!(text, "\n    - type: {name}\n      value: {value}");
+        }
+        text
+    }
+
+    fn usage(&self, text: &mut String) {
+        let ask = match self.task {
+            Task::TextClassification | Task::TokenClassification => "\"a text\"",
+            Task::QuestionAnswering => "\"a question\" @passage.txt",
+            Task::TextPairClassification | Task::TextPairRegression => {
+                "\"the first text\" \"the second\""
+            }
+        };
+        let _ = write!(
+            text,
+            "\n## Use\n\n```sh\nberth quantize . --output model.berth\nberth ask model.berth {ask}\n```\n\n\
+             The folder opens in `transformers` too.\n"
         );
     }
-    let figures = results.all();
-    section(
-        &mut text,
-        "Figures",
-        figures
-            .iter()
-            .map(|(name, value)| (name.clone(), value.to_string())),
-    );
-    let recipe = serde_json::to_value(job.recipe).unwrap_or_default();
-    let settings = recipe
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(_, value)| !value.is_null());
-    section(
-        &mut text,
-        "Recipe",
-        settings.map(|(name, value)| (name.clone(), value.to_string())),
-    );
-    text
+
+    fn data(&self, text: &mut String) {
+        let row = |what: &str, file: &Option<DataFile>| {
+            let file = file.as_ref()?;
+            Some([
+                what.to_owned(),
+                file.name.clone(),
+                file.rows.to_string(),
+                format!("`{}`", file.sha256),
+            ])
+        };
+        let from = &self.from;
+        let files = [
+            row("learned from", &from.train_file),
+            row("measured on", &from.validation_file),
+        ];
+        let heading = ["", "file", "rows", "SHA-256"];
+        table(text, "Data", heading, files.into_iter().flatten());
+        if let Some(name) = self.data_set {
+            let (licence, home) = (name.licence(), name.home());
+            let _ = write!(
+                text,
+                "\nThe data set is `{name}`, from <{home}>; its licence: {licence}.\n"
+            );
+        } else if from.train_file.is_some() {
+            text.push_str("\nThe licence of the data is not known to Berth.\n");
+        }
+        if from.base_model_sha256.is_empty() {
+            return;
+        }
+        let licence = from.base_model_license.as_deref();
+        let licence = licence.unwrap_or("not known to Berth");
+        let _ = write!(
+            text,
+            "\n## Base model\n\n{}; SHA-256 of its weights: `{}`; its licence: {licence}. What holds for this model \
+             follows from that licence and the data's.\n",
+            plain(&from.base_model),
+            from.base_model_sha256
+        );
+    }
+
+    fn limits(&self, text: &mut String) {
+        let length = self.args.max_seq_length;
+        let long = match self.task {
+            Task::QuestionAnswering => {
+                format!(
+                    "Passages are read by windows of {length} pieces; an answer lies in one of them."
+                )
+            }
+            _ => format!("It was trained and measured on the first {length} pieces of each text."),
+        };
+        let always = match self.task {
+            Task::TextPairRegression => {
+                "It answers with a number, whatever the texts are about, and that may leave the labels' range."
+            }
+            Task::QuestionAnswering => {
+                "It finds answers that stand in the passage word for word, whether they are true or not."
+            }
+            _ => "It answers with one of its labels, whatever the text is about.",
+        };
+        let measured = match self.results.eval.is_empty() {
+            true => "It was not measured.",
+            false => {
+                "The figures are those of the file above. On texts of another kind, time or language it may do \
+                 worse, and how it treats people of different groups was not measured."
+            }
+        };
+        let _ = write!(text, "\n## Limits\n\n- {long}\n- {always}\n- {measured}\n");
+        text.push_str("- What the base model and the data get wrong, it may get wrong too.\n");
+    }
 }
 
 /// The Hub's name for the task.
@@ -65,30 +250,133 @@ fn pipeline(task: Task) -> &'static str {
     }
 }
 
-/// A heading and a table of two columns. A bar in a cell would end it.
-fn section(text: &mut String, heading: &str, rows: impl Iterator<Item = (String, String)>) {
-    let _ = write!(text, "\n## {heading}\n\n| | |\n|---|---|\n");
-    for (name, value) in rows {
-        let _ = writeln!(
-            text,
-            "| {name} | {} |",
-            value.replace('|', "\\|").replace('\n', " ")
-        );
+/// A string of JSON, which is one of YAML.
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+/// A name on one line that begins no markup.
+fn plain(name: &str) -> String {
+    name.replace(|c: char| c.is_control() || "<>`[]*|".contains(c), " ")
+}
+
+/// A heading and a table; nothing without rows. A bar in a cell would end it.
+fn table<const N: usize>(
+    text: &mut String,
+    title: &str,
+    heading: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+) {
+    let mut rows = rows.peekable();
+    if rows.peek().is_none() {
+        return;
+    }
+    let _ = write!(
+        text,
+        "\n## {title}\n\n| {} |\n|{}\n",
+        heading.join(" | "),
+        "---|".repeat(N)
+    );
+    for row in rows {
+        let cells = row.map(|cell| cell.replace('|', "\\|").replace(char::is_control, " "));
+        let _ = writeln!(text, "| {} |", cells.join(" | "));
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::section;
+    use super::*;
+    use serde_json::{Map, json};
 
     #[test]
     fn cells_stay_in_their_row() {
         let mut text = String::new();
-        section(
-            &mut text,
-            "Labels",
-            [("0".to_owned(), "a|b\nc".to_owned())].into_iter(),
+        let rows = [["0".to_owned(), "a|b\nc".to_owned()]];
+        table(&mut text, "Labels", ["", ""], rows.into_iter());
+        assert_eq!(text, "\n## Labels\n\n|  |  |\n|---|---|\n| 0 | a\\|b c |\n");
+        table(&mut text, "None", [""], std::iter::empty());
+        assert!(!text.contains("None"));
+    }
+
+    fn card(eval: Value, name: &str, base: &str) -> String {
+        let results = Results {
+            train: Map::new(),
+            eval: eval.as_object().unwrap().clone(),
+            logits: Vec::new(),
+        };
+        let mut args = TrainingArgs::new(Task::TextClassification, 128);
+        args.recipe = json!({"seed": 1, "class_weights": null});
+        let card = Card {
+            name: name.into(),
+            task: args.task,
+            data_set: Some(TaskName::Mr),
+            from: Provenance {
+                base_model: base.into(),
+                base_model_sha256: "00ff".into(),
+                base_model_license: Some("apache-2.0".into()),
+                validation_file: Some(DataFile {
+                    name: "dev.tsv".into(),
+                    sha256: "ee".into(),
+                    rows: 7,
+                }),
+                train_file: None,
+            },
+            args: &args,
+            labels: &["no".into(), "yes".into()],
+            results: &results,
+        };
+        card.text()
+    }
+
+    #[test]
+    fn the_front_matter_is_what_the_hub_reads() {
+        let text = card(
+            json!({"eval_accuracy": 0.75, "eval_pearson": null}),
+            "a \"name\": #1",
+            "org/base",
         );
-        assert_eq!(text, "\n## Labels\n\n| | |\n|---|---|\n| 0 | a\\|b c |\n");
+        let expected = r#"---
+library_name: transformers
+license: apache-2.0
+base_model: "org/base"
+datasets:
+- "cornell-movie-review-data/rotten_tomatoes"
+pipeline_tag: text-classification
+tags:
+- berth
+metrics:
+- accuracy
+model-index:
+- name: "a \"name\": #1"
+  results:
+  - task:
+      type: text-classification
+    dataset:
+      name: "dev.tsv"
+      type: "mr"
+    metrics:
+    - type: accuracy
+      value: 0.75
+---
+"#;
+        assert!(text.starts_with(expected), "{text}");
+        for line in [
+            "| measured on | dev.tsv | 7 | `ee` |",
+            "| 1 | yes |",
+            "| seed | 1 |",
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+        assert!(!text.contains("class_weights"), "{text}");
+    }
+
+    #[test]
+    fn a_folder_is_no_base_model_for_the_hub() {
+        let text = card(json!({}), "m", "folder");
+        assert!(
+            !text.contains("base_model:") && !text.contains("model-index"),
+            "{text}"
+        );
+        assert!(text.contains("It was not measured."), "{text}");
     }
 }

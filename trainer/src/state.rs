@@ -1,7 +1,13 @@
 //! What a run has come to: `trainer_state.json`, with the fields that `transformers` writes.
 
+use std::fs;
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use crate::curve::LossCurve;
+use crate::error::TrainError;
 
 /// The file's name, in checkpoints and in the finished folder.
 pub const STATE_FILE: &str = "trainer_state.json";
@@ -47,6 +53,8 @@ pub struct TrainerState {
     pub loss_sum_since_log: f64,
     /// The step of the last log entry. Not a field of `transformers`.
     pub last_logged_step: u64,
+    /// The course of the steps' losses. Not a field of `transformers`.
+    pub loss_curve: LossCurve,
     /// False.
     pub is_hyper_param_search: bool,
     /// True.
@@ -61,6 +69,28 @@ pub struct TrainerState {
     pub trial_name: Value,
     /// Null.
     pub trial_params: Value,
+}
+
+/// The state in a folder, if there is one.
+///
+/// # Errors
+/// If the file can't be read or is no state.
+pub fn read(folder: &Path) -> Result<Option<TrainerState>, TrainError> {
+    let path = folder.join(STATE_FILE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = fs::read(&path).map_err(|source| TrainError::Io {
+        path: path.clone(),
+        source,
+    })?;
+    match serde_json::from_slice(&text) {
+        Ok(state) => Ok(Some(state)),
+        Err(error) => Err(TrainError::Damaged {
+            path,
+            problem: error.to_string(),
+        }),
+    }
 }
 
 impl TrainerState {
@@ -79,6 +109,7 @@ impl TrainerState {
     pub fn add_loss(&mut self, loss: f64) {
         self.loss_sum += loss;
         self.loss_sum_since_log += loss;
+        self.loss_curve.add(loss);
     }
 
     /// The mean loss of the steps since it was last asked for.

@@ -9,6 +9,7 @@
 //! logits ---> argmax                the best label alone: what accuracy is counted with
 //!        \--> softmax               a probability for every label
 //!        |--> classify ---> Score   every label, best first
+//!        |--> classify_each > Score   the same where any number of labels may go: each by itself
 //!        |--> tag --------> Score   the best label of a piece, with its probability
 //!        |                    |
 //!        |                 Labels   index -> name, as the training file spelt it
@@ -24,12 +25,14 @@
 //!    probabilities round to the same number.
 #![no_std]
 
+mod each;
 mod kind;
 mod labels;
 mod scores;
 mod spans;
 mod tags;
 
+pub use each::{classify_each, sigmoid};
 pub use kind::{Task, UnknownTask};
 pub use labels::{LabelError, Labels, MAX_LABEL_BYTES, MAX_LABELS};
 pub use scores::{Score, argmax, classify, softmax};

@@ -93,7 +93,7 @@ pub fn classify(logits: &[f32], out: &mut Vec<Score, MAX_LABELS>) {
 }
 
 /// Orders logits from the largest to the smallest.
-fn best_first(a: f32, b: f32) -> Ordering {
+pub(crate) fn best_first(a: f32, b: f32) -> Ordering {
     rank(b).partial_cmp(&rank(a)).unwrap_or(Ordering::Equal)
 }
 

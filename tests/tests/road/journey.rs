@@ -293,6 +293,7 @@ fn evaluator(rows: &[Encoded]) -> Evaluator<'_> {
         task: TASK,
         task_name: None,
         labels: labels(),
+        multi_label: false,
         examples: &[],
         inputs: rows,
         spans: Default::default(),

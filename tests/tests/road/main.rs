@@ -7,9 +7,12 @@
 //! | [`gradients`] | are the trainer's gradients those of the reference? |
 //! | [`journey`] | do sentences become answers, and the same ones each time? |
 //! | [`kills`], [`faults`] | does a run that is killed, or whose disk fails, lose no work? |
+//! | [`seeds`] | do several runs in one command come to what each comes to alone? |
 //! | [`questions`] | does the device give the answers to questions that the workstation measured? |
 //! | [`tagging`] | do words get their tags, the same ones at every stage? |
 //! | [`predictions`] | do files of predictions say what was measured, and what the device answers? |
+//! | [`pages`] | do fine-tuning and quantizing leave whole pages and cards that say what was done? |
+//! | [`several_labels`] | do rows with any number of labels keep them, from the file to the device? |
 //! | [`contents`] | is what a file holds told before it is learnt from? |
 //! | [`bad_input`] | does bad input get one clear line and leave nothing half-written? |
 //! | [`real`] | does it hold on real sentences and a real base model, where they are there? |
@@ -27,8 +30,11 @@ mod forward;
 mod gradients;
 mod journey;
 mod kills;
+mod pages;
 mod predictions;
 mod program;
 mod questions;
 mod real;
+mod seeds;
+mod several_labels;
 mod tagging;

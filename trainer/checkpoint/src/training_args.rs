@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::error::CheckpointError;
 use crate::json;
+use crate::provenance::Provenance;
 
 /// The file's name in a checkpoint.
 pub const TRAINING_ARGS_FILE: &str = "training_args.json";
@@ -37,6 +38,9 @@ pub struct TrainingArgs {
     /// The recipe, in Hugging Face's names.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub recipe: Value,
+    /// What the model was made of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Provenance>,
     /// Everything else in the file.
     #[serde(flatten)]
     pub other: Map<String, Value>,
@@ -54,6 +58,7 @@ impl TrainingArgs {
             label_column_name: None,
             max_seq_length,
             recipe: Value::Null,
+            provenance: None,
             other: Map::new(),
         }
     }

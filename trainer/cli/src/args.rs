@@ -105,6 +105,9 @@ pub struct DataArgs {
     /// Column of the label
     #[arg(long)]
     pub label_column_name: Option<String>,
+    /// Rows may have any number of labels, in one cell with this between them: '|'. Lists of JSON need no flag
+    #[arg(long, allow_hyphen_values = true)]
+    pub label_delimiter: Option<String>,
     /// New names for the labels, in their order: a,b
     #[arg(long, value_delimiter = ',')]
     pub label_names: Option<Vec<String>>,
@@ -140,6 +143,9 @@ pub struct SpanArgs {
 #[derive(Args, Debug)]
 #[command(rename_all = "snake_case", args_override_self = true)]
 pub struct FinetuneArgs {
+    /// Settings from a TOML or JSON file, flags' names as keys; a bare FILE does it too, and what is typed wins
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     #[command(flatten)]
     pub data: DataArgs,
     /// Labelled file to learn from
@@ -148,7 +154,8 @@ pub struct FinetuneArgs {
     /// Labelled file to measure on
     #[arg(long)]
     pub validation_file: Option<PathBuf>,
-    /// Folder that holds the task's published files (train.tsv, dev.tsv), with --task_name
+    /// Folder that holds the files: those of --task_name (train.tsv, dev.tsv), or those that --train_file and
+    /// --validation_file name
     #[arg(long)]
     pub data_dir: Option<PathBuf>,
     /// Base model: a folder or a name
@@ -165,6 +172,12 @@ pub struct FinetuneArgs {
     /// Measure on the first so many rows only
     #[arg(long)]
     pub max_eval_samples: Option<usize>,
+    /// A run for each of these seeds, in OUTPUT_DIR/seed-N, and what they came to together: 1,2,3
+    #[arg(long, value_delimiter = ',', action = clap::ArgAction::Set)]
+    pub seeds: Vec<u64>,
+    /// Write what the runs are worth in f32 and in int8 to this file; the bundles stay in the output folder
+    #[arg(long)]
+    pub metrics_file: Option<PathBuf>,
     /// cpu; no other device yet
     #[arg(long, default_value = "cpu")]
     pub device: String,
@@ -374,6 +387,9 @@ pub struct QuantizeArgs {
     /// Compare on the first so many rows only
     #[arg(long)]
     pub max_eval_samples: Option<usize>,
+    /// Where the report page goes; beside the bundle as NAME.report.html when not given
+    #[arg(long)]
+    pub report: Option<PathBuf>,
     /// Layers that stay in f32, for what int8 hurts: `0,5`, or names such as `encoder.layer.0`
     #[arg(long, value_delimiter = ',', value_parser = layer_number)]
     pub f32_layers: Vec<usize>,
@@ -551,7 +567,7 @@ pub fn normalize(typed: impl Iterator<Item = OsString>) -> Vec<OsString> {
 }
 
 /// The names of all flags that take no value or `true`/`false`.
-fn switches() -> Vec<String> {
+pub fn switches() -> Vec<String> {
     let command = Cli::command();
     let mut names: Vec<String> = command
         .get_subcommands()

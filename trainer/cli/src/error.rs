@@ -80,6 +80,9 @@ pub enum Error {
     /// A query.
     #[error(transparent)]
     Query(#[from] QueryError),
+    /// A chart of a page.
+    #[error("a chart of the report could not be drawn: {0}")]
+    Chart(String),
     /// A measurement.
     #[error(transparent)]
     Measure(#[from] MeasureError),

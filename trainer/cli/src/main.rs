@@ -7,9 +7,11 @@
 //! ```
 //!
 //! - [`args`]: what can be typed; Hugging Face's flag names, `_` and `-` alike.
+//! - [`config`]: flags from a file. [`seeds`]: what several runs came to.
 //! - [`commands`]: one file for each command; `quickstart` walks the whole road.
 //! - [`fetch`]: base models by name, checksummed. Nothing else here opens a socket.
 //! - [`model`]: a checkpoint or a bundle, opened as something that scores examples.
+//! - [`page`]: reports as HTML, one self-contained file for each fine-tuning and each quantization.
 //! - [`show`]: tables, bars and progress, for people; JSON is for programs.
 //!
 //! The allocator is mimalloc, which keeps the big blocks that every training step frees and asks for
@@ -20,10 +22,13 @@
 
 mod args;
 mod commands;
+mod config;
 mod error;
 mod fetch;
 mod interrupt;
 mod model;
+mod page;
+mod seeds;
 mod show;
 mod sources;
 
@@ -36,7 +41,10 @@ use std::process::ExitCode;
 static ALLOCATOR: Counting<MiMalloc> = Counting(MiMalloc);
 
 fn main() -> ExitCode {
-    let typed = args::normalize(std::env::args_os());
+    let typed = match config::expand(args::normalize(std::env::args_os())) {
+        Ok(typed) => typed,
+        Err(error) => return failed(&error),
+    };
     let cli = match args::Cli::try_parse_from(typed) {
         Ok(cli) => cli,
         Err(error) => {
@@ -47,9 +55,11 @@ fn main() -> ExitCode {
     match commands::run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
-        Err(error) => {
-            show::note(format!("error: {error}"));
-            ExitCode::from(error.exit_code())
-        }
+        Err(error) => failed(&error),
     }
+}
+
+fn failed(error: &error::Error) -> ExitCode {
+    show::note(format!("error: {error}"));
+    ExitCode::from(error.exit_code())
 }

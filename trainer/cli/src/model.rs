@@ -3,7 +3,7 @@
 
 use crate::error::Error;
 use crate::show;
-use berth_checkpoint::{Checkpoint, TrainingArgs};
+use berth_checkpoint::{Checkpoint, ProblemType, TrainingArgs};
 use berth_data::{EncodeOptions, Encoded, Example, encode_all};
 use berth_runtime::bulk::{Bulk, Input};
 use berth_task::Task;
@@ -24,6 +24,8 @@ pub struct Model {
     pub training_args: Option<TrainingArgs>,
     /// The names of its outputs.
     pub labels: Vec<String>,
+    /// Whether each label is decided by itself.
+    pub multi_label: bool,
     /// The longest input that it takes.
     pub max_length: usize,
     kind: Kind,
@@ -46,6 +48,8 @@ impl Model {
                 path: path.to_owned(),
                 training_args: checkpoint.training_args().cloned(),
                 labels: checkpoint.config.id2label.clone(),
+                multi_label: checkpoint.config.problem_type
+                    == Some(ProblemType::MultiLabelClassification),
                 max_length: checkpoint.config.max_position_embeddings,
                 kind: Kind::Checkpoint(Box::new(checkpoint)),
             });
@@ -67,6 +71,7 @@ impl Model {
             path: path.to_owned(),
             training_args: training_args(&model, path)?,
             labels: model.header().labels.iter().map(str::to_owned).collect(),
+            multi_label: false,
             max_length: model.header().shape.positions as usize,
             kind: Kind::Bundle(model),
         })

@@ -5,6 +5,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::ops::Range;
+use std::path::Path;
 use std::time::Duration;
 
 /// A line on stderr. Where that cannot be written to, a full disk behind it say, the work goes on without.
@@ -71,6 +72,12 @@ pub fn percent(fraction: f64) -> String {
 /// A size in bytes, as people read it.
 pub fn size(bytes: u64) -> String {
     indicatif::DecimalBytes(bytes).to_string()
+}
+
+/// What a file or folder is called, without the way to it.
+pub fn name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    name.to_string_lossy().into_owned()
 }
 
 /// The first `most` characters of a text on one line, with an ellipsis where it was cut.

@@ -9,6 +9,7 @@ use berth_data::{
     Dataset, EncodeOptions, Encoded, Evaluator, Format, Source, SpanScoring, TaskName,
 };
 use berth_task::{SpanRules, Task};
+use serde_json::Value;
 use std::path::Path;
 
 /// What is known of the data before a file is opened.
@@ -57,6 +58,7 @@ impl Known {
             }
             (None, _) => None,
         };
+        check_delimiter(flags, task)?;
         Ok(Known {
             task,
             task_name,
@@ -86,6 +88,7 @@ impl Known {
             task: self.task,
             task_name: self.task_name,
             labels: &dataset.labels,
+            multi_label: dataset.multi_label,
             examples: &dataset.examples,
             inputs,
             spans: self.spans(),
@@ -185,15 +188,31 @@ impl Known {
             memory.and_then(|args| args.label_column_name.as_ref()),
         );
         source.label_names = self.flags.label_names.clone();
+        source.label_delimiter = self.label_delimiter();
         Ok(source)
     }
 
-    /// How to read a file to measure a model on that has `labels`.
+    /// What parts the labels of a cell: the flag, else what is remembered.
+    fn label_delimiter(&self) -> Option<String> {
+        let kept = self.remembered.as_ref();
+        let kept = kept.and_then(|args| args.other.get(DELIMITER)?.as_str());
+        let flag = self.flags.label_delimiter.as_deref();
+        flag.or(kept).map(str::to_owned)
+    }
+
+    /// How to read a file to measure a model on that has `labels`, each decided by itself or not.
     ///
     /// # Errors
     /// As [`source`](Self::source).
-    pub fn labelled(&self, path: &Path, labels: &[String]) -> Result<Source, Error> {
+    pub fn labelled(
+        &self,
+        path: &Path,
+        labels: &[String],
+        multi_label: bool,
+    ) -> Result<Source, Error> {
         let mut source = self.source(path)?;
+        source.multi_label = Some(multi_label);
+        source.label_delimiter = source.label_delimiter.filter(|_| multi_label);
         source.label_names = None;
         source.labels = (self.task != Task::TextPairRegression).then(|| labels.to_vec());
         source.spellings = self.spellings();
@@ -225,8 +244,8 @@ impl Known {
         }
     }
 
-    /// What the checkpoint is to remember.
-    pub fn training_args(&self, max_seq_length: usize, spellings: &[String]) -> TrainingArgs {
+    /// What the checkpoint that has learned from `train` is to remember.
+    pub fn training_args(&self, max_seq_length: usize, train: &Dataset) -> TrainingArgs {
         let mut args = TrainingArgs::new(self.task, max_seq_length);
         args.task_name = self.task_name.map(|name| name.name().to_owned());
         args.text_column_name = self.flags.text_column_name.clone();
@@ -242,8 +261,12 @@ impl Known {
                 ..spans.rules
             });
         }
-        if !spellings.is_empty() {
-            args.other.insert(SPELLINGS.into(), spellings.into());
+        let mut keep = |name: &str, value: Value| args.other.insert(name.to_owned(), value);
+        if !train.spellings.is_empty() {
+            keep(SPELLINGS, train.spellings.clone().into());
+        }
+        if let Some(delimiter) = self.label_delimiter() {
+            keep(DELIMITER, delimiter.into());
         }
         args
     }
@@ -265,6 +288,9 @@ impl Known {
 /// Where training_args.json keeps the labels as the training file spelt them.
 const SPELLINGS: &str = "label_spellings";
 
+/// And what parts several labels in a cell.
+const DELIMITER: &str = "label_delimiter";
+
 impl DataArgs {
     /// Whether a flag says how this file is laid out.
     fn lays_out(&self) -> bool {
@@ -273,6 +299,24 @@ impl DataArgs {
             || self.text_column_name.is_some()
             || self.text_pair_column_name.is_some()
             || self.label_column_name.is_some()
+    }
+}
+
+/// Only rows that are classified may have several labels, and nothing parts nothing.
+fn check_delimiter(flags: &DataArgs, task: Task) -> Result<(), Error> {
+    match flags.label_delimiter.as_deref() {
+        Some("") => Err(Error::Usage("--label_delimiter is empty".into())),
+        Some(_)
+            if !matches!(
+                task,
+                Task::TextClassification | Task::TextPairClassification
+            ) =>
+        {
+            Err(Error::Usage(format!(
+                "--label_delimiter parts the labels of rows that are classified, not those of {task}"
+            )))
+        }
+        _ => Ok(()),
     }
 }
 

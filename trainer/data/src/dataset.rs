@@ -46,6 +46,8 @@ pub enum Label {
     None,
     /// An output of the model.
     Class(u32),
+    /// Any number of the outputs, each once, in their order.
+    Set(Vec<u32>),
     /// A finite number, for regression.
     Value(f32),
     /// A class for each of the words.
@@ -77,6 +79,8 @@ pub struct Dataset {
     /// The same labels, as the file to learn from spells them. Whoever measures on another file
     /// of the same data set hands them on in [`Source::spellings`](crate::Source).
     pub spellings: Vec<String>,
+    /// Whether a row has any number of labels rather than one.
+    pub multi_label: bool,
     /// How many rows were left out because their label is empty, or is `-` in a column `gold_label`.
     pub unlabelled: u64,
 }
@@ -120,7 +124,7 @@ impl Dataset {
             .count()
     }
 
-    /// How many examples, or words that are tagged, each label has, in the order of the labels.
+    /// How many examples, or words that are tagged, have each label, in the order of the labels.
     pub fn histogram(&self) -> Vec<u64> {
         let mut counts = vec![0; self.labels.len()];
         let classes = self
@@ -128,7 +132,7 @@ impl Dataset {
             .iter()
             .flat_map(|example| match &example.label {
                 Label::Class(class) => std::slice::from_ref(class),
-                Label::Tags(classes) => classes,
+                Label::Set(classes) | Label::Tags(classes) => classes,
                 Label::None | Label::Value(_) | Label::Answers(_) => &[],
             });
         for &class in classes {
@@ -188,6 +192,7 @@ mod tests {
             examples: (1..).zip(rows).map(example).collect(),
             labels: vec!["no".into(), "yes".into(), "maybe".into()],
             spellings: Vec::new(),
+            multi_label: false,
             unlabelled: 2,
         }
     }

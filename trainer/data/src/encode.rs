@@ -45,6 +45,8 @@ pub enum Target {
     None,
     /// One of the outputs.
     Class(u32),
+    /// Any number of the outputs, each once, in their order.
+    Set(Vec<u32>),
     /// A finite number, for regression.
     Value(f32),
     /// For each piece one of the outputs, or nothing where no answer is asked for.
@@ -121,9 +123,10 @@ fn whole(
         ids: ids(&pieces[..encoding.len]),
         second: encoding.second,
         truncated: encoding.truncated,
-        target: match example.label {
-            Label::Class(class) => Target::Class(class),
-            Label::Value(value) => Target::Value(value),
+        target: match &example.label {
+            Label::Class(class) => Target::Class(*class),
+            Label::Set(classes) => Target::Set(classes.clone()),
+            Label::Value(value) => Target::Value(*value),
             Label::None | Label::Tags(_) | Label::Answers(_) => Target::None,
         },
         ..Encoded::default()

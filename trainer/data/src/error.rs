@@ -90,6 +90,10 @@ pub enum DataError {
     })]
     NoRows { place: Place, unlabelled: u64 },
 
+    /// Rows may have any number of labels, and not one has any.
+    #[error("{place}: no row has a label, so that there is none to learn")]
+    NoLabels { place: Place },
+
     /// A column that the task needs is not there.
     #[error(
         "{place}: no column {}; the columns are {}; say {flag} NAME",

@@ -21,18 +21,17 @@ pub(crate) struct Text {
 impl Text {
     /// Reads the file at `path`.
     pub(crate) fn read(path: &Path) -> Result<Self, DataError> {
-        let io = |source| DataError::Io {
-            path: path.to_owned(),
-            source,
-        };
-        Text::decode(path, fs::read(path).map_err(io)?)
+        Text::of(path, read_bytes(path)?)
     }
 
-    /// Takes `bytes` for the content of the file at `path`.
-    pub(crate) fn decode(path: &Path, mut bytes: Vec<u8>) -> Result<Self, DataError> {
-        if bytes.starts_with(&GZIP_MAGIC) {
-            bytes = gunzip(path, &bytes)?;
-        }
+    /// Takes `bytes` for the file at `path`.
+    #[cfg(test)]
+    pub(crate) fn decode(path: &Path, bytes: Vec<u8>) -> Result<Self, DataError> {
+        Text::of(path, unpacked(path, bytes)?)
+    }
+
+    /// Takes `bytes` for what the file at `path` holds.
+    fn of(path: &Path, bytes: Vec<u8>) -> Result<Self, DataError> {
         let mut body = String::from_utf8(bytes).map_err(|error| {
             let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
             let line_start = valid
@@ -54,6 +53,25 @@ impl Text {
     /// Line `line` of this file.
     pub(crate) fn place(&self, line: u64) -> Place {
         Place::new(&self.path, line)
+    }
+}
+
+/// What the file at `path` holds, gzip undone.
+///
+/// # Errors
+/// When it can't be read, or the compressed data is damaged.
+pub fn read_bytes(path: &Path) -> Result<Vec<u8>, DataError> {
+    let io = |source| DataError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    unpacked(path, fs::read(path).map_err(io)?)
+}
+
+fn unpacked(path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>, DataError> {
+    match bytes.starts_with(&GZIP_MAGIC) {
+        true => gunzip(path, &bytes),
+        false => Ok(bytes),
     }
 }
 

@@ -32,6 +32,20 @@ impl Spellings {
         self.seen.push((spelling.to_owned(), line));
         number
     }
+
+    /// The numbers of several, which stand on one line; white space around them, and those that are nothing
+    /// else, don't count.
+    pub(crate) fn numbers<'s>(
+        &mut self,
+        spellings: impl Iterator<Item = &'s str>,
+        line: u64,
+    ) -> Vec<u32> {
+        let spellings = spellings.map(str::trim);
+        let spellings = spellings.filter(|spelling| !spelling.is_empty());
+        spellings
+            .map(|spelling| self.number(spelling, line))
+            .collect()
+    }
 }
 
 /// The labels of a data set, and which of them each spelling of its file means.

@@ -36,6 +36,7 @@ pub use dataset::{Dataset, Duplicates, Example, GoldAnswer, Label};
 pub use encode::{EncodeOptions, Encoded, Target, encode_all, unasked_words};
 pub use error::{DataError, Place};
 pub use format::{Format, UnknownFormatName};
+pub use input::read_bytes;
 pub use lengths::Lengths;
 pub use metrics::{Answer, Decision, Evaluation, EvaluationError, Evaluator, SpanScoring};
 pub use read::read;

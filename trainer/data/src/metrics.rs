@@ -12,9 +12,11 @@
 //!
 //! | room | metrics |
 //! |---|---|
+//! | `sets` | any number of labels for each row: `f1`, `precision`, `recall` over all decisions (micro), `f1_macro`, `accuracy`, the share of rows with every decision right |
 //! | `texts` | classification: `accuracy`, `f1`, `precision`, `recall`, `matthews_correlation`; regression: `pearson`, `spearmanr`; the mean of two as `combined_score` for the data sets for which GLUE reports it |
 //! | `tags` | `precision`, `recall` and `f1` of entities where labels begin with `B-` or `I-`, and `accuracy`, the share of words with the right tag |
 //! | `questions`, [`squad`] | `exact_match` and `f1` from 0 to 100, as SQuAD's official scripts count them, and the further figures of version 2.0 |
+//! | `reliability` | how far probabilities are from the shares of right answers, for whatever has probabilities |
 
 mod classification;
 mod correlation;
@@ -22,6 +24,8 @@ mod entities;
 mod evaluator;
 mod files;
 mod questions;
+mod reliability;
+mod sets;
 pub mod squad;
 mod tags;
 mod texts;
@@ -31,6 +35,7 @@ pub use correlation::{pearson, spearmanr};
 pub use entities::EntityCounts;
 pub use evaluator::{Answer, Decision, Evaluator};
 pub use questions::SpanScoring;
+pub use reliability::{Bin, Reliability};
 
 use berth_task::Task;
 
@@ -39,8 +44,8 @@ use berth_task::Task;
 pub struct Evaluation {
     /// How many rows of the file were measured.
     pub samples: usize,
-    /// The mean of what training minimizes over everything that is asked: cross entropy in nats, or
-    /// the squared difference.
+    /// The mean of what training minimizes over everything that is asked: cross entropy in nats, for any
+    /// number of labels binary, or the squared difference.
     pub loss: f64,
     /// Names without `eval_`, and values as fractions; from 0 to 100 for questions.
     pub metrics: Vec<(&'static str, f64)>,

@@ -12,13 +12,16 @@ use crate::format::Format;
 use crate::input::Text;
 use crate::labels::{self, Spellings};
 use crate::source::Source;
-use crate::table;
+use crate::table::{self, Cell};
 
 /// Reads a file whole.
 ///
 /// Labels are taken without the white space around them; a row whose label is empty (or `null`)
 /// is left out and counted, and so is one whose `gold_label` is `-`, as SNLI and MultiNLI have it
 /// where annotators did not agree. Texts are taken as they stand, empty ones too.
+///
+/// Where a row may have several labels, they are a list of JSON, or what a delimiter parts in a cell. An
+/// empty list, or then an empty cell, is a row that has none of them, and counts.
 ///
 /// # Errors
 /// At the first thing that is wrong, naming the line. Nothing is guessed and no row is skipped
@@ -66,26 +69,38 @@ pub(crate) fn wrong_format(source: &Source, format: Format) -> DataError {
 
 fn examples(source: &Source, format: Format, text: &Text) -> Result<Dataset, DataError> {
     let regression = source.task == Task::TextPairRegression;
+    let delimiter = source.label_delimiter.as_deref();
+    let mut several = source.multi_label.unwrap_or(delimiter.is_some());
     let mut spellings = Spellings::default();
     let mut examples = Vec::new();
     let mut unlabelled = 0;
     for fields in table::rows(source, format, text)? {
         let fields = fields?;
-        let label = match fields.label.as_deref().map(str::trim) {
-            None => Label::None,
-            Some("") => {
-                unlabelled += 1;
-                continue;
+        let line = fields.line;
+        let label = match (fields.label, delimiter) {
+            (None, _) => Label::None,
+            (Some(Cell::Several(names)), _) => {
+                several = true;
+                Label::Set(spellings.numbers(names.iter().map(|name| &**name), line))
             }
-            Some(label) if regression => Label::Value(value(text, fields.line, label)?),
-            Some(label) => Label::Class(spellings.number(label, fields.line)),
+            (Some(Cell::One(cell)), Some(delimiter)) => {
+                Label::Set(spellings.numbers(cell.split(delimiter), line))
+            }
+            (Some(Cell::One(cell)), None) => match cell.trim() {
+                "" => {
+                    unlabelled += 1;
+                    continue;
+                }
+                label if regression => Label::Value(value(text, line, label)?),
+                label => Label::Class(spellings.number(label, line)),
+            },
         };
         let pair = fields.pair.map(Into::into);
         examples.push(Example {
             text: fields.text.into(),
             pair,
             label,
-            line: fields.line,
+            line,
             ..Example::default()
         });
     }
@@ -102,6 +117,7 @@ fn examples(source: &Source, format: Format, text: &Text) -> Result<Dataset, Dat
         examples,
         labels: none(),
         spellings: none(),
+        multi_label: several && !regression,
         unlabelled,
     };
     if source.labelled && !regression {
@@ -118,10 +134,24 @@ fn name_labels(
     dataset: &mut Dataset,
 ) -> Result<(), DataError> {
     let classes = labels::classes(source, text, spellings)?;
+    if classes.names.is_empty() {
+        let place = text.place(1);
+        return Err(DataError::NoLabels { place });
+    }
+    let several = dataset.multi_label;
     for example in &mut dataset.examples {
-        if let Label::Class(class) = &mut example.label {
-            *class = classes.of_spelling[*class as usize];
-        }
+        let class = |spelling: u32| classes.of_spelling[spelling as usize];
+        example.label = match std::mem::take(&mut example.label) {
+            Label::Class(spelling) if several => Label::Set(vec![class(spelling)]),
+            Label::Class(spelling) => Label::Class(class(spelling)),
+            Label::Set(spellings) => {
+                let mut set: Vec<u32> = spellings.into_iter().map(class).collect();
+                set.sort_unstable();
+                set.dedup();
+                Label::Set(set)
+            }
+            other => other,
+        };
     }
     dataset.labels = classes.names;
     dataset.spellings = classes.spellings;

@@ -23,6 +23,11 @@ pub struct Source {
     pub format: Option<Format>,
     /// The columns, where they are not to be found by their usual names.
     pub columns: Columns,
+    /// What parts the labels of a row that may have several in one cell.
+    pub label_delimiter: Option<String>,
+    /// Whether a row has any number of labels rather than one. `None` while learning: it has where a
+    /// delimiter is given, and where the file has lists of labels.
+    pub multi_label: Option<bool>,
     /// Whether rows need a label. Without, the label column is not looked at.
     pub labelled: bool,
     /// The labels of the model that is measured, in the order of its outputs. `None` while
@@ -55,6 +60,8 @@ impl Source {
             task_name: None,
             format: None,
             columns: Columns::default(),
+            label_delimiter: None,
+            multi_label: None,
             labelled: true,
             labels: None,
             spellings: Vec::new(),

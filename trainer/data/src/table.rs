@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
+use berth_task::Task;
 use serde_json::Value;
 
 use crate::error::DataError;
@@ -28,7 +29,15 @@ pub(crate) struct Fields<'t> {
     pub(crate) line: u64,
     pub(crate) text: Cow<'t, str>,
     pub(crate) pair: Option<Cow<'t, str>>,
-    pub(crate) label: Option<Cow<'t, str>>,
+    pub(crate) label: Option<Cell<'t>>,
+}
+
+/// What a row has for a label.
+pub(crate) enum Cell<'t> {
+    /// A cell or a value.
+    One(Cow<'t, str>),
+    /// A list of values.
+    Several(Vec<Cow<'t, str>>),
 }
 
 /// What is asked for, for each of the columns that a task reads.
@@ -41,13 +50,9 @@ struct Columns<C> {
 impl Fields<'_> {
     /// Leaves the label empty where annotators did not agree on one.
     fn agreed(mut self, gold: bool) -> Self {
-        if gold
-            && self
-                .label
-                .as_deref()
-                .is_some_and(|label| label.trim() == "-")
-        {
-            self.label = Some("".into());
+        let undecided = |cell: &Cell| matches!(cell, Cell::One(label) if label.trim() == "-");
+        if gold && self.label.as_ref().is_some_and(undecided) {
+            self.label = Some(Cell::One("".into()));
         }
         self
     }
@@ -142,7 +147,7 @@ fn pick<'t>(
         line,
         text: cell(columns.text),
         pair: columns.pair.map(cell),
-        label: columns.label.map(cell),
+        label: columns.label.map(cell).map(Cell::One),
     })
 }
 
@@ -164,6 +169,7 @@ fn objects<'t>(
         label: columns.label.map(key),
     };
     let gold = keys.label.as_deref() == Some(GOLD);
+    let lists = may_be_listed(source);
     let rows = std::iter::once(Ok(first)).chain(rows);
     Ok(Box::new(rows.map(move |object| {
         let mut object = object?;
@@ -178,7 +184,7 @@ fn objects<'t>(
             label: keys
                 .label
                 .as_ref()
-                .map(|key| value(text, &mut object, key))
+                .map(|key| label(text, &mut object, key, lists))
                 .transpose()?,
         };
         Ok(fields.agreed(gold))
@@ -196,6 +202,37 @@ fn value(text: &Text, object: &mut Object, key: &str) -> Result<Cow<'static, str
         Some(Value::Array(_) | Value::Object(_)) => Err(DataError::Nested { place, column }),
         None => Err(DataError::MissingKey { place, column }),
     }
+}
+
+/// Whether a row may have a list of labels.
+fn may_be_listed(source: &Source) -> bool {
+    let one_of = matches!(
+        source.task,
+        Task::TextClassification | Task::TextPairClassification
+    );
+    one_of && source.multi_label != Some(false)
+}
+
+/// A label, or a list of them where there may be one.
+fn label(
+    text: &Text,
+    object: &mut Object,
+    key: &str,
+    lists: bool,
+) -> Result<Cell<'static>, DataError> {
+    let Some(Value::Array(values)) = object.fields.get(key).filter(|_| lists) else {
+        return value(text, object, key).map(Cell::One);
+    };
+    let name = |value: &Value| match value {
+        Value::String(name) => Some(name.clone().into()),
+        Value::Bool(_) | Value::Number(_) => Some(value.to_string().into()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    };
+    let names = values.iter().map(name).collect::<Option<_>>();
+    names.map(Cell::Several).ok_or_else(|| DataError::NotAList {
+        place: text.place(object.line),
+        column: key.to_owned(),
+    })
 }
 
 /// Finds the task's columns among the `names` that stand on `line`.

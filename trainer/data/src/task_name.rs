@@ -118,6 +118,29 @@ impl TaskName {
         self.layout().names
     }
 
+    /// What the Hub calls the data set.
+    pub fn hub_name(self) -> &'static str {
+        match self {
+            TaskName::Sick | TaskName::SickR => "RobZamp/sick",
+            TaskName::Mr => "cornell-movie-review-data/rotten_tomatoes",
+            _ => "nyu-mll/glue",
+        }
+    }
+
+    /// Under which licence it is, as far as its publishers say.
+    pub fn licence(self) -> &'static str {
+        match self {
+            TaskName::Mr => "CC BY 4.0",
+            TaskName::Sick | TaskName::SickR => "CC BY-NC-SA 3.0",
+            TaskName::Qnli => "CC BY-SA 4.0, as SQuAD",
+            TaskName::Stsb => "mixed, part by part in its LICENSE.txt",
+            TaskName::Mnli => "mixed, part by part in its paper",
+            TaskName::Mrpc => "Microsoft's, for research",
+            TaskName::Cola => "none stated: sentences quoted from publications, for research",
+            TaskName::Sst2 | TaskName::Rte => "none stated",
+        }
+    }
+
     /// Where the data set is found.
     pub fn home(self) -> &'static str {
         match self {

@@ -2,8 +2,9 @@
 //!
 //! Cross-entropy of a row of logits `l` with class `c` is `ln Σ exp(l − max l) − (l_c − max l)`; its gradient is
 //! `softmax(l) − onehot(c)`. Squared error is `(l − y)²` with gradient `2 (l − y)`. Both are averaged over the rows
-//! that count.
-
+//! that count. Binary cross-entropy of a logit `l` whose label goes (y = 1) or not (y = 0) is `max(l, 0) − l y +
+//! ln(1 + exp(−|l|))` with gradient `1 / (1 + exp(−l)) − y`, averaged over all logits, as PyTorch's
+//! `BCEWithLogitsLoss` does.
 //!
 //! Against imbalance, [`weighed_cross_entropy`] has class weights w, label smoothing ε and the focal γ in one: with
 //! C classes and the target `q_c = (1 − ε) [c = y] + ε / C`, a row's loss is `Σ_c q_c w_c (1 − p_c)^γ (−ln p_c)`, and
@@ -159,6 +160,30 @@ pub fn span_cross_entropy(
         }
     }
     (total / choices, gradient)
+}
+
+/// Mean binary cross-entropy over all logits, and its gradient; `sets` has the classes that go with each row.
+///
+/// # Panics
+/// If there are no rows, or a class is no column.
+pub fn binary_cross_entropy(logits: &[f32], sets: &[Vec<u32>]) -> (f64, Vec<f32>) {
+    let columns = logits.len() / sets.len();
+    let count = logits.len() as f64;
+    let mut targets = vec![0.0; logits.len()];
+    for (row, set) in targets.chunks_exact_mut(columns).zip(sets) {
+        set.iter().for_each(|&class| row[class as usize] = 1.0);
+    }
+    let mut total = 0.0;
+    let slope = |(&logit, target): (&f32, f64)| {
+        let logit = f64::from(logit);
+        let rest = (-logit.abs()).exp();
+        total += logit.max(0.0) - logit * target + rest.ln_1p();
+        let large = 1.0 / (1.0 + rest);
+        let probability = if logit >= 0.0 { large } else { rest * large };
+        ((probability - target) / count) as f32
+    };
+    let gradient = logits.iter().zip(targets).map(slope).collect();
+    (total / count, gradient)
 }
 
 /// Mean squared error over all elements, and its gradient.
@@ -366,6 +391,60 @@ mod tests {
         assert!((loss - exact).abs() < 1e-6, "{loss} {exact}");
         let expected = gradient::differences(&[&logits], 0, |v| naive(v[0]));
         assert_close("dlogits", &slope, &expected, 1e-6);
+    }
+
+    #[test]
+    fn binary_cross_entropy_agrees_with_finite_differences() {
+        for (sets, columns) in [
+            (vec![vec![0]], 1),
+            (vec![vec![], vec![0, 1]], 2),
+            (vec![vec![2], vec![], vec![0, 1, 2], vec![1]], 3),
+            (vec![vec![16, 3, 0]; 3], 17),
+        ] {
+            let logits: Vec<f32> = numbers(sets.len() * columns, 6)
+                .iter()
+                .map(|x| 3.0 * x)
+                .collect();
+            let naive = |logits: &[f64]| {
+                let each = logits.iter().enumerate().map(|(at, l)| {
+                    let p = 1.0 / (1.0 + (-l).exp());
+                    let goes = sets[at / columns].contains(&((at % columns) as u32));
+                    if goes { -p.ln() } else { -(1.0 - p).ln() }
+                });
+                each.sum::<f64>() / logits.len() as f64
+            };
+            let (loss, slope) = binary_cross_entropy(&logits, &sets);
+            let exact = gradient::values(&[&logits], |v| vec![naive(v[0])])[0];
+            assert!((loss - exact).abs() < 1e-9, "{loss} {exact}");
+            let expected = gradient::differences(&[&logits], 0, |v| naive(v[0]));
+            assert_close("dlogits", &slope, &expected, 1e-6);
+        }
+    }
+
+    /// The figures are those of PyTorch 2 in f64: `BCEWithLogitsLoss` and its gradient by autograd.
+    #[test]
+    fn binary_cross_entropy_is_that_of_pytorch() {
+        let logits = [0.5, -1.25, 2.0, 1.5, 0.25, -0.75];
+        let (loss, slope) = binary_cross_entropy(&logits, &[vec![0, 2], vec![]]);
+        assert!((loss - 0.6278596300908247).abs() < 1e-12, "{loss}");
+        let expected = [
+            -0.0629234447996909,
+            0.03711668980421814,
+            -0.01986715367035295,
+            0.1362624126989406,
+            0.09369608348096635,
+            0.05347021680410117,
+        ];
+        assert_close("dlogits", &slope, &expected, 1e-7);
+        let (loss, slope) = binary_cross_entropy(&[900.0, -900.0], &[vec![0]]);
+        assert_eq!(
+            (loss, slope),
+            (0.0, vec![0.0, 0.0]),
+            "large logits don't overflow"
+        );
+        let (loss, slope) = binary_cross_entropy(&[900.0, -900.0], &[vec![1]]);
+        assert_eq!((loss, slope), (900.0, vec![0.5, -0.5]));
+        assert!(binary_cross_entropy(&[f32::NAN], &[vec![0]]).0.is_nan());
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The loss of a batch: mean cross-entropy over the rows that have a class, mean squared error, or mean cross-entropy
-//! over the places where a span may begin and where it may end.
+//! The loss of a batch: mean cross-entropy over the rows that have a class, mean binary cross-entropy where each row has
+//! any number of them, mean squared error, or mean cross-entropy over the places where a span may begin and where it may end.
 
 use std::sync::Arc;
 
@@ -7,7 +7,8 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
 use super::{Packing, Saved, slice, tensor_like};
 use crate::kernels::loss::{
-    IGNORED, Weighing, cross_entropy, span_cross_entropy, squared_error, weighed_cross_entropy,
+    IGNORED, Weighing, binary_cross_entropy, cross_entropy, span_cross_entropy, squared_error,
+    weighed_cross_entropy,
 };
 
 /// What the outputs of a batch should have been.
@@ -15,6 +16,8 @@ use crate::kernels::loss::{
 pub enum Targets {
     /// A class for each row, or [`IGNORED`].
     Classes(Vec<i64>),
+    /// Any number of classes for each row.
+    Sets(Vec<Vec<u32>>),
     /// A number for each row; there is one output.
     Values(Vec<f32>),
     /// The first and the last row of a span in each sequence, counted from the sequence's beginning; there are two
@@ -31,7 +34,7 @@ impl Targets {
         self.weighed_loss(logits, None)
     }
 
-    /// The same with classes weighed; numbers and spans have no classes.
+    /// The same with classes weighed, where each row has one; nothing else is weighed.
     ///
     /// # Errors
     /// As [`Targets::loss`].
@@ -55,6 +58,15 @@ impl Targets {
                 }
                 if classes.len() != rows {
                     bail!("{} classes for {rows} rows", classes.len());
+                }
+            }
+            Self::Sets(sets) => {
+                let mut classes = sets.iter().flatten();
+                if let Some(class) = classes.find(|&&class| class as usize >= outputs) {
+                    bail!("class {class} of a model with {outputs} outputs");
+                }
+                if sets.len() != rows {
+                    bail!("{} sets of classes for {rows} rows", sets.len());
                 }
             }
             Self::Values(values) if values.len() != rows * outputs => {
@@ -99,6 +111,7 @@ impl CustomOp1 for Op {
                 Some(weighing) => weighed_cross_entropy(logits, classes, weighing),
                 None => cross_entropy(logits, classes),
             },
+            Targets::Sets(sets) => binary_cross_entropy(logits, sets),
             Targets::Values(values) => squared_error(logits, values),
             Targets::Spans(packing, spans) => span_cross_entropy(logits, packing.starts(), spans),
         };

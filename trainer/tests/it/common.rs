@@ -118,6 +118,7 @@ pub fn dev(rows: &[Encoded]) -> Option<Evaluator<'_>> {
         task: Task::TextClassification,
         task_name: None,
         labels: &[],
+        multi_label: false,
         examples: &[],
         inputs: rows,
         spans: Default::default(),

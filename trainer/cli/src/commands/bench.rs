@@ -29,6 +29,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Error> {
         lengths: args.lengths.clone(),
         threads: Threads(args.train.threads as usize),
         allocations: Some(counting::allocations),
+        ..Default::default()
     };
     let report = measure::measure(&path, &options)?;
     if args.json {

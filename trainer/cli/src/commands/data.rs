@@ -125,6 +125,9 @@ impl<'d> Contents<'d> {
                 let counts = dataset.labels.iter().cloned().zip(dataset.histogram());
                 let counts = counts.map(|(label, count)| (label, count.into())).collect();
                 put("labels", Value::Object(counts));
+                if dataset.multi_label {
+                    put("multi_label", true.into());
+                }
             }
         }
         if let Some(Lengths { p50, p90, p99, max }) = self.lengths {
@@ -164,6 +167,9 @@ impl<'d> Contents<'d> {
             }
             _ => {
                 let counts = dataset.histogram();
+                if dataset.multi_label {
+                    lines.push("any number of labels a row".to_owned());
+                }
                 lines.push(show::counts("label", &dataset.labels, &counts).to_string());
             }
         }

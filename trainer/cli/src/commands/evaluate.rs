@@ -134,7 +134,8 @@ impl LabelledFile {
         most: Option<usize>,
     ) -> Result<Self, Error> {
         let known = Known::new(flags, model.training_args.clone())?;
-        let mut dataset = berth_data::read(&known.labelled(path, &model.labels)?)?;
+        let source = known.labelled(path, &model.labels, model.multi_label)?;
+        let mut dataset = berth_data::read(&source)?;
         if dataset.unlabelled > 0 {
             let (path, left_out) = (path.display(), dataset.unlabelled);
             show::note(format!("{path}: {left_out} rows without a label left out"));

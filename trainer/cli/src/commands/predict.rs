@@ -54,6 +54,7 @@ fn predict(model: &Model, args: &PredictArgs) -> Result<Predicted, Error> {
     let most = args.max_predict_samples.unwrap_or(usize::MAX);
     dataset.examples.truncate(most);
     dataset.labels.clone_from(&model.labels);
+    dataset.multi_label = model.multi_label;
     let limit = known.limit(model.max_length)?;
     known.check(&dataset, limit)?;
 
@@ -153,8 +154,10 @@ impl Predicted {
     fn histogram(&self, labels: usize) -> Vec<u64> {
         let mut counts = vec![0; labels];
         for decision in &self.answers {
-            if let Answer::Class { label, .. } = decision.answer {
-                counts[label] += 1;
+            match &decision.answer {
+                Answer::Class { label, .. } => counts[*label] += 1,
+                Answer::Set { labels, .. } => labels.iter().for_each(|&label| counts[label] += 1),
+                Answer::Value(_) | Answer::Span { .. } => {}
             }
         }
         counts

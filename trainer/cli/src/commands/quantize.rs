@@ -8,11 +8,13 @@ use super::{print, use_threads};
 use crate::args::QuantizeArgs;
 use crate::error::Error;
 use crate::model::Model;
-use crate::show;
 use crate::sources::Known;
+use crate::{page, show};
 use berth_checkpoint::Checkpoint;
-use berth_data::{Answer, Label};
+use berth_checkpoint::save::write_file;
+use berth_data::{Answer, Decision, EvaluationError, Label};
 use berth_quantize::{Changed, Comparison, Gate, Options};
+use berth_runtime::measure;
 use berth_task::{SpanRules, Task};
 use std::path::Path;
 
@@ -21,6 +23,9 @@ const LISTED: usize = 10;
 
 /// Rows of a batch when the checkpoint is measured.
 const BATCH: usize = 32;
+
+/// Lengths whose latency the report shows, where the model takes them.
+const LENGTHS: [usize; 5] = [16, 64, 128, 256, 384];
 
 /// Quantizes, compares, and prints.
 pub fn run(args: &QuantizeArgs) -> Result<(), Error> {
@@ -71,23 +76,80 @@ pub fn convert(args: &QuantizeArgs) -> Result<Converted, Error> {
     };
     let mut writer = berth_quantize::quantize(&checkpoint, &options)?;
     let labels = writer.header().labels.iter().map(str::to_owned).collect();
-    let comparison = match &args.validation_file {
+    let compared = match &args.validation_file {
         Some(file) => Some(compare(args, file, &writer)?),
         None => None,
     };
-    if let Some(comparison) = &comparison {
-        gate.check(comparison)?;
-        writer.set_metrics(comparison.metrics());
+    if let Some(compared) = &compared {
+        gate.check(&compared.comparison)?;
+        writer.set_metrics(compared.comparison.metrics());
     }
     let bytes = writer
         .write(&args.output)
         .map_err(berth_quantize::QuantizeError::from)?;
+    let f32_layers: Vec<usize> = writer.header().f32_layers().collect();
+    write_page(args, bytes, &f32_layers, compared.as_ref())?;
     Ok(Converted {
         bytes,
-        f32_layers: writer.header().f32_layers().collect(),
-        comparison,
+        f32_layers,
+        comparison: compared.map(|compared| compared.comparison),
         labels,
     })
+}
+
+/// Writes the report of a quantization: where it was asked for, else beside the bundle.
+fn write_page(
+    args: &QuantizeArgs,
+    bytes: u64,
+    f32_layers: &[usize],
+    compared: Option<&Compared>,
+) -> Result<(), Error> {
+    let options = measure::Options {
+        lengths: lengths(&args.output)?,
+        brief: true,
+        ..Default::default()
+    };
+    let weights = args.checkpoint.join("model.safetensors");
+    let text = page::quantized(&page::Quantized {
+        name: &show::name(&args.output),
+        bytes,
+        f32_bytes: std::fs::metadata(&weights).map_or(0, |file| file.len()),
+        f32_layers,
+        latency: &measure::measure(&args.output, &options)?,
+        compared: compared.map(Compared::for_page),
+    })?;
+    let path = args.report.clone();
+    let path = path.unwrap_or_else(|| args.output.with_extension(page::FILE));
+    Ok(write_file(path, text.as_bytes())?)
+}
+
+/// The lengths to be timed that the bundle takes.
+fn lengths(bundle: &Path) -> Result<Vec<usize>, Error> {
+    let positions = berth_runtime::Model::open(bundle)?.positions();
+    Ok(LENGTHS
+        .into_iter()
+        .filter(|length| *length <= positions)
+        .collect())
+}
+
+/// f32 and int8 on one file.
+struct Compared {
+    comparison: Comparison,
+    rows: LabelledFile,
+    /// What each said.
+    f32: Vec<Decision>,
+    int8: Vec<Decision>,
+}
+
+impl Compared {
+    fn for_page(&self) -> page::Compared<'_> {
+        let answered = |decisions| page::Answered::of(&self.rows.evaluator(&[]), decisions);
+        page::Compared {
+            comparison: &self.comparison,
+            f32: answered(&self.f32),
+            int8: answered(&self.int8),
+        }
+    }
 }
 
 /// How the bundle is to choose spans, if that is its task. A threshold that is not settled is 0.
@@ -110,7 +172,7 @@ fn compare(
     args: &QuantizeArgs,
     file: &Path,
     writer: &berth_bundle::Writer,
-) -> Result<Comparison, Error> {
+) -> Result<Compared, Error> {
     let checkpoint = Model::open(&args.checkpoint)?;
     let rows = LabelledFile::read(&checkpoint, file, &args.data, args.max_eval_samples)?;
     let bytes = writer
@@ -119,10 +181,21 @@ fn compare(
     let bundle = Model::of_bytes(&bytes, &args.output)?;
     let f32 = measure(&checkpoint, &rows, BATCH)?;
     let int8 = measure(&bundle, &rows, BATCH)?;
-    let comparison = Comparison::new(&rows.evaluator(&f32.inputs), &f32.logits, &int8.logits);
-    comparison.map_err(|error| Error::Model {
+    let wrong = |error: EvaluationError| Error::Model {
         path: args.checkpoint.clone(),
         what: error.to_string(),
+    };
+    let evaluator = rows.evaluator(&f32.inputs);
+    let comparison = Comparison::new(&evaluator, &f32.logits, &int8.logits).map_err(wrong)?;
+    let (f32, int8) = (
+        evaluator.decisions(&f32.logits).map_err(wrong)?,
+        evaluator.decisions(&int8.logits).map_err(wrong)?,
+    );
+    Ok(Compared {
+        comparison,
+        rows,
+        f32,
+        int8,
     })
 }
 
@@ -194,13 +267,19 @@ fn changed(comparison: &Comparison, labels: &[String]) -> String {
 
 fn changed_line(row: &Changed, labels: &[String]) -> String {
     let name = |index: usize| labels.get(index).map_or("?", String::as_str);
+    let names = |labels: &mut dyn Iterator<Item = usize>| {
+        let names: Vec<&str> = labels.map(name).collect();
+        format!("[{}]", names.join(", "))
+    };
     let answer = |answer: &Answer| match answer {
         Answer::Class { label, probability } => format!("{} {probability:.3}", name(*label)),
+        Answer::Set { labels, .. } => names(&mut labels.iter().copied()),
         Answer::Value(value) => format!("{value:.3}"),
         Answer::Span { text, .. } => format!("{:?}", show::excerpt(text, 40)),
     };
     let gold = match &row.gold {
         Label::Class(label) => name(*label as usize).to_owned(),
+        Label::Set(labels) => names(&mut labels.iter().map(|&label| label as usize)),
         Label::Value(value) => value.to_string(),
         Label::Answers(answers) => answers
             .first()

@@ -21,6 +21,8 @@ use std::path::{Path, PathBuf};
 
 /// What a walk learns from, and asks at its end.
 struct Sample {
+    /// The application.
+    task: Task,
     /// The flag that says what to learn, and its value.
     learn: [&'static str; 2],
     /// The bundle's name.
@@ -36,6 +38,7 @@ struct Sample {
 
 /// 4,000 and 1,000 sentences of Sentence Polarity 1.0 (CC BY 4.0, Bo Pang and Lillian Lee).
 const MR: Sample = Sample {
+    task: Task::TextClassification,
     learn: ["--task_name", "mr"],
     name: "sentiment",
     extension: "tsv",
@@ -51,6 +54,7 @@ const MR: Sample = Sample {
 
 /// 2,000 and 500 sentences of UD English EWT (CC BY-SA 4.0, see `models/ud_ewt`).
 const UD_EWT: Sample = Sample {
+    task: Task::TokenClassification,
     learn: ["--task", "token-classification"],
     name: "parts-of-speech",
     extension: "conll",
@@ -66,6 +70,7 @@ const UD_EWT: Sample = Sample {
 
 /// 1,500 and 200 questions of SQuAD 1.1 (CC BY-SA 4.0, see `models/squad`).
 const SQUAD: Sample = Sample {
+    task: Task::QuestionAnswering,
     learn: ["--task", "question-answering"],
     name: "answers",
     extension: "json",
@@ -83,15 +88,32 @@ const SQUAD: Sample = Sample {
     ),
 };
 
+/// 1,600 and 400 pairs made of SQuAD 1.1 (CC BY-SA 4.0, see `models/squad_pairs`).
+const SQUAD_PAIRS: Sample = Sample {
+    task: Task::TextPairClassification,
+    learn: ["--task", "text-pair-classification"],
+    name: "answerable",
+    extension: "tsv",
+    train: include_str!("../../../../models/squad_pairs/train.tsv"),
+    dev: include_str!("../../../../models/squad_pairs/dev.tsv"),
+    texts: [
+        "When was the lighthouse built?",
+        "How far can the light be seen?",
+        "Who was the first keeper of the lighthouse?",
+    ],
+    passage: SQUAD.passage,
+};
+
 impl Sample {
     fn of(task: Task) -> Result<&'static Self, Error> {
         match task {
             Task::TextClassification => Ok(&MR),
+            Task::TextPairClassification => Ok(&SQUAD_PAIRS),
             Task::TokenClassification => Ok(&UD_EWT),
             Task::QuestionAnswering => Ok(&SQUAD),
-            task => Err(Error::Usage(format!(
-                "--task {task} has no quickstart yet; text-classification, token-classification and \
-                 question-answering have"
+            Task::TextPairRegression => Err(Error::Usage(format!(
+                "--task {task} has no quickstart; text-classification, text-pair-classification, \
+                 token-classification and question-answering have"
             ))),
         }
     }
@@ -130,6 +152,7 @@ pub fn run(args: &QuickstartArgs) -> Result<(), Error> {
         threads: Threads::default(),
         lengths,
         allocations: Some(counting::allocations),
+        ..Default::default()
     };
     let report = measure::measure(&road.bundle, &options)?;
 
@@ -158,7 +181,7 @@ impl Road {
     fn lay(args: &QuickstartArgs) -> Result<Self, Error> {
         let sample = Sample::of(args.task)?;
         let folder = args.output_dir.clone();
-        let data = folder.join("data");
+        let data = folder.join("data").join(sample.name);
         fs::create_dir_all(&data).map_err(|source| Error::file(&data, source))?;
         let kind = match (args.tiny, args.task) {
             (true, Task::TextClassification) => "tiny".to_owned(),
@@ -183,7 +206,8 @@ impl Road {
     /// The file of a split of the sample.
     fn data(&self, split: &str) -> PathBuf {
         let name = format!("{split}.{}", self.sample.extension);
-        self.folder.join("data").join(name)
+        let folder = self.folder.join("data").join(self.sample.name);
+        folder.join(name)
     }
 
     /// The base model's name or folder.
@@ -214,7 +238,7 @@ impl Road {
         if self.tiny {
             typed.extend(["--max_seq_length", "64", "--num_train_epochs", "1"].map(OsString::from));
             typed.extend(["--learning_rate", "1e-3"].map(OsString::from));
-            if self.sample.passage.is_some() {
+            if self.sample.task == Task::QuestionAnswering {
                 typed.extend(["--doc_stride", "16"].map(OsString::from));
             }
         }
@@ -236,7 +260,7 @@ impl Road {
 }
 
 /// A command's arguments with everything that was not typed as usual.
-fn parse<A: Args>(typed: Vec<OsString>) -> Result<A, Error> {
+pub fn parse<A: Args>(typed: Vec<OsString>) -> Result<A, Error> {
     let command = A::augment_args(clap::Command::new("berth").args_override_self(true));
     let matches = command.try_get_matches_from(normalize(typed.into_iter()));
     matches
@@ -322,10 +346,12 @@ fn answers(road: &Road) -> Result<String, Error> {
 fn next(road: &Road) -> String {
     let bundle = road.bundle.display();
     let sample = road.sample;
-    let (text, task, kind) = match sample.extension {
-        "conll" => (sample.texts[0], Task::TokenClassification, "conll"),
-        "json" => (sample.texts[0], Task::QuestionAnswering, "json"),
-        _ => ("a gripping film", Task::TextClassification, "csv"),
+    let task = sample.task;
+    let (text, kind) = match task {
+        Task::TextClassification => ("a gripping film", "csv"),
+        Task::TokenClassification => (sample.texts[0], "conll"),
+        Task::QuestionAnswering => (sample.texts[0], "json"),
+        _ => (sample.texts[0], "csv"),
     };
     let pair = match sample.passage {
         Some(_) => " @passage.txt",

@@ -51,6 +51,19 @@ pub fn resolve(name_or_dir: &str, options: &Options) -> Result<PathBuf, FetchErr
     resolve_with(name_or_dir, options, &Bars::default())
 }
 
+/// The name on the Hub of the model that was called by this name or lies in this folder and whose weights
+/// have this SHA-256, and its licence where it is known. Nothing for a folder with weights of another model.
+pub fn known_as(name_or_dir: &str, weights: &str) -> Option<(String, Option<&'static str>)> {
+    let is_weights = |file: &&pinned::PinnedFile| file.name == WEIGHTS && file.sha256 == weights;
+    if pinned::DEFAULT.files.iter().any(|file| is_weights(&file)) {
+        return Some((pinned::DEFAULT.name.to_owned(), Some(pinned::LICENSE)));
+    }
+    match Path::new(name_or_dir).exists() {
+        true => None,
+        false => Some((name_or_dir.to_owned(), None)),
+    }
+}
+
 /// Where the default base model lies, if it was fetched before. Nothing is fetched.
 pub fn cached_default(options: &Options) -> Option<PathBuf> {
     let repo = Repo::new(options.cache.as_deref()?, options.pinned.name);

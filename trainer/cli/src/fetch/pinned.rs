@@ -34,6 +34,9 @@ impl Pinned {
     }
 }
 
+/// The licence of [`DEFAULT`], by the Hub's name for it.
+pub const LICENSE: &str = "apache-2.0";
+
 /// all-MiniLM-L6-v2: 22.7 million parameters, Apache-2.0.
 pub const DEFAULT: Pinned = Pinned {
     name: "sentence-transformers/all-MiniLM-L6-v2",

@@ -3,7 +3,7 @@
 use berth_task::Task;
 use serde_json::Value;
 
-use super::{Evaluation, EvaluationError, SpanScoring, files, questions, tags, texts};
+use super::{Evaluation, EvaluationError, SpanScoring, files, questions, sets, tags, texts};
 use crate::dataset::{Example, Label};
 use crate::encode::Encoded;
 use crate::task_name::TaskName;
@@ -20,6 +20,8 @@ pub struct Evaluator<'a> {
     pub task_name: Option<TaskName>,
     /// The names of the labels in the order of the outputs; none for numbers and spans.
     pub labels: &'a [String],
+    /// Whether each label is decided by itself, for classification alone.
+    pub multi_label: bool,
     /// What the inputs are parts of.
     pub examples: &'a [Example],
     /// What the model reads.
@@ -51,12 +53,21 @@ pub enum Answer {
         /// How probable the model finds it.
         probability: f32,
     },
+    /// Those of the labels that are more probable than not.
+    Set {
+        /// Their indices, in their order.
+        labels: Vec<usize>,
+        /// How probable the model finds each of all labels.
+        probabilities: Vec<f32>,
+    },
     /// A number.
     Value(f32),
     /// A part of the passage.
     Span {
         /// Its text; empty where there is no answer.
         text: String,
+        /// The byte of the passage that it begins at; 0 where there is no answer.
+        start: usize,
         /// The product of the probabilities of its start and its end.
         probability: f32,
     },
@@ -71,6 +82,9 @@ impl Evaluator<'_> {
         self.check(logits)?;
         let mut fitted = Vec::new();
         let (loss, mut metrics) = match self.task {
+            Task::TextClassification | Task::TextPairClassification if self.multi_label => {
+                sets::measure(logits, self.inputs)?
+            }
             Task::TextClassification | Task::TextPairClassification => {
                 texts::classify(logits, self.inputs)?
             }
@@ -128,6 +142,7 @@ impl Evaluator<'_> {
             }
             Task::QuestionAnswering => questions::decisions(self, logits),
             Task::TextPairRegression => texts::answers(logits, self.inputs, None),
+            _ if self.multi_label => sets::answers(logits, self.inputs, self.labels.len()),
             _ => texts::answers(logits, self.inputs, Some(self.labels.len())),
         }
     }
@@ -148,6 +163,7 @@ impl Evaluator<'_> {
     /// of `quantize`. Of all of them, more is better.
     pub fn main_metric(&self) -> &'static str {
         match (self.task_name, self.task) {
+            _ if self.multi_label => "f1",
             (Some(TaskName::Cola), _) => "matthews_correlation",
             (Some(TaskName::Mrpc), _) | (_, Task::QuestionAnswering) => "f1",
             (_, Task::TextPairRegression) => "spearmanr",
@@ -215,6 +231,7 @@ mod tests {
             task,
             task_name: None,
             labels: &[],
+            multi_label: false,
             examples: &[],
             inputs,
             spans: SpanScoring::default(),

@@ -2,13 +2,14 @@
 //!
 //! | task | by | file |
 //! |---|---|---|
-//! | classification, regression | `run_glue` | `predict_results.txt`: a header, then each row's number from 0 on and what is predicted, parted by a tab |
+//! | classification, regression | `run_glue` | `predict_results.txt`: a header, then each row's number from 0 on and what is predicted, parted by a tab; where there may be several labels, a list of JSON |
 //! | tagging | `run_ner` | `predictions.txt`: the tags of a sentence on a line, parted by spaces; words that were cut off have none |
 //! | questions | `run_qa` | `predict_predictions.json`, `predict_nbest_predictions.json`, and `predict_null_odds.json` where there may be no answer |
 
 use std::fmt::Write;
 
 use berth_task::Task;
+use serde_json::Value;
 
 use super::evaluator::{Answer, Decision, Evaluator};
 use super::{EvaluationError, questions};
@@ -59,6 +60,10 @@ fn results(evaluator: &Evaluator<'_>, answers: &[Decision]) -> String {
         let _ = match &decision.answer {
             Answer::Value(value) => writeln!(text, "{index}\t{value:.3}"),
             Answer::Class { label, .. } => writeln!(text, "{index}\t{}", name(evaluator, *label)),
+            Answer::Set { labels, .. } => {
+                let names = labels.iter().map(|&label| name(evaluator, label));
+                writeln!(text, "{index}\t{}", names.collect::<Value>())
+            }
             Answer::Span { text: span, .. } => writeln!(text, "{index}\t{span}"),
         };
     }
@@ -93,7 +98,7 @@ mod tests {
     use crate::encode::Encoded;
     use crate::metrics::SpanScoring;
     use berth_task::SpanRules;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn files(
         task: Task,
@@ -107,6 +112,7 @@ mod tests {
             task,
             task_name: None,
             labels: &labels,
+            multi_label: false,
             examples,
             inputs,
             spans: SpanScoring::default(),
@@ -138,6 +144,28 @@ mod tests {
         let written = files(Task::TextPairRegression, &[], &[], &two, &logits).unwrap();
         let expected = "index\tprediction\n0\t2.062\n1\t-0.500\n";
         assert_eq!(written, [("predict_results.txt", expected.to_owned())]);
+    }
+
+    #[test]
+    fn several_labels_are_a_list_of_json() {
+        let three = inputs(&[3, 3, 3]);
+        let labels = ["a\"b".to_owned(), "c".to_owned()];
+        let evaluator = Evaluator {
+            task: Task::TextClassification,
+            task_name: None,
+            labels: &labels,
+            multi_label: true,
+            examples: &[],
+            inputs: &three,
+            spans: SpanScoring::default(),
+        };
+        let written = evaluator
+            .files(&[[1.0, 0.5], [-1.0, 0.0], [-1.0, 1.0]])
+            .unwrap();
+        let expected = "index\tprediction\n0\t[\"a\\\"b\",\"c\"]\n1\t[]\n2\t[\"c\"]\n";
+        assert_eq!(written, [("predict_results.txt", expected.to_owned())]);
+        let error = evaluator.files(&[[1.0]; 3]).unwrap_err();
+        assert_eq!(error, EvaluationError::Outputs { row: 0, outputs: 1 });
     }
 
     #[test]
@@ -202,6 +230,7 @@ mod tests {
                 task,
                 task_name: None,
                 labels: &[],
+                multi_label: false,
                 examples: &examples,
                 inputs: &one,
                 spans: SpanScoring {

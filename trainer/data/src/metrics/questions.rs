@@ -123,6 +123,7 @@ pub(super) fn decisions<L: AsRef<[f32]>>(
             gold: evaluator.examples[question.example].label.clone(),
             answer: Answer::Span {
                 text: text(evaluator, question, span).to_owned(),
+                start: span.start as usize,
                 probability: span.score,
             },
         }
@@ -408,6 +409,7 @@ mod tests {
             task: Task::QuestionAnswering,
             task_name: None,
             labels: &[],
+            multi_label: false,
             examples: &examples,
             inputs: &inputs,
             spans: SpanScoring {

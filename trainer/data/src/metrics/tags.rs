@@ -182,6 +182,7 @@ mod tests {
             task: Task::TokenClassification,
             task_name: None,
             labels,
+            multi_label: false,
             examples: &[],
             inputs,
             spans: SpanScoring::default(),

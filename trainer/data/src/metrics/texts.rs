@@ -3,7 +3,7 @@
 use berth_task::{argmax, softmax};
 
 use super::evaluator::{Answer, Decision};
-use super::{Counts, EvaluationError, Measured, pearson, spearmanr};
+use super::{Counts, EvaluationError, Measured, pearson, sets, spearmanr};
 use crate::dataset::Label;
 use crate::encode::{Encoded, Target};
 use crate::task_name::TaskName;
@@ -90,9 +90,10 @@ pub(super) fn combined_score(task_name: Option<TaskName>, metrics: &[(&str, f64)
 
 /// What is said to one input.
 pub(super) fn decision(logits: &[f32], input: &Encoded) -> Decision {
-    let (gold, answer) = match input.target {
-        Target::Value(value) => (Label::Value(value), Answer::Value(logits[0])),
-        Target::Class(class) => (Label::Class(class), best(logits)),
+    let (gold, answer) = match &input.target {
+        Target::Value(value) => (Label::Value(*value), Answer::Value(logits[0])),
+        Target::Class(class) => (Label::Class(*class), best(logits)),
+        Target::Set(classes) => (Label::Set(classes.clone()), sets::decided(logits)),
         _ => (Label::None, best(logits)),
     };
     Decision {

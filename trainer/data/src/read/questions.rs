@@ -45,6 +45,7 @@ pub(crate) fn read(source: &Source, text: &Text) -> Result<Dataset, DataError> {
         examples,
         labels: Vec::new(),
         spellings: Vec::new(),
+        multi_label: false,
         unlabelled: 0,
     })
 }

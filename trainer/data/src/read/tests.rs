@@ -406,7 +406,7 @@ fn bad_input_is_one_line_with_file_and_line() {
         ),
         (
             single("a.jsonl"),
-            "{\"text\":\"a\",\"label\":[1]}",
+            "{\"text\":\"a\",\"label\":{\"x\":1}}",
             "a.jsonl:1: \"label\" holds an array or object;",
         ),
         (
@@ -584,4 +584,91 @@ fn a_file_that_is_not_there_is_named() {
     let expected = "nowhere: holds none of train.tsv, train.tsv.gz, in_domain_train.tsv, \
         in_domain_train.tsv.gz; Berth downloads no data sets, cola is found at https://";
     assert!(message.starts_with(expected), "{message}");
+}
+
+fn sets(dataset: &Dataset) -> Vec<Vec<u32>> {
+    let set = |example: &Example| match &example.label {
+        Label::Set(set) => set.clone(),
+        other => panic!("{other:?}"),
+    };
+    dataset.examples.iter().map(set).collect()
+}
+
+#[test]
+fn rows_may_have_any_number_of_labels_in_a_list_or_in_a_cell() {
+    let csv = "text,label\na,x | y\nb,\nc,z|x|x\nd,|z|\n";
+    let jsonl = "{\"text\":\"a\",\"label\":[\"x\",\"y\"]}\n{\"text\":\"b\",\"label\":[]}\n\
+                 {\"text\":\"c\",\"label\":[\"z\",\"x\",\"x\"]}\n{\"text\":\"d\",\"label\":\"z\"}\n";
+    let delimited = Source {
+        label_delimiter: Some("|".into()),
+        ..single("a.csv")
+    };
+    for (source, content) in [(&delimited, csv), (&single("a.jsonl"), jsonl)] {
+        let dataset = read_from(source, content.as_bytes()).unwrap();
+        assert!(dataset.multi_label);
+        assert_eq!(dataset.labels, ["x", "y", "z"]);
+        assert_eq!(sets(&dataset), [vec![0, 1], vec![], vec![0, 2], vec![2]]);
+        assert_eq!(
+            (dataset.unlabelled, dataset.histogram()),
+            (0, vec![2, 1, 2])
+        );
+    }
+    // The first row does not decide, and pairs may have several too.
+    let late = b"{\"text\":\"a\",\"text_pair\":\"\",\"label\":\"y\"}\n{\"text\":\"b\",\"text_pair\":\"\",\"label\":[true, 1]}\n\
+                 {\"text\":\"c\",\"text_pair\":\"\",\"label\":null}";
+    let dataset = read_from(&pair("a.jsonl"), late).unwrap();
+    assert_eq!(
+        (&dataset.labels[..], dataset.unlabelled),
+        (&strings(&["1", "true", "y"])[..], 1)
+    );
+    assert_eq!(sets(&dataset), [vec![2], vec![0, 1]]);
+}
+
+#[test]
+fn a_model_with_several_labels_is_measured_on_their_names_or_ids() {
+    let source = Source {
+        labels: Some(strings(&["x", "y", "z"])),
+        multi_label: Some(true),
+        ..single("a.jsonl")
+    };
+    let content = b"{\"text\":\"a\",\"label\":\"y\"}\n{\"text\":\"b\",\"label\":[2,0]}\n{\"text\":\"c\",\"label\":[]}";
+    assert_eq!(
+        sets(&read_from(&source, content).unwrap()),
+        [vec![1], vec![0, 2], vec![]]
+    );
+    let message = error(&source, "\n{\"text\":\"a\",\"label\":[\"x\",\"q\"]}");
+    assert_eq!(
+        message,
+        "a.jsonl:2: unknown label \"q\"; the labels are x, y, z"
+    );
+    // A model that gives one label has no use for several.
+    let one = Source {
+        multi_label: Some(false),
+        ..source
+    };
+    let message = error(&one, "{\"text\":\"a\",\"label\":[\"x\"]}");
+    assert!(
+        message.starts_with("a.jsonl:1: \"label\" holds an array"),
+        "{message}"
+    );
+}
+
+#[test]
+fn lists_that_are_no_labels_are_named() {
+    let message = error(&single("a.jsonl"), "{\"text\":\"a\",\"label\":[\"x\",[1]]}");
+    assert_eq!(
+        message,
+        "a.jsonl:1: \"label\" is no list of texts or numbers"
+    );
+    let message = error(&single("a.jsonl"), "{\"text\":\"a\",\"label\":[]}");
+    assert_eq!(
+        message,
+        "a.jsonl:1: no row has a label, so that there is none to learn"
+    );
+    let regression = Source::new("a.jsonl", Task::TextPairRegression);
+    let message = error(
+        &regression,
+        "{\"text\":\"a\",\"text_pair\":\"b\",\"label\":[1.0]}",
+    );
+    assert!(message.contains("holds an array or object"), "{message}");
 }

@@ -188,6 +188,7 @@ impl<'t> Rows<'t> {
             examples,
             labels: names,
             spellings: learnt,
+            multi_label: false,
             unlabelled: 0,
         })
     }

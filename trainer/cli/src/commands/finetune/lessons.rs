@@ -1,0 +1,339 @@
+//! What a run learns from: files read and encoded, the recipe checked, all before the first step. Runs that
+//! differ in their seed alone share it.
+
+use super::super::evaluate::{Files, LabelledFile, measure};
+use super::{Progress, report};
+use crate::args::FinetuneArgs;
+use crate::config::published;
+use crate::error::Error;
+use crate::model::Model;
+use crate::sources::Known;
+use crate::{fetch, show};
+use berth_checkpoint::save::write_file;
+use berth_checkpoint::{Checkpoint, Provenance, TrainingArgs};
+use berth_data::{Dataset, EncodeOptions, Encoded, encode_all, unasked_words};
+use berth_trainer::imbalance::{ClassWeights, Computed};
+use berth_trainer::{Job, Outcome, Recipe, Start, finetune};
+use berth_wordpiece::Tokenizer;
+use serde_json::{Map, Value};
+use std::path::{Path, PathBuf};
+
+/// Everything of a run but its seed and its folder.
+pub struct Lessons<'a> {
+    args: &'a FinetuneArgs,
+    /// Task and data set.
+    pub known: Known,
+    /// The settings.
+    pub recipe: Recipe,
+    /// The files to measure on.
+    pub dev_files: Files,
+    /// The longest input in pieces.
+    pub limit: usize,
+    base: Checkpoint,
+    train: Rows,
+    dev: Option<Rows>,
+    provenance: Provenance,
+}
+
+/// A file's rows, and what they become.
+struct Rows {
+    data: Dataset,
+    inputs: Vec<Encoded>,
+}
+
+impl<'a> Lessons<'a> {
+    /// Checks, reads, encodes.
+    ///
+    /// # Errors
+    /// At the first thing that is wrong; what a flag asks for is checked before anything is fetched.
+    pub fn read(args: &'a FinetuneArgs) -> Result<Self, Error> {
+        let known = Known::new(&args.data, None)?;
+        let recipe = recipe(args, &known)?;
+        let (train_file, dev_files) = files(args, &known)?;
+        check_published(args)?;
+        let train = read_train(&known, &train_file, args)?;
+        let dev = dev_files.first.as_deref();
+        let dev = dev
+            .map(|file| read_dev(&known, file, &train, args))
+            .transpose()?;
+
+        let folder = fetch::resolve(
+            &args.model_name_or_path,
+            &fetch::Options::from_environment(),
+        )?;
+        let base = Checkpoint::open(&folder)?;
+        let usual = known.usual_length();
+        let limit = known.max_seq_length(usual.min(base.config.max_position_embeddings));
+        for dataset in [Some(&train), dev.as_ref()].into_iter().flatten() {
+            known.check(dataset, limit)?;
+        }
+        let tables = berth_checkpoint::tokenizer::tables(&folder)?;
+        let wrong = |what: String| Error::Model {
+            path: folder.clone(),
+            what,
+        };
+        let tokenizer = Tokenizer::new(&tables).map_err(|error| wrong(error.to_string()))?;
+        let options = known.encoding(limit);
+        let rows = |data: Dataset| {
+            let inputs = encode(&tokenizer, &options, &data).map_err(&wrong)?;
+            Ok::<_, Error>(Rows { data, inputs })
+        };
+        let named = &args.model_name_or_path;
+        let provenance = report::provenance(named, &base, &train, dev.as_ref())?;
+        let (train, dev) = (rows(train)?, dev.map(rows).transpose()?);
+        Ok(Lessons {
+            args,
+            known,
+            recipe,
+            dev_files,
+            limit,
+            base,
+            train,
+            dev,
+            provenance,
+        })
+    }
+
+    /// How many rows are learned from.
+    pub fn train_samples(&self) -> usize {
+        self.train.data.examples.len()
+    }
+
+    /// What they become: more of them where texts are read by windows.
+    pub fn inputs(&self) -> usize {
+        self.train.inputs.len()
+    }
+
+    /// Trains with that seed, and leaves the report beside the model.
+    ///
+    /// # Errors
+    /// As [`finetune`], and where the report can't be written.
+    pub fn train(&self, seed: u64, folder: &Path, start: Start) -> Result<Outcome, Error> {
+        let recipe = Recipe {
+            seed,
+            ..self.recipe.clone()
+        };
+        let Rows { data, inputs } = &self.train;
+        let dev = self.dev.as_ref();
+        let job = Job {
+            base: &self.base,
+            task: self.known.task,
+            labels: &data.labels,
+            train: inputs,
+            dev: dev.map(|rows| self.known.evaluator(&rows.data, &rows.inputs)),
+            recipe: &recipe,
+            output_dir: folder,
+            training_args: TrainingArgs {
+                provenance: Some(self.provenance.clone()),
+                ..self.known.training_args(self.limit, data)
+            },
+            start,
+        };
+        let outcome = finetune(&job, &mut Progress::new())?;
+        if let Outcome::Finished(results) = &outcome {
+            report::write_page(&job, results)?;
+        }
+        Ok(outcome)
+    }
+
+    /// Measures the result in `folder` on the second file of a data set that has one, and tells it with the rest
+    /// in `results`, and in the folder's files.
+    ///
+    /// # Errors
+    /// Where the file does not fit, or can't be read.
+    pub fn measure_mismatched(
+        &self,
+        folder: &Path,
+        results: &mut Map<String, Value>,
+    ) -> Result<(), Error> {
+        let Some(file) = &self.dev_files.second else {
+            return Ok(());
+        };
+        let model = Model::open(folder)?;
+        let most = self.args.max_eval_samples;
+        let rows = LabelledFile::read(&model, file, &self.args.data, most)?;
+        let batch = self.recipe.per_device_eval_batch_size;
+        let measured = measure(&model, &rows, batch)?.report_mismatched();
+        results.extend(measured.clone());
+        for name in ["eval_results.json", ALL_RESULTS] {
+            let path = folder.join(name);
+            let mut figures = figures(&path)?;
+            figures.extend(measured.clone());
+            let text = serde_json::to_string_pretty(&figures).unwrap_or_default() + "\n";
+            write_file(path, text.as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+/// Where a run's figures stand together.
+pub const ALL_RESULTS: &str = "all_results.json";
+
+/// The figures that a run has left in a file.
+///
+/// # Errors
+/// When there are none.
+pub fn figures(path: &Path) -> Result<Map<String, Value>, Error> {
+    let text = std::fs::read(path).map_err(|source| Error::file(path, source))?;
+    serde_json::from_slice(&text).map_err(|error| Error::Setting {
+        path: path.to_owned(),
+        line: error.line(),
+        what: format!("no results of a run: {error}"),
+    })
+}
+
+/// Holds the data set's files against the recipe that names them.
+fn check_published(args: &FinetuneArgs) -> Result<(), Error> {
+    let Some((config, folder)) = args.config.as_deref().zip(args.data_dir.as_deref()) else {
+        return Ok(());
+    };
+    let files = published::check(config, folder)?;
+    if files > 0 {
+        let (config, folder) = (config.display(), folder.display());
+        show::note(format!(
+            "{folder}: the {files} files that {config} was made for"
+        ));
+    }
+    Ok(())
+}
+
+/// The trainer's recipe, from the flags of the same names.
+fn recipe(args: &FinetuneArgs, known: &Known) -> Result<Recipe, Error> {
+    if args.device != "cpu" {
+        let device = &args.device;
+        return Err(Error::Usage(format!(
+            "--device {device} is not there yet; training runs on cpu"
+        )));
+    }
+    if !args.switches.do_train {
+        let what = "--do_train false leaves nothing to do; berth evaluate measures a checkpoint";
+        return Err(Error::Usage(what.into()));
+    }
+    let named = serde_json::to_value(&args.recipe);
+    let mut recipe: Recipe = named
+        .and_then(serde_json::from_value)
+        .map_err(|error| Error::Usage(format!("the recipe: {error}")))?;
+    recipe.bf16 = args.switches.bf16;
+    let weights = args.recipe.class_weights.as_deref();
+    recipe.class_weights = weights.map(class_weights).transpose()?;
+    let named = args.data_dir.is_some() && known.task_name.is_some();
+    let measured = args.validation_file.is_some() || named;
+    if !measured || !args.switches.do_eval {
+        recipe.eval_strategy = berth_trainer::recipe::Strategy::No;
+        if args.recipe.load_best_model_at_end {
+            let what = "--load_best_model_at_end needs a --validation_file to tell which is best";
+            return Err(Error::Usage(what.into()));
+        }
+        if args.recipe.early_stopping_patience.is_some() {
+            let what = "--early_stopping_patience needs a --validation_file to tell when to stop";
+            return Err(Error::Usage(what.into()));
+        }
+    }
+    recipe
+        .check()
+        .map_err(|error| Error::Usage(error.to_string()))?;
+    Ok(recipe)
+}
+
+/// `balanced`, or what a JSON file says.
+fn class_weights(flag: &str) -> Result<ClassWeights, Error> {
+    if flag == "balanced" {
+        return Ok(ClassWeights::Computed(Computed::Balanced));
+    }
+    let text = std::fs::read_to_string(flag).map_err(|source| Error::file(flag, source))?;
+    let wrong = |line: usize, what: &str| Error::Setting {
+        path: flag.into(),
+        line,
+        what: what.to_owned(),
+    };
+    let value: Value = serde_json::from_str(&text)
+        .map_err(|error| wrong(error.line(), &format!("no JSON: {error}")))?;
+    serde_json::from_value(value).map_err(|_| {
+        let what = "class weights are an object {\"label\": weight} or a list of weights in the labels' order";
+        wrong(1, what)
+    })
+}
+
+/// The file to learn from, and those to measure on.
+fn files(args: &FinetuneArgs, known: &Known) -> Result<(PathBuf, Files), Error> {
+    let folder = args.data_dir.as_deref();
+    let given = |file: &Option<PathBuf>| file.as_deref().map(|file| in_folder(folder, file));
+    let (train, dev) = (given(&args.train_file), given(&args.validation_file));
+    let named = folder.zip(known.task_name);
+    let dev_files = match args.switches.do_eval {
+        // A folder that holds the file to learn from alone.
+        true if train.is_some() && dev.is_none() && named.is_none() => Files::default(),
+        true => Files::find(known.task_name, dev.as_deref(), folder)?,
+        false => Files::default(),
+    };
+    match (train, named) {
+        (Some(file), _) => Ok((file, dev_files)),
+        (None, Some((folder, name))) => Ok((name.train_file(folder)?, dev_files)),
+        (None, None) => Err(Error::Usage(
+            "nothing to learn from: give --train_file, or --task_name with --data_dir".into(),
+        )),
+    }
+}
+
+/// The file that is meant: in the folder with the data, where one of that name is there, compressed or not.
+fn in_folder(folder: Option<&Path>, file: &Path) -> PathBuf {
+    let there = folder.and_then(|folder| published::place(folder, file));
+    there.unwrap_or_else(|| file.to_owned())
+}
+
+fn read_train(known: &Known, file: &Path, args: &FinetuneArgs) -> Result<Dataset, Error> {
+    let mut train = berth_data::read(&known.source(file)?)?;
+    train
+        .examples
+        .truncate(args.max_train_samples.unwrap_or(usize::MAX));
+    let misplaced = train.misplaced();
+    train.examples.retain(|example| !example.is_misplaced());
+    if misplaced > 0 {
+        show::note(format!(
+            "{}: {misplaced} questions left out, whose answers are not where answer_start says",
+            train.path.display()
+        ));
+    }
+    Ok(train)
+}
+
+fn read_dev(
+    known: &Known,
+    file: &Path,
+    train: &Dataset,
+    args: &FinetuneArgs,
+) -> Result<Dataset, Error> {
+    let mut source = known.labelled(file, &train.labels, train.multi_label)?;
+    source.spellings = train.spellings.clone();
+    let mut dev = berth_data::read(&source)?;
+    dev.examples
+        .truncate(args.max_eval_samples.unwrap_or(usize::MAX));
+    Ok(dev)
+}
+
+fn encode(
+    tokenizer: &Tokenizer<'_>,
+    options: &EncodeOptions,
+    data: &Dataset,
+) -> Result<Vec<Encoded>, String> {
+    let limit = options.limit;
+    let encoded = encode_all(tokenizer, options, &data.examples);
+    let encoded = encoded.map_err(|error| error.to_string())?;
+    let cut = encoded.iter().filter(|row| row.truncated > 0).count();
+    let (path, all) = (data.path.display(), data.examples.len());
+    let unlabelled = match data.unlabelled {
+        0 => String::new(),
+        left_out => format!(", {left_out} without a label left out"),
+    };
+    let cut = if cut > 0 {
+        format!(", {cut} cut to {limit} pieces")
+    } else {
+        String::new()
+    };
+    let words = match unasked_words(&data.examples, &encoded) {
+        0 => String::new(),
+        words => format!(", {words} words without a piece to learn from"),
+    };
+    show::note(format!("{path}: {all} rows{unlabelled}{cut}{words}"));
+    Ok(encoded)
+}

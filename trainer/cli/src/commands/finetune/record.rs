@@ -1,0 +1,263 @@
+//! `berth finetune --metrics_file FILE`: what the runs are worth in f32 and, through the runtime, in int8.
+//!
+//! Each run's checkpoint is quantized into a bundle in the output folder, and both answer the rows of the validation
+//! file. Finished runs that were only gone on with (`--resume_from_checkpoint true`) are measured as well, after a look
+//! at whether they were trained as is said now. The file holds nothing that hangs on the hour or the machine's speed:
+//!
+//! ```text
+//! recipe, task, model_name_or_path, train_samples, validation_file, validation_sha256, eval_samples, metric, seeds
+//! f32, int8      each metric's mean, NAME_std, NAME_each
+//! agreement      the share of answers that int8 leaves as they were, likewise
+//! answers        for each seed: how many are the same, of how many
+//! bundles        for each seed: bytes and SHA-256, and the SHA-256 of the weights that it was made of
+//! berth          the version
+//! ```
+
+use super::lessons::Lessons;
+use super::several;
+use crate::args::{FinetuneArgs, QuantizeArgs};
+use crate::commands::quantize::{Converted, convert};
+use crate::commands::quickstart;
+use crate::config::published::content_sha256;
+use crate::error::Error;
+use crate::{seeds, show};
+use berth_checkpoint::save::write_file;
+use berth_checkpoint::{Checkpoint, hex, sha256};
+use berth_data::Evaluation;
+use berth_quantize::Comparison;
+use berth_trainer::Recipe;
+use berth_trainer::state::{STATE_FILE, TrainerState};
+use comfy_table::Table;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// Whether there is something to measure on, where a file of metrics is asked for.
+///
+/// # Errors
+/// When there is not.
+pub fn check(args: &FinetuneArgs) -> Result<(), Error> {
+    let measured = args.validation_file.is_some() || args.data_dir.is_some();
+    match args.metrics_file.is_some() && !(measured && args.switches.do_eval) {
+        false => Ok(()),
+        true => Err(Error::Usage(
+            "--metrics_file needs a --validation_file, or --data_dir, to measure on".into(),
+        )),
+    }
+}
+
+/// Measures the finished runs and writes the file that `--metrics_file` names; the table for people. None where no
+/// file is asked for.
+///
+/// # Errors
+/// When a run was trained otherwise than is said, or something can't be read or written.
+pub fn write(args: &FinetuneArgs, lessons: &Lessons<'_>) -> Result<Option<Table>, Error> {
+    let Some(path) = &args.metrics_file else {
+        return Ok(None);
+    };
+    let Some(file) = &lessons.dev_files.first else {
+        let what = "--metrics_file finds no validation file to measure on";
+        return Err(Error::Usage(what.into()));
+    };
+    let runs = runs(args);
+    let measure = |run: &Run| measure(args, lessons, file, run);
+    let measured: Vec<Measured> = runs.iter().map(measure).collect::<Result<_, _>>()?;
+    let seeds: Vec<u64> = runs.iter().map(|run| run.seed).collect();
+    let report = report(args, lessons, file, &seeds, &measured)?;
+    let text = serde_json::to_string_pretty(&report).unwrap_or_default() + "\n";
+    write_file(path, text.as_bytes())?;
+    show::note(format!("{}: written", path.display()));
+    Ok(Some(table(&report)))
+}
+
+/// A finished run.
+struct Run {
+    seed: u64,
+    folder: PathBuf,
+    bundle: PathBuf,
+}
+
+fn runs(args: &FinetuneArgs) -> Vec<Run> {
+    if args.seeds.is_empty() {
+        return vec![Run {
+            seed: args.recipe.seed,
+            folder: args.output_dir.clone(),
+            bundle: args.output_dir.join("model.berth"),
+        }];
+    }
+    let run = |(seed, folder): (u64, PathBuf)| Run {
+        seed,
+        bundle: folder.with_extension("berth"),
+        folder,
+    };
+    several::folders(args).into_iter().map(run).collect()
+}
+
+/// What a run is worth.
+struct Measured {
+    comparison: Comparison,
+    bytes: u64,
+    bundle_sha256: String,
+    weights_sha256: String,
+}
+
+/// Quantizes a run's checkpoint, and lets both answer the file.
+fn measure(
+    args: &FinetuneArgs,
+    lessons: &Lessons<'_>,
+    file: &Path,
+    run: &Run,
+) -> Result<Measured, Error> {
+    let checkpoint = Checkpoint::open(&run.folder)?;
+    check_run(lessons, run.seed, &checkpoint)?;
+    show::note(format!("{}: f32 and int8", run.folder.display()));
+    let mut typed = ["berth".into(), run.folder.clone().into()].to_vec();
+    typed.extend([OsString::from("--output"), run.bundle.clone().into()]);
+    typed.extend([OsString::from("--validation_file"), file.into()]);
+    let quantize = QuantizeArgs {
+        data: args.data.clone(),
+        max_eval_samples: args.max_eval_samples,
+        ..quickstart::parse(typed)?
+    };
+    let Converted {
+        bytes, comparison, ..
+    } = convert(&quantize)?;
+    let comparison = comparison.ok_or_else(|| Error::Model {
+        path: run.folder.clone(),
+        what: "was not measured".into(),
+    })?;
+    let bundle = sha256(&run.bundle).map_err(|source| Error::file(&run.bundle, source))?;
+    Ok(Measured {
+        comparison,
+        bytes,
+        bundle_sha256: hex(&bundle),
+        weights_sha256: hex(&checkpoint.sha256()?),
+    })
+}
+
+/// Settings that change nothing in what is learned.
+const FREE: [&str; 7] = [
+    "threads",
+    "logging_steps",
+    "save_strategy",
+    "save_steps",
+    "save_total_limit",
+    "eval_steps",
+    "per_device_eval_batch_size",
+];
+
+/// Whether a checkpoint was trained as is said now.
+fn check_run(lessons: &Lessons<'_>, seed: u64, checkpoint: &Checkpoint) -> Result<(), Error> {
+    let path = &checkpoint.dir;
+    let other = |what: &str, then: &dyn std::fmt::Display, now: &dyn std::fmt::Display| {
+        Err(Error::Model {
+            path: path.clone(),
+            what: format!(
+                "was trained with {what} {then}, and not {now}; it is no run of these settings"
+            ),
+        })
+    };
+    let Some(training) = checkpoint.training_args() else {
+        let what = "does not remember how it was trained".to_owned();
+        return Err(Error::Model {
+            path: path.clone(),
+            what,
+        });
+    };
+    if training.task != lessons.known.task {
+        return other("--task", &training.task, &lessons.known.task);
+    }
+    if training.max_seq_length != lessons.limit {
+        return other("--max_seq_length", &training.max_seq_length, &lessons.limit);
+    }
+    // A setting that the file lacks is younger than it, and had its default.
+    let then = Recipe::deserialize(&training.recipe).map(|recipe| settings(&recipe));
+    let now = settings(&Recipe {
+        seed,
+        ..lessons.recipe.clone()
+    });
+    let then = then.unwrap_or_default();
+    for (name, value) in &now {
+        let before = then.get(name).unwrap_or(&Value::Null);
+        if !FREE.contains(&name.as_str()) && before != value {
+            return other(&format!("--{name}"), before, value);
+        }
+    }
+    let state = path.join(STATE_FILE);
+    let text = std::fs::read(&state).map_err(|source| Error::file(&state, source))?;
+    let samples = serde_json::from_slice(&text).map(|state: TrainerState| state.train_samples);
+    match samples {
+        Ok(samples) if samples != lessons.inputs() => other("inputs:", &samples, &lessons.inputs()),
+        _ => Ok(()),
+    }
+}
+
+fn settings(recipe: &Recipe) -> Map<String, Value> {
+    match serde_json::to_value(recipe) {
+        Ok(Value::Object(settings)) => settings,
+        _ => Map::new(),
+    }
+}
+
+fn report(
+    args: &FinetuneArgs,
+    lessons: &Lessons<'_>,
+    file: &Path,
+    seeds: &[u64],
+    measured: &[Measured],
+) -> Result<Value, Error> {
+    let name = |path: &Path| {
+        path.file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+    };
+    let figures = |of: fn(&Comparison) -> &Evaluation| {
+        let figures = |run: &Measured| {
+            let entries = of(&run.comparison).entries().into_iter();
+            entries.map(|(name, value)| (name, value.into())).collect()
+        };
+        seeds::summary(&measured.iter().map(figures).collect::<Vec<_>>())
+    };
+    let agreement = |run: &Measured| {
+        Map::from_iter([("agreement".to_owned(), run.comparison.agreement().into())])
+    };
+    let bundle = |run: &Measured| json!({"bytes": run.bytes, "sha256": run.bundle_sha256, "weights_sha256": run.weights_sha256});
+    let first = measured.first().map(|run| &run.comparison);
+    let mut report = json!({
+        "recipe": args.config.as_deref().and_then(name),
+        "task": lessons.known.task,
+        "model_name_or_path": args.model_name_or_path,
+        "train_samples": lessons.train_samples(),
+        "validation_file": name(file),
+        "validation_sha256": content_sha256(file)?,
+        "eval_samples": first.map(|comparison| comparison.f32.samples),
+        "metric": first.map(|comparison| format!("eval_{}", comparison.main_metric)),
+        "seeds": seeds,
+        "f32": figures(|comparison| &comparison.f32),
+        "int8": figures(|comparison| &comparison.int8),
+    });
+    let more = seeds::summary(&measured.iter().map(agreement).collect::<Vec<_>>());
+    if let Some(report) = report.as_object_mut() {
+        report.extend(more);
+        let same = |run: &Measured| json!([run.comparison.same, run.comparison.asked]);
+        report.insert("answers".into(), measured.iter().map(same).collect());
+        report.insert("bundles".into(), measured.iter().map(bundle).collect());
+        report.insert("berth".into(), env!("CARGO_PKG_VERSION").into());
+    }
+    Ok(report)
+}
+
+/// f32 and int8 side by side, for people.
+fn table(report: &Value) -> Table {
+    let rows_of = |key: &str| report[key].as_object().map(seeds::rows).unwrap_or_default();
+    let pairs = rows_of("f32").into_iter().zip(rows_of("int8"));
+    let mut rows: Vec<Vec<String>> = pairs
+        .map(|(f32, int8)| vec![f32[0].clone(), f32[1].clone(), int8[1].clone()])
+        .collect();
+    let all = report.as_object().map(seeds::rows).unwrap_or_default();
+    rows.extend(
+        all.into_iter()
+            .map(|row| vec![row[0].clone(), String::new(), row[1].clone()]),
+    );
+    show::table(&["metric", "f32", "int8"], &rows)
+}

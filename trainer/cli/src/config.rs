@@ -1,0 +1,403 @@
+//! `berth finetune FILE`: settings from a TOML or JSON file, as flags, before clap sees them.
+//!
+//! ```text
+//! finetune a.toml --seed 2   ─►   finetune --config=a.toml --learning_rate=3e-5 … --seed 2
+//! ```
+//!
+//! A key is a flag's name, with `_` or `-`. What is typed wins, key by key, whatever its place. A list is
+//! joined by commas, `null` is as good as absent. Paths are seen from the current folder, as typed ones are
+//! and as `run_glue` sees those of its JSON file. Each setting is tried by itself, so that a wrong one is
+//! named with its file and line. The table `data` is no setting: [`published`] reads it.
+
+pub mod published;
+
+use crate::args::{Cli, normalize, switches};
+use crate::error::Error;
+use clap::{CommandFactory, Parser};
+use serde_json::{Map, Value};
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+
+/// The key that holds no setting, but a table.
+const DATA: &str = "data";
+
+/// Flags that say one thing in two ways: who types one does not want the file's other.
+const RIVALS: [&str; 2] = ["seed", "seeds"];
+
+/// Puts the settings of the file that `finetune` names in front of what was typed: behind `--config`, or as the
+/// one argument that is no flag, as the parsers of `transformers` take it. Takes and gives the form of
+/// [`normalize`].
+///
+/// # Errors
+/// When there are two files, one can't be read, or it holds what is no setting; then with its line.
+pub fn expand(typed: Vec<OsString>) -> Result<Vec<OsString>, Error> {
+    if typed.get(1).is_none_or(|command| command != "finetune") {
+        return Ok(typed);
+    }
+    let (files, rest) = part(&typed[2..]);
+    let file = match &files[..] {
+        [] => return Ok(typed),
+        [file] => Path::new(file),
+        [_, second, ..] => {
+            return Err(Error::Usage(format!(
+                "one file of settings is read, and {} is a second one",
+                second.display()
+            )));
+        }
+    };
+    let settings = read(file)?;
+    let names = Names::of_finetune();
+    let mut out = typed[..2].to_vec();
+    let mut config = OsString::from("--config=");
+    config.push(file);
+    out.push(config);
+    let wins: Vec<&str> = rest
+        .iter()
+        .filter_map(|token| names.of_token(token))
+        .collect();
+    for (name, flag) in settings.flags(file, &names)? {
+        let rival = RIVALS.contains(&name) && wins.iter().any(|typed| RIVALS.contains(typed));
+        if !rival && !wins.contains(&name) {
+            out.push(flag);
+        }
+    }
+    out.extend(rest);
+    Ok(out)
+}
+
+/// The files of settings among the arguments, and all the others.
+fn part(arguments: &[OsString]) -> (Vec<OsString>, Vec<OsString>) {
+    let switches = switches();
+    let (mut files, mut rest) = (Vec::new(), Vec::new());
+    let mut tokens = arguments.iter();
+    while let Some(token) = tokens.next() {
+        let text = token.to_str().unwrap_or_default();
+        match text.strip_prefix("--") {
+            Some("") => {
+                rest.push(token.clone());
+                rest.extend(tokens.by_ref().cloned());
+            }
+            Some("config") => files.extend(tokens.next().cloned()),
+            Some(flag) if flag.starts_with("config=") => files.push(flag["config=".len()..].into()),
+            Some(flag) => {
+                rest.push(token.clone());
+                let alone = flag.contains('=') || flag == "help" || flag == "version";
+                if !alone && !switches.iter().any(|switch| switch == flag) {
+                    rest.extend(tokens.next().cloned());
+                }
+            }
+            None if text.starts_with('-') && text.len() > 1 => rest.push(token.clone()),
+            None => files.push(token.clone()),
+        }
+    }
+    (files, rest)
+}
+
+/// A file of settings.
+struct Settings {
+    text: String,
+    values: Map<String, Value>,
+}
+
+/// Reads a file, in the format that its name tells.
+fn read(path: &Path) -> Result<Settings, Error> {
+    let parse = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("toml") => toml,
+        Some("json") => json,
+        _ => {
+            return Err(Error::Usage(format!(
+                "{}: settings are read from a file that ends in .toml or .json",
+                path.display()
+            )));
+        }
+    };
+    let text = fs::read_to_string(path).map_err(|source| Error::file(path, source))?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned();
+    let values = parse(&text).map_err(|(line, what)| Error::Setting {
+        path: path.to_owned(),
+        line,
+        what,
+    })?;
+    Ok(Settings { text, values })
+}
+
+type Parsed = Result<Map<String, Value>, (usize, String)>;
+
+fn json(text: &str) -> Parsed {
+    serde_json::from_str(text).map_err(|error| (error.line(), format!("no JSON object: {error}")))
+}
+
+fn toml(text: &str) -> Parsed {
+    let values: Map<String, Value> = toml::from_str(text).map_err(|error| {
+        let before = error.span().and_then(|span| text.get(..span.start));
+        let line = before.unwrap_or_default().matches('\n').count() + 1;
+        (line, error.message().replace('\n', " "))
+    })?;
+    // TOML has no null: this is what a number becomes that JSON can't have.
+    match values.iter().find(|(_, value)| value.is_null()) {
+        Some((key, _)) => Err((
+            line_of(text, key),
+            format!("`{key}` is not a finite number"),
+        )),
+        None => Ok(values),
+    }
+}
+
+impl Settings {
+    /// The settings as flags, each behind its name.
+    fn flags<'n>(&self, file: &Path, names: &'n Names) -> Result<Vec<(&'n str, OsString)>, Error> {
+        let mut flags = Vec::new();
+        for (key, value) in &self.values {
+            if key == DATA {
+                continue;
+            }
+            let flag = flag(key, value, names).map_err(|what| {
+                let (file, line) = (file.display(), line_of(&self.text, key));
+                Error::Usage(format!("{file}:{line}: {what}"))
+            })?;
+            flags.extend(flag);
+        }
+        Ok(flags)
+    }
+}
+
+/// One setting as it would be typed; none for `null`.
+fn flag<'n>(
+    key: &str,
+    value: &Value,
+    names: &'n Names,
+) -> Result<Option<(&'n str, OsString)>, String> {
+    let written = key.replace('-', "_");
+    let Some(name) = names.get(&written) else {
+        let nearest = names.nearest(&written);
+        return Err(format!(
+            "`{key}` is no setting of finetune; the nearest is `{nearest}`"
+        ));
+    };
+    let Some(value) = as_typed(key, value)? else {
+        return Ok(None);
+    };
+    let flag: OsString = format!("--{name}={value}").into();
+    // Whatever else a run needs; a flag given twice is no mistake.
+    let line = ["berth", "finetune", "--output_dir=_"].map(OsString::from);
+    match Cli::try_parse_from(normalize(line.into_iter().chain([flag.clone()]))) {
+        Ok(_) => Ok(Some((name, flag))),
+        Err(error) => {
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or_default();
+            Err(first.trim_start_matches("error: ").to_owned())
+        }
+    }
+}
+
+/// A value as it would be typed; none for `null`.
+fn as_typed(key: &str, value: &Value) -> Result<Option<String>, String> {
+    match value {
+        Value::Null => Ok(None),
+        Value::String(text) => Ok(Some(text.clone())),
+        Value::Bool(_) | Value::Number(_) => Ok(Some(value.to_string())),
+        Value::Array(values) => {
+            let one = |value: &Value| match value {
+                Value::String(text) if text.contains(',') => Err(format!(
+                    "`{key}` lists {text:?}, but a comma parts what a flag lists"
+                )),
+                Value::String(_) | Value::Bool(_) | Value::Number(_) => {
+                    Ok(as_typed(key, value)?.unwrap_or_default())
+                }
+                _ => Err(format!(
+                    "`{key}` lists something else than texts and numbers"
+                )),
+            };
+            let values: Vec<String> = values.iter().map(one).collect::<Result<_, _>>()?;
+            Ok(Some(values.join(",")))
+        }
+        Value::Object(_) => Err(format!(
+            "`{key}` is a table, but a setting is a text, a number, true, false or a list of them"
+        )),
+    }
+}
+
+/// The names of finetune's flags.
+struct Names {
+    /// Every way to write one, and the one that counts.
+    all: HashMap<String, String>,
+}
+
+impl Names {
+    fn of_finetune() -> Self {
+        let cli = Cli::command();
+        let command = cli.find_subcommand("finetune");
+        let mut all = HashMap::new();
+        for flag in command.into_iter().flat_map(clap::Command::get_arguments) {
+            let name = flag.get_long().unwrap_or_default();
+            let aliases = flag.get_all_aliases().unwrap_or_default();
+            for written in aliases.into_iter().chain([name]) {
+                all.insert(written.to_owned(), name.to_owned());
+            }
+        }
+        for none in ["", "config", "help", "version"] {
+            all.remove(none);
+        }
+        Names { all }
+    }
+
+    fn get(&self, written: &str) -> Option<&str> {
+        self.all.get(written).map(String::as_str)
+    }
+
+    /// The flag that a token of the command line is.
+    fn of_token(&self, token: &OsString) -> Option<&str> {
+        let flag = token.to_str()?.strip_prefix("--")?;
+        self.get(flag.split_once('=').map_or(flag, |(name, _)| name))
+    }
+
+    /// What was probably meant.
+    fn nearest(&self, written: &str) -> &str {
+        let far = |known: &&String| {
+            (
+                strsim::damerau_levenshtein(known, written),
+                (*known).clone(),
+            )
+        };
+        let nearest = self.all.keys().min_by_key(far);
+        nearest
+            .and_then(|known| self.get(known))
+            .unwrap_or_default()
+    }
+}
+
+/// The line on which a key stands, from 1 on: before an equals sign or a colon, in quotes or not.
+fn line_of(text: &str, key: &str) -> usize {
+    let is_key = |&(at, _): &(usize, &str)| {
+        let inside = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+        let after = text[at + key.len()..].trim_start_matches(['"', '\'']);
+        !text[..at].ends_with(inside) && after.trim_start().starts_with(['=', ':', ']'])
+    };
+    let at = text.match_indices(key).find(is_key).map_or(0, |(at, _)| at);
+    text[..at].matches('\n').count() + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Command, FinetuneArgs};
+
+    /// What a line comes to whose file of settings holds `text`; `FILE` in it stands for the file.
+    fn expanded(name: &str, text: &str, line: &str) -> Result<Vec<String>, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(name);
+        fs::write(&file, text).unwrap();
+        let line = line.replace("FILE", file.to_str().unwrap());
+        let typed = line.split(' ').map(OsString::from);
+        let shown = |text: String| text.replace(&file.display().to_string(), "FILE");
+        let tokens = expand(normalize(typed)).map_err(|error| shown(error.to_string()))?;
+        let texts = tokens.into_iter().skip(2);
+        Ok(texts
+            .map(|token| shown(token.into_string().unwrap()))
+            .collect())
+    }
+
+    fn parsed(tokens: Vec<String>) -> FinetuneArgs {
+        let line = ["berth", "finetune"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(tokens);
+        match Cli::try_parse_from(line).unwrap().command {
+            Command::Finetune(args) => *args,
+            _ => panic!("not finetune"),
+        }
+    }
+
+    #[test]
+    fn toml_and_json_say_the_same() {
+        let toml = "# a run\nlearning-rate = 0.25\ntask = 'text-classification'\nmax_steps = -1\n\
+                    load_best_model_at_end = true\nlabel_names = [\"a\", \"b\"]\n[data]\nhome = 'x'\n";
+        let json = r#"{"learning_rate": 0.25, "task": "text-classification", "max_steps": -1, "data_dir": null,
+            "load_best_model_at_end": true, "label_names": ["a", "b"]}"#;
+        for (name, text) in [("a.toml", toml), ("a.json", json)] {
+            for line in [
+                "FILE",
+                "--config FILE",
+                "--config=FILE",
+                "--seed 2 FILE",
+                "--do_eval FILE",
+            ] {
+                let tokens = expanded(name, text, &format!("berth finetune {line} --output-dir o"));
+                let args = parsed(tokens.unwrap());
+                assert_eq!(args.recipe.learning_rate, 0.25);
+                assert_eq!(args.recipe.max_steps, -1);
+                assert!(args.recipe.load_best_model_at_end);
+                assert_eq!(args.data.label_names.unwrap(), ["a", "b"]);
+                assert_eq!(args.output_dir, Path::new("o"));
+                assert_eq!(args.config.unwrap(), Path::new("FILE"));
+                assert_eq!(args.recipe.seed, if line.contains("seed") { 2 } else { 42 });
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_typed_wins() {
+        let text = "warmup_ratio = 0.5\nlabel_names = ['a', 'b']\nseeds = [1, 2]\noutput_dir = 'o'";
+        let run = |more: &str| {
+            let line = format!("berth finetune FILE {more}");
+            parsed(expanded("a.toml", text, line.trim()).unwrap())
+        };
+        let args = run("");
+        assert_eq!((args.recipe.warmup_steps, args.seeds), (0.5, vec![1, 2]));
+        let args = run("--warmup-steps 7 --label-names c,d --seed=9");
+        assert_eq!(args.recipe.warmup_steps, 7.0);
+        assert_eq!(args.data.label_names.unwrap(), ["c", "d"]);
+        assert_eq!((args.recipe.seed, args.seeds.len()), (9, 0));
+        assert_eq!(run("--seeds 3 --seeds 4,5").seeds, [4, 5]);
+    }
+
+    #[test]
+    fn a_wrong_setting_is_named_with_its_line() {
+        let error = |name, text| expanded(name, text, "berth finetune FILE").unwrap_err();
+        assert_eq!(
+            error("a.toml", "seed = 1\n\nlearning_rat = 1e-5\n"),
+            "FILE:3: `learning_rat` is no setting of finetune; the nearest is `learning_rate`"
+        );
+        assert_eq!(
+            error("a.json", "{\n\"seeds\": [1],\n\"sed\" : 1}"),
+            "FILE:3: `sed` is no setting of finetune; the nearest is `seed`"
+        );
+        let wrong = error("a.toml", "task_name = 'seed'\nseed = \"x\"\n");
+        assert!(
+            wrong.starts_with("FILE:2: invalid value 'x' for '--seed <SEED>'"),
+            "{wrong}"
+        );
+        let table = error("a.toml", "seed = 1\n[seeds]\na = 1\n");
+        assert!(table.starts_with("FILE:2: `seeds` is a table"), "{table}");
+        let comma = error("a.json", "{\"label_names\": [\"a,b\"]}");
+        assert!(
+            comma.contains("lists \"a,b\", but a comma parts"),
+            "{comma}"
+        );
+        assert!(error("a.json", "{\"seeds\": [[1]]}").contains("lists something else"));
+        assert!(error("a.toml", "seed = 1\nseed = 2\n").starts_with("FILE:2: "));
+        assert_eq!(
+            error("a.toml", "seed = 1\nlearning_rate = nan"),
+            "FILE:2: `learning_rate` is not a finite number"
+        );
+        assert!(error("a.json", "{\n\"seed\" 1}").starts_with("FILE:2: no JSON object"));
+        assert!(error("a.json", "[1]").starts_with("FILE:1: no JSON object"));
+        assert!(error("a.yaml", "seed: 1").contains("ends in .toml or .json"));
+        let two = expanded("a.toml", "seed = 1", "berth finetune FILE --config FILE");
+        assert!(two.unwrap_err().contains("a second one"));
+    }
+
+    #[test]
+    fn other_commands_and_files_behind_flags_are_left_alone() {
+        for line in [
+            "berth ask a.json text",
+            "berth finetune --train_file a.json",
+            "berth finetune --help",
+        ] {
+            let typed: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            assert_eq!(expand(typed.clone()).unwrap(), typed);
+        }
+    }
+}
