@@ -1,5 +1,6 @@
 //! f32 matrices to i8 rows, or left in f32: dense layers in the kernels' layout, embeddings as they are.
 
+use berth_checkpoint::Steps;
 use berth_kernels::{
     Linear, LinearF32, pack, pack_f32, packed_len, packed_len_f32, quantize_weight_row,
 };
@@ -23,6 +24,71 @@ impl Rows {
             .collect();
         Rows { values, scale }
     }
+
+    /// Steps that came in a file, as they are.
+    pub(crate) fn kept(steps: &Steps) -> Self {
+        Rows {
+            values: steps.values.clone(),
+            scale: steps.scale.clone(),
+        }
+    }
+
+    /// What each row's values add up to, in the row's steps: what a constant added to every input
+    /// does to the output.
+    pub(crate) fn sums(&self, width: usize) -> Vec<f32> {
+        let sum = |row: &[i8]| row.iter().map(|&q| i32::from(q)).sum::<i32>() as f32;
+        let rows_and_scales = self.values.chunks_exact(width).zip(&self.scale);
+        rows_and_scales
+            .map(|(row, scale)| scale * sum(row))
+            .collect()
+    }
+}
+
+/// The weights of a dense layer, `[outputs][inputs]`.
+pub(crate) enum Weight {
+    /// In floats.
+    Floats(Vec<f32>),
+    /// In eight bits already.
+    Steps(Rows),
+}
+
+impl Weight {
+    /// Several layers of the same `inputs` as one. Steps stay as they are where all have them.
+    pub(crate) fn join(parts: Vec<Weight>, inputs: usize) -> Self {
+        let steps = |part: &Weight| matches!(part, Weight::Steps(_));
+        if !parts.iter().all(steps) {
+            let floats = parts.into_iter().flat_map(|part| part.floats(inputs));
+            return Weight::Floats(floats.collect());
+        }
+        let (mut values, mut scale) = (Vec::new(), Vec::new());
+        for part in parts {
+            if let Weight::Steps(rows) = part {
+                values.extend(rows.values);
+                scale.extend(rows.scale);
+            }
+        }
+        Weight::Steps(Rows { values, scale })
+    }
+
+    fn floats(self, inputs: usize) -> Vec<f32> {
+        match self {
+            Weight::Floats(floats) => floats,
+            Weight::Steps(rows) => {
+                let all = rows.values.chunks_exact(inputs).zip(rows.scale);
+                let row = |(row, scale): (&[i8], f32)| -> Vec<f32> {
+                    row.iter().map(|&step| f32::from(step) * scale).collect()
+                };
+                all.flat_map(row).collect()
+            }
+        }
+    }
+
+    fn rows(self, inputs: usize) -> Rows {
+        match self {
+            Weight::Floats(floats) => Rows::of(&floats, inputs),
+            Weight::Steps(rows) => rows,
+        }
+    }
 }
 
 /// A dense layer, quantized by output channel.
@@ -36,21 +102,17 @@ pub(crate) struct Dense {
 }
 
 impl Dense {
-    /// Quantizes `weight[outputs][inputs]`, with one bias for each output.
-    pub(crate) fn of(weight: &[f32], bias: Vec<f32>, inputs: usize) -> Self {
-        Dense::times(weight.to_vec(), bias, inputs, &|_| 1.0)
-    }
-
-    /// The same, with each output made `factor(output)` times as large. The factor goes into what a
-    /// step is worth, so the steps themselves are those of the plain layer.
+    /// Quantizes `weight[outputs][inputs]`, with one bias for each output, each output made
+    /// `factor(output)` times as large. The factor goes into what a step is worth, so the steps
+    /// themselves are those of the plain layer.
     pub(crate) fn times(
-        weight: Vec<f32>,
+        weight: Weight,
         mut bias: Vec<f32>,
         inputs: usize,
         factor: &dyn Fn(usize) -> f32,
     ) -> Self {
         let outputs = bias.len();
-        let mut rows = Rows::of(&weight, inputs);
+        let mut rows = weight.rows(inputs);
         for (output, (scale, bias)) in rows.scale.iter_mut().zip(&mut bias).enumerate() {
             *scale *= factor(output);
             *bias *= factor(output);
@@ -61,7 +123,7 @@ impl Dense {
             inputs,
             outputs,
             weights,
-            sum: sums(&rows, inputs),
+            sum: rows.sums(inputs),
             scale: rows.scale,
             bias,
         }
@@ -92,11 +154,12 @@ impl DenseF32 {
     /// The layer of `weight[outputs][inputs]`, with one bias for each output, each output made
     /// `factor(output)` times as large.
     pub(crate) fn times(
-        mut weight: Vec<f32>,
+        weight: Weight,
         mut bias: Vec<f32>,
         inputs: usize,
         factor: &dyn Fn(usize) -> f32,
     ) -> Self {
+        let mut weight = weight.floats(inputs);
         let outputs = bias.len();
         for (output, (row, bias)) in weight.chunks_exact_mut(inputs).zip(&mut bias).enumerate() {
             row.iter_mut().for_each(|weight| *weight *= factor(output));
@@ -123,19 +186,31 @@ impl DenseF32 {
     }
 }
 
-/// What each row's values add up to, in the row's steps: what a constant added to every input
-/// does to the output.
-fn sums(rows: &Rows, width: usize) -> Vec<f32> {
-    let sum = |row: &[i8]| row.iter().map(|&q| i32::from(q)).sum::<i32>() as f32;
-    let rows_and_scales = rows.values.chunks_exact(width).zip(&rows.scale);
-    rows_and_scales
-        .map(|(row, scale)| scale * sum(row))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn steps_stay_as_they_are_where_all_parts_have_them() {
+        let steps = |first| {
+            Weight::Steps(Rows {
+                values: vec![first, -128],
+                scale: vec![0.5],
+            })
+        };
+        let Weight::Steps(rows) = Weight::join(vec![steps(1), steps(3)], 2) else {
+            panic!("floats");
+        };
+        assert_eq!(
+            (rows.values, rows.scale),
+            (vec![1, -128, 3, -128], vec![0.5, 0.5])
+        );
+        let floats = Weight::Floats(vec![7.0, 8.0]);
+        let Weight::Floats(joined) = Weight::join(vec![steps(1), floats], 2) else {
+            panic!("steps");
+        };
+        assert_eq!(joined, [0.5, -64.0, 7.0, 8.0]);
+    }
 
     /// Two rows, one with its largest weight below zero; 1.0 and 2.0 are the steps.
     const WEIGHT: [f32; 8] = [127.0, 1.0, -2.0, 3.0, -254.0, 2.0, 5.0, -1.0];
@@ -151,7 +226,12 @@ mod tests {
     #[test]
     fn in_f32_the_factor_goes_into_weight_and_bias() {
         let factor = |output: usize| [3.0, 1.0][output];
-        let dense = DenseF32::times(WEIGHT.to_vec(), vec![0.5, -0.25], 4, &factor);
+        let dense = DenseF32::times(
+            Weight::Floats(WEIGHT.to_vec()),
+            vec![0.5, -0.25],
+            4,
+            &factor,
+        );
         let linear = dense.linear();
         assert_eq!((linear.inputs, linear.outputs), (4, 2));
         assert_eq!(linear.bias, [1.5, -0.25]);
@@ -166,12 +246,13 @@ mod tests {
     #[test]
     fn sums_are_of_the_quantized_weights_and_factors_leave_the_steps_alone() {
         let bias = vec![0.5, -0.25];
-        let plain = Dense::of(&WEIGHT, bias.clone(), 4);
+        let weight = || Weight::Floats(WEIGHT.to_vec());
+        let plain = Dense::times(weight(), bias.clone(), 4, &|_| 1.0);
         assert_eq!(plain.scale, [1.0, 2.0]);
         assert_eq!(plain.sum, [129.0, -248.0]);
         assert_eq!(plain.bias, bias);
         let factor = |output: usize| [3.0, 1.0][output];
-        let times = Dense::times(WEIGHT.to_vec(), bias, 4, &factor);
+        let times = Dense::times(weight(), bias, 4, &factor);
         assert_eq!(times.weights, plain.weights);
         assert_eq!(times.scale, [3.0, 2.0]);
         assert_eq!(times.sum, [387.0, -248.0]);

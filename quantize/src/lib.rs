@@ -24,6 +24,7 @@ mod dense;
 mod error;
 mod golden;
 mod model;
+pub mod onnx;
 mod report;
 
 pub use compare::{Changed, Comparison};

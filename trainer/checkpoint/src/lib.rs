@@ -37,4 +37,4 @@ pub use error::{CheckpointError, SaveError};
 pub use provenance::{DataFile, Provenance};
 pub use training_args::TrainingArgs;
 pub use vocabulary::TokenizerFiles;
-pub use weights::Tensor;
+pub use weights::{Steps, Tensor};

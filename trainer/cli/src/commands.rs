@@ -6,6 +6,7 @@ mod bench;
 mod bench_train;
 mod data;
 mod evaluate;
+mod export;
 mod fetch;
 mod finetune;
 mod inspect;
@@ -30,6 +31,7 @@ pub fn run(command: Command) -> Result<(), Error> {
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Quantize(args) => quantize::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Ask(args) => ask::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Bench(args) => bench::run(&args),

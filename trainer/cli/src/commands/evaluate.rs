@@ -1,12 +1,13 @@
-//! `berth evaluate`: the metrics of a checkpoint or a bundle on a labelled file.
+//! `berth evaluate`: the metrics of a checkpoint, a bundle or an ONNX file on a labelled file.
 
 use super::{print, use_threads};
 use crate::args::{DataArgs, EvaluateArgs};
 use crate::error::Error;
-use crate::model::Model;
+use crate::model::{Model, onnx_folder};
 use crate::show;
 use crate::sources::Known;
 use berth_data::{Dataset, Encoded, Evaluation, Evaluator, TaskName, unasked_words};
+use berth_quantize::onnx::Share;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -14,7 +15,10 @@ use std::time::Instant;
 /// Evaluates and prints.
 pub fn run(args: &EvaluateArgs) -> Result<(), Error> {
     use_threads(args.threads);
-    let model = Model::open(&args.model)?;
+    let model = match onnx_folder(&args.model, args.tokenizer_name.as_deref())? {
+        Some(dir) => Model::open_onnx(&args.model, &dir)?,
+        None => Model::open(&args.model)?,
+    };
     let known = Known::new(&args.data, model.training_args.clone())?;
     let files = Files::find(
         known.task_name,
@@ -34,6 +38,13 @@ pub fn run(args: &EvaluateArgs) -> Result<(), Error> {
         .transpose()?;
     let mut report = measured.report();
     report.extend(second.iter().flat_map(Measured::report_mismatched));
+    let shares = model.shares();
+    if !shares.is_empty() {
+        let each = shares
+            .iter()
+            .map(|share| (share.op.clone(), share.share.into()));
+        report.insert("operators".into(), Value::Object(each.collect()));
+    }
     if let Some(folder) = &args.output_dir {
         std::fs::create_dir_all(folder).map_err(|source| Error::file(folder, source))?;
         let text = serde_json::to_string_pretty(&report).unwrap_or_default() + "\n";
@@ -44,6 +55,9 @@ pub fn run(args: &EvaluateArgs) -> Result<(), Error> {
         print(Value::Object(report))
     } else {
         print(for_people(&measured))?;
+        if !shares.is_empty() {
+            print(operators(&shares))?;
+        }
         second.iter().try_for_each(|second| {
             print(format!("on {}", files.second_name()))?;
             print(for_people(second))
@@ -236,6 +250,21 @@ impl Measured {
             .map(|(name, value)| (format!("{name}_mm"), value))
             .collect()
     }
+}
+
+/// What each kind of operator cost.
+fn operators(shares: &[Share]) -> String {
+    let rows: Vec<Vec<String>> = shares
+        .iter()
+        .map(|share| {
+            vec![
+                share.op.clone(),
+                show::percent(share.share),
+                share.calls.to_string(),
+            ]
+        })
+        .collect();
+    show::table(&["operator", "time", "calls"], &rows).to_string()
 }
 
 fn for_people(measured: &Measured) -> String {
