@@ -5,9 +5,12 @@ use std::path::PathBuf;
 use berth_bundle::{ShapeError, WriteError};
 use berth_checkpoint::CheckpointError;
 use berth_checkpoint::tokenizer::TokenizerError;
+use berth_data::EvaluationError;
 use berth_task::{LabelError, Task};
 use berth_wordpiece::TableError;
 use thiserror::Error;
+
+use crate::onnx::ImportError;
 
 /// Why no bundle was made of a checkpoint. Nothing has been written.
 #[derive(Debug, Error)]
@@ -148,12 +151,39 @@ pub enum QuantizeError {
         /// Where it stands, by dimension.
         index: Vec<usize>,
     },
+    /// An ONNX file has a bound that its format sets.
+    #[error(
+        "{}: as ONNX it would have {bytes} bytes, and such a file has less than 2 GiB",
+        dir.display()
+    )]
+    OnnxTooLarge {
+        /// The checkpoint's folder.
+        dir: PathBuf,
+        /// How large the file would be.
+        bytes: usize,
+    },
+    /// An ONNX file did not become a model.
+    #[error("{}: {source}", file.display())]
+    Import {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: ImportError,
+    },
     /// The runtime doesn't open the bundle that was put together.
     #[error("the new bundle does not open: {0}")]
     Open(#[from] berth_runtime::OpenError),
     /// The runtime doesn't answer with the bundle that was put together.
     #[error("the new bundle does not answer: {0}")]
     Query(#[from] berth_runtime::QueryError),
+    /// What a bundle answers doesn't fit the file that it was asked about.
+    #[error("{}: {source}", dir.display())]
+    Answers {
+        /// The checkpoint's folder.
+        dir: PathBuf,
+        /// In what way.
+        source: EvaluationError,
+    },
     /// The bundle can't be put together or written.
     #[error(transparent)]
     Write(#[from] WriteError),

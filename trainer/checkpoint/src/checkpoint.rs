@@ -1,14 +1,16 @@
 //! A folder opened as a BERT: config.json and weights that are known to fit each other.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
 use crate::config::Config;
 use crate::error::CheckpointError;
+use crate::family::Family;
 use crate::training_args::TrainingArgs;
 use crate::vocabulary::{TOKENIZER_CONFIG_FILE, TokenizerFiles};
-use crate::weights::{Tensor, Weights};
+use crate::weights::{Memory, Steps, Tensor, Weights};
 use crate::{json, names};
 
 /// An open checkpoint.
@@ -25,6 +27,7 @@ pub struct Checkpoint {
     weights: Weights,
     training_args: Option<TrainingArgs>,
     max_length: usize,
+    name: Option<String>,
 }
 
 impl Checkpoint {
@@ -47,7 +50,11 @@ impl Checkpoint {
             });
         }
         let config = Config::read(dir)?;
-        let weights = Weights::open(dir)?;
+        let mut weights = Weights::open(dir)?;
+        if config.family == Family::DistilBert {
+            let shape = vec![config.type_vocab_size, config.hidden_size];
+            weights.add_zeros(names::TOKEN_TYPES, shape);
+        }
         check(&weights, &config)?;
         Ok(Checkpoint {
             training_args: TrainingArgs::read(dir)?,
@@ -55,7 +62,55 @@ impl Checkpoint {
             dir: dir.to_owned(),
             config,
             weights,
+            name: None,
         })
+    }
+
+    /// Puts a checkpoint together of a folder with config.json and tokenizer, and of tensors that were
+    /// read from `file`, which is of another format. `name` and `sha256` are what the model and its
+    /// weights are known by; `steps` has the matrices that stand in eight bits in the file, in `tensors`
+    /// too.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`], the weights file excepted.
+    pub fn of_tensors(
+        dir: &Path,
+        file: &Path,
+        config: Config,
+        (tensors, steps): (BTreeMap<String, Tensor>, BTreeMap<String, Steps>),
+        (name, sha256): (String, [u8; 32]),
+    ) -> Result<Self, CheckpointError> {
+        let weights = Weights::of_memory(Memory {
+            path: file.to_owned(),
+            tensors,
+            steps,
+            sha256,
+        });
+        check(&weights, &config)?;
+        Ok(Checkpoint {
+            training_args: TrainingArgs::read(dir)?,
+            max_length: max_length(dir, &config)?,
+            dir: dir.to_owned(),
+            config,
+            weights,
+            name: Some(name),
+        })
+    }
+
+    /// What the model is called: the folder's name, unless its weights came from elsewhere.
+    pub fn name(&self) -> String {
+        let folder = || {
+            let whole = self.dir.canonicalize().unwrap_or_else(|_| self.dir.clone());
+            let name = whole.file_name().unwrap_or_default();
+            name.to_string_lossy().into_owned()
+        };
+        self.name.clone().unwrap_or_else(folder)
+    }
+
+    /// The steps of a matrix whose weights came in eight bits. [`Checkpoint::tensor`] has the same in
+    /// floats.
+    pub fn steps(&self, name: &str) -> Option<&Steps> {
+        self.weights.steps(name)
     }
 
     /// Reads a tensor by its canonical name, such as
@@ -315,6 +370,63 @@ mod tests {
         let model = Checkpoint::open(dir.path()).unwrap();
         let first = bf16::from_f32(tensors[0].1.data[0]).to_f32();
         assert_eq!(model.tensor(&tensors[0].0).unwrap().data[0], first);
+    }
+
+    /// The tiny checkpoint as a DistilBERT would be saved.
+    #[test]
+    fn a_distilbert_is_a_bert_whose_token_types_are_zero() {
+        let (dir, tensors) = tiny();
+        let old = [
+            ("attention.self.query", "attention.q_lin"),
+            ("attention.self.key", "attention.k_lin"),
+            ("attention.self.value", "attention.v_lin"),
+            ("attention.output.dense", "attention.out_lin"),
+            ("attention.output.LayerNorm", "sa_layer_norm"),
+            ("intermediate.dense", "ffn.lin1"),
+            ("output.dense", "ffn.lin2"),
+            ("output.LayerNorm", "output_layer_norm"),
+            ("bert.encoder.layer", "distilbert.transformer.layer"),
+            ("bert.embeddings", "distilbert.embeddings"),
+            ("bert.pooler.dense", "pre_classifier"),
+        ];
+        let renamed = |name: &str| {
+            let replace = |name: String, (bert, distil): &(&str, &str)| name.replace(bert, distil);
+            old.iter().fold(name.to_owned(), replace)
+        };
+        let kept = tensors
+            .iter()
+            .filter(|(name, _)| name != names::TOKEN_TYPES);
+        let saved: Tensors = kept
+            .map(|(name, tensor)| (renamed(name), tensor.clone()))
+            .collect();
+        write(
+            &dir.path().join(WEIGHTS_FILE),
+            &saved,
+            Dtype::F32,
+            f32_bytes,
+        );
+        let words = tensors.iter().find(|(name, _)| name.contains("word_emb"));
+        let vocab_size = words.unwrap().1.shape[0];
+        let config = serde_json::json!({
+            "model_type": "distilbert", "vocab_size": vocab_size, "dim": 32, "n_layers": 2,
+            "n_heads": 2, "hidden_dim": 64, "max_position_embeddings": 128,
+        });
+        fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+        let model = Checkpoint::open(dir.path()).unwrap();
+        for (name, tensor) in &tensors {
+            let name = name.replace("bert.pooler.dense", names::PRE_CLASSIFIER);
+            let found = model.tensor(&name).unwrap();
+            let expected = match name == names::TOKEN_TYPES {
+                true => vec![0.0; tensor.data.len()],
+                false => tensor.data.clone(),
+            };
+            assert_eq!(
+                (&found.shape, found.data),
+                (&tensor.shape, expected),
+                "{name}"
+            );
+        }
+        assert_eq!(model.names().count(), tensors.len());
     }
 
     #[test]

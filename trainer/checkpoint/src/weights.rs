@@ -41,11 +41,34 @@ pub struct Tensor {
     pub data: Vec<f32>,
 }
 
+/// A matrix in whole steps of eight bits: what stands in row `r` is `values * scale[r]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Steps {
+    /// `[rows][columns]`.
+    pub values: Vec<i8>,
+    /// `[rows]`: what one step of each row is worth.
+    pub scale: Vec<f32>,
+}
+
 /// The open weights files of a checkpoint, tensors found by canonical name.
 #[derive(Debug)]
 pub(crate) struct Weights {
     files: Vec<WeightsFile>,
     entries: BTreeMap<String, Entry>,
+    memory: Option<Memory>,
+}
+
+/// Tensors that were read from a file of another format, under canonical names.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    /// The file.
+    pub path: PathBuf,
+    /// Its tensors.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// Those of them that stand in steps in the file.
+    pub steps: BTreeMap<String, Steps>,
+    /// What the weights are known by.
+    pub sha256: [u8; 32],
 }
 
 #[derive(Debug)]
@@ -78,6 +101,8 @@ enum Format {
     F32,
     F16,
     Bf16,
+    /// Nowhere: it is zero throughout.
+    Zeros,
 }
 
 impl Weights {
@@ -86,11 +111,21 @@ impl Weights {
         let mut weights = Weights {
             files: Vec::new(),
             entries: BTreeMap::new(),
+            memory: None,
         };
         for path in files(dir)? {
             weights.add(path)?;
         }
         Ok(weights)
+    }
+
+    /// Takes tensors that are in memory already.
+    pub fn of_memory(memory: Memory) -> Self {
+        Weights {
+            files: Vec::new(),
+            entries: BTreeMap::new(),
+            memory: Some(memory),
+        }
     }
 
     fn add(&mut self, path: PathBuf) -> Result<(), CheckpointError> {
@@ -112,18 +147,41 @@ impl Weights {
         Ok(())
     }
 
+    /// Adds a tensor that is zero, if there is none of that name.
+    pub fn add_zeros(&mut self, name: &str, shape: Vec<usize>) {
+        self.entries.entry(name.to_owned()).or_insert(Entry {
+            file: 0,
+            offset: 0,
+            bytes: 0,
+            format: Format::Zeros,
+            shape,
+        });
+    }
+
     /// Canonical names, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.entries.keys().map(String::as_str)
+        let memory = self.memory.iter().flat_map(|memory| memory.tensors.keys());
+        self.entries.keys().chain(memory).map(String::as_str)
+    }
+
+    /// A matrix's steps, where the file has them.
+    pub fn steps(&self, name: &str) -> Option<&Steps> {
+        self.memory.as_ref()?.steps.get(name)
     }
 
     /// A tensor's shape, if it is there.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.entries.get(name).map(|entry| &*entry.shape)
+        match &self.memory {
+            Some(memory) => memory.tensors.get(name).map(|tensor| &*tensor.shape),
+            None => self.entries.get(name).map(|entry| &*entry.shape),
+        }
     }
 
     /// The file that holds a tensor; the first for one that is missing.
     pub fn path_of(&self, name: &str) -> &Path {
+        if let Some(memory) = &self.memory {
+            return &memory.path;
+        }
         let file = self.entries.get(name).map_or(0, |entry| entry.file);
         &self.files[file].path
     }
@@ -131,6 +189,13 @@ impl Weights {
     /// Reads a tensor.
     pub fn tensor(&self, name: &str) -> Result<Tensor, CheckpointError> {
         let path = self.path_of(name);
+        let in_memory = self
+            .memory
+            .as_ref()
+            .and_then(|memory| memory.tensors.get(name));
+        if let Some(tensor) = in_memory {
+            return Ok(tensor.clone());
+        }
         let Some(entry) = self.entries.get(name) else {
             let name = name.to_owned();
             return Err(CheckpointError::MissingTensor {
@@ -151,6 +216,9 @@ impl Weights {
 
     /// The SHA-256 of the weights file; of several, one after the other.
     pub fn sha256(&self) -> Result<[u8; 32], CheckpointError> {
+        if let Some(memory) = &self.memory {
+            return Ok(memory.sha256);
+        }
         let mut hasher = Sha256::new();
         for WeightsFile { path, .. } in &self.files {
             digest::feed(&mut hasher, path).map_err(|source| CheckpointError::io(path, source))?;
@@ -236,11 +304,15 @@ impl Entry {
     }
 
     fn read(&self, file: &mut File) -> io::Result<Vec<f32>> {
+        let mut data = Vec::new();
         let width = match self.format {
             Format::F32 => 4,
             Format::F16 | Format::Bf16 => 2,
+            Format::Zeros => {
+                data.resize(self.shape.iter().product(), 0.0);
+                return Ok(data);
+            }
         };
-        let mut data = Vec::new();
         let count = usize::try_from(self.bytes / width).map_err(|_| io::ErrorKind::OutOfMemory)?;
         data.try_reserve_exact(count)?;
         file.seek(SeekFrom::Start(self.offset))?;
@@ -272,6 +344,7 @@ impl Format {
             }
             Format::F16 => data.extend(pairs.map(|b| f16::from_le_bytes(*b).to_f32())),
             Format::Bf16 => data.extend(pairs.map(|b| bf16::from_le_bytes(*b).to_f32())),
+            Format::Zeros => (),
         }
     }
 }

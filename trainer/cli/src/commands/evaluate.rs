@@ -1,12 +1,17 @@
-//! `berth evaluate`: the metrics of a checkpoint or a bundle on a labelled file.
+//! `berth evaluate`: the metrics of a checkpoint, a bundle or an ONNX file on a labelled file.
 
 use super::{print, use_threads};
 use crate::args::{DataArgs, EvaluateArgs};
 use crate::error::Error;
-use crate::model::Model;
+use crate::model::{Model, onnx_folder};
 use crate::show;
 use crate::sources::Known;
-use berth_data::{Dataset, Encoded, Evaluation, Evaluator, TaskName, unasked_words};
+use berth_data::{
+    Dataset, EncodeOptions, Encoded, Evaluation, EvaluationError, Evaluator, TaskName,
+    cut_examples, expected_calibration_error, unasked_words,
+};
+use berth_quantize::onnx::Share;
+use berth_task::LongTexts;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -14,7 +19,10 @@ use std::time::Instant;
 /// Evaluates and prints.
 pub fn run(args: &EvaluateArgs) -> Result<(), Error> {
     use_threads(args.threads);
-    let model = Model::open(&args.model)?;
+    let model = match onnx_folder(&args.model, args.tokenizer_name.as_deref())? {
+        Some(dir) => Model::open_onnx(&args.model, &dir)?,
+        None => Model::open(&args.model)?,
+    };
     let known = Known::new(&args.data, model.training_args.clone())?;
     let files = Files::find(
         known.task_name,
@@ -25,7 +33,11 @@ pub fn run(args: &EvaluateArgs) -> Result<(), Error> {
         let what = "nothing to measure on: give --validation_file, or --task_name with --data_dir";
         return Err(Error::Usage(what.into()));
     };
-    let read = |path: &Path| LabelledFile::read(&model, path, &args.data, args.max_eval_samples);
+    let read = |path: &Path| -> Result<LabelledFile, Error> {
+        let file = LabelledFile::read(&model, path, &args.data, args.max_eval_samples)?;
+        let long_texts = args.long_texts;
+        Ok(LabelledFile { long_texts, ..file })
+    };
     let (file, second) = (read(path)?, files.second.as_deref().map(read).transpose()?);
     let batch = args.per_device_eval_batch_size as usize;
     let measured = measure(&model, &file, batch)?;
@@ -34,6 +46,13 @@ pub fn run(args: &EvaluateArgs) -> Result<(), Error> {
         .transpose()?;
     let mut report = measured.report();
     report.extend(second.iter().flat_map(Measured::report_mismatched));
+    let shares = model.shares();
+    if !shares.is_empty() {
+        let each = shares
+            .iter()
+            .map(|share| (share.op.clone(), share.share.into()));
+        report.insert("operators".into(), Value::Object(each.collect()));
+    }
     if let Some(folder) = &args.output_dir {
         std::fs::create_dir_all(folder).map_err(|source| Error::file(folder, source))?;
         let text = serde_json::to_string_pretty(&report).unwrap_or_default() + "\n";
@@ -44,6 +63,9 @@ pub fn run(args: &EvaluateArgs) -> Result<(), Error> {
         print(Value::Object(report))
     } else {
         print(for_people(&measured))?;
+        if !shares.is_empty() {
+            print(operators(&shares))?;
+        }
         second.iter().try_for_each(|second| {
             print(format!("on {}", files.second_name()))?;
             print(for_people(second))
@@ -120,6 +142,8 @@ pub struct LabelledFile {
     pub dataset: Dataset,
     /// How many pieces an input has at most.
     pub limit: usize,
+    /// What becomes of longer texts; cut, where nothing is said.
+    pub long_texts: LongTexts,
 }
 
 impl LabelledFile {
@@ -147,6 +171,7 @@ impl LabelledFile {
             known,
             dataset,
             limit,
+            long_texts: LongTexts::Cut,
         })
     }
 
@@ -160,6 +185,8 @@ impl LabelledFile {
 pub struct Measured {
     /// The metrics.
     pub evaluation: Evaluation,
+    /// The expected calibration error of the scores, at the bundle's temperature; none for numbers.
+    pub calibration_error: Option<f64>,
     /// What the model read.
     pub inputs: Vec<Encoded>,
     /// The outputs for each input.
@@ -176,18 +203,25 @@ pub struct Measured {
 /// When the model does not fit the task or the labels.
 pub fn measure(model: &Model, file: &LabelledFile, batch: usize) -> Result<Measured, Error> {
     let begun = Instant::now();
-    let options = file.known.encoding(file.limit);
+    let options = EncodeOptions {
+        long_texts: file.long_texts,
+        ..file.known.encoding(file.limit)
+    };
     let inputs = model.encode(&options, &file.dataset.examples)?;
     let logits = model.logits(file.known.task, &inputs, batch)?;
     let seconds = begun.elapsed().as_secs_f64();
-    let evaluation = file.evaluator(&inputs).evaluate(&logits);
-    let evaluation = evaluation.map_err(|error| Error::Model {
+    let evaluator = file.evaluator(&inputs);
+    let wrong = |error: EvaluationError| Error::Model {
         path: model.path.clone(),
         what: error.to_string(),
-    })?;
-    let truncated = inputs.iter().filter(|input| input.truncated > 0).count();
+    };
+    let evaluation = evaluator.evaluate(&logits).map_err(wrong)?;
+    let judged = evaluator.judged(&logits, model.temperature());
+    let judged = judged.map_err(wrong)?;
+    let calibration_error = (!judged.is_empty()).then(|| expected_calibration_error(&judged));
+    let truncated = cut_examples(&inputs);
     if truncated > 0 {
-        let (all, limit) = (inputs.len(), file.limit);
+        let (all, limit) = (file.dataset.examples.len(), file.limit);
         show::note(format!(
             "warning: {truncated} of {all} texts were cut to {limit} pieces"
         ));
@@ -200,6 +234,7 @@ pub fn measure(model: &Model, file: &LabelledFile, batch: usize) -> Result<Measu
     }
     Ok(Measured {
         evaluation,
+        calibration_error,
         inputs,
         logits,
         truncated,
@@ -216,6 +251,9 @@ impl Measured {
             .into_iter()
             .map(|(name, value)| (name, value.into()))
             .collect();
+        if let Some(error) = self.calibration_error {
+            report.insert("eval_calibration_error".into(), error.into());
+        }
         let samples = self.evaluation.samples;
         report.insert("eval_samples".into(), samples.into());
         report.insert("eval_runtime".into(), self.seconds.into());
@@ -238,11 +276,29 @@ impl Measured {
     }
 }
 
+/// What each kind of operator cost.
+fn operators(shares: &[Share]) -> String {
+    let rows: Vec<Vec<String>> = shares
+        .iter()
+        .map(|share| {
+            vec![
+                share.op.clone(),
+                show::percent(share.share),
+                share.calls.to_string(),
+            ]
+        })
+        .collect();
+    show::table(&["operator", "time", "calls"], &rows).to_string()
+}
+
 fn for_people(measured: &Measured) -> String {
+    let calibration = measured.calibration_error;
+    let calibration = calibration.map(|error| ("eval_calibration_error".to_owned(), error));
     let rows: Vec<Vec<String>> = measured
         .evaluation
         .entries()
         .into_iter()
+        .chain(calibration)
         .map(|(name, value)| vec![name, format!("{value:.4}")])
         .collect();
     let samples = measured.evaluation.samples;

@@ -207,7 +207,10 @@ fn a_page_of_a_quantization_has_every_changed_answer() {
         asked: 100,
         same: 40,
         cosine: 0.99,
+        error: 0.0,
+        drop_interval: [0.0; 2],
         changed: (1000..1060).map(changed).collect(),
+        calibration: None,
     };
     let answered = Answered {
         task: Task::TextClassification,
