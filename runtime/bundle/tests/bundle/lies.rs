@@ -500,7 +500,7 @@ fn every_refusal_is_one_line() {
     for lie in [
         misaligned,
         open(&file),
-        with_bytes(|file| file[8] = 3),
+        with_bytes(|file| file[8] = 4),
         with_bytes(|file| file[16] ^= 1),
         with_bytes(|file| file[40] = 1),
         with(|header| header.numerics = 5),
