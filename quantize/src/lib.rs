@@ -8,8 +8,8 @@
 //!                              |
 //!  Trials::run --> Measured: Comparison ----> Gate, report
 //!   a bundle, its answers,     the metric of both with an interval, agreement, every answer
-//!   and where the gate is      that changed; Cost: each layer's noise, and what of the error
-//!   missed, other bundles      it explains; Latency; the search's log
+//!   and where the gate is      that changed, the temperature of int8's scores; Cost: each layer's
+//!   missed, other bundles      noise, and what of the error it explains; Latency; the search's log
 //! ```
 //!
 //! 1. **One formula.** Weights and embeddings are quantized by `berth-kernels`, whose `NUMERICS.md`
@@ -23,6 +23,7 @@
 //!    run: the error names it, and nothing is written.
 
 pub mod bootstrap;
+mod calibrate;
 mod compare;
 mod dense;
 mod error;
@@ -34,11 +35,12 @@ mod report;
 mod search;
 mod smooth;
 
+pub use calibrate::{FEWEST_ANSWERS, calibrate};
 pub use compare::{Changed, Comparison};
 pub use error::QuantizeError;
 pub use latency::Latency;
 pub use model::{Options, quantize};
 pub use probe::{Cost, LayerCost};
-pub use report::{Findings, Gate, Missed, report};
+pub use report::{Findings, Gate, Missed, calibration_object, report};
 pub use search::{Change, Measured, Step, Trials};
 pub use smooth::Ranges;

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
+use berth_bundle::{Calibration, Threshold};
 use berth_data::{Answer, Evaluation, Label};
 
 use crate::bootstrap;
@@ -162,7 +163,7 @@ pub struct Findings<'m> {
 }
 
 /// What `quantize --json` prints. Labels are told by their ids. Without a comparison both sets of
-/// metrics are empty, the agreement is null and no answer changed.
+/// metrics are empty, the agreement and the calibration are null and no answer changed.
 ///
 /// | key | |
 /// |---|---|
@@ -172,6 +173,7 @@ pub struct Findings<'m> {
 /// | `logit_error` | squared distance of the logits, as a share of the squares of the checkpoint's |
 /// | `bytes`, `f32_layers` | of the bundle |
 /// | `latency` | `p50_ms` and `min_ms` of a query of so many `tokens`, on this machine |
+/// | `calibration` | the temperature of the scores, expected calibration errors before, with it on the rows that it was fitted on, and on rows that it was not, and what thresholds buy |
 /// | `layers` | for each `layer` `snr_db` and `own_snr_db`, the signal to noise of its output with the noise of the layers before and without, null where there is no noise; `explains`, by which share the squared error of the logits falls when it alone is in f32 |
 /// | `layers_on` | how many `inputs` and `tokens` that was measured on; `rest`, the share of the error that is left with all layers in f32 |
 /// | `search` | what was tried where the gate was missed: `change` (`none`, `smoothing`, `clipping`, `f32_layer` with its `layer`), whether it was `kept`, and what the bundle was worth with it |
@@ -190,6 +192,9 @@ pub fn report(findings: &Findings<'_>) -> Value {
         "agreement": comparison.map(Comparison::agreement),
         "bytes": findings.bytes,
         "f32_layers": findings.f32_layers,
+        "calibration": comparison
+            .and_then(|comparison| comparison.calibration.as_ref())
+            .map(calibration_object),
     });
     let more = report.as_object_mut().expect("made as one");
     if let Some(comparison) = comparison {
@@ -271,6 +276,28 @@ fn step(step: &Step) -> Value {
     object
 }
 
+/// How scores are taken and how far they can be trusted, as JSON.
+pub fn calibration_object(calibration: &Calibration) -> Value {
+    let answers = calibration.answers;
+    let threshold = |threshold: &Threshold| {
+        json!({
+            "min_score": threshold.min_score,
+            "answered": threshold.answered,
+            "right": threshold.right,
+            "coverage": threshold.coverage(answers),
+            "precision": threshold.precision(),
+        })
+    };
+    json!({
+        "temperature": calibration.temperature,
+        "answers": answers,
+        "error_before": calibration.error_before,
+        "error_after": calibration.error_after,
+        "error_held_out": calibration.error_held_out,
+        "thresholds": calibration.thresholds.iter().map(threshold).collect::<Vec<_>>(),
+    })
+}
+
 fn changed_object(changed: &Changed) -> Value {
     let answer = |answer: &Answer| match answer {
         Answer::Class { label, probability } => json!({"label": label, "score": probability}),
@@ -282,6 +309,7 @@ fn changed_object(changed: &Changed) -> Value {
         Answer::Span {
             text, probability, ..
         } => json!({"answer": text, "score": probability}),
+        Answer::Abstained => Value::Null,
     };
     let gold = match &changed.gold {
         Label::Class(label) => json!(label),
@@ -474,7 +502,7 @@ mod tests {
         });
         let expected = concat!(
             r#"{"f32":{},"int8":{},"agreement":null,"bytes":1234,"#,
-            r#""f32_layers":[],"changed":[]}"#
+            r#""f32_layers":[],"calibration":null,"changed":[]}"#
         );
         assert_eq!(without.to_string(), expected);
     }

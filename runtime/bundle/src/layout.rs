@@ -272,7 +272,10 @@ pub(crate) fn section_len(kind: SectionKind, shape: &Shape, task: Task) -> Optio
         SectionKind::Head | SectionKind::HeadRelu => {
             head(shape, &mut Head::empty(task), &mut measure)
         }
-        SectionKind::Tokenizer | SectionKind::Training | SectionKind::Selftest => return None,
+        SectionKind::Tokenizer
+        | SectionKind::Training
+        | SectionKind::Selftest
+        | SectionKind::Card => return None,
     }
     Some(measure.len)
 }

@@ -1,5 +1,6 @@
 //! The format from outside: a hand-made bundle, written, read, damaged and lied about.
 
+mod calibration;
 mod damage;
 mod example;
 mod golden;

@@ -13,7 +13,7 @@
 use super::{inspect, print};
 use crate::args::DiffArgs;
 use crate::error::Error;
-use crate::model::bundle_path;
+use crate::names::bundle_path;
 use crate::show;
 use berth_bundle::{LayerWeights, SectionKind};
 use berth_runtime::Model;

@@ -3,9 +3,10 @@
 use super::print;
 use crate::args::InspectArgs;
 use crate::error::Error;
-use crate::model::bundle_path;
+use crate::names::bundle_path;
 use berth_bundle::Header;
 use berth_checkpoint::hex;
+use berth_quantize::calibration_object;
 use berth_runtime::Model;
 use serde_json::{Map, Value, json};
 
@@ -24,6 +25,7 @@ pub fn describe(model: &Model) -> Value {
     let header = model.header();
     let (shape, provenance) = (&header.shape, &header.provenance);
     let bundle = model.bundle();
+    let card = String::from_utf8_lossy(bundle.card());
     json!({
         "task": header.task.name(),
         "labels": header.labels.iter().collect::<Vec<_>>(),
@@ -44,6 +46,8 @@ pub fn describe(model: &Model) -> Value {
         "layer_norm_eps": shape.norm_eps,
         "f32_layers": header.f32_layers().collect::<Vec<_>>(),
         "metrics": metrics(header),
+        "calibration": header.calibration.as_ref().map(calibration_object),
+        "card": Some(card).filter(|card| !card.is_empty()),
         "tokenizer": tokenizer(model),
         "training": serde_json::from_slice::<Value>(bundle.training()).unwrap_or_default(),
         "selftest_inputs": bundle.selftest().map_or(0, Iterator::count),

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::model::Model;
 use crate::sources::Known;
 use crate::{page, show};
-use berth_bundle::Writer;
+use berth_bundle::{Calibration, Threshold, Writer};
 use berth_checkpoint::Checkpoint;
 use berth_checkpoint::save::write_file;
 use berth_data::{Answer, Decision, EvaluationError, Label};
@@ -19,7 +19,7 @@ use berth_quantize::{
     QuantizeError, Step, Trials,
 };
 use berth_runtime::measure;
-use berth_task::{SpanRules, Task};
+use berth_task::{SpanRules, Task, Temperature};
 use std::path::Path;
 
 /// How many changed answers are listed for people.
@@ -125,6 +125,10 @@ pub fn convert(args: &QuantizeArgs) -> Result<Converted, Error> {
         writer, comparison, ..
     } = &mut compared.measured;
     writer.set_metrics(comparison.metrics());
+    let calibration = comparison.calibration.clone();
+    writer
+        .set_calibration(calibration)
+        .map_err(QuantizeError::from)?;
     let doubts = gate.doubts(comparison);
     let missed = gate.check(comparison).err();
     let done = match missed {
@@ -260,14 +264,19 @@ fn compare(
         let bundle = Model::of_bytes(bundle, &args.output)?;
         bundle.logits(rows.known.task, &f32.inputs, BATCH)
     })?;
-    let decisions = |logits: &[Vec<f32>]| {
-        let decisions = evaluator.decisions(logits);
+    let decisions = |logits: &[Vec<f32>], temperature| {
+        let decisions = evaluator.decisions_at(logits, temperature);
         decisions.map_err(|error: EvaluationError| Error::Model {
             path: args.checkpoint.clone(),
             what: error.to_string(),
         })
     };
-    let (f32, int8) = (decisions(&f32.logits)?, decisions(&measured.logits)?);
+    let fitted = measured.comparison.calibration.as_ref();
+    let fitted = fitted.and_then(|calibration| Temperature::new(calibration.temperature));
+    let (f32, int8) = (
+        decisions(&f32.logits, Temperature::ONE)?,
+        decisions(&measured.logits, fitted.unwrap_or_default())?,
+    );
     Ok(Compared {
         measured,
         rows,
@@ -289,6 +298,7 @@ fn for_people(done: &Converted, output: &Path) -> String {
     parts.push(comparison_table(comparison));
     parts.extend(done.cost.as_ref().map(layer_table));
     parts.push(changed(comparison, &done.labels));
+    parts.extend(comparison.calibration.as_ref().map(calibration_table));
     parts.extend(done.doubts.iter().map(|doubt| format!("warning: {doubt}")));
     if let Some(Latency { tokens, p50_ms, .. }) = done.latency {
         parts.push(format!(
@@ -403,6 +413,41 @@ pub fn comparison_table(comparison: &Comparison) -> String {
     )
 }
 
+/// The temperature, what it did, and what abstaining buys.
+pub fn calibration_table(calibration: &Calibration) -> String {
+    let Calibration {
+        temperature,
+        answers,
+        error_before: before,
+        error_after: after,
+        error_held_out: held_out,
+        ..
+    } = *calibration;
+    let found = if temperature == 1.0 {
+        format!(
+            "scores are as the model gives them, calibration error {before:.4}: \
+             no temperature did good on rows that it was not fitted on"
+        )
+    } else {
+        format!(
+            "scores at temperature {temperature}, calibration error {before:.4} → {after:.4} on the \
+             {answers} answers that it was fitted on, \
+             {held_out:.4} where each half has the other's temperature"
+        )
+    };
+    let row = |threshold: &Threshold| {
+        let precision = threshold.precision().map_or("–".into(), show::percent);
+        vec![
+            threshold.min_score.to_string(),
+            show::percent(threshold.coverage(answers)),
+            precision,
+        ]
+    };
+    let rows: Vec<_> = calibration.thresholds.iter().map(row).collect();
+    let table = show::table(&["--min_score", "answered", "of these right"], &rows);
+    format!("{found}\n{table}")
+}
+
 /// The answers that changed, a line each.
 fn changed(comparison: &Comparison, labels: &[String]) -> String {
     let all = comparison.changed.len();
@@ -437,6 +482,7 @@ fn changed_line(row: &Changed, labels: &[String]) -> String {
         Answer::Set { labels, .. } => names(&mut labels.iter().copied()),
         Answer::Value(value) => format!("{value:.3}"),
         Answer::Span { text, .. } => format!("{:?}", show::excerpt(text, 40)),
+        Answer::Abstained => "none".to_owned(),
     };
     let gold = match &row.gold {
         Label::Class(label) => name(*label as usize).to_owned(),
