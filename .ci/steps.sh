@@ -8,6 +8,7 @@ cd "$here/.."
 export CARGO_TERM_COLOR=never
 built=${CARGO_TARGET_DIR:-target}
 sentence="a gripping film with a big heart"
+every_core="cortex-a53 cortex-a72 cortex-a76 max,sve=off,sme=off"
 timings=()
 
 # step TITLE COMMAND [ARGUMENT...] runs the command under a heading, and notes how long it took.
@@ -96,11 +97,87 @@ test_on_arm() {
     done
 }
 
-fuzz_targets="damage bytes tables text json lines"
+# What berth-edge answers on every emulated 64-bit core and on every instruction set of theirs, for all kinds of
+# tasks: the same lines as here. And no query allocates there.
+answers_on_arm() {
+    (
+        build_edge aarch64-unknown-linux-gnu || exit 1
+        debian_packages qemu-user
+        local task core isa bundle folder=$built/applications flags=("${board_flags[@]}" --target-dir "$board_folder")
+        printf '%s\n' "$sentence" "" "two hours of nothing" >"$built/road/lines"
+        printf '%s\n' '{"question":"who sat?","context":"the cat sat on the mat, and nobody else did"}' \
+            '{"question":"","context":"nothing"}' >"$built/road/questions"
+        for task in text-classification token-classification question-answering; do
+            rm -rf "${folder:?}/$task"
+            "$built/debug/berth" quickstart --tiny --task $task --output_dir "$folder/$task"
+            bundle=$(find "$folder/$task" -name '*.berth' | head -n 1)
+            local lines=$built/road/lines
+            [ $task = question-answering ] && lines=$built/road/questions
+            "$built/debug/berth-edge" "$bundle" <"$lines" >"$built/road/here"
+            for core in $every_core; do
+                for isa in "" neon portable; do
+                    BERTH_ISA=$isa qemu-aarch64 -cpu "$core" "$edge" "$bundle" <"$lines" | diff "$built/road/here" -
+                done
+                qemu-aarch64 -cpu "$core" "$edge" --selftest "$bundle"
+            done
+            echo "$task: the workstation's lines on $every_core"
+        done
+        "${board_cargo[@]}" test "${flags[@]}" --no-run -p berth-runtime --no-default-features --test allocations
+        for core in $every_core; do
+            CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -cpu $core" \
+                "${board_cargo[@]}" test "${flags[@]}" -p berth-runtime --no-default-features --test allocations
+        done
+    )
+}
+
+# Instructions of a query on emulated cores, against the record; a count that grew by more than 1 % fails.
+count_on_arm() {
+    (
+        local target=aarch64-unknown-linux-gnu
+        board_toolchain $target && debian_packages qemu-user || exit 1
+        "${board_cargo[@]}" build "${board_flags[@]}" --target-dir "$board_folder" --profile device -p berth-count
+        python3 benches/arm/count.py --program "$board_folder/$target/device/berth-count" \
+            --bundle classifier="$built/quickstart/sentiment.berth" --lengths 16 128 \
+            --check "$(find benches/record -name '*-arm.json' | sort | tail -n 1)"
+    )
+}
+
+# Two machines without an operating system. The first classifies with a bundle in flash and has to print the
+# workstation's bits, the second runs the encoder alone.
+bare_metal() {
+    (
+        debian_packages qemu-system-arm rustc-web cargo-web rust-web-src || exit 1
+        export RUSTC=/usr/bin/rustc CARGO=/usr/bin/cargo RUSTC_BOOTSTRAP=1
+        local flash=$built/road/flash folder=$built/bare program
+        cp "$built/road/tiny.berth" "$flash"
+        truncate -s 64M "$flash"
+        program=$(bare_program virt aarch64-unknown-none)
+        timeout 60 qemu-system-aarch64 -M virt -cpu cortex-a53 -m 128M -nographic -nic none \
+            -drive if=pflash,unit=1,format=raw,readonly=on,file="$flash" \
+            -semihosting-config enable=on,target=native,arg="$sentence" -kernel "$program" | tee "$built/road/virt"
+        tail -n +2 "$built/road/virt" | diff "$built/road/bits" -
+        program=$(bare_program mps2 thumbv7em-none-eabihf)
+        timeout 60 qemu-system-arm -M mps2-an386 -nographic -nic none \
+            -semihosting-config enable=on,target=native -kernel "$program" | tee "$built/road/mps2"
+        cargo run --locked -p berth-count -- tests/golden/bundle/tiny.berth query 8 1 |
+            diff - <(tail -n +2 "$built/road/mps2")
+    )
+}
+
+# bare_program BOARD TARGET builds a program for a bare machine and prints its path.
+bare_program() {
+    /usr/bin/cargo rustc --locked -Zbuild-std=core -Zbuild-std-features=compiler-builtins-mem --target "$2" \
+        --target-dir "$folder" --profile device -p berth-bare-metal --bin "berth-$1" --features "$1" -- \
+        -C link-arg=-T"$PWD/runtime/bare-metal/$1.ld" >&2
+    echo "$folder/$2/device/berth-$1"
+}
+
+fuzz_targets="damage bytes tables text json lines ${BERTH_FUZZ_TARGETS:-}"
 
 # Builds the fuzzers with AddressSanitizer, by the toolchain in use: it ships the sanitizer's runtime,
 # though it calls the flag unstable. The corpora come from the golden files. BERTH_FUZZ_FEATURES=tract
-# has sessions run through tract, which takes minutes more to build.
+# has sessions run through tract, which takes minutes more to build; the feature checkpoint has the target
+# of that name, which BERTH_FUZZ_TARGETS adds to the others.
 build_fuzzers() {
     local host
     host=$(rustc -vV | sed -n 's/^host: //p')
@@ -117,7 +194,7 @@ build_fuzzers() {
         -Cllvm-args=-sanitizer-coverage-level=3 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
         -Cllvm-args=-sanitizer-coverage-pc-table --cfg fuzzing" \
         cargo build --release --locked --target "$host" --target-dir "$fuzzers/build" \
-        -p berth-fuzz --bins --features "libfuzzer ${BERTH_FUZZ_FEATURES:-}"
+        -p berth-fuzz --bins --no-default-features --features "libfuzzer ${BERTH_FUZZ_FEATURES:-}"
     fuzzers_built=$fuzzers/build/$host/release
 }
 

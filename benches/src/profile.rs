@@ -66,7 +66,7 @@ pub fn peak_of(tier: Tier) -> Option<Peak> {
     let name = match tier {
         Tier::Avx512Vnni => "vpdpbusd",
         Tier::Avx2 => "vpmaddwd and vpaddd",
-        Tier::Portable => return None,
+        Tier::I8mm | Tier::Dotprod | Tier::Neon | Tier::Portable => return None,
     };
     peaks::all().into_iter().find(|peak| peak.name == name)
 }

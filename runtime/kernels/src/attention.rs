@@ -20,8 +20,8 @@ use core::ops::Range;
 use crate::columns::ColumnsMut;
 use crate::polynomials::{EXP2_255, exp2};
 use crate::rows::quantize_row;
-use crate::simd::{Kernel, MAX_ROWS, Simd, lanes, lanes_mut};
-use crate::tile::{self, Tiles, unroll};
+use crate::simd::{Kernel, MAX_ROWS, Panels, Simd, lanes, lanes_mut};
+use crate::tile::{self, Tiles, each, unroll};
 use crate::weights::{GROUP, MOST_PRODUCTS, SMALLEST_RANGE};
 use crate::{Isa, LANES};
 
@@ -169,6 +169,7 @@ impl Kernel for Heads<'_> {
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         let head_size = self.input.head_size;
+        let mut kept = s.keep();
         for (index, number) in self.heads.enumerate() {
             let head = Head {
                 input: self.input,
@@ -177,15 +178,15 @@ impl Kernel for Heads<'_> {
             head.pack_keys(s, &mut self.work);
             head.pack_values(s, &mut self.work);
             let column = index * head_size;
-            for (row, len) in tile::cut(self.out.rows(), S::ROWS) {
-                let (work, out) = (&mut self.work, &mut self.out);
+            for (row, len) in tile::cut(self.out.rows(), S::ROWS, S::STEP) {
+                let (work, out, kept) = (&mut self.work, &mut self.out, &mut kept);
                 match len {
-                    1 => head.rows::<S, 1>(s, row, work, out, column),
-                    2 => head.rows::<S, 2>(s, row, work, out, column),
-                    3 => head.rows::<S, 3>(s, row, work, out, column),
-                    4 => head.rows::<S, 4>(s, row, work, out, column),
-                    5 => head.rows::<S, 5>(s, row, work, out, column),
-                    _ => head.rows::<S, MAX_ROWS>(s, row, work, out, column),
+                    1 => head.rows::<S, 1>(s, row, work, kept, (out, column)),
+                    2 => head.rows::<S, 2>(s, row, work, kept, (out, column)),
+                    3 => head.rows::<S, 3>(s, row, work, kept, (out, column)),
+                    4 => head.rows::<S, 4>(s, row, work, kept, (out, column)),
+                    5 => head.rows::<S, 5>(s, row, work, kept, (out, column)),
+                    _ => head.rows::<S, MAX_ROWS>(s, row, work, kept, (out, column)),
                 }
             }
         }
@@ -304,8 +305,8 @@ impl<'a> Head<'a> {
         s: S,
         row: usize,
         work: &mut Work<'_>,
-        out: &mut ColumnsMut<'_>,
-        column: usize,
+        kept: &mut S::Kept,
+        (out, column): (&mut ColumnsMut<'_>, usize),
     ) {
         if M > S::ROWS {
             return; // Never asked for; said so that the compiler leaves such tiles out.
@@ -320,6 +321,7 @@ impl<'a> Head<'a> {
             low: [0.0; MAX_ROWS],
             largest: [s.splat(f32::MIN); MAX_ROWS],
             work,
+            kept,
         };
         for m in 0..M {
             let q = &mut scores.work.queries[m * head_size..][..head_size];
@@ -342,6 +344,7 @@ impl<'a> Head<'a> {
             padded,
             share,
             work,
+            kept,
             out,
             row,
             column,
@@ -360,32 +363,48 @@ struct Scores<'w, 's, S: Simd> {
     /// The largest scores of each row so far, lane by lane.
     largest: [S::F32; MAX_ROWS],
     work: &'w mut Work<'s>,
+    kept: &'w mut S::Kept,
+}
+
+impl<S: Simd> Scores<'_, '_, S> {
+    /// The panels of keys from `panel` on, `N` of which are asked for.
+    #[inline(always)]
+    fn keys<const N: usize>(&self, panel: usize) -> Panels {
+        let stride = LANES * self.head_size;
+        debug_assert!((panel + N) * LANES <= self.tokens.next_multiple_of(LANES));
+        let keys = &self.work.keys[panel * stride..][..N * stride];
+        Panels {
+            start: keys.as_ptr().cast(),
+            stride,
+            groups: self.head_size / GROUP,
+        }
+    }
 }
 
 impl<S: Simd> Tiles<S> for Scores<'_, '_, S> {
     #[inline(always)]
+    fn begin<const N: usize>(&mut self, s: S, panel: usize) {
+        // SAFETY: `keys` has seen that the panels exist.
+        unsafe { s.ready::<N>(self.keys::<N>(panel), self.kept) }
+    }
+
+    #[inline(always)]
     fn tile<const M: usize, const N: usize>(&mut self, s: S, _row: usize, panel: usize) {
         let padded = self.tokens.next_multiple_of(LANES);
-        let panel_len = LANES * self.head_size;
-        debug_assert!((panel + N) * LANES <= padded && M <= MAX_ROWS);
-        // SAFETY: `Work::carve` made `queries` long enough for `MAX_ROWS` rows, and `keys` for all
-        // panels of `padded` tokens.
-        let sums = unsafe {
-            let keys = self.work.keys.as_ptr().cast::<i8>().add(panel * panel_len);
+        let mut sums = [[s.round(s.splat(0.0)); N]; M];
+        debug_assert!(M <= MAX_ROWS);
+        // SAFETY: `Work::carve` made `queries` long enough for `MAX_ROWS` rows; `keys` has seen that
+        // the panels exist, for which `begin` made `kept` ready.
+        unsafe {
             let queries = self.work.queries.as_ptr();
-            s.tile::<M, N>(
-                queries,
-                self.head_size,
-                keys,
-                panel_len,
-                self.head_size / GROUP,
-            )
-        };
-        unroll!(n < N {
+            let keys = self.keys::<N>(panel);
+            s.tile::<M, N>(queries, self.head_size, keys, self.kept, &mut sums);
+        }
+        each!(S, n < N {
             let scale = s.load(lanes(self.work.key_scale, panel + n));
             let sum = s.load(lanes(self.work.key_sum, panel + n));
             let left = self.tokens - (panel + n) * LANES;
-            unroll!(m < M {
+            each!(S, m < M {
                 let product = s.mul(s.mul(s.float(sums[m][n]), scale), s.splat(self.scale[m]));
                 let mut score = s.add(product, s.mul(s.splat(self.low[m]), sum));
                 if left < LANES {
@@ -430,37 +449,54 @@ fn weight<S: Simd>(s: S, scores: &[f32; LANES], largest: S::F32) -> S::I32 {
 }
 
 /// Softmax weights times values.
-struct Context<'w, 's, 'o> {
+struct Context<'w, 's, 'o, S: Simd> {
     groups: usize,
     padded: usize,
     /// One over the sum of each row's weights.
     share: [f32; MAX_ROWS],
     work: &'w Work<'s>,
+    kept: &'w mut S::Kept,
     out: &'w mut ColumnsMut<'o>,
     row: usize,
     column: usize,
 }
 
-impl<S: Simd> Tiles<S> for Context<'_, '_, '_> {
+impl<S: Simd> Context<'_, '_, '_, S> {
+    /// The panels of values from `panel` on, `N` of which are asked for.
+    #[inline(always)]
+    fn values<const N: usize>(&self, panel: usize) -> Panels {
+        let stride = LANES * GROUP * self.groups;
+        let values = &self.work.values[panel * stride..][..N * stride];
+        Panels {
+            start: values.as_ptr().cast(),
+            stride,
+            groups: self.groups,
+        }
+    }
+}
+
+impl<S: Simd> Tiles<S> for Context<'_, '_, '_, S> {
+    #[inline(always)]
+    fn begin<const N: usize>(&mut self, s: S, panel: usize) {
+        // SAFETY: `values` has seen that the panels exist.
+        unsafe { s.ready::<N>(self.values::<N>(panel), self.kept) }
+    }
+
     #[inline(always)]
     fn tile<const M: usize, const N: usize>(&mut self, s: S, _row: usize, panel: usize) {
-        let panel_len = self.groups * GROUP * LANES;
-        debug_assert!((panel + N) * panel_len <= self.work.values.len() && M <= MAX_ROWS);
+        let mut sums = [[s.round(s.splat(0.0)); N]; M];
+        debug_assert!(M <= MAX_ROWS);
         // SAFETY: `Work::carve` made `weights` long enough for `MAX_ROWS` rows of `padded`, which
-        // is no less than `4 * groups`, and `values` for all panels.
-        let sums = unsafe {
-            let values = self
-                .work
-                .values
-                .as_ptr()
-                .cast::<i8>()
-                .add(panel * panel_len);
+        // is no less than `4 * groups`; `values` has seen that the panels exist, for which `begin`
+        // made `kept` ready.
+        unsafe {
             let weights = self.work.weights.as_ptr();
-            s.tile::<M, N>(weights, self.padded, values, panel_len, self.groups)
-        };
-        unroll!(n < N {
+            let values = self.values::<N>(panel);
+            s.tile::<M, N>(weights, self.padded, values, self.kept, &mut sums);
+        }
+        each!(S, n < N {
             let scale = s.load(lanes(self.work.value_scale, panel + n));
-            unroll!(m < M {
+            each!(S, m < M {
                 let mean = s.mul(s.float(sums[m][n]), s.splat(self.share[m]));
                 let columns = &mut self.out.row(self.row + m)[self.column..];
                 s.store(s.mul(mean, scale), lanes_mut(columns, panel + n));

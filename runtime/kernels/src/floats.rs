@@ -210,7 +210,7 @@ impl Kernel for Product<'_> {
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         for panel in self.panels.clone() {
-            for (row, len) in tile::cut(self.out.rows(), MAX_ROWS) {
+            for (row, len) in tile::cut(self.out.rows(), MAX_ROWS, 1) {
                 for_rows!(len, rows of self, s, row, panel);
             }
         }
@@ -263,7 +263,7 @@ impl Kernel for Heads<'_> {
                 number,
             };
             self.pack_keys(head);
-            for (row, len) in tile::cut(self.out.rows(), MAX_ROWS) {
+            for (row, len) in tile::cut(self.out.rows(), MAX_ROWS, 1) {
                 for_rows!(len, rows of self, s, head, row, index);
             }
         }

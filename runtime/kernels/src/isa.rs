@@ -13,19 +13,35 @@ pub enum Tier {
     Avx512Vnni,
     /// x86-64 with AVX2.
     Avx2,
+    /// AArch64 with the int8 matrix product of Armv8.6.
+    I8mm,
+    /// AArch64 with the int8 dot product of Armv8.2.
+    Dotprod,
+    /// AArch64 with nothing but what every such machine has.
+    Neon,
     /// Plain Rust, for every machine.
     Portable,
 }
 
 impl Tier {
     /// Every tier, the fastest first.
-    pub const ALL: [Tier; 3] = [Tier::Avx512Vnni, Tier::Avx2, Tier::Portable];
+    pub const ALL: [Tier; 6] = [
+        Tier::Avx512Vnni,
+        Tier::Avx2,
+        Tier::I8mm,
+        Tier::Dotprod,
+        Tier::Neon,
+        Tier::Portable,
+    ];
 
     /// The name in the environment variable `BERTH_ISA` and in reports.
     pub fn name(self) -> &'static str {
         match self {
             Tier::Avx512Vnni => "avx512vnni",
             Tier::Avx2 => "avx2",
+            Tier::I8mm => "i8mm",
+            Tier::Dotprod => "dotprod",
+            Tier::Neon => "neon",
             Tier::Portable => "portable",
         }
     }
@@ -106,6 +122,26 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
             Tier::Avx2 => unsafe { tiers::avx2::run(kernel) },
+            #[cfg(all(
+                target_arch = "aarch64",
+                target_feature = "neon",
+                target_endian = "little"
+            ))]
+            // SAFETY: as above.
+            Tier::I8mm => unsafe { tiers::i8mm::run(kernel) },
+            #[cfg(all(
+                target_arch = "aarch64",
+                target_feature = "neon",
+                target_endian = "little"
+            ))]
+            // SAFETY: as above.
+            Tier::Dotprod => unsafe { tiers::dotprod::run(kernel) },
+            #[cfg(all(
+                target_arch = "aarch64",
+                target_feature = "neon",
+                target_endian = "little"
+            ))]
+            Tier::Neon => tiers::neon::run(kernel),
             _ => tiers::portable::run(kernel),
         }
     }
@@ -113,12 +149,21 @@ impl Isa {
 
 /// Whether every named feature is there: asked of the machine with the standard library, and of
 /// the compiler's target without it.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(
+    target_arch = "x86_64",
+    all(
+        target_arch = "aarch64",
+        target_feature = "neon",
+        target_endian = "little"
+    )
+))]
 macro_rules! have_all {
     ($($feature:tt)*) => {
         true $(&& {
-            #[cfg(feature = "std")]
+            #[cfg(all(feature = "std", target_arch = "x86_64"))]
             let here = std::arch::is_x86_feature_detected!($feature);
+            #[cfg(all(feature = "std", target_arch = "aarch64"))]
+            let here = std::arch::is_aarch64_feature_detected!($feature);
             #[cfg(not(feature = "std"))]
             let here = cfg!(target_feature = $feature);
             here
@@ -135,6 +180,24 @@ fn is_here(tier: Tier) -> bool {
         }
         #[cfg(target_arch = "x86_64")]
         Tier::Avx2 => have_all!("avx2"),
+        #[cfg(all(
+            target_arch = "aarch64",
+            target_feature = "neon",
+            target_endian = "little"
+        ))]
+        Tier::I8mm => have_all!("i8mm"),
+        #[cfg(all(
+            target_arch = "aarch64",
+            target_feature = "neon",
+            target_endian = "little"
+        ))]
+        Tier::Dotprod => have_all!("dotprod"),
+        #[cfg(all(
+            target_arch = "aarch64",
+            target_feature = "neon",
+            target_endian = "little"
+        ))]
+        Tier::Neon => true,
         tier => tier == Tier::Portable,
     }
 }

@@ -5,8 +5,8 @@ use core::ops::Range;
 use crate::columns::ColumnsMut;
 use crate::polynomials::gelu;
 use crate::rows::{Rows, row_bytes};
-use crate::simd::{Kernel, Simd, lanes};
-use crate::tile::{self, Tiles, unroll};
+use crate::simd::{Kernel, Panels, Simd, lanes};
+use crate::tile::{self, Tiles, each, unroll};
 use crate::weights::GROUP;
 use crate::{Isa, LANES, Linear};
 
@@ -71,39 +71,79 @@ impl<const GELU: bool> Kernel for Product<'_, GELU> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(mut self, s: S) {
+    fn run<S: Simd>(self, s: S) {
         let (rows, panels) = (self.x.len(), self.panels.clone());
-        tile::all(s, rows, panels, &mut self);
+        let kept = s.keep();
+        tile::all(
+            s,
+            rows,
+            panels,
+            &mut Running::<S, GELU> { call: self, kept },
+        );
     }
 }
 
-impl<S: Simd, const GELU: bool> Tiles<S> for Product<'_, GELU> {
+/// A call on its way.
+struct Running<'a, S: Simd, const GELU: bool> {
+    call: Product<'a, GELU>,
+    kept: S::Kept,
+}
+
+impl<const GELU: bool> Product<'_, GELU> {
+    /// The panels from `panel` on.
+    ///
+    /// # Safety
+    /// There is such a panel.
+    #[inline(always)]
+    unsafe fn weights(&self, panel: usize) -> Panels {
+        let groups = row_bytes(self.linear.inputs) / GROUP;
+        let stride = LANES * GROUP * groups;
+        Panels {
+            // SAFETY: the weights are as long as the dimensions ask, which `is_whole` has seen to.
+            start: unsafe { self.linear.weights.as_ptr().add(panel * stride) },
+            stride,
+            groups,
+        }
+    }
+}
+
+impl<S: Simd, const GELU: bool> Tiles<S> for Running<'_, S, GELU> {
+    #[inline(always)]
+    fn begin<const N: usize>(&mut self, s: S, panel: usize) {
+        debug_assert!(panel + N <= self.call.linear.panels());
+        // SAFETY: the panels exist, since `tile::all` does not leave its range, and each is as long as
+        // the dimensions ask, which `is_whole` has seen to.
+        unsafe { s.ready::<N>(self.call.weights(panel), &mut self.kept) }
+    }
+
     #[inline(always)]
     fn tile<const M: usize, const N: usize>(&mut self, s: S, row: usize, panel: usize) {
-        let row_len = row_bytes(self.linear.inputs);
-        let panel_len = LANES * row_len;
-        debug_assert!(row + M <= self.x.len() && panel + N <= self.linear.panels());
+        let call = &mut self.call;
+        let row_len = row_bytes(call.linear.inputs);
+        let mut sums = [[s.round(s.splat(0.0)); N]; M];
+        debug_assert!(row + M <= call.x.len() && panel + N <= call.linear.panels());
         // SAFETY: the rows and panels exist (`tile::all` leaves neither range), and each is as long
-        // as the dimensions ask, which `Rows::new` and `is_whole` have seen to.
-        let sums = unsafe {
-            let a = self.x.values().as_ptr().add(row * row_len);
-            let w = self.linear.weights.as_ptr().add(panel * panel_len);
-            s.tile::<M, N>(a, row_len, w, panel_len, row_len / GROUP)
-        };
-        unroll!(n < N {
-            let scale = s.load(lanes(self.linear.scale, panel + n));
-            let sum = s.load(lanes(self.linear.sum, panel + n));
-            let bias = s.load(lanes(self.linear.bias, panel + n));
-            unroll!(m < M {
-                let x_scale = s.splat(self.x.scale()[row + m]);
-                let x_low = s.splat(self.x.low()[row + m]);
+        // as the dimensions ask, which `Rows::new` and `is_whole` have seen to. `begin` made `kept`
+        // ready for these panels.
+        unsafe {
+            let a = call.x.values().as_ptr().add(row * row_len);
+            let weights = call.weights(panel);
+            s.tile::<M, N>(a, row_len, weights, &mut self.kept, &mut sums);
+        }
+        each!(S, n < N {
+            let scale = s.load(lanes(call.linear.scale, panel + n));
+            let sum = s.load(lanes(call.linear.sum, panel + n));
+            let bias = s.load(lanes(call.linear.bias, panel + n));
+            each!(S, m < M {
+                let x_scale = s.splat(call.x.scale()[row + m]);
+                let x_low = s.splat(call.x.low()[row + m]);
                 let product = s.mul(s.mul(s.float(sums[m][n]), scale), x_scale);
                 let mut y = s.add(product, s.add(s.mul(x_low, sum), bias));
                 if GELU {
                     y = gelu(s, y);
                 }
-                let columns = self.out.row(row + m);
-                put(s, y, columns, panel + n - self.panels.start);
+                let columns = call.out.row(row + m);
+                put(s, y, columns, panel + n - call.panels.start);
             });
         });
     }

@@ -33,8 +33,15 @@ pub(crate) trait Simd: Copy {
     /// Sixteen signed integers.
     type I32: Copy;
 
+    /// What a tier keeps of a group of panels while rows are taken through it.
+    type Kept;
+
     /// The most rows that a tile may have for its sums to stay in registers; at most [`MAX_ROWS`].
     const ROWS: usize;
+    /// Rows go through a tile so many at a time; [`ROWS`](Self::ROWS) is a multiple of it.
+    const STEP: usize = 1;
+    /// Whether the sums of a tile are still in registers when it is done.
+    const SUMS_IN_REGISTERS: bool = true;
     /// The most panels of 16 columns that a tile may have: 4, 2 or 1.
     const PANELS: usize;
 
@@ -95,21 +102,42 @@ pub(crate) trait Simd: Copy {
         crate::scalar::sqrt(x)
     }
 
-    /// The dot products of `M` rows of activations with the 16 columns of each of `N` panels:
-    /// `out[m][n][column]` is the sum of `a[m * row + i] * w[n * panel + i / 4 * 64 + column * 4 +
-    /// i % 4]` over `i < 4 * groups`. The sum is exact as long as it fits into 32 bits.
+    /// Memory for what is kept of a group of panels, whatever it holds.
+    fn keep(self) -> Self::Kept;
+
+    /// Looks at `N` panels before rows are taken through them: what costs as much for one row as for
+    /// many is done here.
     ///
     /// # Safety
-    /// `a` is valid for reads of `(M - 1) * row + 4 * groups` bytes, and `w` of
-    /// `(N - 1) * panel + 64 * groups` bytes.
+    /// `w.start` is valid for reads of `(N - 1) * w.stride + 64 * w.groups` bytes.
+    unsafe fn ready<const N: usize>(self, w: Panels, kept: &mut Self::Kept);
+
+    /// The dot products of `M` rows of activations with the 16 columns of each of `N` panels:
+    /// `out[m][n][column]` is the sum of `a[m * row + i] * w.start[n * w.stride + i / 4 * 64 +
+    /// column * 4 + i % 4]` over `i < 4 * w.groups`. The sum is exact as long as it fits into 32 bits.
+    ///
+    /// # Safety
+    /// `a` is valid for reads of `(M - 1) * row + 4 * w.groups` bytes, `w` is valid as for
+    /// [`ready`](Self::ready), and `kept` is what that left for the same `w` and `N`.
     unsafe fn tile<const M: usize, const N: usize>(
         self,
         a: *const u8,
         row: usize,
-        w: *const i8,
-        panel: usize,
-        groups: usize,
-    ) -> [[Self::I32; N]; M];
+        w: Panels,
+        kept: &mut Self::Kept,
+        out: &mut [[Self::I32; N]; M],
+    );
+}
+
+/// Panels of packed weights, one behind the other.
+#[derive(Copy, Clone)]
+pub(crate) struct Panels {
+    /// Where the first begins.
+    pub(crate) start: *const i8,
+    /// How far apart they begin.
+    pub(crate) stride: usize,
+    /// How many groups of four inputs each of them has.
+    pub(crate) groups: usize,
 }
 
 /// The most rows that a tile has on any tier.

@@ -25,8 +25,24 @@ macro_rules! unroll {
 }
 pub(crate) use unroll;
 
+/// Runs a block for `i = 0, 1, ..` below a constant of at most six: written out where the tier has its sums in
+/// registers at that point, else as a loop, which is much less code.
+macro_rules! each {
+    ($tier:ident, $i:ident < $count:ident $block:block) => {
+        if $tier::SUMS_IN_REGISTERS {
+            unroll!($i < $count $block);
+        } else {
+            for $i in 0..$count $block
+        }
+    };
+}
+pub(crate) use each;
+
 /// What is done with each tile.
 pub(crate) trait Tiles<S: Simd> {
+    /// Called before the tiles of panels `panel..panel + N`.
+    fn begin<const N: usize>(&mut self, s: S, panel: usize);
+
     /// Computes rows `row..row + M` of panels `panel..panel + N`.
     fn tile<const M: usize, const N: usize>(&mut self, s: S, row: usize, panel: usize);
 }
@@ -36,16 +52,27 @@ pub(crate) trait Tiles<S: Simd> {
 #[inline(always)]
 pub(crate) fn all<S: Simd>(s: S, rows: usize, panels: Range<usize>, tiles: &mut impl Tiles<S>) {
     for (panel, group) in groups(panels, S::PANELS) {
-        for (row, len) in cut(rows, S::ROWS) {
-            let at = panel..panel + group;
-            match len {
-                1 => of_rows::<S, 1>(s, row, at, tiles),
-                2 => of_rows::<S, 2>(s, row, at, tiles),
-                3 => of_rows::<S, 3>(s, row, at, tiles),
-                4 => of_rows::<S, 4>(s, row, at, tiles),
-                5 => of_rows::<S, 5>(s, row, at, tiles),
-                _ => of_rows::<S, MAX_ROWS>(s, row, at, tiles),
-            }
+        match group {
+            4 if S::PANELS >= 4 => of_panels::<S, 4>(s, rows, panel, tiles),
+            2 if S::PANELS >= 2 => of_panels::<S, 2>(s, rows, panel, tiles),
+            _ => of_panels::<S, 1>(s, rows, panel, tiles),
+        }
+    }
+}
+
+/// Visits the tiles of `rows` rows and panels `panel..panel + N`.
+#[inline(always)]
+fn of_panels<S: Simd, const N: usize>(s: S, rows: usize, panel: usize, tiles: &mut impl Tiles<S>) {
+    tiles.begin::<N>(s, panel);
+    for (row, len) in cut(rows, S::ROWS, S::STEP) {
+        match len {
+            1 => tiles.tile::<1, N>(s, row, panel),
+            2 if S::ROWS >= 2 => tiles.tile::<2, N>(s, row, panel),
+            3 if S::ROWS >= 3 => tiles.tile::<3, N>(s, row, panel),
+            4 if S::ROWS >= 4 => tiles.tile::<4, N>(s, row, panel),
+            5 if S::ROWS >= 5 => tiles.tile::<5, N>(s, row, panel),
+            _ if S::ROWS >= MAX_ROWS => tiles.tile::<MAX_ROWS, N>(s, row, panel),
+            _ => unreachable!("no tile has more rows"),
         }
     }
 }
@@ -63,20 +90,34 @@ pub(crate) fn of_rows<S: Simd, const M: usize>(
     }
     for (panel, group) in groups(panels, S::PANELS) {
         match group {
-            4 if S::PANELS >= 4 => tiles.tile::<M, 4>(s, row, panel),
-            2 if S::PANELS >= 2 => tiles.tile::<M, 2>(s, row, panel),
-            _ => tiles.tile::<M, 1>(s, row, panel),
+            4 if S::PANELS >= 4 => one::<S, M, 4>(s, row, panel, tiles),
+            2 if S::PANELS >= 2 => one::<S, M, 2>(s, row, panel, tiles),
+            _ => one::<S, M, 1>(s, row, panel, tiles),
         }
     }
 }
 
-/// Cuts `count` rows into pieces of at most `most`, as equal as can be: `(start, len)`.
+/// Visits one tile by itself.
 #[inline(always)]
-pub(crate) fn cut(count: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+fn one<S: Simd, const M: usize, const N: usize>(
+    s: S,
+    row: usize,
+    panel: usize,
+    tiles: &mut impl Tiles<S>,
+) {
+    tiles.begin::<N>(s, panel);
+    tiles.tile::<M, N>(s, row, panel);
+}
+
+/// Cuts `count` rows into pieces of at most `most`, as equal as can be: `(start, len)`. Each piece but
+/// the last is a multiple of `step` long, as `most` is.
+#[inline(always)]
+pub(crate) fn cut(count: usize, most: usize, step: usize) -> impl Iterator<Item = (usize, usize)> {
     let pieces = count.div_ceil(most);
     let mut start = 0;
     (0..pieces).map(move |done| {
-        let len = (count - start).div_ceil(pieces - done);
+        let left = (count - start).div_ceil(step);
+        let len = (left.div_ceil(pieces - done) * step).min(count - start);
         start += len;
         (start - len, len)
     })
@@ -109,12 +150,23 @@ mod tests {
     #[test]
     fn rows_are_all_cut_and_as_evenly_as_can_be() {
         for count in 0..100 {
-            for most in 1..=MAX_ROWS {
-                let pieces: Vec<_> = cut(count, most).collect();
+            for (most, step) in [
+                (1, 1),
+                (2, 1),
+                (3, 1),
+                (4, 1),
+                (5, 1),
+                (6, 1),
+                (4, 2),
+                (6, 2),
+            ] {
+                let pieces: Vec<_> = cut(count, most, step).collect();
                 assert_eq!(joined(&pieces, 0), count);
                 let lens = || pieces.iter().map(|piece| piece.1);
                 assert!(lens().all(|len| (1..=most).contains(&len)));
-                assert!(lens().max().unwrap_or(0) <= lens().min().unwrap_or(0) + 1);
+                assert!(lens().rev().skip(1).all(|len| len.is_multiple_of(step)));
+                let steps = || lens().map(|len| len.div_ceil(step));
+                assert!(steps().max().unwrap_or(0) <= steps().min().unwrap_or(0) + 1);
                 assert_eq!(pieces.len(), count.div_ceil(most));
             }
         }

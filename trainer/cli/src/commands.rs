@@ -5,6 +5,7 @@ mod ask;
 mod bench;
 mod bench_train;
 mod data;
+mod diff;
 mod evaluate;
 mod export;
 mod fetch;
@@ -36,6 +37,7 @@ pub fn run(command: Command) -> Result<(), Error> {
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Diff(args) => diff::run(&args),
         Command::Quickstart(args) => quickstart::run(&args),
     }
 }

@@ -2,12 +2,13 @@
 //! `quantize` and `quickstart` treat them alike.
 
 use crate::error::Error;
+use crate::names::bundle_path;
 use crate::show;
 use berth_checkpoint::{Checkpoint, Config, ProblemType, TrainingArgs};
 use berth_data::{EncodeOptions, Encoded, Example, encode_all};
 use berth_quantize::onnx::{Run, Share, Tokens};
 use berth_runtime::bulk::{Bulk, Input};
-use berth_task::Task;
+use berth_task::{Task, Temperature};
 use berth_trainer::Predictor;
 use berth_wordpiece::Tokenizer;
 use std::fmt::Display;
@@ -107,6 +108,14 @@ impl Model {
             max_length: model.header().shape.positions as usize,
             kind: Kind::Bundle(model),
         })
+    }
+
+    /// What the scores of its answers are taken at: the temperature that a bundle carries.
+    pub fn temperature(&self) -> Temperature {
+        match &self.kind {
+            Kind::Checkpoint(_) | Kind::Onnx(..) => Temperature::ONE,
+            Kind::Bundle(model) => model.header().temperature(),
+        }
     }
 
     /// The inputs that examples become with the model's own tokenizer.
@@ -249,30 +258,4 @@ pub fn onnx_folder(path: &Path, given: Option<&Path>) -> Result<Option<PathBuf>,
         .filter(|parent| !parent.as_os_str().is_empty());
     let own = own.unwrap_or(Path::new("."));
     Ok(Some(given.unwrap_or(own).to_owned()))
-}
-
-/// The file that a typed name means: the path itself, or a bare name in `models/`.
-///
-/// # Errors
-/// When there is no such file, saying where it was looked for.
-pub fn bundle_path(typed: &Path) -> Result<PathBuf, Error> {
-    if typed.is_file() {
-        return Ok(typed.to_owned());
-    }
-    let bare = typed.components().count() == 1 && typed.extension().is_none();
-    let named = Path::new("models").join(typed).with_extension("berth");
-    if bare && named.is_file() {
-        return Ok(named);
-    }
-    let what = if typed.is_dir() {
-        "is a folder, not a bundle; make one of a checkpoint with berth quantize".to_owned()
-    } else if bare {
-        format!("no such file, and no {}", named.display())
-    } else {
-        "no such file".to_owned()
-    };
-    Err(Error::Model {
-        path: typed.to_owned(),
-        what,
-    })
 }

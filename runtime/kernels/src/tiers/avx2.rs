@@ -9,7 +9,7 @@ use core::mem::MaybeUninit;
 
 use super::x86;
 use crate::LANES;
-use crate::simd::{Kernel, Simd};
+use crate::simd::{Kernel, Panels, Simd};
 
 /// Runs a kernel with the instructions of this tier.
 ///
@@ -48,6 +48,7 @@ macro_rules! both {
 impl Simd for Avx2 {
     type F32 = [__m256; 2];
     type I32 = [__m256i; 2];
+    type Kept = ();
 
     // 12 sums, 2 registers of weights, one of activations and one of products: all 16.
     const ROWS: usize = 6;
@@ -230,14 +231,24 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn keep(self) {}
+
+    #[inline(always)]
+    unsafe fn ready<const N: usize>(self, _w: Panels, (): &mut ()) {}
+
+    #[inline(always)]
     unsafe fn tile<const M: usize, const N: usize>(
         self,
         a: *const u8,
         row: usize,
-        w: *const i8,
-        panel: usize,
-        groups: usize,
-    ) -> [[[__m256i; 2]; N]; M] {
+        Panels {
+            start: w,
+            stride: panel,
+            groups,
+        }: Panels,
+        (): &mut (),
+        to: &mut [[[__m256i; 2]; N]; M],
+    ) {
         let zero = have!(_mm256_setzero_si256());
         let mut out = [[[zero; 2]; N]; M];
         let mut wide = [const { MaybeUninit::<[i16; 4 * WIDENED]>::uninit() }; M];
@@ -265,7 +276,7 @@ impl Simd for Avx2 {
             }
             done += now;
         }
-        out
+        *to = out;
     }
 }
 

@@ -4,7 +4,7 @@ use core::arch::x86_64::*;
 
 use super::x86;
 use crate::LANES;
-use crate::simd::{Kernel, Simd};
+use crate::simd::{Kernel, Panels, Simd};
 
 /// Runs a kernel with the instructions of this tier.
 ///
@@ -31,6 +31,7 @@ macro_rules! have {
 impl Simd for Avx512 {
     type F32 = __m512;
     type I32 = __m512i;
+    type Kept = ();
 
     // 24 sums, 4 registers of weights and one of activations: 29 of 32.
     const ROWS: usize = 6;
@@ -185,14 +186,24 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn keep(self) {}
+
+    #[inline(always)]
+    unsafe fn ready<const N: usize>(self, _w: Panels, (): &mut ()) {}
+
+    #[inline(always)]
     unsafe fn tile<const M: usize, const N: usize>(
         self,
         a: *const u8,
         row: usize,
-        w: *const i8,
-        panel: usize,
-        groups: usize,
-    ) -> [[__m512i; N]; M] {
+        Panels {
+            start: w,
+            stride: panel,
+            groups,
+        }: Panels,
+        (): &mut (),
+        to: &mut [[__m512i; N]; M],
+    ) {
         let zero = have!(_mm512_setzero_si512());
         let mut out = [[zero; N]; M];
         for group in 0..groups {
@@ -211,7 +222,7 @@ impl Simd for Avx512 {
                 }
             }
         }
-        out
+        *to = out;
     }
 }
 

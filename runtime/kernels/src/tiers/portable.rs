@@ -3,7 +3,7 @@
 
 use crate::LANES;
 use crate::scalar;
-use crate::simd::{Kernel, Simd};
+use crate::simd::{Kernel, Panels, Simd};
 
 /// Runs a kernel with nothing but the instructions that the program was compiled for.
 pub(crate) fn run<K: Kernel>(kernel: K) -> K::Output {
@@ -63,6 +63,7 @@ fn larger(a: f32, b: f32) -> f32 {
 impl Simd for Portable {
     type F32 = Lanes<f32>;
     type I32 = Lanes<i32>;
+    type Kept = ();
 
     const ROWS: usize = 4;
     const PANELS: usize = 1;
@@ -201,14 +202,24 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn keep(self) {}
+
+    #[inline(always)]
+    unsafe fn ready<const N: usize>(self, _w: Panels, (): &mut ()) {}
+
+    #[inline(always)]
     unsafe fn tile<const M: usize, const N: usize>(
         self,
         a: *const u8,
         row: usize,
-        w: *const i8,
-        panel: usize,
-        groups: usize,
-    ) -> [[Lanes<i32>; N]; M] {
+        Panels {
+            start: w,
+            stride: panel,
+            groups,
+        }: Panels,
+        (): &mut (),
+        to: &mut [[Lanes<i32>; N]; M],
+    ) {
         let mut out = [[Lanes([0; LANES]); N]; M];
         for group in 0..groups {
             for n in 0..N {
@@ -224,7 +235,7 @@ impl Simd for Portable {
                 }
             }
         }
-        out
+        *to = out;
     }
 }
 

@@ -36,11 +36,23 @@ fn the_tiers_of_this_machine_are_all_found() {
         let here = is_x86_feature_detected!("avx2");
         assert_eq!(tiers.contains(&Tier::Avx2), here);
     }
+    #[cfg(target_arch = "aarch64")]
+    {
+        let here = std::arch::is_aarch64_feature_detected!("i8mm");
+        assert_eq!(tiers.contains(&Tier::I8mm), here);
+        let here = std::arch::is_aarch64_feature_detected!("dotprod");
+        assert_eq!(tiers.contains(&Tier::Dotprod), here);
+        assert!(tiers.contains(&Tier::Neon));
+    }
     for tier in Tier::ALL {
         assert_eq!(Isa::with(tier).is_some(), tiers.contains(&tier));
         assert_eq!(tier.to_string().parse(), Ok(tier));
     }
     assert_eq!("avx512".parse(), Ok(Tier::Avx512Vnni));
     let error = "sse2".parse::<Tier>().unwrap_err();
-    assert!(error.to_string().ends_with("avx512vnni, avx2, portable"));
+    assert!(
+        error
+            .to_string()
+            .ends_with("avx2, i8mm, dotprod, neon, portable")
+    );
 }
