@@ -6,9 +6,9 @@
 //!  model.onnx --run-----> logits, through tract                [run]
 //! ```
 //!
-//! The format is read and written here, in a few hundred lines ([wire], [proto], [write]): tensors are
+//! The format is read and written here, in a few hundred lines (`wire`, `proto`, `write`): tensors are
 //! borrowed from the file's bytes, and what a hostile file can cost is bounded. tract's own parser
-//! copies the file once more, and folds away what the rules of [import] look for; it is used only to
+//! copies the file once more, and folds away what the rules of `import` look for; it is used only to
 //! run a file.
 
 mod digest;

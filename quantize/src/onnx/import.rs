@@ -36,6 +36,9 @@ use graph::Graph;
 use rules::{Linear, Mismatch, Norm};
 use weights::Values;
 
+/// How many numbers may come out of a file beyond its bytes: small tensors that are shared.
+const SLACK: usize = 1 << 20;
+
 /// How many nodes an error lists.
 const LISTED: usize = 12;
 
@@ -128,6 +131,8 @@ pub fn check(bytes: &[u8]) -> Result<(), ImportError> {
 struct Parts {
     tensors: BTreeMap<String, Tensor>,
     steps: BTreeMap<String, Steps>,
+    /// Numbers in all tensors.
+    numbers: usize,
     /// The checkpoint that it was exported from, where that is proved.
     origin: Option<(String, [u8; 32])>,
 }
@@ -180,16 +185,17 @@ fn unexplained(graph: &Graph) -> String {
             let _ = graph.attempt(|| graph.linear(output));
             let _ = graph.attempt(|| graph.gelu(output));
             let _ = graph.attempt(|| graph.attention(output));
+            let _ = graph.attempt(|| graph.residual(output, "layer"));
             if let Ok(norm) = graph.attempt(|| graph.norm(output)) {
                 let _ = graph.attempt(|| graph.embeddings(norm));
             }
         }
     }
     let explained = graph.explained();
-    let left: Vec<&Node> = active
-        .difference(&explained)
-        .map(|&at| &graph.model.nodes[at])
-        .collect();
+    let left = active.difference(&explained);
+    let mut left: Vec<&Node> = left.map(|&at| &graph.model.nodes[at]).collect();
+    // First those whose operator is in no rule at all.
+    left.sort_by_key(|node| nearest(node.op) != NONE);
     if left.is_empty() {
         return "every node is known by itself, but they don't make a BERT".to_owned();
     }
@@ -231,13 +237,17 @@ fn nearest(op: &str) -> &'static str {
         | "Sqrt"
         | "Sub"
         | "Div" => "layer norm",
+        "Add" | "Mul" => "linear",
         "Softmax" | "Transpose" | "Reshape" | "Where" | "IsNaN" | "Attention"
         | "MultiHeadAttention" => "attention",
         "Gather" | "Slice" | "Squeeze" | "Split" => "head",
         "EmbedLayerNormalization" => "embeddings",
-        _ => "linear",
+        _ => NONE,
     }
 }
+
+/// The rule for an operator that no rule has.
+const NONE: &str = "none";
 
 /// The nodes whose values come from looked-up rows. A shape of such a value is no such value.
 fn active(model: &Model) -> BTreeSet<usize> {
@@ -366,8 +376,21 @@ impl Parts {
         Ok(parts)
     }
 
-    fn keep(&mut self, name: &str, shape: Vec<usize>, data: Vec<f32>) {
+    /// Keeps a tensor. A few bytes of a file can be used for any number of them, so what they make
+    /// together is bounded by the file's length.
+    fn keep(
+        &mut self,
+        graph: &Graph,
+        name: &str,
+        shape: Vec<usize>,
+        data: Vec<f32>,
+    ) -> Result<(), ImportError> {
+        self.numbers += data.len();
+        if self.numbers > graph.model.bytes + graph.outside() + SLACK {
+            return Err(ProtoError::Shared.into());
+        }
         self.tensors.insert(name.to_owned(), Tensor { shape, data });
+        Ok(())
     }
 
     fn table<'a>(
@@ -381,8 +404,7 @@ impl Parts {
             .filter(|constant| constant.dims().len() == 2);
         let constant = constant.ok_or_else(|| ProtoError::Shape(table.to_owned()))?;
         let data = weights::floats(constant, graph.files)?;
-        self.keep(name, constant.dims().to_vec(), data);
-        Ok(())
+        self.keep(graph, name, constant.dims().to_vec(), data)
     }
 
     fn norm<'a>(
@@ -394,7 +416,7 @@ impl Parts {
         for (part, value) in [("weight", norm.weight), ("bias", norm.bias)] {
             let data = graph.floats(value)?;
             let data = data.ok_or_else(|| ProtoError::Shape(value.to_owned()))?;
-            self.keep(&format!("{name}.{part}"), vec![data.len()], data);
+            self.keep(graph, &format!("{name}.{part}"), vec![data.len()], data)?;
         }
         Ok(())
     }
@@ -425,8 +447,7 @@ impl Parts {
                 floats
             }
         };
-        self.keep(&weight, shape, data);
-        self.keep(&format!("{name}.bias"), vec![bias.len()], bias);
-        Ok(())
+        self.keep(graph, &weight, shape, data)?;
+        self.keep(graph, &format!("{name}.bias"), vec![bias.len()], bias)
     }
 }

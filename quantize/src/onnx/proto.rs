@@ -30,6 +30,8 @@ pub struct Model<'a> {
     pub inputs: Vec<&'a str>,
     /// Names of the outputs.
     pub outputs: Vec<&'a str>,
+    /// The length of the file.
+    pub bytes: usize,
     parts: usize,
 }
 
@@ -132,6 +134,9 @@ pub enum ProtoError {
         /// How much is there.
         found: usize,
     },
+    /// The same numbers for many tensors.
+    #[error("its layers share their weights; a BERT's layers have weights of their own")]
+    Shared,
     /// A shape that can't be.
     #[error("tensor `{0}` has a shape that no tensor has")]
     Shape(String),
@@ -186,7 +191,10 @@ impl<'a> Model<'a> {
     /// # Errors
     /// When the bytes are none, or its values don't hang together.
     pub fn read(file: &'a [u8]) -> Result<Self, ProtoError> {
-        let mut model = Model::default();
+        let mut model = Model {
+            bytes: file.len(),
+            ..Model::default()
+        };
         let mut graph = None;
         for field in Fields::of(file) {
             match field? {

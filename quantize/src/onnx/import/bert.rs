@@ -202,7 +202,7 @@ impl<'m, 'a> Graph<'m, 'a> {
     }
 
     /// The sum of a linear and of the rows that the block took.
-    fn residual(&self, sum: &'a str, rule: &'static str) -> Match<(Linear<'m, 'a>, &'a str)> {
+    pub fn residual(&self, sum: &'a str, rule: &'static str) -> Match<(Linear<'m, 'a>, &'a str)> {
         let sum = self.through(sum);
         let expected = "the output of a linear, added to the block's input";
         let Some(add) = self.made_by(sum, "Add") else {

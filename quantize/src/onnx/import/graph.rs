@@ -61,6 +61,11 @@ impl<'m, 'a> Graph<'m, 'a> {
         }
     }
 
+    /// How many bytes lie outside of the model.
+    pub fn outside(&self) -> usize {
+        self.files.values().map(Vec::len).sum()
+    }
+
     /// The node that makes a value, if it is not an input or a constant.
     pub fn maker(&self, value: &str) -> Option<&'m Node<'a>> {
         let at = *self.makers.get(value)?;

@@ -45,7 +45,8 @@ impl MatrixAt<'_, '_> {
     /// # Errors
     /// When a shape lies, or there is no number at all.
     pub fn read(&self, files: &Files) -> Result<Matrix, ProtoError> {
-        let size = self.size().filter(|(inputs, outputs)| inputs * outputs > 0);
+        let size = self.size();
+        let size = size.filter(|(inputs, outputs)| *inputs > 0 && *outputs > 0);
         let Some((inputs, outputs)) = size else {
             return Err(ProtoError::Shape(name(&self.constant).to_owned()));
         };
@@ -75,13 +76,16 @@ fn name<'a>(constant: &Constant<'_, 'a>) -> &'a str {
     }
 }
 
+/// Steps of i8, and what one step of each output is worth.
+type Kept = (Vec<i8>, Vec<f32>);
+
 /// The steps as they are, where they fit into i8 and each output has one scale.
 fn kept(
     constant: &Constant,
     by_row: bool,
     outputs: usize,
     files: &Files,
-) -> Result<Option<(Vec<i8>, Vec<f32>)>, ProtoError> {
+) -> Result<Option<Kept>, ProtoError> {
     let Constant::Steps {
         steps,
         scale,
@@ -91,6 +95,8 @@ fn kept(
     else {
         return Ok(None);
     };
+    // The numbers first: their count proves that there are so many outputs.
+    let data = steps.ints(files)?;
     let scales = scale.floats(files)?;
     let along = if by_row { 0 } else { 1 };
     let each = match scales[..] {
@@ -99,14 +105,16 @@ fn kept(
         _ => return Ok(None),
     };
     let zeros = zeros(zero, files)?;
-    let data = steps.ints(files)?;
+    if !(zeros.len() <= 1 || zeros.len() == outputs) {
+        return Ok(None);
+    }
     let columns = steps.dims[1];
     let output = |at: usize| if by_row { at / columns } else { at % columns };
     let from_zero = |(at, step): (usize, i64)| {
         let zero = zeros
             .get(output(at))
             .or(zeros.first().filter(|_| zeros.len() == 1));
-        i8::try_from(step - zero.copied().unwrap_or(0)).ok()
+        i8::try_from(step.saturating_sub(zero.copied().unwrap_or(0))).ok()
     };
     let steps: Option<Vec<i8>> = data.into_iter().enumerate().map(from_zero).collect();
     Ok(steps.map(|steps| (steps, each)))
@@ -135,6 +143,9 @@ pub(super) fn floats(constant: Constant, files: &Files) -> Result<Vec<f32>, Prot
         scale.floats(files)?,
         zeros(zero, files)?,
     );
+    if data.is_empty() {
+        return Ok(Vec::new());
+    }
     let rank = steps.dims.len() as i64;
     let axis = if axis < 0 { axis + rank } else { axis };
     let wrong = || ProtoError::Shape(scale.name.to_owned());
@@ -158,7 +169,7 @@ pub(super) fn floats(constant: Constant, files: &Files) -> Result<Vec<f32>, Prot
     let number = |(at, step): (usize, i64)| {
         let which = at / run % count;
         let zero = zeros.get(which).or(zeros.first()).copied().unwrap_or(0);
-        (step - zero) as f32 * scales[which]
+        step.saturating_sub(zero) as f32 * scales[which]
     };
     Ok(data.into_iter().enumerate().map(number).collect())
 }
