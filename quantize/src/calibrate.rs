@@ -137,7 +137,7 @@ mod tests {
     /// makes the other worse.
     #[test]
     fn a_temperature_that_does_no_good_on_other_rows_is_not_kept() {
-        let apart = |row: usize| if row % 2 == 0 { 0.2 } else { 1.9 };
+        let apart = |row: usize| if row.is_multiple_of(2) { 0.2 } else { 1.9 };
         let found = calibrated(400, 7, apart).unwrap();
         assert_eq!(found.temperature, 1.0, "{found:?}");
         assert_eq!(found.error_after, found.error_before);
