@@ -97,51 +97,6 @@ test_on_arm() {
     done
 }
 
-# What berth-edge answers on every emulated 64-bit core and on every instruction set of theirs, for all kinds of
-# tasks: the same lines as here. And no query allocates there.
-answers_on_arm() {
-    (
-        build_edge aarch64-unknown-linux-gnu || exit 1
-        debian_packages qemu-user
-        local task core isa bundle folder=$built/applications flags=("${board_flags[@]}" --target-dir "$board_folder")
-        printf '%s\n' "$sentence" "" "two hours of nothing" >"$built/road/lines"
-        printf '%s\n' '{"question":"who sat?","context":"the cat sat on the mat, and nobody else did"}' \
-            '{"question":"","context":"nothing"}' >"$built/road/questions"
-        for task in text-classification token-classification question-answering; do
-            rm -rf "${folder:?}/$task"
-            "$built/debug/berth" quickstart --tiny --task $task --output_dir "$folder/$task"
-            bundle=$(find "$folder/$task" -name '*.berth' | head -n 1)
-            local lines=$built/road/lines
-            [ $task = question-answering ] && lines=$built/road/questions
-            "$built/debug/berth-edge" "$bundle" <"$lines" >"$built/road/here"
-            for core in $every_core; do
-                for isa in "" neon portable; do
-                    BERTH_ISA=$isa qemu-aarch64 -cpu "$core" "$edge" "$bundle" <"$lines" | diff "$built/road/here" -
-                done
-                qemu-aarch64 -cpu "$core" "$edge" --selftest "$bundle"
-            done
-            echo "$task: the workstation's lines on $every_core"
-        done
-        "${board_cargo[@]}" test "${flags[@]}" --no-run -p berth-runtime --no-default-features --test allocations
-        for core in $every_core; do
-            CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -cpu $core" \
-                "${board_cargo[@]}" test "${flags[@]}" -p berth-runtime --no-default-features --test allocations
-        done
-    )
-}
-
-# Instructions of a query on emulated cores, against the record; a count that grew by more than 1 % fails.
-count_on_arm() {
-    (
-        local target=aarch64-unknown-linux-gnu
-        board_toolchain $target && debian_packages qemu-user || exit 1
-        "${board_cargo[@]}" build "${board_flags[@]}" --target-dir "$board_folder" --profile device -p berth-count
-        python3 benches/arm/count.py --program "$board_folder/$target/device/berth-count" \
-            --bundle classifier="$built/quickstart/sentiment.berth" --lengths 16 128 \
-            --check "$(find benches/record -name '*-arm.json' | sort | tail -n 1)"
-    )
-}
-
 # Two machines without an operating system. The first classifies with a bundle in flash and has to print the
 # workstation's bits, the second runs the encoder alone.
 bare_metal() {
