@@ -127,11 +127,12 @@ bare_program() {
     echo "$folder/$2/device/berth-$1"
 }
 
-fuzz_targets="damage bytes tables text json lines"
+fuzz_targets="damage bytes tables text json lines ${BERTH_FUZZ_TARGETS:-}"
 
 # Builds the fuzzers with AddressSanitizer, by the toolchain in use: it ships the sanitizer's runtime,
 # though it calls the flag unstable. The corpora come from the golden files. BERTH_FUZZ_FEATURES=tract
-# has sessions run through tract, which takes minutes more to build.
+# has sessions run through tract, which takes minutes more to build; the feature checkpoint has the target
+# of that name, which BERTH_FUZZ_TARGETS adds to the others.
 build_fuzzers() {
     local host
     host=$(rustc -vV | sed -n 's/^host: //p')
@@ -148,7 +149,7 @@ build_fuzzers() {
         -Cllvm-args=-sanitizer-coverage-level=3 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
         -Cllvm-args=-sanitizer-coverage-pc-table --cfg fuzzing" \
         cargo build --release --locked --target "$host" --target-dir "$fuzzers/build" \
-        -p berth-fuzz --bins --features "libfuzzer ${BERTH_FUZZ_FEATURES:-}"
+        -p berth-fuzz --bins --no-default-features --features "libfuzzer ${BERTH_FUZZ_FEATURES:-}"
     fuzzers_built=$fuzzers/build/$host/release
 }
 

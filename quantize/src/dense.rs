@@ -1,4 +1,8 @@
 //! f32 matrices to i8 rows, or left in f32: dense layers in the kernels' layout, embeddings as they are.
+//!
+//! A row's step is the largest magnitude over 127, as `NUMERICS.md` has it. For dense layers there is
+//! another choice, [`Dense::clipped`]: a smaller step, which the few largest weights saturate and which
+//! rounds all others finer.
 
 use berth_kernels::{
     Linear, LinearF32, pack, pack_f32, packed_len, packed_len_f32, quantize_weight_row,
@@ -15,14 +19,56 @@ pub(crate) struct Rows {
 impl Rows {
     /// Quantizes `matrix[rows][width]`.
     pub(crate) fn of(matrix: &[f32], width: usize) -> Self {
+        Rows::by(matrix, width, quantize_weight_row)
+    }
+
+    /// Quantizes each row by a function that returns what one step is worth.
+    fn by(matrix: &[f32], width: usize, quantize: fn(&[f32], &mut [i8]) -> f32) -> Self {
         let mut values = vec![0; matrix.len()];
         let rows = matrix.chunks_exact(width);
         let scale = rows
             .zip(values.chunks_exact_mut(width))
-            .map(|(row, q)| quantize_weight_row(row, q))
+            .map(|(row, q)| quantize(row, q))
             .collect();
         Rows { values, scale }
     }
+}
+
+/// The ranges that are tried for a row, in fortieths of its largest magnitude: down to a half.
+const RANGES: std::ops::RangeInclusive<u8> = 20..=40;
+
+/// Quantizes a row with the range, of those that are tried, that leaves the least squared error; of equals
+/// the widest. Returns what one step is worth.
+fn quantize_clipped_row(row: &[f32], q: &mut [i8]) -> f32 {
+    let widest = quantize_weight_row(row, q);
+    let largest = widest * 127.0;
+    let error = |range: f32| -> f64 {
+        let step = range / 127.0;
+        let errors = row.iter().map(|&w| f64::from(steps(w, range) * step - w));
+        errors.map(|error| error * error).sum()
+    };
+    let mut best = (largest, error(largest));
+    for part in RANGES.rev().skip(1) {
+        let range = largest * f32::from(part) / 40.0;
+        let error = error(range);
+        if error < best.1 {
+            best = (range, error);
+        }
+    }
+    if best.0 == largest {
+        return widest;
+    }
+    for (q, &w) in q.iter_mut().zip(row) {
+        *q = steps(w, best.0) as i8;
+    }
+    best.0 / 127.0
+}
+
+/// A weight in steps of a range, saturated.
+fn steps(weight: f32, range: f32) -> f32 {
+    (weight * (127.0 / range))
+        .round_ties_even()
+        .clamp(-127.0, 127.0)
 }
 
 /// A dense layer, quantized by output channel.
@@ -36,21 +82,36 @@ pub(crate) struct Dense {
 }
 
 impl Dense {
-    /// Quantizes `weight[outputs][inputs]`, with one bias for each output.
-    pub(crate) fn of(weight: &[f32], bias: Vec<f32>, inputs: usize) -> Self {
-        Dense::times(weight.to_vec(), bias, inputs, &|_| 1.0)
-    }
-
-    /// The same, with each output made `factor(output)` times as large. The factor goes into what a
+    /// Quantizes `weight[outputs][inputs]`, with one bias for each output, and makes each output
+    /// `factor(output)` times as large. The factor goes into what a
     /// step is worth, so the steps themselves are those of the plain layer.
     pub(crate) fn times(
         weight: Vec<f32>,
+        bias: Vec<f32>,
+        inputs: usize,
+        factor: &dyn Fn(usize) -> f32,
+    ) -> Self {
+        Dense::of_rows(Rows::of(&weight, inputs), bias, inputs, factor)
+    }
+
+    /// The same with the step of each output that leaves the least squared error of its weights.
+    pub(crate) fn clipped(
+        weight: Vec<f32>,
+        bias: Vec<f32>,
+        inputs: usize,
+        factor: &dyn Fn(usize) -> f32,
+    ) -> Self {
+        let rows = Rows::by(&weight, inputs, quantize_clipped_row);
+        Dense::of_rows(rows, bias, inputs, factor)
+    }
+
+    fn of_rows(
+        mut rows: Rows,
         mut bias: Vec<f32>,
         inputs: usize,
         factor: &dyn Fn(usize) -> f32,
     ) -> Self {
         let outputs = bias.len();
-        let mut rows = Rows::of(&weight, inputs);
         for (output, (scale, bias)) in rows.scale.iter_mut().zip(&mut bias).enumerate() {
             *scale *= factor(output);
             *bias *= factor(output);
@@ -149,6 +210,32 @@ mod tests {
     }
 
     #[test]
+    fn a_clipped_row_saturates_what_stands_out_where_that_pays() {
+        // 400 weights around 1 and one of 1.6: a smaller step serves the many.
+        let mut row: Vec<f32> = (0..400).map(|i| (i as f32 * 0.73).sin()).collect();
+        row.push(1.6);
+        let error = |q: &[i8], step: f32| -> f32 {
+            let pairs = q.iter().zip(&row);
+            pairs.map(|(&q, w)| (f32::from(q) * step - w).powi(2)).sum()
+        };
+        let (mut plain, mut clipped) = (vec![0; 401], vec![0; 401]);
+        let plain_step = quantize_weight_row(&row, &mut plain);
+        let step = quantize_clipped_row(&row, &mut clipped);
+        assert!(
+            step < plain_step && clipped[400] == 127,
+            "{step} {plain_step}"
+        );
+        assert!(error(&clipped, step) < error(&plain, plain_step));
+        // Where nothing stands out, nothing is cut; a row of zeros stays one.
+        let even = [1.0, -1.0, 1.0, -1.0];
+        let mut q = [0; 4];
+        assert_eq!(quantize_clipped_row(&even, &mut q), 1.0 / 127.0);
+        assert_eq!(q, [127, -127, 127, -127]);
+        assert!(quantize_clipped_row(&[0.0; 4], &mut q) > 0.0);
+        assert_eq!(q, [0; 4]);
+    }
+
+    #[test]
     fn in_f32_the_factor_goes_into_weight_and_bias() {
         let factor = |output: usize| [3.0, 1.0][output];
         let dense = DenseF32::times(WEIGHT.to_vec(), vec![0.5, -0.25], 4, &factor);
@@ -166,7 +253,7 @@ mod tests {
     #[test]
     fn sums_are_of_the_quantized_weights_and_factors_leave_the_steps_alone() {
         let bias = vec![0.5, -0.25];
-        let plain = Dense::of(&WEIGHT, bias.clone(), 4);
+        let plain = Dense::times(WEIGHT.to_vec(), bias.clone(), 4, &|_| 1.0);
         assert_eq!(plain.scale, [1.0, 2.0]);
         assert_eq!(plain.sum, [129.0, -248.0]);
         assert_eq!(plain.bias, bias);

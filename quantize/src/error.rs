@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use berth_bundle::{ShapeError, WriteError};
 use berth_checkpoint::CheckpointError;
 use berth_checkpoint::tokenizer::TokenizerError;
+use berth_data::EvaluationError;
 use berth_task::{LabelError, Task};
 use berth_wordpiece::TableError;
 use thiserror::Error;
@@ -154,6 +155,14 @@ pub enum QuantizeError {
     /// The runtime doesn't answer with the bundle that was put together.
     #[error("the new bundle does not answer: {0}")]
     Query(#[from] berth_runtime::QueryError),
+    /// What a bundle answers doesn't fit the file that it was asked about.
+    #[error("{}: {source}", dir.display())]
+    Answers {
+        /// The checkpoint's folder.
+        dir: PathBuf,
+        /// In what way.
+        source: EvaluationError,
+    },
     /// The bundle can't be put together or written.
     #[error(transparent)]
     Write(#[from] WriteError),

@@ -6,27 +6,41 @@
 //!                 |            | set_metrics(comparison.metrics())
 //!   weights: i8 per channel    |
 //!                              |
-//!  Predictions --------> Comparison ----> Gate, report
-//!   f32 logits, int8 logits,   the metric of both, agreement,
-//!   gold labels                every answer that changed
+//!  Trials::run --> Measured: Comparison ----> Gate, report
+//!   a bundle, its answers,     the metric of both with an interval, agreement, every answer
+//!   and where the gate is      that changed, the temperature of int8's scores; Cost: each layer's
+//!   missed, other bundles      noise, and what of the error it explains; Latency; the search's log
 //! ```
 //!
 //! 1. **One formula.** Weights and embeddings are quantized by `berth-kernels`, whose `NUMERICS.md`
-//!    is the specification; here is decided only what becomes a channel ([`quantize`]).
-//! 2. **No training code and no model runs here.** Predictions come in: the checkpoint's from the
-//!    trainer, the bundle's from the runtime. Both go through the same metrics.
+//!    is the specification; here is decided only what becomes a channel ([`quantize`]), and where the
+//!    plain choice fails a gate, what else helps ([`Trials`]).
+//! 2. **No training code runs here.** Predictions come in: the checkpoint's from the trainer, the bundle's
+//!    from the runtime. Both go through the same metrics. What is measured inside a model is measured in
+//!    the encoder that serves it.
 //! 3. **The same checkpoint gives the same bytes.** Nothing of the machine or the hour goes in.
 //! 4. **Refused by name.** A tensor that is missing or not finite, a size that the kernels don't
 //!    run: the error names it, and nothing is written.
 
+pub mod bootstrap;
+mod calibrate;
 mod compare;
 mod dense;
 mod error;
 mod golden;
+mod latency;
 mod model;
+mod probe;
 mod report;
+mod search;
+mod smooth;
 
+pub use calibrate::{FEWEST_ANSWERS, calibrate};
 pub use compare::{Changed, Comparison};
 pub use error::QuantizeError;
+pub use latency::Latency;
 pub use model::{Options, quantize};
-pub use report::{Gate, Missed, report};
+pub use probe::{Cost, LayerCost};
+pub use report::{Findings, Gate, Missed, calibration_object, report};
+pub use search::{Change, Measured, Step, Trials};
+pub use smooth::Ranges;

@@ -4,7 +4,7 @@ use std::f64::consts::LOG2_E;
 use std::path::PathBuf;
 
 use berth_bundle::{Embeddings, Head, Header, Layer, Provenance, Shape, WriteError, Writer};
-use berth_checkpoint::{Checkpoint, Config, ProblemType, TrainingArgs, tokenizer};
+use berth_checkpoint::{Checkpoint, Config, Family, ProblemType, TrainingArgs, names, tokenizer};
 use berth_kernels::{Linear, LinearF32, Norm};
 use berth_task::{Labels, SpanRules, Task};
 use berth_wordpiece::Tokenizer;
@@ -12,6 +12,7 @@ use berth_wordpiece::Tokenizer;
 use crate::dense::{Dense, DenseF32, Rows};
 use crate::error::QuantizeError;
 use crate::golden;
+use crate::smooth::{self, Ranges};
 
 /// What the checkpoint doesn't say, or what is wanted otherwise.
 #[derive(Clone, Default, Debug)]
@@ -28,10 +29,15 @@ pub struct Options {
     /// Encoder layers, counted from 0, that stay in f32, for what int8 hurts: eight times slower, four
     /// times larger.
     pub f32_layers: Vec<usize>,
+    /// By what channels are made alike before they are quantized, if at all.
+    pub smoothing: Option<Ranges>,
+    /// Whether each output's step is the one with the least squared error of its weights, rather than the
+    /// one that its largest weight asks for.
+    pub clipping: bool,
 }
 
 /// Quantizes a checkpoint with a head on the `[CLS]` row or on every row (Hugging Face's
-/// `BertForSequenceClassification`, `BertForTokenClassification` and `BertForQuestionAnswering`):
+/// `BertForSequenceClassification`, `BertForTokenClassification` and `BertForQuestionAnswering`, and DistilBERT's):
 /// dense layers to i8 by output channel, word and position
 /// embeddings to i8 by row. Token types, layer norms, biases and the last dense layer stay f32.
 ///
@@ -45,11 +51,26 @@ pub struct Options {
 /// # Errors
 /// When the checkpoint doesn't hold such a model, or one that the kernels don't run.
 pub fn quantize(checkpoint: &Checkpoint, options: &Options) -> Result<Writer, QuantizeError> {
-    let source = Source {
+    let mut writer = draft(checkpoint, options)?;
+    golden::add(&mut writer)?;
+    Ok(writer)
+}
+
+/// The same without inputs for the self-test.
+pub(crate) fn draft(checkpoint: &Checkpoint, options: &Options) -> Result<Writer, QuantizeError> {
+    let mut source = Source {
         checkpoint,
         hidden: checkpoint.config.hidden_size,
+        smoothing: options.smoothing.as_ref(),
+        int8: if options.clipping {
+            Dense::clipped
+        } else {
+            Dense::times
+        },
+        pools: false,
     };
     let mut writer = Writer::new(source.header(options)?)?;
+    source.pools = writer.header().task.reads_first_row_only();
     source.embeddings(&mut writer)?;
     let layers = checkpoint.config.num_hidden_layers;
     if let Some(&layer) = options.f32_layers.iter().find(|&&layer| layer >= layers) {
@@ -64,7 +85,7 @@ pub fn quantize(checkpoint: &Checkpoint, options: &Options) -> Result<Writer, Qu
         if options.f32_layers.contains(&index) {
             source.layer(index, DenseF32::times, |layer| writer.layer_f32(layer))?;
         } else {
-            source.layer(index, Dense::times, |layer| writer.layer(layer))?;
+            source.layer(index, source.int8, |layer| writer.layer(layer))?;
         }
     }
     source.head(&mut writer)?;
@@ -72,7 +93,6 @@ pub fn quantize(checkpoint: &Checkpoint, options: &Options) -> Result<Writer, Qu
     writer.tokenizer(&tables)?;
     let training = source.training(writer.header());
     writer.training(&training)?;
-    golden::add(&mut writer)?;
     Ok(writer)
 }
 
@@ -109,6 +129,11 @@ impl AnyDense for DenseF32 {
 struct Source<'c> {
     checkpoint: &'c Checkpoint,
     hidden: usize,
+    smoothing: Option<&'c Ranges>,
+    /// How a dense layer is quantized.
+    int8: Kind<Dense>,
+    /// Whether the head reads the first row alone, through a pooler.
+    pools: bool,
 }
 
 impl Source<'_> {
@@ -153,6 +178,10 @@ impl Source<'_> {
         let dir = || dir.clone();
         let remembered = self.checkpoint.training_args().map(|args| args.task);
         let task = options.task.or(remembered);
+        let heads = ["classifier.weight", "qa_outputs.weight"];
+        if !heads.iter().any(|head| self.checkpoint.has(head)) {
+            return Err(QuantizeError::NoHead { dir: dir() });
+        }
         let task = task.ok_or_else(|| QuantizeError::NoTask { dir: dir() })?;
         if let Some(head) = config.other_head(task) {
             let head = head.to_owned();
@@ -248,12 +277,22 @@ impl Source<'_> {
             let (weight, bias) = self.weight_and_bias(&at(part))?;
             Ok::<_, QuantizeError>(kind(weight, bias, inputs, &|_| 1.0))
         };
-        let qkv = self.qkv(index, kind)?;
-        let attention_out = dense("attention.output.dense", self.hidden)?;
+        let (mut weight, bias) = self.weight_and_bias(&at("attention.output.dense"))?;
+        let smoothing = self.smoothing.map(|ranges| ranges.qkv(index, &weight));
+        let exponents = smoothing.unwrap_or_else(|| vec![0; 3 * self.hidden]);
+        smooth::make_up(&mut weight, &exponents[2 * self.hidden..]);
+        let qkv = self.qkv(index, kind, &exponents)?;
+        let attention_out = kind(weight, bias, self.hidden, &|_| 1.0);
         let attention_norm = self.norm(&at("attention.output.LayerNorm"))?;
         let up = dense("intermediate.dense", self.hidden)?;
         let down = dense("output.dense", self.checkpoint.config.intermediate_size)?;
-        let output_norm = self.norm(&at("output.LayerNorm"))?;
+        let mut output_norm = self.norm(&at("output.LayerNorm"))?;
+        if let Some(exponents) = self.pooled(index + 1)? {
+            for values in &mut output_norm {
+                let channels = values.iter_mut().zip(&exponents);
+                channels.for_each(|(value, &exponent)| *value *= smooth::power(exponent));
+            }
+        }
         write(&Layer {
             qkv: qkv.view(),
             attention_out: attention_out.view(),
@@ -265,8 +304,8 @@ impl Source<'_> {
         Ok(())
     }
 
-    /// Query, key and value of a layer as one dense layer.
-    fn qkv<D>(&self, layer: usize, kind: Kind<D>) -> Result<D, QuantizeError> {
+    /// Query, key and value of a layer as one dense layer, each output `2^exponent` times as large.
+    fn qkv<D>(&self, layer: usize, kind: Kind<D>, exponents: &[i32]) -> Result<D, QuantizeError> {
         let (mut weight, mut bias) = (Vec::new(), Vec::new());
         for part in ["query", "key", "value"] {
             let at = format!("bert.encoder.layer.{layer}.attention.self.{part}");
@@ -275,25 +314,59 @@ impl Source<'_> {
         }
         let head_size = self.hidden / self.checkpoint.config.num_attention_heads;
         let score = (LOG2_E / (head_size as f64).sqrt()) as f32;
-        let factor = |output| if output < self.hidden { score } else { 1.0 };
+        let factor = |output| {
+            let score = if output < self.hidden { score } else { 1.0 };
+            score * smooth::power(exponents[output])
+        };
         Ok(kind(weight, bias, self.hidden, &factor))
+    }
+
+    /// By which powers of two the channels that the pooler reads are made larger, where this is what the
+    /// layer before `layer` returns and there is smoothing.
+    fn pooled(&self, layer: usize) -> Result<Option<Vec<i32>>, QuantizeError> {
+        let last = layer == self.checkpoint.config.num_hidden_layers;
+        match self.smoothing {
+            Some(ranges) if last && self.pools => {
+                let weight = self.tensor(&format!("{}.weight", self.pooler_name()))?;
+                Ok(Some(ranges.pooler(&weight)))
+            }
+            _ => Ok(None),
+        }
     }
 
     fn head(&self, writer: &mut Writer) -> Result<(), QuantizeError> {
         let task = writer.header().task;
-        let pooled = task.reads_first_row_only();
-        let pooler = pooled.then(|| self.weight_and_bias("bert.pooler.dense"));
-        let pooler = pooler.transpose()?;
-        let pooler = pooler.map(|(weight, bias)| Dense::of(&weight, bias, self.hidden));
+        let pooler = self.pools.then(|| self.pooler()).transpose()?;
         let head = head_of(task);
         let weight = self.tensor(&format!("{head}.weight"))?;
         let bias = self.tensor(&format!("{head}.bias"))?;
-        writer.head(&Head {
+        let head = Head {
             pooler: pooler.as_ref().map(Dense::linear),
             weight: &weight,
             bias: &bias,
-        })?;
+        };
+        match self.checkpoint.config.family {
+            Family::DistilBert if self.pools => writer.head_relu(&head)?,
+            _ => writer.head(&head)?,
+        }
         Ok(())
+    }
+
+    /// What the dense layer on the first row is called.
+    fn pooler_name(&self) -> &'static str {
+        match self.checkpoint.config.family {
+            Family::Bert => "bert.pooler.dense",
+            Family::DistilBert => names::PRE_CLASSIFIER,
+        }
+    }
+
+    /// The dense layer on the first row.
+    fn pooler(&self) -> Result<Dense, QuantizeError> {
+        let (mut weight, bias) = self.weight_and_bias(self.pooler_name())?;
+        if let Some(exponents) = self.pooled(self.checkpoint.config.num_hidden_layers)? {
+            smooth::make_up(&mut weight, &exponents);
+        }
+        Ok((self.int8)(weight, bias, self.hidden, &|_| 1.0))
     }
 
     /// The tokenizer's tables, if the model has an embedding for every piece.

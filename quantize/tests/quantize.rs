@@ -7,7 +7,8 @@ use berth_bundle::{AlignedBytes, Bundle};
 use berth_checkpoint::save::{Existing, Folder, TensorRef};
 use berth_checkpoint::{Checkpoint, Config, ProblemType, TrainingArgs, tiny};
 use berth_kernels::Linear;
-use berth_quantize::{Options, QuantizeError, quantize};
+use berth_quantize::{Options, QuantizeError, Ranges, quantize};
+use berth_runtime::Model;
 use berth_task::Task;
 use berth_wordpiece::Tokenizer;
 use tempfile::TempDir;
@@ -563,4 +564,58 @@ fn the_bundle_carries_inputs_up_to_its_longest_and_passes_its_selftest() {
         assert_eq!(report.lengths[..4], [1, 7, 16, 33]);
         assert_eq!(report.lengths.last(), Some(&model.positions()));
     }
+}
+
+/// With all layers in f32 and a head that reads every token, nothing behind the smoothed channels is
+/// quantized: the answers show whether what one tensor gives another takes.
+#[test]
+fn smoothing_changes_no_bit_of_a_model_in_f32() {
+    let room = Room::new();
+    let path = room.tuned_for(Task::TokenClassification, &LABELS, |_, _| ());
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    let floats = Options {
+        f32_layers: vec![0, 1],
+        ..Options::default()
+    };
+    let bytes = |options: &Options| quantize(&checkpoint, options).unwrap().to_bytes().unwrap();
+    let plain = bytes(&floats);
+    let inputs = [4, 11, 40].map(|tokens| berth_data::Encoded {
+        ids: (0..tokens).map(|i| 2 + i * 7 % 90).collect(),
+        second: 3,
+        ..Default::default()
+    });
+    let smoothing = Some(Ranges::measure(&plain, &inputs).unwrap());
+    let smooth = Options {
+        smoothing,
+        ..floats
+    };
+    let smoothed = bytes(&smooth);
+    let weights = |bytes: &[u8]| {
+        let layer = Bundle::open(bytes).unwrap().layer(0).f32().unwrap();
+        layer.attention_out.weights.to_vec()
+    };
+    assert_ne!(
+        weights(&plain),
+        weights(&smoothed),
+        "something was smoothed"
+    );
+    let answers = |bytes: &[u8]| {
+        let mut session = Model::from_bytes(bytes).unwrap().session().unwrap();
+        let mut answer = |input: &berth_data::Encoded| {
+            let logits = session.logits_of(&input.ids, input.second).unwrap();
+            logits
+                .iter()
+                .map(|logit| logit.to_bits())
+                .collect::<Vec<_>>()
+        };
+        inputs.iter().map(&mut answer).collect::<Vec<_>>()
+    };
+    assert_eq!(answers(&plain), answers(&smoothed));
+    // In int8 it is another model, and one that opens.
+    let int8 = Options {
+        f32_layers: Vec::new(),
+        clipping: true,
+        ..smooth
+    };
+    assert_ne!(answers(&bytes(&int8)), answers(&plain));
 }

@@ -8,8 +8,9 @@
 1. Berth fine-tunes the model in DIR (the folder that `berth fetch` prints) for a few steps.
    transformers loads the result, and both compute the logits of the table's sentences.
 2. transformers makes a model of the same size with fresh weights, saves it, and Berth loads that; it
-   is saved again under the old names (gamma, beta) and without the prefix `bert.`, and once more in
-   half precision.
+   is saved again under the old names (gamma, beta) and without the prefix `bert.`, in half precision, in
+   bfloat16, and over several files. Then small models of other kinds: cased, a BERT of another shape, and
+   DistilBERT with each of its heads.
 3. With --sentences, the same for text tagging: Berth fine-tunes on the first 1,000 sentences of one file
    and both compute the logits of the first 500 of another; a fresh model of transformers follows. The
    words' tags by their first pieces are compared too.
@@ -35,8 +36,9 @@ import tempfile
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
-    AutoConfig, AutoTokenizer, BertForQuestionAnswering, BertForSequenceClassification, BertForTokenClassification,
-    logging
+    AutoConfig, AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer, BertConfig,
+    BertForQuestionAnswering, BertForSequenceClassification, BertForTokenClassification, DistilBertConfig,
+    DistilBertForQuestionAnswering, DistilBertForSequenceClassification, DistilBertForTokenClassification, logging
 )
 
 import questions
@@ -45,14 +47,21 @@ from programs import ROOT, build, logits, run, tag_logits
 TOLERANCE = 1e-4
 
 
+def taken(model, inputs):
+    """What the model takes of what a tokenizer gives: DistilBERT has no token types."""
+    if model.config.model_type == "distilbert":
+        inputs.pop("token_type_ids", None)
+    return inputs
+
+
 @torch.no_grad()
 def transformers_logits(folder, texts):
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = BertForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
     rows = []
     # One at a time: nothing is padded, as in Berth.
     for text in texts.read_text(encoding="utf-8").split("\n")[:-1]:
-        inputs = tokenizer(text, truncation=True, return_tensors="pt")
+        inputs = taken(model, tokenizer(text, truncation=True, return_tensors="pt"))
         rows.append(model(**inputs).logits[0])
     return torch.stack(rows)
 
@@ -85,14 +94,14 @@ def compare_tags(what, programs, folder, dev, work):
     file.write_text(lines, encoding="utf-8")
     ours = tag_logits(programs, folder, file)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = BertForTokenClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    model = AutoModelForTokenClassification.from_pretrained(folder, dtype=torch.float32).eval()
     difference, same, tags = 0.0, 0, 0
     fine = len(ours) == len(words)
     for row, sentence in zip(ours, words):
         inputs = tokenizer(sentence, is_split_into_words=True, truncation=True, return_tensors="pt")
-        theirs = model(**inputs).logits[0]
-        found = torch.tensor(row["logits"]).reshape(-1, model.config.num_labels)
         of_words = inputs.word_ids()
+        theirs = model(**taken(model, inputs)).logits[0]
+        found = torch.tensor(row["logits"]).reshape(-1, model.config.num_labels)
         first = [i for i, word in enumerate(of_words)
                  if word is not None and (i == 0 or of_words[i - 1] != word)]
         if found.shape != theirs.shape or first != row["first"]:
@@ -123,15 +132,46 @@ def draw(model):
         torch.nn.init.normal_(parameter, mean, parameter.shape[-1] ** -0.5)
 
 
-def tagger_of_transformers(like, work):
-    """A checkpoint for tagging that transformers wrote, with fresh weights."""
+def taggers_of_transformers(like, work):
+    """Checkpoints for tagging that transformers wrote, with fresh weights."""
     torch.manual_seed(4)
-    model = BertForTokenClassification(AutoConfig.from_pretrained(like))
-    draw(model)
-    path = work / "tagger-saved"
-    model.save_pretrained(path)
-    AutoTokenizer.from_pretrained(like).save_pretrained(path)
-    return path
+    config = AutoConfig.from_pretrained(like)
+    labels = {"id2label": config.id2label, "label2id": config.label2id}
+    for what, model in [
+        ("tags", BertForTokenClassification(config)),
+        ("tags, DistilBERT", DistilBertForTokenClassification(small(DistilBertConfig, **labels))),
+    ]:
+        draw(model)
+        path = work / f"tagger-{model.config.model_type}"
+        model.save_pretrained(path)
+        AutoTokenizer.from_pretrained(like).save_pretrained(path)
+        yield f"transformers to Berth, {what}", path
+
+
+def small(kind, **other):
+    """A small shape of a family."""
+    if kind is DistilBertConfig:
+        return kind(dim=64, n_layers=2, n_heads=4, hidden_dim=128, **other)
+    return kind(hidden_size=64, num_hidden_layers=3, num_attention_heads=2, intermediate_size=96, **other)
+
+
+def families(like, work):
+    """Checkpoints of other kinds that transformers wrote, with fresh weights."""
+    torch.manual_seed(6)
+    labels = {"num_labels": 3}
+    for what, kind, config, cased in [
+        ("another shape", BertForSequenceClassification, small(BertConfig, **labels), False),
+        ("cased", BertForSequenceClassification, small(BertConfig, **labels), True),
+        ("DistilBERT", DistilBertForSequenceClassification, small(DistilBertConfig, **labels), False),
+        ("DistilBERT, sinusoidal positions", DistilBertForSequenceClassification,
+         small(DistilBertConfig, sinusoidal_pos_embds=True, **labels), False),
+    ]:
+        model = kind(config)
+        draw(model)
+        path = work / f"family-{what.replace(' ', '-')}"
+        model.save_pretrained(path)
+        AutoTokenizer.from_pretrained(like, do_lower_case=not cased).save_pretrained(path)
+        yield f"transformers to Berth, {what}", path
 
 
 def finetuned(programs, base, table, work):
@@ -171,8 +211,14 @@ def made_by_transformers(like, work):
     }
     save_file(renamed, old / "model.safetensors", metadata={"format": "pt"})
     yield "transformers to Berth, old names", old
+    parts = work / "parts"
+    model.save_pretrained(parts, max_shard_size="20MB")
+    tokenizer.save_pretrained(parts)
+    yield f"transformers to Berth, {len(list(parts.glob('*.safetensors')))} files", parts
     model.half()
     yield "transformers to Berth, half precision", folder("half")
+    model.bfloat16()
+    yield "transformers to Berth, bfloat16", folder("bfloat16")
 
 
 def several_labels(sentence, label):
@@ -212,7 +258,7 @@ def compare_several(programs, base, table, texts, work):
 
 
 def for_questions(programs, base, asked, work):
-    """A model for questions that Berth trained, and a random one that transformers made."""
+    """A model for questions that Berth trained, and random ones that transformers made."""
     train, dev = asked.squad / "train-v1.1.json.gz", asked.squad / "dev-v1.1.public.json.gz"
     ours = work / "questions"
     run(programs / "berth", "finetune", "--task", "question-answering", "--train_file", train,
@@ -220,12 +266,15 @@ def for_questions(programs, base, asked, work):
         "--learning_rate", 1e-4, "--model_name_or_path", base, "--output_dir", ours)
     yield "Berth to transformers, questions", ours, dev, asked.questions
     torch.manual_seed(5)
-    model = BertForQuestionAnswering(AutoConfig.from_pretrained(ours))
-    draw(model)
-    theirs = work / "questions-saved"
-    model.save_pretrained(theirs)
-    AutoTokenizer.from_pretrained(ours).save_pretrained(theirs)
-    yield "transformers to Berth, questions", theirs, dev, min(asked.questions, 50)
+    for what, model in [
+        ("questions", BertForQuestionAnswering(AutoConfig.from_pretrained(ours))),
+        ("questions, DistilBERT", DistilBertForQuestionAnswering(small(DistilBertConfig))),
+    ]:
+        draw(model)
+        theirs = work / f"questions-{model.config.model_type}"
+        model.save_pretrained(theirs)
+        AutoTokenizer.from_pretrained(ours).save_pretrained(theirs)
+        yield f"transformers to Berth, {what}", theirs, dev, min(asked.questions, 50)
 
 
 def main():
@@ -249,15 +298,15 @@ def main():
         table, base = asked.table.resolve(), asked.base.resolve()
         ours = finetuned(programs, base, table, work)
         fine = compare("Berth to transformers", programs, ours, texts)
-        for what, folder in made_by_transformers(ours, work):
+        for what, folder in [*made_by_transformers(ours, work), *families(ours, work)]:
             fine &= compare(what, programs, folder, texts)
         fine &= compare_several(programs, base, table, texts, work)
         if asked.sentences:
             train, dev = (path.resolve() for path in asked.sentences)
             ours = tagger(programs, base, train, work)
             fine &= compare_tags("Berth to transformers, tags", programs, ours, dev, work)
-            theirs = tagger_of_transformers(ours, work)
-            fine &= compare_tags("transformers to Berth, tags", programs, theirs, dev, work)
+            for what, theirs in taggers_of_transformers(ours, work):
+                fine &= compare_tags(what, programs, theirs, dev, work)
         if asked.squad:
             for what, folder, dev, most in for_questions(programs, base, asked, work):
                 fine &= questions.compare(what, programs, folder, dev, most, work)

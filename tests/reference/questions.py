@@ -4,7 +4,7 @@ import json
 
 import numpy
 import torch
-from transformers import AutoTokenizer, BertForQuestionAnswering
+from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
 from programs import run
 
@@ -36,7 +36,7 @@ def candidates(start, end, offsets):
 def by_transformers(folder, rows):
     """For each id the best spans: sum, text, start logit, end logit. And how far the sum of [CLS] exceeds the best."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = BertForQuestionAnswering.from_pretrained(folder, dtype=torch.float32).eval()
+    model = AutoModelForQuestionAnswering.from_pretrained(folder, dtype=torch.float32).eval()
     found, odds = {}, {}
     for row in rows:
         inputs = tokenizer(
@@ -45,7 +45,9 @@ def by_transformers(folder, rows):
         )
         spans, null = [], []
         for window in range(len(inputs["input_ids"])):
-            names = ["input_ids", "attention_mask", "token_type_ids"]
+            names = ["input_ids", "attention_mask"]
+            # DistilBERT has no token types.
+            names += ["token_type_ids"] * (model.config.model_type == "bert")
             out = model(**{name: torch.tensor([inputs[name][window]]) for name in names})
             start, end = out.start_logits[0].numpy(), out.end_logits[0].numpy()
             kinds = inputs.sequence_ids(window)

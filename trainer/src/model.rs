@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use berth_checkpoint::{Checkpoint, CheckpointError, Config};
+use berth_checkpoint::{Checkpoint, CheckpointError, Config, Family, names};
 use berth_task::Task;
 use candle_core::Tensor;
 use thiserror::Error;
@@ -16,7 +16,7 @@ use crate::ops::classifier::Classifier;
 use crate::ops::embeddings::Embeddings;
 use crate::ops::encoder::{Encoder, Layer};
 use crate::ops::feed_forward::FeedForward;
-use crate::ops::pooler::Pooler;
+use crate::ops::pooler::{Pooler, Squash};
 use crate::ops::self_attention::{Asking, SelfAttention};
 use crate::ops::{Dense, LayerNorm, Parameter, Pass};
 use crate::random::{self, Random};
@@ -49,7 +49,7 @@ pub enum ModelError {
 pub enum Head {
     /// One answer for a text or two: pooler and classifier on the first row of each sequence.
     Sequence {
-        /// `bert.pooler`
+        /// `bert.pooler`; `pre_classifier` of a DistilBERT
         pooler: Arc<Pooler>,
         /// `classifier`
         classifier: Arc<Classifier>,
@@ -251,15 +251,27 @@ impl Loader<'_> {
         Ok(match kind {
             HeadKind::Sequence { outputs } => Head::Sequence {
                 classifier: last("classifier", outputs, config.head_dropout())?,
-                pooler: Arc::new(Pooler {
-                    dense: self.head_dense("bert.pooler.dense", config.hidden_size)?,
-                }),
+                pooler: Arc::new(self.pooler(config.hidden_size)?),
             },
             HeadKind::Token { outputs } => {
                 Head::Token(last("classifier", outputs, config.head_dropout())?)
             }
             HeadKind::Span => Head::Token(last("qa_outputs", 2, 0.0)?),
         })
+    }
+
+    /// The pooler; of a DistilBERT that was fine-tuned, what it has in its place. One that is to be
+    /// trained becomes a BERT.
+    fn pooler(&mut self, hidden: usize) -> Result<Pooler, ModelError> {
+        let distil = self.checkpoint.config.family == Family::DistilBert;
+        let (squash, dense) = match self.missing {
+            Missing::Refused if distil => (
+                Squash::Relu,
+                self.head_dense(names::PRE_CLASSIFIER, hidden)?,
+            ),
+            _ => (Squash::Tanh, self.head_dense("bert.pooler.dense", hidden)?),
+        };
+        Ok(Pooler { dense, squash })
     }
 
     fn dense(&mut self, name: &str) -> Result<Dense, ModelError> {

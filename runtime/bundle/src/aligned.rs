@@ -21,12 +21,14 @@ pub struct AlignedBytes {
 impl AlignedBytes {
     /// A copy of `bytes`.
     pub fn copy_of(bytes: &[u8]) -> Self {
-        let mut lines = std::vec![Line::zeroed(); bytes.len().div_ceil(size_of::<Line>())];
-        bytemuck::cast_slice_mut(&mut lines)[..bytes.len()].copy_from_slice(bytes);
-        AlignedBytes {
-            lines,
-            len: bytes.len(),
-        }
+        AlignedBytes::filled(bytes.len(), |copy| copy.copy_from_slice(bytes))
+    }
+
+    /// As many bytes as `len`, written by `fill`; what it leaves is zero.
+    pub(crate) fn filled(len: usize, fill: impl FnOnce(&mut [u8])) -> Self {
+        let mut lines = std::vec![Line::zeroed(); len.div_ceil(size_of::<Line>())];
+        fill(&mut bytemuck::cast_slice_mut(&mut lines)[..len]);
+        AlignedBytes { lines, len }
     }
 }
 

@@ -3,20 +3,24 @@
 use core::fmt;
 
 use berth_kernels::NUMERICS_VERSION;
-use berth_task::{Labels, MAX_N_BEST, SpanRules, Task};
+use berth_task::{Labels, MAX_N_BEST, SpanRules, Task, Temperature};
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
+use crate::calibration::Calibration;
 use crate::layout;
 use crate::open::OpenError;
-use crate::prefix::{F32_LAYERS, OPTIONAL_SECTIONS};
+use crate::prefix::{CALIBRATION, F32_LAYERS, RELU_HEADS};
 use crate::shape::Shape;
 
 /// The most sections of a bundle.
-pub const MAX_SECTIONS: usize = 65;
+pub const MAX_SECTIONS: usize = 66;
 
 /// The most metrics that a bundle carries.
 pub const MAX_METRICS: usize = 16;
+
+/// The longest card, in bytes of UTF-8.
+pub const MAX_CARD_BYTES: usize = 16_384;
 
 /// The longest name in a header, in bytes of UTF-8: a model's, a metric's.
 pub const MAX_NAME_BYTES: usize = 128;
@@ -53,6 +57,10 @@ pub struct Header {
     /// that task alone.
     #[serde(skip)]
     pub spans: Option<SpanRules>,
+    /// How scores were brought near the share of right answers; none where they were not. It is there
+    /// in files of version 3 alone.
+    #[serde(skip)]
+    pub calibration: Option<Calibration>,
 }
 
 impl Header {
@@ -69,7 +77,23 @@ impl Header {
             metrics: Vec::new(),
             sections: Vec::new(),
             spans: (task == Task::QuestionAnswering).then(SpanRules::default),
+            calibration: None,
         }
+    }
+
+    /// What logits are divided by before they become scores.
+    pub fn temperature(&self) -> Temperature {
+        let fitted = self.calibration.as_ref();
+        // `check` has seen that it is one.
+        let fitted = fitted.and_then(|calibration| Temperature::new(calibration.temperature));
+        fitted.unwrap_or_default()
+    }
+
+    /// The lowest version of the format that has all that this header tells.
+    pub fn version(&self) -> u32 {
+        let sections = self.sections.iter().map(|section| section.kind.since());
+        let calibration = self.calibration.iter().map(|_| CALIBRATION);
+        sections.chain(calibration).max().unwrap_or(1)
     }
 
     /// The layers that run in floats, in order; the others run in int8.
@@ -82,22 +106,35 @@ impl Header {
             })
     }
 
-    /// Reads an encoded header; what is behind it comes back too.
-    pub(crate) fn decode(bytes: &[u8]) -> postcard::Result<(Self, &[u8])> {
+    /// Whether ReLU follows the pooler, and not tanh.
+    pub fn has_relu_head(&self) -> bool {
+        let mut kinds = self.sections.iter().map(|section| section.kind);
+        kinds.any(|kind| kind == SectionKind::HeadRelu)
+    }
+
+    /// Reads a header as a file of this version has it; what is behind it comes back too.
+    pub(crate) fn decode(bytes: &[u8], version: u32) -> postcard::Result<(Self, &[u8])> {
         let (mut header, mut rest) = postcard::take_from_bytes::<Header>(bytes)?;
         if header.task == Task::QuestionAnswering {
             let (spans, behind) = postcard::take_from_bytes(rest)?;
             (header.spans, rest) = (Some(spans), behind);
         }
+        if version >= CALIBRATION {
+            (header.calibration, rest) = postcard::take_from_bytes(rest)?;
+        }
         Ok((header, rest))
     }
 
-    /// The bytes of the header in the file.
+    /// The bytes of the header in a file of its [`version`](Self::version).
     #[cfg(feature = "std")]
     pub fn encode(&self) -> std::vec::Vec<u8> {
         let mut bytes = postcard::to_stdvec(self).expect("every field has an encoding");
         if let Some(spans) = &self.spans {
             bytes.extend(postcard::to_stdvec(spans).expect("every field has an encoding"));
+        }
+        if self.version() >= CALIBRATION {
+            let calibration = postcard::to_stdvec(&self.calibration);
+            bytes.extend(calibration.expect("every field has an encoding"));
         }
         bytes
     }
@@ -113,7 +150,11 @@ impl Header {
         if !(fewest..=self.shape.positions).contains(&self.max_tokens) {
             return Err(OpenError::MaxTokens(self.max_tokens));
         }
-        self.check_spans()
+        self.check_spans()?;
+        match &self.calibration {
+            Some(calibration) if !calibration.is_sound() => Err(OpenError::Calibration),
+            _ => Ok(()),
+        }
     }
 
     /// Rules for spans where the head gives spans, and rules that can be followed.
@@ -148,18 +189,24 @@ impl Header {
     /// Whether the table names every section that the shape asks for, each as long as it must be and of
     /// a kind that a file of this version may have, and behind them none but those that it may have.
     pub(crate) fn check_sections(&self, version: u32) -> Result<(), OpenError> {
-        let mut found = self.sections.iter().map(|section| section.kind.int8());
+        let mut found = self.sections.iter().map(|section| section.kind.plain());
         let mut optional = SectionKind::OPTIONAL.iter();
         let all_there = SectionKind::all(&self.shape).all(|kind| found.next() == Some(kind));
-        let mut may_be =
-            |kind| version >= OPTIONAL_SECTIONS && optional.any(|&other| other == kind);
-        let known = version >= F32_LAYERS || self.f32_layers().next().is_none();
-        if !all_there || !known || !found.all(&mut may_be) {
+        let mut may_be = |kind| optional.any(|&other| other == kind);
+        let mut kinds = self.sections.iter().map(|section| section.kind);
+        let known = kinds.all(|kind| kind.since() <= version);
+        let head = !self.has_relu_head() || self.task.reads_first_row_only();
+        if !all_there || !known || !head || !found.all(&mut may_be) {
             return Err(OpenError::SectionTable);
         }
         for section in &self.sections {
             match layout::section_len(section.kind, &self.shape, self.task) {
                 Some(len) if len != u64::from(section.len) => {
+                    return Err(OpenError::SectionLength(section.kind));
+                }
+                None if section.kind == SectionKind::Card
+                    && section.len as usize > MAX_CARD_BYTES =>
+                {
                     return Err(OpenError::SectionLength(section.kind));
                 }
                 _ => (),
@@ -223,24 +270,47 @@ pub enum SectionKind {
     Selftest,
     /// One encoder layer, counted from 0, that runs in floats; in the place of [`Layer`](Self::Layer).
     LayerF32(u16),
+    /// A head whose pooler ReLU follows and not tanh, as DistilBERT's; in the place of
+    /// [`Head`](Self::Head).
+    HeadRelu,
+    /// The model's card in short, for people; may be left out.
+    Card,
 }
 
 impl SectionKind {
-    /// What may stand behind the others, each once and in this order.
-    pub(crate) const OPTIONAL: [SectionKind; 1] = [SectionKind::Selftest];
+    /// Whether the other stands where this one does: two of the same kind, or a layer in int8 and the same
+    /// one in f32.
+    pub fn is_same_place(self, other: Self) -> bool {
+        self.plain() == other.plain()
+    }
 
-    /// The same, where a layer of either kind is a [`Layer`](Self::Layer).
-    fn int8(self) -> Self {
+    /// What may stand behind the others, each once and in this order.
+    pub(crate) const OPTIONAL: [SectionKind; 2] = [SectionKind::Selftest, SectionKind::Card];
+
+    /// The first version of the format that has such a section.
+    fn since(self) -> u32 {
+        match self {
+            SectionKind::Selftest | SectionKind::LayerF32(_) => F32_LAYERS,
+            SectionKind::HeadRelu => RELU_HEADS,
+            SectionKind::Card => CALIBRATION,
+            _ => 1,
+        }
+    }
+
+    /// The same, where a layer of either kind is a [`Layer`](Self::Layer), and a head of either kind a
+    /// [`Head`](Self::Head).
+    fn plain(self) -> Self {
         match self {
             SectionKind::LayerF32(index) => SectionKind::Layer(index),
+            SectionKind::HeadRelu => SectionKind::Head,
             kind => kind,
         }
     }
 
-    /// Whether this section may stand where `expected` is due: itself, or a layer in floats.
+    /// Whether this section may stand where `expected` is due: itself, or what may take its place.
     #[cfg(feature = "std")]
     pub(crate) fn fits(self, expected: SectionKind) -> bool {
-        self.int8() == expected
+        self.plain() == expected
     }
 
     /// Every section that a model of this shape must have, its layers in int8, in the order of the file.
@@ -262,10 +332,12 @@ impl fmt::Display for SectionKind {
             SectionKind::Embeddings => f.pad("embeddings"),
             SectionKind::Layer(index) => write!(f, "layer {index}"),
             SectionKind::Head => f.pad("head"),
+            SectionKind::HeadRelu => f.pad("head with relu"),
             SectionKind::Tokenizer => f.pad("tokenizer"),
             SectionKind::Training => f.pad("training"),
             SectionKind::LayerF32(index) => write!(f, "layer {index} in f32"),
             SectionKind::Selftest => f.pad("selftest"),
+            SectionKind::Card => f.pad("card"),
         }
     }
 }

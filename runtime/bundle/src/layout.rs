@@ -90,7 +90,7 @@ pub(crate) trait AnyLinear<'a>: Copy {
 /// What turns the encoder's rows into logits.
 #[derive(Copy, Clone, Debug)]
 pub struct Head<'a> {
-    /// `hidden` to `hidden` on the first row; tanh follows. There for tasks that read the first
+    /// `hidden` to `hidden` on the first row; tanh follows, or ReLU where the section's kind says so. There for tasks that read the first
     /// row only, and for no other.
     pub pooler: Option<Linear<'a>>,
     /// `[outputs][hidden]`, not quantized.
@@ -269,8 +269,13 @@ pub(crate) fn section_len(kind: SectionKind, shape: &Shape, task: Task) -> Optio
         }
         SectionKind::Layer(_) => layer(shape, &mut no_layer::<Linear<'_>>(), &mut measure),
         SectionKind::LayerF32(_) => layer(shape, &mut no_layer::<LinearF32<'_>>(), &mut measure),
-        SectionKind::Head => head(shape, &mut Head::empty(task), &mut measure),
-        SectionKind::Tokenizer | SectionKind::Training | SectionKind::Selftest => return None,
+        SectionKind::Head | SectionKind::HeadRelu => {
+            head(shape, &mut Head::empty(task), &mut measure)
+        }
+        SectionKind::Tokenizer
+        | SectionKind::Training
+        | SectionKind::Selftest
+        | SectionKind::Card => return None,
     }
     Some(measure.len)
 }

@@ -313,7 +313,12 @@ impl<'a> Encoder<'a> {
                 let x = scratch.quantized.rows(self.isa, rows, width);
                 let (all, out) = (0..pooler.panels(), whole(pooled, width));
                 self.isa.linear(x, pooler, all, Activation::None, out);
-                self.isa.tanh(pooled);
+                if self.bundle.header().has_relu_head() {
+                    // No sum of a zero depends on its sign.
+                    pooled.iter_mut().for_each(|y| *y = y.max(0.0));
+                } else {
+                    self.isa.tanh(pooled);
+                }
                 pooled
             }
             None => rows,

@@ -1,4 +1,4 @@
-//! What a device reads, given bytes that nobody meant.
+//! What a device reads, and a workstation, given bytes that nobody meant.
 //!
 //! ```text
 //!   libFuzzer ──► src/bin/NAME.rs ──► NAME::run(bytes) ──► holds, or panics
@@ -17,6 +17,7 @@
 //! | [`tables`] | tokenizer tables, as they come |
 //! | [`text`] | texts, limits and strides for the tokenizer |
 //! | [`json`] | a line of JSON, read beside `serde_json` |
+//! | `checkpoint` | a file of a checkpoint's folder, which the workstation reads; behind the feature of that name |
 //! | [`lines`] | a stream of lines for `berth-edge`, and the blocks that it arrives in |
 //!
 //! `.ci/run` runs each for seconds, `.ci/full` for long; `.ci/fuzz TARGET SECONDS` one by itself, on a
@@ -24,6 +25,8 @@
 //! the corpora to begin with.
 
 pub mod bytes;
+#[cfg(feature = "checkpoint")]
+pub mod checkpoint;
 pub mod damage;
 pub mod json;
 pub mod lines;

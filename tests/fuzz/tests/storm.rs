@@ -80,3 +80,9 @@ fn json() {
 fn streams_of_lines() {
     storm("lines", 30, berth_fuzz::lines::run);
 }
+
+#[cfg(feature = "checkpoint")]
+#[test]
+fn files_of_a_checkpoint() {
+    storm("checkpoint", 10, berth_fuzz::checkpoint::run);
+}

@@ -274,8 +274,18 @@ fn a_gate_that_is_missed_writes_nothing() {
         "--validation_file".as_ref(),
         trained.dev.as_os_str(),
         "--max_drop=-100".as_ref(),
+        "--json".as_ref(),
     ]);
     assert_eq!(run.code, Some(1), "{run:?}");
+    // The report is told all the same, with what was tried.
+    let report: serde_json::Value = serde_json::from_str(&run.stdout).expect("a line of JSON");
+    let tried = report["search"].as_array().expect("the search's log");
+    let changes: Vec<_> = tried
+        .iter()
+        .filter_map(|step| step["change"].as_str())
+        .collect();
+    assert_eq!((changes[0], changes.len()), ("none", 5), "{changes:?}");
+    assert!(report["layers"].is_array(), "{report}");
     assert!(
         run.stderr
             .lines()
@@ -290,14 +300,14 @@ fn a_gate_that_is_missed_writes_nothing() {
 fn no_text_and_a_very_long_one_are_answered() {
     let dir = fixture::folder();
     let long = dir.path().join("long.txt");
-    for (text, cut) in [
+    for (text, windows) in [
         ("a".repeat(100_000), false),
         ("good film ".repeat(10_000), true),
     ] {
         fs::write(&long, &text).expect("a text");
         let run = ask(&Trained::get().bundle, &format!("@{}", long.display()));
-        assert_eq!(run.code, Some(0), "{run:?}");
-        assert_eq!(run.stderr.contains("warning"), cut, "{}", run.stderr);
+        assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{run:?}");
+        assert_eq!(run.stdout.contains("windows"), windows, "{}", run.stdout);
         assert!(run.stdout.contains("positive") && run.stdout.contains("negative"));
     }
     let answered = ask(&Trained::get().bundle, "").ok();

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::config::Config;
 use crate::error::CheckpointError;
+use crate::family::Family;
 use crate::training_args::TrainingArgs;
 use crate::vocabulary::{TOKENIZER_CONFIG_FILE, TokenizerFiles};
 use crate::weights::{Tensor, Weights};
@@ -47,7 +48,11 @@ impl Checkpoint {
             });
         }
         let config = Config::read(dir)?;
-        let weights = Weights::open(dir)?;
+        let mut weights = Weights::open(dir)?;
+        if config.family == Family::DistilBert {
+            let shape = vec![config.type_vocab_size, config.hidden_size];
+            weights.add_zeros(names::TOKEN_TYPES, shape);
+        }
         check(&weights, &config)?;
         Ok(Checkpoint {
             training_args: TrainingArgs::read(dir)?,
@@ -315,6 +320,63 @@ mod tests {
         let model = Checkpoint::open(dir.path()).unwrap();
         let first = bf16::from_f32(tensors[0].1.data[0]).to_f32();
         assert_eq!(model.tensor(&tensors[0].0).unwrap().data[0], first);
+    }
+
+    /// The tiny checkpoint as a DistilBERT would be saved.
+    #[test]
+    fn a_distilbert_is_a_bert_whose_token_types_are_zero() {
+        let (dir, tensors) = tiny();
+        let old = [
+            ("attention.self.query", "attention.q_lin"),
+            ("attention.self.key", "attention.k_lin"),
+            ("attention.self.value", "attention.v_lin"),
+            ("attention.output.dense", "attention.out_lin"),
+            ("attention.output.LayerNorm", "sa_layer_norm"),
+            ("intermediate.dense", "ffn.lin1"),
+            ("output.dense", "ffn.lin2"),
+            ("output.LayerNorm", "output_layer_norm"),
+            ("bert.encoder.layer", "distilbert.transformer.layer"),
+            ("bert.embeddings", "distilbert.embeddings"),
+            ("bert.pooler.dense", "pre_classifier"),
+        ];
+        let renamed = |name: &str| {
+            let replace = |name: String, (bert, distil): &(&str, &str)| name.replace(bert, distil);
+            old.iter().fold(name.to_owned(), replace)
+        };
+        let kept = tensors
+            .iter()
+            .filter(|(name, _)| name != names::TOKEN_TYPES);
+        let saved: Tensors = kept
+            .map(|(name, tensor)| (renamed(name), tensor.clone()))
+            .collect();
+        write(
+            &dir.path().join(WEIGHTS_FILE),
+            &saved,
+            Dtype::F32,
+            f32_bytes,
+        );
+        let words = tensors.iter().find(|(name, _)| name.contains("word_emb"));
+        let vocab_size = words.unwrap().1.shape[0];
+        let config = serde_json::json!({
+            "model_type": "distilbert", "vocab_size": vocab_size, "dim": 32, "n_layers": 2,
+            "n_heads": 2, "hidden_dim": 64, "max_position_embeddings": 128,
+        });
+        fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+        let model = Checkpoint::open(dir.path()).unwrap();
+        for (name, tensor) in &tensors {
+            let name = name.replace("bert.pooler.dense", names::PRE_CLASSIFIER);
+            let found = model.tensor(&name).unwrap();
+            let expected = match name == names::TOKEN_TYPES {
+                true => vec![0.0; tensor.data.len()],
+                false => tensor.data.clone(),
+            };
+            assert_eq!(
+                (&found.shape, found.data),
+                (&tensor.shape, expected),
+                "{name}"
+            );
+        }
+        assert_eq!(model.names().count(), tensors.len());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use berth_task::Task;
 use serde_json::{Map, Value, json};
 
 use crate::error::CheckpointError;
+use crate::family::{Family, bert_class};
 use crate::json::{self, Fields};
 
 /// The file's name in a checkpoint.
@@ -24,6 +25,8 @@ const MAX_LAYERS: usize = 1 << 10;
 /// A model's config.json.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
+    /// What the file calls things.
+    pub family: Family,
     /// Classes of `transformers` that the weights were saved from; the first counts.
     pub architectures: Vec<String>,
     /// Rows of the word embeddings.
@@ -120,36 +123,38 @@ impl Config {
         let path = dir.as_ref().join(CONFIG_FILE);
         let raw: Map<String, Value> = json::read(&path)?;
         let fields = Fields { path, map: &raw };
-        check_family(&fields)?;
+        let family = family(&fields)?;
+        let at = |field| family.field(field);
         let sizes = [1, MAX_SIZE];
         let chance = [0.0, 1.0];
         let architectures = architectures(&fields)?;
-        let hidden_size = fields.count("hidden_size", sizes, None)?;
-        let num_attention_heads = fields.count("num_attention_heads", sizes, None)?;
+        let hidden_size = fields.count(at("hidden_size"), sizes, None)?;
+        let num_attention_heads = fields.count(at("num_attention_heads"), sizes, None)?;
         if !hidden_size.is_multiple_of(num_attention_heads) {
             let what = format!("is {num_attention_heads}, which does not divide {hidden_size}");
-            return Err(fields.wrong("num_attention_heads", what));
+            return Err(fields.wrong(at("num_attention_heads"), what));
         }
-        let classifier_dropout = match fields.get("classifier_dropout") {
-            Some(_) => Some(fields.number("classifier_dropout", chance, 0.0)?),
+        let classifier_dropout = match fields.get(at("classifier_dropout")) {
+            Some(_) => Some(fields.number(at("classifier_dropout"), chance, 0.0)?),
             None => None,
         };
         Ok(Config {
+            family,
             vocab_size: fields.count("vocab_size", sizes, None)?,
             hidden_size,
-            num_hidden_layers: fields.count("num_hidden_layers", [1, MAX_LAYERS], None)?,
+            num_hidden_layers: fields.count(at("num_hidden_layers"), [1, MAX_LAYERS], None)?,
             num_attention_heads,
-            intermediate_size: fields.count("intermediate_size", sizes, None)?,
+            intermediate_size: fields.count(at("intermediate_size"), sizes, None)?,
             max_position_embeddings: fields.count(
                 "max_position_embeddings",
                 [2, MAX_SIZE],
                 Some(512),
             )?,
             type_vocab_size: fields.count("type_vocab_size", sizes, Some(2))?,
-            hidden_act: fields.text("hidden_act")?.unwrap_or("gelu").to_owned(),
-            hidden_dropout_prob: fields.number("hidden_dropout_prob", chance, 0.1)?,
+            hidden_act: fields.text(at("hidden_act"))?.unwrap_or("gelu").to_owned(),
+            hidden_dropout_prob: fields.number(at("hidden_dropout_prob"), chance, 0.1)?,
             attention_probs_dropout_prob: fields.number(
-                "attention_probs_dropout_prob",
+                at("attention_probs_dropout_prob"),
                 chance,
                 0.1,
             )?,
@@ -171,8 +176,9 @@ impl Config {
     /// The whole file: what was read, with the fields of this struct laid over it.
     pub fn to_json(&self) -> Map<String, Value> {
         let mut map = self.raw.clone();
-        let mut set = |field: &str, value: Value| map.insert(field.to_owned(), value);
-        set("model_type", json!("bert"));
+        let at = |field| self.family.field(field);
+        let mut set = |field, value: Value| map.insert(at(field).to_owned(), value);
+        set("model_type", json!(self.family.name()));
         set("architectures", json!(self.architectures));
         for (field, size) in [
             ("vocab_size", self.vocab_size),
@@ -181,7 +187,6 @@ impl Config {
             ("num_attention_heads", self.num_attention_heads),
             ("intermediate_size", self.intermediate_size),
             ("max_position_embeddings", self.max_position_embeddings),
-            ("type_vocab_size", self.type_vocab_size),
         ] {
             set(field, json!(size));
         }
@@ -193,9 +198,12 @@ impl Config {
                 self.attention_probs_dropout_prob,
             ),
             ("initializer_range", self.initializer_range),
-            ("layer_norm_eps", self.layer_norm_eps),
         ] {
             set(field, json!(number));
+        }
+        if self.family == Family::Bert {
+            set("type_vocab_size", json!(self.type_vocab_size));
+            set("layer_norm_eps", json!(self.layer_norm_eps));
         }
         set("classifier_dropout", json!(self.classifier_dropout));
         set("pad_token_id", json!(self.pad_token_id));
@@ -227,7 +235,7 @@ impl Config {
     }
 
     /// The same encoder with a fresh head: `architectures`, labels and `problem_type` follow from
-    /// the task. Question answering has no labels.
+    /// the task. Question answering has no labels. Whatever it was, it is a BERT from now on.
     pub fn with_head(&self, task: Task, labels: &[String]) -> Self {
         let problem_type = match task {
             Task::TextClassification | Task::TextPairClassification => {
@@ -236,10 +244,16 @@ impl Config {
             Task::TextPairRegression => Some(ProblemType::Regression),
             Task::TokenClassification | Task::QuestionAnswering => None,
         };
+        let mut raw = self.raw.clone();
+        self.family.own_fields().for_each(|field| {
+            raw.shift_remove(field);
+        });
         Config {
+            family: Family::Bert,
             architectures: vec![architecture(task).to_owned()],
             id2label: labels.to_vec(),
             problem_type,
+            raw,
             ..self.clone()
         }
     }
@@ -249,8 +263,10 @@ impl Config {
     /// apart.
     pub fn other_head(&self, task: Task) -> Option<&str> {
         let mut heads = self.architectures.iter().map(String::as_str);
-        let known = |head: &&str| [SEQUENCE, TOKENS, SPAN].contains(head);
-        heads.find(known).filter(|head| *head != architecture(task))
+        let known = |head: &&str| [SEQUENCE, TOKENS, SPAN].contains(&bert_class(head));
+        heads
+            .find(known)
+            .filter(|head| bert_class(head) != architecture(task))
     }
 
     /// The dropout before the head.
@@ -275,18 +291,19 @@ fn architecture(task: Task) -> &'static str {
     }
 }
 
-fn check_family(fields: &Fields) -> Result<(), CheckpointError> {
+/// The family, where it is one that is computed here.
+fn family(fields: &Fields) -> Result<Family, CheckpointError> {
     // The oldest BERTs name no family; their tensors tell.
     let found = fields.text("model_type")?.unwrap_or("bert");
-    if found != "bert" {
+    let Some(family) = Family::named(found) else {
         return Err(CheckpointError::NotBert {
             path: fields.path.clone(),
             found: found.to_owned(),
         });
-    }
+    };
     for (field, supported, values) in [
         (
-            "hidden_act",
+            family.field("hidden_act"),
             "gelu",
             &[json!("gelu"), json!("gelu_python")][..],
         ),
@@ -306,7 +323,7 @@ fn check_family(fields: &Fields) -> Result<(), CheckpointError> {
             });
         }
     }
-    Ok(())
+    Ok(family)
 }
 
 fn architectures(fields: &Fields) -> Result<Vec<String>, CheckpointError> {
@@ -357,7 +374,7 @@ fn labels(fields: &Fields, architectures: &[String]) -> Result<Vec<String>, Chec
     }
     let classifies = architectures
         .iter()
-        .any(|name| name == SEQUENCE || name == TOKENS);
+        .any(|name| [SEQUENCE, TOKENS].contains(&bert_class(name)));
     Ok(numbered(if classifies { 2 } else { 0 }))
 }
 
@@ -453,6 +470,44 @@ mod tests {
     }
 
     #[test]
+    fn distilbert_is_read_by_its_own_names_and_becomes_a_bert() {
+        let text = r#"{"model_type": "distilbert", "vocab_size": 30, "dim": 32, "n_layers": 2,
+            "n_heads": 2, "hidden_dim": 64, "seq_classif_dropout": 0.2, "qa_dropout": 0.1,
+            "activation": "gelu", "architectures": ["DistilBertForSequenceClassification"]}"#;
+        let config = read(text).unwrap();
+        let sizes = (
+            config.hidden_size,
+            config.num_hidden_layers,
+            config.intermediate_size,
+        );
+        assert_eq!((sizes, config.head_dropout()), ((32, 2, 64), 0.2));
+        assert_eq!(config.id2label, ["LABEL_0", "LABEL_1"]);
+        assert_eq!(config.other_head(Task::TextPairClassification), None);
+        let other = config.other_head(Task::TokenClassification);
+        assert_eq!(other, Some("DistilBertForSequenceClassification"));
+        let written = config.to_json();
+        assert_eq!(
+            (&written["dim"], &written["model_type"]),
+            (&json!(32), &json!("distilbert"))
+        );
+        assert!(!written.contains_key("hidden_size"));
+        let bert = config.with_head(Task::TextClassification, &config.id2label);
+        let written = bert.to_json();
+        assert_eq!(
+            (&written["hidden_size"], &written["model_type"]),
+            (&json!(32), &json!("bert"))
+        );
+        assert!(!written.contains_key("dim") && !written.contains_key("qa_dropout"));
+        let relu = read(&text.replace("\"gelu\"", "\"relu\""))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            relu.contains("`activation` is \"relu\"; only gelu is supported"),
+            "{relu}"
+        );
+    }
+
+    #[test]
     fn labels_are_found_wherever_they_stand() {
         let labels = |field, value| with(field, value).unwrap().id2label;
         assert_eq!(labels("label2id", json!({"b": 1, "a": 0})), ["a", "b"]);
@@ -506,7 +561,7 @@ mod tests {
             (
                 "model_type",
                 json!("roberta"),
-                "`model_type` is \"roberta\"; only bert is supported",
+                "`model_type` is \"roberta\"; only bert and distilbert are supported",
             ),
             (
                 "hidden_act",

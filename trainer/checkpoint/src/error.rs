@@ -67,7 +67,7 @@ pub enum CheckpointError {
         what: String,
     },
     /// The model is of another family.
-    #[error("{}: `model_type` is {found:?}; only bert is supported", path.display())]
+    #[error("{}: `model_type` is {found:?}; only bert and distilbert are supported", path.display())]
     NotBert {
         /// The config.json.
         path: PathBuf,

@@ -2,20 +2,38 @@
 //! config.json asks for.
 //!
 //! The names are those of Hugging Face's `BertForSequenceClassification`. Files differ from them in
-//! two ways: a bare encoder is saved without the prefix `bert.`, and checkpoints converted from
-//! TensorFlow call a layer norm's weight and bias `gamma` and `beta`.
+//! three ways: a bare encoder is saved without the prefix `bert.`, checkpoints converted from
+//! TensorFlow call a layer norm's weight and bias `gamma` and `beta`, and a DistilBERT has names of its
+//! own and no token types.
 
 use crate::config::Config;
+use crate::family::bert_layer_tensor;
 
 /// The prefix of every tensor of the encoder.
 const PREFIX: &str = "bert.";
 
+/// The table that DistilBERT lacks; there it is zero.
+pub(crate) const TOKEN_TYPES: &str = "bert.embeddings.token_type_embeddings.weight";
+
+/// DistilBERT's dense layer between the first row and the classifier; ReLU follows.
+pub const PRE_CLASSIFIER: &str = "pre_classifier";
+
 /// The canonical name of a tensor, or none where it is not a parameter of any model made here:
 /// buffers, and the heads that the encoder was pre-trained with.
 pub(crate) fn canonical(name: &str) -> Option<String> {
-    let bare = name.strip_prefix(PREFIX).unwrap_or(name);
+    let prefixes = [PREFIX, "distilbert."];
+    let bare = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix));
+    let bare = bare.unwrap_or(name);
+    let layer = bert_layer_tensor(bare);
+    let bare = layer.as_deref().unwrap_or(bare);
     let buffer = bare.ends_with(".position_ids") || bare.ends_with(".token_type_ids");
-    if buffer || bare.starts_with("cls.") {
+    let pretraining = [
+        "cls.",
+        "vocab_transform.",
+        "vocab_layer_norm.",
+        "vocab_projector.",
+    ];
+    if buffer || pretraining.iter().any(|head| bare.starts_with(head)) {
         return None;
     }
     let encoder = ["embeddings.", "encoder.", "pooler."]
@@ -54,10 +72,7 @@ pub fn encoder(config: &Config) -> Vec<(String, Vec<usize>)> {
             "bert.embeddings.position_embeddings.weight".into(),
             vec![config.max_position_embeddings, h],
         ),
-        (
-            "bert.embeddings.token_type_embeddings.weight".into(),
-            vec![config.type_vocab_size, h],
-        ),
+        (TOKEN_TYPES.into(), vec![config.type_vocab_size, h]),
     ];
     both(&mut all, "bert.embeddings.LayerNorm", &[h]);
     for i in 0..config.num_hidden_layers {
@@ -93,6 +108,7 @@ pub fn heads(config: &Config) -> Vec<Vec<(String, Vec<usize>)>> {
     };
     vec![
         group("bert.pooler.dense", h),
+        group(PRE_CLASSIFIER, h),
         group("classifier", config.id2label.len()),
         group("qa_outputs", 2),
     ]
@@ -124,6 +140,20 @@ mod tests {
             ("embeddings.position_ids", None),
             ("bert.embeddings.position_ids", None),
             ("cls.predictions.transform.LayerNorm.gamma", None),
+            (
+                "distilbert.transformer.layer.1.ffn.lin1.bias",
+                Some("bert.encoder.layer.1.intermediate.dense.bias"),
+            ),
+            (
+                "transformer.layer.1.sa_layer_norm.weight",
+                Some("bert.encoder.layer.1.attention.output.LayerNorm.weight"),
+            ),
+            (
+                "distilbert.embeddings.word_embeddings.weight",
+                Some("bert.embeddings.word_embeddings.weight"),
+            ),
+            ("pre_classifier.bias", Some("pre_classifier.bias")),
+            ("vocab_projector.bias", None),
         ] {
             assert_eq!(canonical(found).as_deref(), expected, "{found}");
         }

@@ -12,6 +12,7 @@ use serde_json::{Map, json};
 
 use crate::config::Config;
 use crate::error::SaveError;
+use crate::family::Family;
 use crate::names;
 use crate::save::{Existing, Folder, TensorRef};
 use crate::vocabulary::TokenizerFiles;
@@ -75,6 +76,7 @@ fn vocabulary(words: &[&str]) -> Vec<String> {
 
 fn config(vocab_size: usize) -> Config {
     Config {
+        family: Family::Bert,
         architectures: vec!["BertModel".to_owned()],
         vocab_size,
         hidden_size: HIDDEN,

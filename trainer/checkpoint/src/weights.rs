@@ -78,6 +78,8 @@ enum Format {
     F32,
     F16,
     Bf16,
+    /// Nowhere: it is zero throughout.
+    Zeros,
 }
 
 impl Weights {
@@ -110,6 +112,17 @@ impl Weights {
             file: Mutex::new(file),
         });
         Ok(())
+    }
+
+    /// Adds a tensor that is zero, if there is none of that name.
+    pub fn add_zeros(&mut self, name: &str, shape: Vec<usize>) {
+        self.entries.entry(name.to_owned()).or_insert(Entry {
+            file: 0,
+            offset: 0,
+            bytes: 0,
+            format: Format::Zeros,
+            shape,
+        });
     }
 
     /// Canonical names, sorted.
@@ -236,11 +249,15 @@ impl Entry {
     }
 
     fn read(&self, file: &mut File) -> io::Result<Vec<f32>> {
+        let mut data = Vec::new();
         let width = match self.format {
             Format::F32 => 4,
             Format::F16 | Format::Bf16 => 2,
+            Format::Zeros => {
+                data.resize(self.shape.iter().product(), 0.0);
+                return Ok(data);
+            }
         };
-        let mut data = Vec::new();
         let count = usize::try_from(self.bytes / width).map_err(|_| io::ErrorKind::OutOfMemory)?;
         data.try_reserve_exact(count)?;
         file.seek(SeekFrom::Start(self.offset))?;
@@ -272,6 +289,7 @@ impl Format {
             }
             Format::F16 => data.extend(pairs.map(|b| f16::from_le_bytes(*b).to_f32())),
             Format::Bf16 => data.extend(pairs.map(|b| bf16::from_le_bytes(*b).to_f32())),
+            Format::Zeros => (),
         }
     }
 }

@@ -5,6 +5,7 @@ mod ask;
 mod bench;
 mod bench_train;
 mod data;
+mod diff;
 mod evaluate;
 mod fetch;
 mod finetune;
@@ -34,6 +35,7 @@ pub fn run(command: Command) -> Result<(), Error> {
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Diff(args) => diff::run(&args),
         Command::Quickstart(args) => quickstart::run(&args),
     }
 }

@@ -50,6 +50,9 @@ pub enum Error {
     /// A bar that the user set was missed.
     #[error(transparent)]
     Gate(#[from] Missed),
+    /// Two bundles differ, which has been told.
+    #[error("the two differ")]
+    Differ,
     /// Ctrl-C.
     #[error("{0}")]
     Interrupted(String),
@@ -98,10 +101,15 @@ impl Error {
     /// 2 for usage, 130 after Ctrl-C as shells have it, else 1.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Usage(_) => 2,
+            Error::Usage(_) | Error::Query(QueryError::Unscored) => 2,
             Error::Interrupted(_) => 130,
             _ => 1,
         }
+    }
+
+    /// Whether everything has been said on standard output.
+    pub fn is_told(&self) -> bool {
+        matches!(self, Error::Differ)
     }
 
     /// Whether standard output was closed by whoever read it, which is no failure.

@@ -10,6 +10,7 @@
 //! - [`config`]: flags from a file. [`seeds`]: what several runs came to.
 //! - [`commands`]: one file for each command; `quickstart` walks the whole road.
 //! - [`fetch`]: base models by name, checksummed. Nothing else here opens a socket.
+//! - [`names`]: bundles by name, in `models/` and in the user's own folder.
 //! - [`model`]: a checkpoint or a bundle, opened as something that scores examples.
 //! - [`page`]: reports as HTML, one self-contained file for each fine-tuning and each quantization.
 //! - [`show`]: tables, bars and progress, for people; JSON is for programs.
@@ -27,6 +28,7 @@ mod error;
 mod fetch;
 mod interrupt;
 mod model;
+mod names;
 mod page;
 mod seeds;
 mod show;
@@ -60,6 +62,8 @@ fn main() -> ExitCode {
 }
 
 fn failed(error: &error::Error) -> ExitCode {
-    show::note(format!("error: {error}"));
+    if !error.is_told() {
+        show::note(format!("error: {error}"));
+    }
     ExitCode::from(error.exit_code())
 }

@@ -4,6 +4,8 @@
 //!  inputs, gold ──┐
 //!                 Evaluator ──► Evaluation    loss and metrics of the file
 //!  logits ────────┘       ├───► Decision…     what the model says to each thing that is asked
+//!                         ├───► Units         the main metric for any draw of the examples
+//!                         ├───► Judged…       how sure it is of that, and whether it is right
 //!                         └───► files         the same, as other tools read it
 //! ```
 //!
@@ -15,9 +17,11 @@
 //! | `sets` | any number of labels for each row: `f1`, `precision`, `recall` over all decisions (micro), `f1_macro`, `accuracy`, the share of rows with every decision right |
 //! | `texts` | classification: `accuracy`, `f1`, `precision`, `recall`, `matthews_correlation`; regression: `pearson`, `spearmanr`; the mean of two as `combined_score` for the data sets for which GLUE reports it |
 //! | `tags` | `precision`, `recall` and `f1` of entities where labels begin with `B-` or `I-`, and `accuracy`, the share of words with the right tag |
+//! | `calibration` | the expected calibration error of scores, and the temperature that makes them fit |
 //! | `questions`, [`squad`] | `exact_match` and `f1` from 0 to 100, as SQuAD's official scripts count them, and the further figures of version 2.0 |
 //! | `reliability` | how far probabilities are from the shares of right answers, for whatever has probabilities |
 
+mod calibration;
 mod classification;
 mod correlation;
 mod entities;
@@ -29,13 +33,16 @@ mod sets;
 pub mod squad;
 mod tags;
 mod texts;
+mod units;
 
+pub use calibration::{Judged, expected_calibration_error};
 pub use classification::Counts;
 pub use correlation::{pearson, spearmanr};
 pub use entities::EntityCounts;
 pub use evaluator::{Answer, Decision, Evaluator};
 pub use questions::SpanScoring;
 pub use reliability::{Bin, Reliability};
+pub use units::Units;
 
 use berth_task::Task;
 

@@ -1,4 +1,6 @@
-//! BERT's pooler: `y = tanh(x Wᵀ + b)`; backward, `d = dy·(1 − y²)` is the gradient of the dense layer's output.
+//! What stands between the first rows and the classifier: BERT's pooler, `y = tanh(x Wᵀ + b)`, or DistilBERT's
+//! `pre_classifier`, `y = max(x Wᵀ + b, 0)`. Backward, the gradient of the dense layer's output is `d = dy·(1 − y²)`, or
+//! `dy` where `y` is above 0.
 
 use std::sync::Arc;
 
@@ -12,6 +14,34 @@ use crate::kernels::linear;
 pub struct Pooler {
     /// `dense`
     pub dense: Dense,
+    /// What follows it.
+    pub squash: Squash,
+}
+
+/// What follows the dense layer.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Squash {
+    /// BERT's.
+    Tanh,
+    /// DistilBERT's.
+    Relu,
+}
+
+impl Squash {
+    fn of(self, y: f32) -> f32 {
+        match self {
+            Squash::Tanh => y.tanh(),
+            Squash::Relu => y.max(0.0),
+        }
+    }
+
+    /// The derivative where the value is `y`.
+    fn slope(self, y: f32) -> f32 {
+        match self {
+            Squash::Tanh => 1.0 - y * y,
+            Squash::Relu => f32::from(u8::from(y > 0.0)),
+        }
+    }
 }
 
 impl Pooler {
@@ -50,15 +80,20 @@ impl CustomOp1 for Op {
             Some(&dense.bias.values()),
             &mut y,
         );
-        y.iter_mut().for_each(|y| *y = y.tanh());
+        let squash = self.weights.squash;
+        y.iter_mut().for_each(|y| *y = squash.of(*y));
         Ok((CpuStorage::F32(y), (rows, dense.outputs()).into()))
     }
 
     fn bwd(&self, x: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        let dense = &self.weights.dense;
+        let Pooler { dense, squash } = &*self.weights;
         let d: Vec<f32> = read(y, |y| {
             read(dy, |dy| {
-                Ok(dy.iter().zip(y).map(|(dy, y)| dy * (1.0 - y * y)).collect())
+                Ok(dy
+                    .iter()
+                    .zip(y)
+                    .map(|(dy, y)| dy * squash.slope(*y))
+                    .collect())
             })
         })?;
         let dims = dense.dims(d.len() / dense.outputs());

@@ -161,6 +161,19 @@ pub fn mixed() -> Writer {
     writer
 }
 
+/// The same with a head whose pooler ReLU follows.
+pub fn relu() -> Writer {
+    let mut numbers = Numbers::default();
+    let mut writer = Writer::new(header()).unwrap();
+    writer.embeddings(&numbers.embeddings()).unwrap();
+    writer.layer(&numbers.layer()).unwrap();
+    writer.layer(&numbers.layer()).unwrap();
+    writer.head_relu(&numbers.head()).unwrap();
+    writer.tokenizer(TABLES).unwrap();
+    writer.training(TRAINING).unwrap();
+    writer
+}
+
 /// The bundle, whole.
 pub fn bundle() -> AlignedBytes {
     writer().to_bytes().unwrap()

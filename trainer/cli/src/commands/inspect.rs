@@ -1,41 +1,31 @@
-//! `berth inspect`: what a bundle holds, read from its header.
+//! `berth inspect`: what a bundle holds, in readable form.
 
 use super::print;
 use crate::args::InspectArgs;
 use crate::error::Error;
-use crate::model::bundle_path;
+use crate::names::bundle_path;
 use berth_bundle::Header;
 use berth_checkpoint::hex;
+use berth_quantize::calibration_object;
+use berth_runtime::Model;
 use serde_json::{Map, Value, json};
 
-/// Prints the header as the device program prints it, or as JSON.
+/// Prints the bundle as the device program prints it, or as JSON.
 pub fn run(args: &InspectArgs) -> Result<(), Error> {
-    let path = bundle_path(&args.bundle)?;
-    let model = berth_runtime::Model::open(&path)?;
+    let model = Model::open(bundle_path(&args.bundle)?)?;
     if !args.json {
         return print(berth_runtime::inspect(&model).to_string().trim_end());
     }
-    let bytes = std::fs::metadata(&path)
-        .map_err(|source| Error::file(&path, source))?
-        .len();
-    print(describe(model.header(), bytes))
+    print(describe(&model))
 }
 
-fn describe(header: &Header, bytes: u64) -> Value {
-    let metrics = header.metrics.iter();
-    let metrics: Map<String, Value> = metrics
-        .map(|metric| {
-            (
-                metric.name.to_string(),
-                json!({"f32": metric.f32, "int8": metric.int8}),
-            )
-        })
-        .collect();
-    let sections = header.sections.iter();
-    let sections: Map<String, Value> = sections
-        .map(|section| (section.kind.to_string(), section.len.into()))
-        .collect();
+/// Everything that a bundle says about itself, in the same order for every bundle. Nothing in it depends on
+/// the machine.
+pub fn describe(model: &Model) -> Value {
+    let header = model.header();
     let (shape, provenance) = (&header.shape, &header.provenance);
+    let bundle = model.bundle();
+    let card = String::from_utf8_lossy(bundle.card());
     json!({
         "task": header.task.name(),
         "labels": header.labels.iter().collect::<Vec<_>>(),
@@ -52,8 +42,48 @@ fn describe(header: &Header, bytes: u64) -> Value {
         "num_attention_heads": shape.heads,
         "intermediate_size": shape.intermediate,
         "max_position_embeddings": shape.positions,
-        "metrics": metrics,
-        "sections": sections,
-        "bytes": bytes,
+        "type_vocab_size": shape.types,
+        "layer_norm_eps": shape.norm_eps,
+        "f32_layers": header.f32_layers().collect::<Vec<_>>(),
+        "metrics": metrics(header),
+        "calibration": header.calibration.as_ref().map(calibration_object),
+        "card": Some(card).filter(|card| !card.is_empty()),
+        "tokenizer": tokenizer(model),
+        "training": serde_json::from_slice::<Value>(bundle.training()).unwrap_or_default(),
+        "selftest_inputs": bundle.selftest().map_or(0, Iterator::count),
+        "sections": sections(header, |section| section.len.into()),
+        "crc32c": sections(header, |section| format!("{:08x}", section.crc).into()),
+        "scratch_bytes": model.scratch_bytes(),
+        "bytes": bundle.file_len(),
+    })
+}
+
+fn metrics(header: &Header) -> Map<String, Value> {
+    let metrics = header.metrics.iter();
+    metrics
+        .map(|metric| {
+            (
+                metric.name.to_string(),
+                json!({"f32": metric.f32, "int8": metric.int8}),
+            )
+        })
+        .collect()
+}
+
+fn sections(header: &Header, tell: fn(&berth_bundle::Section) -> Value) -> Map<String, Value> {
+    let sections = header.sections.iter();
+    sections
+        .map(|section| (section.kind.to_string(), tell(section)))
+        .collect()
+}
+
+fn tokenizer(model: &Model) -> Value {
+    let tokenizer = model.tokenizer();
+    json!({
+        "pieces": tokenizer.ids(),
+        "unk_token_id": tokenizer.unk(),
+        "cls_token_id": tokenizer.cls(),
+        "sep_token_id": tokenizer.sep(),
+        "pad_token_id": tokenizer.pad(),
     })
 }

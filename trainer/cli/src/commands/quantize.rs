@@ -10,12 +10,16 @@ use crate::error::Error;
 use crate::model::Model;
 use crate::sources::Known;
 use crate::{page, show};
+use berth_bundle::{Calibration, Threshold, Writer};
 use berth_checkpoint::Checkpoint;
 use berth_checkpoint::save::write_file;
 use berth_data::{Answer, Decision, EvaluationError, Label};
-use berth_quantize::{Changed, Comparison, Gate, Options};
+use berth_quantize::{
+    Change, Changed, Comparison, Cost, Findings, Gate, Latency, Measured, Missed, Options,
+    QuantizeError, Step, Trials,
+};
 use berth_runtime::measure;
-use berth_task::{SpanRules, Task};
+use berth_task::{SpanRules, Task, Temperature};
 use std::path::Path;
 
 /// How many changed answers are listed for people.
@@ -27,18 +31,16 @@ const BATCH: usize = 32;
 /// Lengths whose latency the report shows, where the model takes them.
 const LENGTHS: [usize; 5] = [16, 64, 128, 256, 384];
 
-/// Quantizes, compares, and prints.
+/// Quantizes, compares, and prints. The report is printed whether or not the gate was passed.
 pub fn run(args: &QuantizeArgs) -> Result<(), Error> {
     use_threads(args.threads);
     let done = convert(args)?;
     if args.json {
-        return print(berth_quantize::report(
-            done.comparison.as_ref(),
-            done.bytes,
-            &done.f32_layers,
-        ));
+        print(berth_quantize::report(&done.findings()))?;
+    } else {
+        print(for_people(&done, &args.output))?;
     }
-    print(for_people(&done, &args.output))
+    done.missed.map_or(Ok(()), |missed| Err(missed.into()))
 }
 
 /// What came of it.
@@ -51,12 +53,52 @@ pub struct Converted {
     pub comparison: Option<Comparison>,
     /// The names of the labels.
     pub labels: Vec<String>,
+    /// What each layer costs, where there was a file.
+    cost: Option<Cost>,
+    /// What a query takes, where there was a file.
+    latency: Option<Latency>,
+    /// What was tried to pass the gate.
+    search: Vec<Step>,
+    /// What the file is too small for.
+    doubts: Vec<String>,
+    /// The bound that was missed, if one was; nothing has been written then.
+    missed: Option<Missed>,
+}
+
+impl Converted {
+    /// A bundle that nothing was compared with.
+    fn of(writer: &Writer, bytes: u64) -> Self {
+        let header = writer.header();
+        Converted {
+            bytes,
+            f32_layers: header.f32_layers().collect(),
+            comparison: None,
+            labels: header.labels.iter().map(str::to_owned).collect(),
+            cost: None,
+            latency: None,
+            search: Vec::new(),
+            doubts: Vec::new(),
+            missed: None,
+        }
+    }
+
+    fn findings(&self) -> Findings<'_> {
+        Findings {
+            comparison: self.comparison.as_ref(),
+            cost: self.cost.as_ref(),
+            latency: self.latency,
+            search: &self.search,
+            doubts: &self.doubts,
+            bytes: self.bytes,
+            f32_layers: &self.f32_layers,
+        }
+    }
 }
 
 /// Quantizes the checkpoint and writes the bundle, if it passes the gate.
 ///
 /// # Errors
-/// Where the checkpoint or the file can't be read, or the gate was missed; nothing is written then.
+/// Where the checkpoint or the file can't be read.
 pub fn convert(args: &QuantizeArgs) -> Result<Converted, Error> {
     let gate = Gate {
         max_drop: args.max_drop,
@@ -71,30 +113,62 @@ pub fn convert(args: &QuantizeArgs) -> Result<Converted, Error> {
         spans: spans(args, &checkpoint)?,
         task: args.data.task,
         max_tokens: args.data.max_seq_length.map(|length| length as usize),
-        name: None,
         f32_layers: args.f32_layers.clone(),
+        ..Options::default()
     };
-    let mut writer = berth_quantize::quantize(&checkpoint, &options)?;
-    let labels = writer.header().labels.iter().map(str::to_owned).collect();
-    let compared = match &args.validation_file {
-        Some(file) => Some(compare(args, file, &writer)?),
-        None => None,
+    let Some(file) = &args.validation_file else {
+        let writer = berth_quantize::quantize(&checkpoint, &options)?;
+        return written(args, &writer, None);
     };
-    if let Some(compared) = &compared {
-        gate.check(&compared.comparison)?;
-        writer.set_metrics(compared.comparison.metrics());
-    }
-    let bytes = writer
-        .write(&args.output)
-        .map_err(berth_quantize::QuantizeError::from)?;
-    let f32_layers: Vec<usize> = writer.header().f32_layers().collect();
-    write_page(args, bytes, &f32_layers, compared.as_ref())?;
+    let mut compared = compare(args, file, &checkpoint, &options, gate)?;
+    let Measured {
+        writer, comparison, ..
+    } = &mut compared.measured;
+    writer.set_metrics(comparison.metrics());
+    let calibration = comparison.calibration.clone();
+    writer
+        .set_calibration(calibration)
+        .map_err(QuantizeError::from)?;
+    let doubts = gate.doubts(comparison);
+    let missed = gate.check(comparison).err();
+    let done = match missed {
+        None => {
+            let page = compared.for_page();
+            written(args, &compared.measured.writer, Some(page))?
+        }
+        Some(_) => {
+            let bytes = writer.to_bytes().map_err(QuantizeError::from)?;
+            Converted::of(writer, bytes.len() as u64)
+        }
+    };
+    let Measured {
+        comparison,
+        cost,
+        latency,
+        search,
+        ..
+    } = compared.measured;
     Ok(Converted {
-        bytes,
-        f32_layers,
-        comparison: compared.map(|compared| compared.comparison),
-        labels,
+        comparison: Some(comparison),
+        cost: Some(cost),
+        latency: Some(latency),
+        search,
+        doubts,
+        missed,
+        ..done
     })
+}
+
+/// Writes the bundle, and the page about it.
+fn written(
+    args: &QuantizeArgs,
+    writer: &Writer,
+    compared: Option<page::Compared<'_>>,
+) -> Result<Converted, Error> {
+    let bytes = writer.write(&args.output).map_err(QuantizeError::from)?;
+    let done = Converted::of(writer, bytes);
+    write_page(args, bytes, &done.f32_layers, compared)?;
+    Ok(done)
 }
 
 /// Writes the report of a quantization: where it was asked for, else beside the bundle.
@@ -102,7 +176,7 @@ fn write_page(
     args: &QuantizeArgs,
     bytes: u64,
     f32_layers: &[usize],
-    compared: Option<&Compared>,
+    compared: Option<page::Compared<'_>>,
 ) -> Result<(), Error> {
     let options = measure::Options {
         lengths: lengths(&args.output)?,
@@ -116,7 +190,7 @@ fn write_page(
         f32_bytes: std::fs::metadata(&weights).map_or(0, |file| file.len()),
         f32_layers,
         latency: &measure::measure(&args.output, &options)?,
-        compared: compared.map(Compared::for_page),
+        compared,
     })?;
     let path = args.report.clone();
     let path = path.unwrap_or_else(|| args.output.with_extension(page::FILE));
@@ -134,7 +208,7 @@ fn lengths(bundle: &Path) -> Result<Vec<usize>, Error> {
 
 /// f32 and int8 on one file.
 struct Compared {
-    comparison: Comparison,
+    measured: Measured,
     rows: LabelledFile,
     /// What each said.
     f32: Vec<Decision>,
@@ -145,7 +219,7 @@ impl Compared {
     fn for_page(&self) -> page::Compared<'_> {
         let answered = |decisions| page::Answered::of(&self.rows.evaluator(&[]), decisions);
         page::Compared {
-            comparison: &self.comparison,
+            comparison: &self.measured.comparison,
             f32: answered(&self.f32),
             int8: answered(&self.int8),
         }
@@ -167,32 +241,44 @@ fn spans(args: &QuantizeArgs, checkpoint: &Checkpoint) -> Result<Option<SpanRule
     Ok(Some(rules))
 }
 
-/// Lets the checkpoint and the bundle answer the same rows.
+/// Lets the checkpoint and the bundle answer the same rows; and other bundles, where the gate asks for it.
 fn compare(
     args: &QuantizeArgs,
     file: &Path,
-    writer: &berth_bundle::Writer,
+    checkpoint: &Checkpoint,
+    options: &Options,
+    gate: Gate,
 ) -> Result<Compared, Error> {
-    let checkpoint = Model::open(&args.checkpoint)?;
-    let rows = LabelledFile::read(&checkpoint, file, &args.data, args.max_eval_samples)?;
-    let bytes = writer
-        .to_bytes()
-        .map_err(berth_quantize::QuantizeError::from)?;
-    let bundle = Model::of_bytes(&bytes, &args.output)?;
-    let f32 = measure(&checkpoint, &rows, BATCH)?;
-    let int8 = measure(&bundle, &rows, BATCH)?;
-    let wrong = |error: EvaluationError| Error::Model {
-        path: args.checkpoint.clone(),
-        what: error.to_string(),
-    };
+    let model = Model::open(&args.checkpoint)?;
+    let rows = LabelledFile::read(&model, file, &args.data, args.max_eval_samples)?;
+    let f32 = measure(&model, &rows, BATCH)?;
     let evaluator = rows.evaluator(&f32.inputs);
-    let comparison = Comparison::new(&evaluator, &f32.logits, &int8.logits).map_err(wrong)?;
+    let trials = Trials {
+        checkpoint,
+        evaluator,
+        f32_logits: &f32.logits,
+        gate,
+        threads: rayon::current_num_threads(),
+    };
+    let measured = trials.run(options, |bundle| {
+        let bundle = Model::of_bytes(bundle, &args.output)?;
+        bundle.logits(rows.known.task, &f32.inputs, BATCH)
+    })?;
+    let decisions = |logits: &[Vec<f32>], temperature| {
+        let decisions = evaluator.decisions_at(logits, temperature);
+        decisions.map_err(|error: EvaluationError| Error::Model {
+            path: args.checkpoint.clone(),
+            what: error.to_string(),
+        })
+    };
+    let fitted = measured.comparison.calibration.as_ref();
+    let fitted = fitted.and_then(|calibration| Temperature::new(calibration.temperature));
     let (f32, int8) = (
-        evaluator.decisions(&f32.logits).map_err(wrong)?,
-        evaluator.decisions(&int8.logits).map_err(wrong)?,
+        decisions(&f32.logits, Temperature::ONE)?,
+        decisions(&measured.logits, fitted.unwrap_or_default())?,
     );
     Ok(Compared {
-        comparison,
+        measured,
         rows,
         f32,
         int8,
@@ -200,17 +286,98 @@ fn compare(
 }
 
 fn for_people(done: &Converted, output: &Path) -> String {
-    let written = format!("{}: {}", output.display(), show::size(done.bytes));
-    match &done.comparison {
-        Some(comparison) => {
-            format!(
-                "{}\n{}\n{written}",
-                comparison_table(comparison),
-                changed(comparison, &done.labels)
-            )
-        }
-        None => format!("{written}; give --validation_file to see what int8 cost"),
+    let size = show::size(done.bytes);
+    let output = output.display();
+    let Some(comparison) = &done.comparison else {
+        return format!("{output}: {size}; give --validation_file to see what int8 cost");
+    };
+    let mut parts = Vec::new();
+    if !done.search.is_empty() {
+        parts.push(search_table(done, comparison));
     }
+    parts.push(comparison_table(comparison));
+    parts.extend(done.cost.as_ref().map(layer_table));
+    parts.push(changed(comparison, &done.labels));
+    parts.extend(comparison.calibration.as_ref().map(calibration_table));
+    parts.extend(done.doubts.iter().map(|doubt| format!("warning: {doubt}")));
+    if let Some(Latency { tokens, p50_ms, .. }) = done.latency {
+        parts.push(format!(
+            "a query of {tokens} tokens takes {p50_ms:.2} ms here"
+        ));
+    }
+    parts.push(match done.missed {
+        None => format!("{output}: {size}"),
+        Some(_) => format!("{output}: not written; it would have {size}"),
+    });
+    parts.join("\n")
+}
+
+/// What was tried to pass the gate: what each change bought, and what it cost in time.
+fn search_table(done: &Converted, comparison: &Comparison) -> String {
+    let row = |step: &Step| {
+        let change = match step.change {
+            Change::None => "int8 as it comes".to_owned(),
+            Change::Smoothing => "outliers smoothed into weights".to_owned(),
+            Change::Clipping => "steps of least squared error".to_owned(),
+            Change::F32Layer(layer) => format!("layer {layer} in f32"),
+        };
+        vec![
+            change,
+            format!("{:.5}", step.error),
+            format!("{:.2}", step.drop),
+            show::percent(step.agreement),
+            format!("{:.2}", step.latency.p50_ms),
+            show::size(step.bytes),
+            if step.kept { "yes" } else { "no" }.to_owned(),
+        ]
+    };
+    let rows: Vec<Vec<String>> = done.search.iter().map(row).collect();
+    let points = format!("points of {}", comparison.main_metric);
+    let heading = [
+        "tried",
+        "logit error",
+        &points,
+        "agreement",
+        "ms",
+        "size",
+        "kept",
+    ];
+    format!(
+        "the gate was missed, and this was tried:\n{}",
+        show::table(&heading, &rows)
+    )
+}
+
+/// Where int8 loses it.
+fn layer_table(cost: &Cost) -> String {
+    let decibels = |snr: f64| match snr.is_finite() {
+        true => format!("{snr:.1} dB"),
+        false => "exact".to_owned(),
+    };
+    let rows: Vec<Vec<String>> = cost
+        .layers
+        .iter()
+        .map(|layer| {
+            vec![
+                layer.layer.to_string(),
+                decibels(layer.own_snr_db),
+                decibels(layer.snr_db),
+                show::percent(layer.explains),
+            ]
+        })
+        .collect();
+    let heading = [
+        "layer",
+        "signal to noise",
+        "with those before",
+        "of the error",
+    ];
+    format!(
+        "{}\nembeddings and head alone leave {} of the error; measured on {} tokens",
+        show::table(&heading, &rows),
+        show::percent(cost.rest),
+        cost.tokens,
+    )
 }
 
 /// Metrics side by side, and the agreement.
@@ -231,15 +398,54 @@ pub fn comparison_table(comparison: &Comparison) -> String {
         })
         .collect();
     let (low, high) = comparison.agreement_interval();
+    let [least, most] = comparison.drop_interval;
     format!(
-        "{}\nagreement {} of {} answers, {} (95 % interval {} to {})",
+        "{}\nint8 costs {:.2} points of {} (95 % interval {least:.2} to {most:.2})\n\
+         agreement {} of {} answers, {} (95 % interval {} to {})",
         show::table(&["metric", "f32", "int8", "difference"], &rows),
+        comparison.drop(),
+        comparison.main_metric,
         comparison.same,
         comparison.asked,
         show::percent(comparison.agreement()),
         show::percent(low),
         show::percent(high),
     )
+}
+
+/// The temperature, what it did, and what abstaining buys.
+pub fn calibration_table(calibration: &Calibration) -> String {
+    let Calibration {
+        temperature,
+        answers,
+        error_before: before,
+        error_after: after,
+        error_held_out: held_out,
+        ..
+    } = *calibration;
+    let found = if temperature == 1.0 {
+        format!(
+            "scores are as the model gives them, calibration error {before:.4}: \
+             no temperature did good on rows that it was not fitted on"
+        )
+    } else {
+        format!(
+            "scores at temperature {temperature}, calibration error {before:.4} → {after:.4} on the \
+             {answers} answers that it was fitted on, \
+             {held_out:.4} where each half has the other's temperature"
+        )
+    };
+    let row = |threshold: &Threshold| {
+        let precision = threshold.precision().map_or("–".into(), show::percent);
+        vec![
+            threshold.min_score.to_string(),
+            show::percent(threshold.coverage(answers)),
+            precision,
+        ]
+    };
+    let rows: Vec<_> = calibration.thresholds.iter().map(row).collect();
+    let table = show::table(&["--min_score", "answered", "of these right"], &rows);
+    format!("{found}\n{table}")
 }
 
 /// The answers that changed, a line each.
@@ -276,6 +482,7 @@ fn changed_line(row: &Changed, labels: &[String]) -> String {
         Answer::Set { labels, .. } => names(&mut labels.iter().copied()),
         Answer::Value(value) => format!("{value:.3}"),
         Answer::Span { text, .. } => format!("{:?}", show::excerpt(text, 40)),
+        Answer::Abstained => "none".to_owned(),
     };
     let gold = match &row.gold {
         Label::Class(label) => name(*label as usize).to_owned(),

@@ -164,7 +164,11 @@ fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let ends = values.map(|value| (value, value));
     let ends = ends.reduce(|(low, high), (value, _)| (low.min(value), high.max(value)));
     let (low, high) = ends.unwrap_or((0.0, 1.0));
-    let room = (0.05 * (high - low)).max(1e-6 * high.abs()).max(1e-9);
+    let room = match high - low {
+        // One number alone has a round neighbourhood.
+        0.0 => (0.5 * high.abs()).max(0.5),
+        wide => (0.05 * wide).max(1e-6 * high.abs()).max(1e-9),
+    };
     // What begins at 0 is drawn from there on.
     let low = if low == 0.0 { 0.0 } else { low - room };
     (low, high + room)

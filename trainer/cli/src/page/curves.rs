@@ -23,10 +23,11 @@ const MOST: usize = 5;
 /// # Errors
 /// When a chart can't be drawn.
 pub fn section(state: &TrainerState) -> Result<Section, Error> {
+    let x_range = Some((0.0, state.epoch.max(1e-3)));
     let losses = Chart {
         caption: "Loss",
         x: "epochs",
-        x_range: None,
+        x_range,
         y_range: None,
         series: &losses(state),
     };
@@ -37,7 +38,7 @@ pub fn section(state: &TrainerState) -> Result<Section, Error> {
             Chart {
                 caption: "Metrics of the file that was measured on",
                 x: "epochs",
-                x_range: None,
+                x_range,
                 y_range: None,
                 series: &metrics,
             }

@@ -73,6 +73,7 @@ pub fn both(comparison: &Comparison) -> Section {
     let rows = both.map(|((name, f32), (_, int8))| {
         let figures = [in_short(f32), in_short(int8), format!("{:+.4}", int8 - f32)];
         let figures = figures.map(|figure| html! { (figure) });
+        let name = name.trim_start_matches("eval_");
         [html! { (name) }].into_iter().chain(figures).collect()
     });
     Section {

@@ -73,6 +73,7 @@ pub fn answer(answered: &Answered<'_>, answer: &Answer) -> Markup {
             list(named)
         }
         Answer::Value(value) => html! { (format!("{value:.3}")) },
+        Answer::Abstained => html! { "no answer" },
         Answer::Span {
             text, probability, ..
         } => html! {

@@ -31,8 +31,10 @@ pub fn section(answered: &Answered<'_>) -> Option<Section> {
                 mark.gold.said { "both" } "." }
             h3 { "The worst mistakes" }
             ol.answers { @for decision in wrong.into_iter().take(WRONG) { (one(answered, decision)) } }
-            h3 { "Some right answers" }
-            ol.answers { @for decision in right.take(RIGHT) { (one(answered, decision)) } }
+            @if right.clone().next().is_some() {
+                h3 { "Some right answers" }
+                ol.answers { @for decision in right.take(RIGHT) { (one(answered, decision)) } }
+            }
         },
     })
 }
@@ -59,7 +61,7 @@ fn one(answered: &Answered<'_>, decision: &Decision) -> Markup {
 }
 
 /// The answer, and every right one.
-fn marks(decision: &Decision) -> Vec<Mark> {
+pub fn marks(decision: &Decision) -> Vec<Mark> {
     let mut marks = Vec::new();
     if let Label::Answers(answers) = &decision.gold {
         let places = answers.iter().filter_map(|gold| {
@@ -71,14 +73,17 @@ fn marks(decision: &Decision) -> Vec<Mark> {
             class: "gold",
         }));
     }
-    if let Answer::Span { text, start, .. } = &decision.answer
-        && !text.is_empty()
-    {
-        let bytes = *start..*start + text.len();
-        marks.push(Mark {
-            bytes,
-            class: "said",
-        });
-    }
+    marks.extend(mark(&decision.answer, "said"));
     marks
+}
+
+/// The part of the passage that an answer is.
+pub fn mark(answer: &Answer, class: &'static str) -> Option<Mark> {
+    match answer {
+        Answer::Span { text, start, .. } if !text.is_empty() => Some(Mark {
+            bytes: *start..*start + text.len(),
+            class,
+        }),
+        _ => None,
+    }
 }

@@ -207,7 +207,10 @@ fn a_page_of_a_quantization_has_every_changed_answer() {
         asked: 100,
         same: 40,
         cosine: 0.99,
+        error: 0.0,
+        drop_interval: [0.0; 2],
         changed: (1000..1060).map(changed).collect(),
+        calibration: None,
     };
     let answered = Answered {
         task: Task::TextClassification,
@@ -265,6 +268,26 @@ fn a_page_of_a_quantization_has_every_changed_answer() {
         assert!(page.contains(shown), "{shown}");
     }
     assert_eq!(page.matches("id=\"confidence\"").count(), 1);
+    // The texts of the rows are cut; where the decision is found again, it stands whole.
+    let cut = Changed {
+        text: "cut".into(),
+        f32: decisions[0].answer.clone(),
+        int8: decisions[0].answer.clone(),
+        ..changed(7)
+    };
+    let compared = Compared {
+        comparison: &Comparison {
+            changed: vec![cut, changed(8)],
+            ..comparison
+        },
+        f32: answered,
+        int8: answered,
+    };
+    let section = changed::section(&compared).body.into_string();
+    assert!(
+        !section.contains("cut") && section.contains("alert(1)"),
+        "{section}"
+    );
 }
 
 #[test]

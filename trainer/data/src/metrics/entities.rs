@@ -26,6 +26,13 @@ impl EntityCounts {
         self.correct += gold.iter().filter(|one| predicted.contains(one)).count() as u64;
     }
 
+    /// Counts what another has counted.
+    pub fn merge(&mut self, other: &EntityCounts) {
+        self.gold += other.gold;
+        self.predicted += other.predicted;
+        self.correct += other.correct;
+    }
+
     /// Of the entities that were answered, the share that is right; 0 where there is none.
     pub fn precision(&self) -> f64 {
         ratio(self.correct, self.predicted)

@@ -4,9 +4,10 @@
 //! ([`berth_task::SpanDecoder`]); what is chosen is counted as SQuAD's official scripts do
 //! ([`squad`](super::squad)).
 
-use berth_task::{Pair, Span, SpanDecoder, SpanRules, Window};
+use berth_task::{Pair, Span, SpanDecoder, SpanRules, Temperature, Window};
 use serde_json::{Map, Value, json};
 
+use super::calibration::Graded;
 use super::evaluator::{Answer, Decision, Evaluator};
 use super::squad::{Mean, Rules, Score, Threshold, Undecided};
 use super::texts::cross_entropy;
@@ -26,7 +27,8 @@ pub struct SpanScoring {
 }
 
 impl SpanScoring {
-    fn rules(&self) -> Rules {
+    /// Which of SQuAD's scripts counts.
+    pub(super) fn scoring_rules(&self) -> Rules {
         match self.rules.null_score_diff_threshold {
             Some(_) => Rules::V2,
             None if self.fit_threshold => Rules::V2,
@@ -64,8 +66,8 @@ pub(super) fn measure<L: AsRef<[f32]>>(
     evaluator: &Evaluator<'_>,
     logits: &[L],
 ) -> Result<(Measured, Figures), EvaluationError> {
-    let answered = Answered::of(evaluator, logits)?;
-    let rules = evaluator.spans.rules();
+    let answered = Answered::of(evaluator, logits, Temperature::ONE)?;
+    let rules = evaluator.spans.scoring_rules();
     let mut scores = Vec::with_capacity(answered.questions.len());
     for question in &answered.questions {
         let answer = text(evaluator, question, answered.chosen(question));
@@ -113,8 +115,9 @@ pub(super) fn measure<L: AsRef<[f32]>>(
 pub(super) fn decisions<L: AsRef<[f32]>>(
     evaluator: &Evaluator<'_>,
     logits: &[L],
+    temperature: Temperature,
 ) -> Result<Vec<Decision>, EvaluationError> {
-    let answered = Answered::of(evaluator, logits)?;
+    let answered = Answered::of(evaluator, logits, temperature)?;
     let decision = |question: &Question| {
         let span = answered.chosen(question);
         Decision {
@@ -139,14 +142,10 @@ pub(super) fn predictions<L: AsRef<[f32]>>(
     logits: &[L],
     [predictions, nbest_predictions, null_odds]: [&'static str; 3],
 ) -> Result<Vec<(&'static str, Value)>, EvaluationError> {
-    let answered = Answered::of(evaluator, logits)?;
+    let answered = Answered::of(evaluator, logits, Temperature::ONE)?;
     let (mut best, mut lists, mut odds) = (Map::new(), Map::new(), Map::new());
     for question in &answered.questions {
-        let example = &evaluator.examples[question.example];
-        let id = example
-            .id
-            .clone()
-            .unwrap_or_else(|| question.example.to_string());
+        let id = id(evaluator, question.example);
         let answer = text(evaluator, question, answered.chosen(question));
         best.insert(id.clone(), answer.into());
         lists.insert(id.clone(), n_best(evaluator, question));
@@ -160,6 +159,96 @@ pub(super) fn predictions<L: AsRef<[f32]>>(
         files.push((null_odds, Value::Object(odds)));
     }
     Ok(files)
+}
+
+/// Empties the answers, in the first of the files, of the questions that are abstained from.
+pub(super) fn abstain(
+    evaluator: &Evaluator<'_>,
+    files: &mut [(&'static str, Value)],
+    answers: &[Decision],
+) {
+    let Some((_, Value::Object(best))) = files.first_mut() else {
+        return;
+    };
+    for decision in answers {
+        if decision.answer == Answer::Abstained {
+            best.insert(id(evaluator, decision.example), "".into());
+        }
+    }
+}
+
+/// What a question is called in files: its own name, or its number.
+fn id(evaluator: &Evaluator<'_>, example: usize) -> String {
+    let named = evaluator.examples[example].id.clone();
+    named.unwrap_or_else(|| example.to_string())
+}
+
+/// Whether a text is the answer, word for word, as SQuAD's scripts compare them.
+pub(super) fn is_right(evaluator: &Evaluator<'_>, text: &str, gold: &[GoldAnswer]) -> bool {
+    Score::of(evaluator.spans.scoring_rules(), text, &texts(gold)).exact > 0.0
+}
+
+/// The starts and the ends of each question's passage, over which scores are taken, and where they are
+/// right: the first answer's, or `[CLS]` where there is none and that is known of. Questions whose answer
+/// stands in no window are left out.
+pub(super) fn graded<L: AsRef<[f32]>>(evaluator: &Evaluator<'_>, logits: &[L]) -> Vec<Graded> {
+    let knows_none = evaluator.spans.scoring_rules() == Rules::V2;
+    let mut graded = Vec::new();
+    let mut row = 0;
+    for inputs in evaluator.inputs.chunk_by(|a, b| a.example == b.example) {
+        let logits = &logits[row..row + inputs.len()];
+        row += inputs.len();
+        let (mut pairs, mut gold, null) = pooled(inputs, logits);
+        if let Some(null) = null.filter(|_| knows_none) {
+            let label = &evaluator.examples[inputs[0].example].label;
+            if matches!(label, Label::Answers(answers) if answers.is_empty()) {
+                gold = Some([pairs.len(); 2]);
+            }
+            pairs.push(null);
+        }
+        let Some(gold) = gold else { continue };
+        graded.extend([0, 1].map(|side| Graded {
+            example: inputs[0].example,
+            logits: pairs.iter().map(|pair| pair[side]).collect(),
+            gold: gold[side],
+        }));
+    }
+    graded
+}
+
+/// Where an answer begins and ends, by piece of the passage.
+type Place = Option<[usize; 2]>;
+
+/// The best logits of each piece of a passage among the windows that hold it; the place of its answer, if a
+/// window has one; and the logits of `[CLS]` in the window where their sum is least.
+fn pooled<L: AsRef<[f32]>>(inputs: &[Encoded], logits: &[L]) -> (Vec<Pair>, Place, Option<Pair>) {
+    let mut pairs: Vec<Pair> = Vec::new();
+    let mut null: Option<Pair> = None;
+    let mut gold = None;
+    for (input, logits) in inputs.iter().zip(logits) {
+        let (window, _) = logits.as_ref().as_chunks::<2>();
+        let begun = pairs.len() - input.shared.min(pairs.len());
+        let passage = window.get(input.second..input.ids.len() - 1);
+        for (at, &pair) in (begun..).zip(passage.unwrap_or_default()) {
+            match pairs.get_mut(at) {
+                Some(best) => *best = [best[0].max(pair[0]), best[1].max(pair[1])],
+                None => pairs.push(pair),
+            }
+        }
+        let sum = |pair: &Pair| pair[0] + pair[1];
+        let cls = window.first().copied();
+        null = null
+            .into_iter()
+            .chain(cls)
+            .min_by(|a, b| sum(a).total_cmp(&sum(b)));
+        if let Target::Span(start, end) = input.target
+            && start > 0
+        {
+            let place = |piece: u32| begun + piece as usize - input.second;
+            gold = gold.or(Some([place(start), place(end)]));
+        }
+    }
+    (pairs, gold, null)
 }
 
 /// The spans of a question by their sums, with a softmax over these.
@@ -187,17 +276,18 @@ impl Answered {
     fn of<L: AsRef<[f32]>>(
         evaluator: &Evaluator<'_>,
         logits: &[L],
+        temperature: Temperature,
     ) -> Result<Self, EvaluationError> {
         let scoring = evaluator.spans;
         let mut rules = scoring.rules;
-        if scoring.rules() == Rules::V2 {
+        if scoring.scoring_rules() == Rules::V2 {
             rules.null_score_diff_threshold.get_or_insert(0.0);
         }
         let mut questions = Vec::new();
         let mut row = 0;
         for inputs in evaluator.inputs.chunk_by(|a, b| a.example == b.example) {
             let logits = &logits[row..row + inputs.len()];
-            questions.push(decode(rules, inputs, logits, row)?);
+            questions.push(decode(rules, temperature, inputs, logits, row)?);
             row += inputs.len();
         }
         let mut answered = Answered {
@@ -206,7 +296,7 @@ impl Answered {
             best: None,
         };
         let is_labelled = |example: &Example| matches!(example.label, Label::Answers(_));
-        if scoring.rules() == Rules::V2 && evaluator.examples.iter().any(is_labelled) {
+        if scoring.scoring_rules() == Rules::V2 && evaluator.examples.iter().any(is_labelled) {
             let best = BestThresholds::of(evaluator, &answered.questions)?;
             if scoring.fit_threshold {
                 answered.threshold = Some(best.f1.as_f32());
@@ -273,13 +363,14 @@ impl BestThresholds {
 /// Decodes the windows of one question; the first of them is number `row` of all.
 fn decode<L: AsRef<[f32]>>(
     rules: SpanRules,
+    temperature: Temperature,
     inputs: &[Encoded],
     logits: &[L],
     row: usize,
 ) -> Result<Question, EvaluationError> {
     let longest = inputs.iter().map(|input| input.shared).max().unwrap_or(0);
     let mut shared: Vec<Pair> = vec![[0.0; 2]; longest];
-    let mut decoder = SpanDecoder::new(rules);
+    let mut decoder = SpanDecoder::new(rules).at(temperature);
     for (index, (input, logits)) in inputs.iter().zip(logits).enumerate() {
         let logits = logits.as_ref();
         if logits.len() != 2 * input.ids.len() {
@@ -340,7 +431,7 @@ fn gold<'e>(
     }
 }
 
-fn texts(gold: &[GoldAnswer]) -> Vec<&str> {
+pub(super) fn texts(gold: &[GoldAnswer]) -> Vec<&str> {
     gold.iter().map(|gold| gold.text.as_str()).collect()
 }
 
@@ -501,5 +592,49 @@ mod tests {
             "{}",
             of.loss
         );
+    }
+
+    /// Two windows of three pieces, of which they share one; what is shared counts with its best logits.
+    #[test]
+    fn a_temperature_is_fitted_on_all_pieces_of_a_passage() {
+        let graded_of = |answers: &[&str], targets: [Target; 2], threshold| {
+            let mut inputs = targets.map(|target| input(0, target));
+            inputs[1].shared = 1;
+            let examples = [example(answers)];
+            let evaluator = Evaluator {
+                task: Task::QuestionAnswering,
+                task_name: None,
+                multi_label: false,
+                labels: &[],
+                examples: &examples,
+                inputs: &inputs,
+                spans: SpanScoring {
+                    rules: SpanRules {
+                        null_score_diff_threshold: threshold,
+                        ..SpanRules::default()
+                    },
+                    fit_threshold: false,
+                },
+            };
+            let graded = graded(&evaluator, &[logits(7.0), logits(-1.0)]);
+            let graded = graded.into_iter().map(|one| (one.logits, one.gold));
+            graded.collect::<Vec<_>>()
+        };
+        let (none, second) = (Target::Span(0, 0), Target::Span(3, 4));
+        let (starts, ends) = (vec![1.0, 3.0, 3.0], vec![0.0, 2.0, 2.0]);
+        // The second window begins with the first one's last piece.
+        let found = graded_of(&["beta"], [none.clone(), second], None);
+        assert_eq!(found, [(starts.clone(), 1), (ends.clone(), 2)]);
+        let found = graded_of(&["beta"], [none.clone(), none.clone()], None);
+        assert_eq!(found, []);
+        // `[CLS]` counts where there may be no answer, with its least sum; it is right where there is none.
+        let with = |mut logits: Vec<f32>, null: f32| {
+            logits.push(null);
+            logits
+        };
+        let found = graded_of(&[], [none.clone(), none.clone()], Some(0.0));
+        assert_eq!(found, [(with(starts, -1.0), 3), (with(ends, 0.0), 3)]);
+        let found = graded_of(&["elsewhere"], [none.clone(), none], Some(0.0));
+        assert_eq!(found, []);
     }
 }

@@ -1,0 +1,152 @@
+//! A DistilBERT goes the whole road: its names, no token types, ReLU where BERT has tanh.
+//!
+//! `transformers` is the oracle for its logits (`tests/reference/interop.py`); here the stages are held
+//! against each other.
+
+use std::path::{Path, PathBuf};
+
+use berth_bundle::Bundle;
+use berth_checkpoint::save::{Existing, Folder, TensorRef};
+use berth_checkpoint::{Checkpoint, Config, Family, TrainingArgs};
+use berth_data::Encoded;
+use berth_quantize::{Options, quantize};
+use berth_runtime::Model;
+use berth_task::Task;
+use berth_trainer::Predictor;
+
+use crate::fixture::{self, Dice};
+
+const TASK: Task = Task::TextPairClassification;
+const LABELS: [&str; 3] = ["a", "b", "c"];
+const HIDDEN: usize = 32;
+
+#[test]
+fn a_distilbert_answers_as_its_checkpoint_does() {
+    let dir = fixture::folder();
+    let checkpoint = Checkpoint::open(distilbert(dir.path())).expect("the model");
+    let mut dice = Dice(3);
+    let rows: Vec<Encoded> = (0..200).map(|example| pair(example, &mut dice)).collect();
+    let predictor = Predictor::load(&checkpoint, TASK).expect("its head");
+    let f32 = predictor.logits(&rows, 16).expect("its answers");
+    // Token types are zero: where the second text begins changes nothing.
+    let elsewhere: Vec<Encoded> = rows
+        .iter()
+        .map(|row| Encoded {
+            second: row.ids.len(),
+            ..row.clone()
+        })
+        .collect();
+    assert_eq!(predictor.logits(&elsewhere, 16).expect("answers"), f32);
+
+    for f32_layers in [vec![], vec![0, 1]] {
+        let floats = !f32_layers.is_empty();
+        let options = Options {
+            f32_layers,
+            ..Options::default()
+        };
+        let writer = quantize(&checkpoint, &options).expect("a bundle");
+        let bytes = writer.to_bytes().expect("its bytes");
+        assert!(Bundle::open(&bytes).expect("it").header().has_relu_head());
+        let mut session = Model::from_bytes(&bytes)
+            .and_then(|model| model.session())
+            .expect("a session");
+        let (mut error, mut all) = (0.0, 0.0);
+        for (row, f32) in rows.iter().zip(&f32) {
+            let int8 = session.logits_of(&row.ids, row.second).expect("an answer");
+            for (a, b) in int8.iter().zip(f32) {
+                error += f64::from(a - b).powi(2);
+                all += f64::from(*b).powi(2);
+            }
+        }
+        // Embeddings and pooler are int8 in both.
+        let most = if floats { 2e-4 } else { 2e-3 };
+        assert!(error / all < most, "{} of the logits", error / all);
+    }
+}
+
+#[test]
+fn trained_further_it_is_a_bert() {
+    let dir = fixture::folder();
+    let checkpoint = Checkpoint::open(distilbert(dir.path())).expect("the model");
+    let config = checkpoint
+        .config
+        .with_head(TASK, &LABELS.map(str::to_owned));
+    assert_eq!(config.family, Family::Bert);
+    let rows = fixture::encoded(
+        &fixture::write_sentences(dir.path(), "train.tsv", 40, 1),
+        &checkpoint,
+    );
+    let trained = fixture::train(
+        &checkpoint,
+        &rows,
+        &fixture::recipe(),
+        &dir.path().join("out"),
+    );
+    assert_eq!(trained.config.family, Family::Bert);
+    assert!(trained.has("bert.pooler.dense.weight") && !trained.has("pre_classifier.weight"));
+    let bundle = quantize(&trained, &Options::default()).expect("a bundle");
+    assert!(!bundle.header().has_relu_head());
+}
+
+fn pair(example: usize, dice: &mut Dice) -> Encoded {
+    let tokens = 6 + dice.below(20);
+    let mut ids: Vec<u32> = (0..tokens).map(|_| 5 + dice.below(60) as u32).collect();
+    (ids[0], ids[tokens - 1]) = (2, 3);
+    Encoded {
+        ids,
+        second: tokens / 2,
+        example,
+        ..Encoded::default()
+    }
+}
+
+/// What BERT's names become in a DistilBERT.
+const NAMES: [(&str, &str); 11] = [
+    ("attention.self.query", "attention.q_lin"),
+    ("attention.self.key", "attention.k_lin"),
+    ("attention.self.value", "attention.v_lin"),
+    ("attention.output.dense", "attention.out_lin"),
+    ("attention.output.LayerNorm", "sa_layer_norm"),
+    ("intermediate.dense", "ffn.lin1"),
+    ("output.dense", "ffn.lin2"),
+    ("output.LayerNorm", "output_layer_norm"),
+    ("bert.encoder.layer", "distilbert.transformer.layer"),
+    ("bert.embeddings", "distilbert.embeddings"),
+    ("bert.pooler.dense", "pre_classifier"),
+];
+
+/// The tiny model with a classifier, saved as a DistilBERT.
+fn distilbert(dir: &Path) -> PathBuf {
+    let base = fixture::base_model(&dir.join("base"));
+    let config = Config {
+        family: Family::DistilBert,
+        architectures: vec!["DistilBertForSequenceClassification".to_owned()],
+        ..base.config.with_head(TASK, &LABELS.map(str::to_owned))
+    };
+    let renamed = |name: &str| {
+        let replace = |name: String, (bert, distil): &(&str, &str)| name.replace(bert, distil);
+        NAMES.iter().fold(name.to_owned(), replace)
+    };
+    let kept = base.names().filter(|name| !name.contains("token_type"));
+    let mut tensors: Vec<(String, Vec<usize>, Vec<f32>)> = kept
+        .map(|name| {
+            let tensor = base.tensor(name).expect("a tensor");
+            (renamed(name), tensor.shape, tensor.data)
+        })
+        .collect();
+    let weight = (0..3 * HIDDEN).map(|i| (i as f32 * 0.7).sin()).collect();
+    tensors.push(("classifier.weight".into(), vec![3, HIDDEN], weight));
+    tensors.push(("classifier.bias".into(), vec![3], vec![0.1, -0.2, 0.3]));
+    let refs: Vec<TensorRef<'_>> = tensors
+        .iter()
+        .map(|(name, shape, data)| TensorRef { name, shape, data })
+        .collect();
+    let mut folder = Folder::create(dir.join("distilbert")).expect("a folder");
+    folder.model(&config, &refs).expect("a model");
+    let tokenizer = base.tokenizer_files().expect("a tokenizer");
+    folder.tokenizer(&tokenizer, 128).expect("a tokenizer");
+    folder
+        .training_args(&TrainingArgs::new(TASK, 40))
+        .expect("its arguments");
+    folder.commit(Existing::Replace).expect("the model")
+}

@@ -1,0 +1,130 @@
+//! The families of models that are a BERT in all but name.
+//!
+//! DistilBERT's encoder is a BERT whose token types are zero, under other names; so it is read as one,
+//! with token types that are zero. Its classifier has no pooler but `pre_classifier`, a dense layer of
+//! the same size that ReLU follows and not tanh; that keeps its name. Trained further it becomes a BERT.
+
+/// What config.json and the tensors call things.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum Family {
+    /// BERT, MiniLM.
+    #[default]
+    Bert,
+    /// DistilBERT.
+    DistilBert,
+}
+
+/// A field of config.json, and what DistilBERT calls it.
+const FIELDS: [(&str, &str); 8] = [
+    ("hidden_size", "dim"),
+    ("num_hidden_layers", "n_layers"),
+    ("num_attention_heads", "n_heads"),
+    ("intermediate_size", "hidden_dim"),
+    ("hidden_act", "activation"),
+    ("hidden_dropout_prob", "dropout"),
+    ("attention_probs_dropout_prob", "attention_dropout"),
+    ("classifier_dropout", "seq_classif_dropout"),
+];
+
+/// Fields of DistilBERT's config.json that have no fellow in BERT's.
+const OWN: [&str; 3] = ["qa_dropout", "sinusoidal_pos_embds", "tie_weights_"];
+
+/// A part of a tensor's name in DistilBERT, and what BERT calls it.
+const PARTS: [(&str, &str); 8] = [
+    ("attention.q_lin.", "attention.self.query."),
+    ("attention.k_lin.", "attention.self.key."),
+    ("attention.v_lin.", "attention.self.value."),
+    ("attention.out_lin.", "attention.output.dense."),
+    ("sa_layer_norm.", "attention.output.LayerNorm."),
+    ("ffn.lin1.", "intermediate.dense."),
+    ("ffn.lin2.", "output.dense."),
+    ("output_layer_norm.", "output.LayerNorm."),
+];
+
+impl Family {
+    /// `model_type` in config.json.
+    pub fn name(self) -> &'static str {
+        match self {
+            Family::Bert => "bert",
+            Family::DistilBert => "distilbert",
+        }
+    }
+
+    /// The family that a `model_type` names, if it is one of these.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        let all = [Family::Bert, Family::DistilBert];
+        all.into_iter().find(|family| family.name() == name)
+    }
+
+    /// What this family calls a field of BERT's.
+    pub(crate) fn field(self, field: &'static str) -> &'static str {
+        let other = FIELDS.iter().find(|(bert, _)| *bert == field);
+        match (self, other) {
+            (Family::DistilBert, Some((_, distil))) => distil,
+            _ => field,
+        }
+    }
+
+    /// The fields that only this family has.
+    pub(crate) fn own_fields(self) -> impl Iterator<Item = &'static str> {
+        let distil = FIELDS.iter().map(|(_, distil)| *distil).chain(OWN);
+        distil.filter(move |_| self == Family::DistilBert)
+    }
+}
+
+/// The class of BERT with the same head: `DistilBertForQuestionAnswering` has that of
+/// `BertForQuestionAnswering`.
+pub(crate) fn bert_class(architecture: &str) -> &str {
+    architecture.strip_prefix("Distil").unwrap_or(architecture)
+}
+
+/// BERT's name of a tensor that DistilBERT has in its encoder's layers: `transformer.layer.0.ffn.lin1.bias`
+/// is `encoder.layer.0.intermediate.dense.bias`.
+pub(crate) fn bert_layer_tensor(bare: &str) -> Option<String> {
+    let rest = bare.strip_prefix("transformer.layer.")?;
+    let (layer, part) = rest.split_once('.')?;
+    let known = |(distil, bert): &(&str, &'static str)| Some((part.strip_prefix(*distil)?, *bert));
+    let (end, bert) = PARTS.iter().find_map(known)?;
+    Some(format!("encoder.layer.{layer}.{bert}{end}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_distilbert_calls_things_has_berts_names() {
+        for (found, expected) in [
+            (
+                "transformer.layer.5.attention.q_lin.weight",
+                "encoder.layer.5.attention.self.query.weight",
+            ),
+            (
+                "transformer.layer.0.sa_layer_norm.bias",
+                "encoder.layer.0.attention.output.LayerNorm.bias",
+            ),
+            (
+                "transformer.layer.0.output_layer_norm.weight",
+                "encoder.layer.0.output.LayerNorm.weight",
+            ),
+            (
+                "transformer.layer.11.ffn.lin2.weight",
+                "encoder.layer.11.output.dense.weight",
+            ),
+        ] {
+            assert_eq!(bert_layer_tensor(found).as_deref(), Some(expected));
+        }
+        assert_eq!(
+            bert_layer_tensor("transformer.layer.0.adapter.weight"),
+            None
+        );
+        assert_eq!(bert_layer_tensor("embeddings.LayerNorm.weight"), None);
+        assert_eq!(Family::DistilBert.field("hidden_size"), "dim");
+        assert_eq!(Family::DistilBert.field("vocab_size"), "vocab_size");
+        assert_eq!(Family::Bert.field("hidden_size"), "hidden_size");
+        assert_eq!(
+            bert_class("DistilBertForTokenClassification"),
+            "BertForTokenClassification"
+        );
+    }
+}
