@@ -97,36 +97,6 @@ test_on_arm() {
     done
 }
 
-# Two machines without an operating system. The first classifies with a bundle in flash and has to print the
-# workstation's bits, the second runs the encoder alone.
-bare_metal() {
-    (
-        debian_packages qemu-system-arm rustc-web cargo-web rust-web-src || exit 1
-        export RUSTC=/usr/bin/rustc CARGO=/usr/bin/cargo RUSTC_BOOTSTRAP=1
-        local flash=$built/road/flash folder=$built/bare program
-        cp "$built/road/tiny.berth" "$flash"
-        truncate -s 64M "$flash"
-        program=$(bare_program virt aarch64-unknown-none)
-        timeout 60 qemu-system-aarch64 -M virt -cpu cortex-a53 -m 128M -nographic -nic none \
-            -drive if=pflash,unit=1,format=raw,readonly=on,file="$flash" \
-            -semihosting-config enable=on,target=native,arg="$sentence" -kernel "$program" | tee "$built/road/virt"
-        tail -n +2 "$built/road/virt" | diff "$built/road/bits" -
-        program=$(bare_program mps2 thumbv7em-none-eabihf)
-        timeout 60 qemu-system-arm -M mps2-an386 -nographic -nic none \
-            -semihosting-config enable=on,target=native -kernel "$program" | tee "$built/road/mps2"
-        cargo run --locked -p berth-count -- tests/golden/bundle/tiny.berth query 8 1 |
-            diff - <(tail -n +2 "$built/road/mps2")
-    )
-}
-
-# bare_program BOARD TARGET builds a program for a bare machine and prints its path.
-bare_program() {
-    /usr/bin/cargo rustc --locked -Zbuild-std=core -Zbuild-std-features=compiler-builtins-mem --target "$2" \
-        --target-dir "$folder" --profile device -p berth-bare-metal --bin "berth-$1" --features "$1" -- \
-        -C link-arg=-T"$PWD/runtime/bare-metal/$1.ld" >&2
-    echo "$folder/$2/device/berth-$1"
-}
-
 fuzz_targets="damage bytes tables text json lines ${BERTH_FUZZ_TARGETS:-}"
 
 # Builds the fuzzers with AddressSanitizer, by the toolchain in use: it ships the sanitizer's runtime,
