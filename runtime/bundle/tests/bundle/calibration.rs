@@ -109,7 +109,7 @@ fn the_bytes_lie_where_the_specification_says() {
     let crc = crc32c(CARD.as_bytes());
     let card = Bundle::open(&file).unwrap().header().sections[7];
     assert_eq!((card.kind, card.crc), (SectionKind::Card, crc));
-    assert_eq!(postcard::to_stdvec(&card.kind).unwrap(), [7]);
+    assert_eq!(postcard::to_stdvec(&card.kind).unwrap(), [8]);
 }
 
 #[test]
