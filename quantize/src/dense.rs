@@ -4,9 +4,14 @@
 //! another choice, [`Dense::clipped`]: a smaller step, which the few largest weights saturate and which
 //! rounds all others finer.
 
+use std::borrow::Cow;
+
+use berth_checkpoint::Steps;
 use berth_kernels::{
     Linear, LinearF32, pack, pack_f32, packed_len, packed_len_f32, quantize_weight_row,
 };
+
+use crate::smooth;
 
 /// An embedding table, quantized row by row.
 pub(crate) struct Rows {
@@ -31,6 +36,93 @@ impl Rows {
             .map(|(row, q)| quantize(row, q))
             .collect();
         Rows { values, scale }
+    }
+
+    /// Steps that came in a file, as they are.
+    pub(crate) fn kept(steps: &Steps) -> Self {
+        Rows {
+            values: steps.values.clone(),
+            scale: steps.scale.clone(),
+        }
+    }
+
+    /// The numbers that they stand for.
+    fn floats(&self, width: usize) -> Vec<f32> {
+        let all = self.values.chunks_exact(width).zip(&self.scale);
+        let row = |(row, &scale): (&[i8], &f32)| -> Vec<f32> {
+            row.iter().map(|&step| f32::from(step) * scale).collect()
+        };
+        all.flat_map(row).collect()
+    }
+
+    /// What each row's values add up to, in the row's steps: what a constant added to every input
+    /// does to the output.
+    pub(crate) fn sums(&self, width: usize) -> Vec<f32> {
+        let sum = |row: &[i8]| row.iter().map(|&q| i32::from(q)).sum::<i32>() as f32;
+        let rows_and_scales = self.values.chunks_exact(width).zip(&self.scale);
+        rows_and_scales
+            .map(|(row, scale)| scale * sum(row))
+            .collect()
+    }
+}
+
+/// The weights of a dense layer, `[outputs][inputs]`.
+pub(crate) enum Weight {
+    /// In floats.
+    Floats(Vec<f32>),
+    /// In eight bits already.
+    Steps(Rows),
+}
+
+impl Weight {
+    /// Several layers of the same `inputs` as one. Steps stay as they are where all have them.
+    pub(crate) fn join(parts: Vec<Weight>, inputs: usize) -> Self {
+        let steps = |part: &Weight| matches!(part, Weight::Steps(_));
+        if !parts.iter().all(steps) {
+            let floats = parts.into_iter().flat_map(|part| part.floats(inputs));
+            return Weight::Floats(floats.collect());
+        }
+        let (mut values, mut scale) = (Vec::new(), Vec::new());
+        for part in parts {
+            if let Weight::Steps(rows) = part {
+                values.extend(rows.values);
+                scale.extend(rows.scale);
+            }
+        }
+        Weight::Steps(Rows { values, scale })
+    }
+
+    fn floats(self, inputs: usize) -> Vec<f32> {
+        match self {
+            Weight::Floats(floats) => floats,
+            Weight::Steps(rows) => rows.floats(inputs),
+        }
+    }
+
+    /// The numbers of a layer of so many inputs.
+    pub(crate) fn values(&self, inputs: usize) -> Cow<'_, [f32]> {
+        match self {
+            Weight::Floats(floats) => Cow::Borrowed(floats),
+            Weight::Steps(rows) => Cow::Owned(rows.floats(inputs)),
+        }
+    }
+
+    /// Multiplies each input's weights by `2^-exponent`, as [`smooth::make_up`] does. Steps are floats
+    /// from then on, unless nothing changes.
+    pub(crate) fn make_up(&mut self, exponents: &[i32]) {
+        if exponents.iter().all(|&exponent| exponent == 0) {
+            return;
+        }
+        let mut floats = self.values(exponents.len()).into_owned();
+        smooth::make_up(&mut floats, exponents);
+        *self = Weight::Floats(floats);
+    }
+
+    fn rows(self, inputs: usize) -> Rows {
+        match self {
+            Weight::Floats(floats) => Rows::of(&floats, inputs),
+            Weight::Steps(rows) => rows,
+        }
     }
 }
 
@@ -86,22 +178,26 @@ impl Dense {
     /// `factor(output)` times as large. The factor goes into what a
     /// step is worth, so the steps themselves are those of the plain layer.
     pub(crate) fn times(
-        weight: Vec<f32>,
+        weight: Weight,
         bias: Vec<f32>,
         inputs: usize,
         factor: &dyn Fn(usize) -> f32,
     ) -> Self {
-        Dense::of_rows(Rows::of(&weight, inputs), bias, inputs, factor)
+        Dense::of_rows(weight.rows(inputs), bias, inputs, factor)
     }
 
-    /// The same with the step of each output that leaves the least squared error of its weights.
+    /// The same with the step of each output that leaves the least squared error of its weights; steps
+    /// that came in a file stay.
     pub(crate) fn clipped(
-        weight: Vec<f32>,
+        weight: Weight,
         bias: Vec<f32>,
         inputs: usize,
         factor: &dyn Fn(usize) -> f32,
     ) -> Self {
-        let rows = Rows::by(&weight, inputs, quantize_clipped_row);
+        let rows = match weight {
+            Weight::Floats(floats) => Rows::by(&floats, inputs, quantize_clipped_row),
+            Weight::Steps(rows) => rows,
+        };
         Dense::of_rows(rows, bias, inputs, factor)
     }
 
@@ -122,7 +218,7 @@ impl Dense {
             inputs,
             outputs,
             weights,
-            sum: sums(&rows, inputs),
+            sum: rows.sums(inputs),
             scale: rows.scale,
             bias,
         }
@@ -153,11 +249,12 @@ impl DenseF32 {
     /// The layer of `weight[outputs][inputs]`, with one bias for each output, each output made
     /// `factor(output)` times as large.
     pub(crate) fn times(
-        mut weight: Vec<f32>,
+        weight: Weight,
         mut bias: Vec<f32>,
         inputs: usize,
         factor: &dyn Fn(usize) -> f32,
     ) -> Self {
+        let mut weight = weight.floats(inputs);
         let outputs = bias.len();
         for (output, (row, bias)) in weight.chunks_exact_mut(inputs).zip(&mut bias).enumerate() {
             row.iter_mut().for_each(|weight| *weight *= factor(output));
@@ -184,19 +281,34 @@ impl DenseF32 {
     }
 }
 
-/// What each row's values add up to, in the row's steps: what a constant added to every input
-/// does to the output.
-fn sums(rows: &Rows, width: usize) -> Vec<f32> {
-    let sum = |row: &[i8]| row.iter().map(|&q| i32::from(q)).sum::<i32>() as f32;
-    let rows_and_scales = rows.values.chunks_exact(width).zip(&rows.scale);
-    rows_and_scales
-        .map(|(row, scale)| scale * sum(row))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn steps_stay_as_they_are_where_all_parts_have_them() {
+        let steps = |first| {
+            Weight::Steps(Rows {
+                values: vec![first, -128],
+                scale: vec![0.5],
+            })
+        };
+        let Weight::Steps(rows) = Weight::join(vec![steps(1), steps(3)], 2) else {
+            panic!("floats");
+        };
+        assert_eq!(
+            (rows.values, rows.scale),
+            (vec![1, -128, 3, -128], vec![0.5, 0.5])
+        );
+        let floats = Weight::Floats(vec![7.0, 8.0]);
+        let Weight::Floats(joined) = Weight::join(vec![steps(1), floats], 2) else {
+            panic!("steps");
+        };
+        assert_eq!(joined, [0.5, -64.0, 7.0, 8.0]);
+    }
+
+    /// Two rows, one with its largest weight below zero; 1.0 and 2.0 are the steps.
+    const WEIGHT: [f32; 8] = [127.0, 1.0, -2.0, 3.0, -254.0, 2.0, 5.0, -1.0];
 
     /// Two rows, one with its largest weight below zero; 1.0 and 2.0 are the steps.
     const WEIGHT: [f32; 8] = [127.0, 1.0, -2.0, 3.0, -254.0, 2.0, 5.0, -1.0];
@@ -238,7 +350,12 @@ mod tests {
     #[test]
     fn in_f32_the_factor_goes_into_weight_and_bias() {
         let factor = |output: usize| [3.0, 1.0][output];
-        let dense = DenseF32::times(WEIGHT.to_vec(), vec![0.5, -0.25], 4, &factor);
+        let dense = DenseF32::times(
+            Weight::Floats(WEIGHT.to_vec()),
+            vec![0.5, -0.25],
+            4,
+            &factor,
+        );
         let linear = dense.linear();
         assert_eq!((linear.inputs, linear.outputs), (4, 2));
         assert_eq!(linear.bias, [1.5, -0.25]);
@@ -253,12 +370,13 @@ mod tests {
     #[test]
     fn sums_are_of_the_quantized_weights_and_factors_leave_the_steps_alone() {
         let bias = vec![0.5, -0.25];
-        let plain = Dense::times(WEIGHT.to_vec(), bias.clone(), 4, &|_| 1.0);
+        let weight = || Weight::Floats(WEIGHT.to_vec());
+        let plain = Dense::times(weight(), bias.clone(), 4, &|_| 1.0);
         assert_eq!(plain.scale, [1.0, 2.0]);
         assert_eq!(plain.sum, [129.0, -248.0]);
         assert_eq!(plain.bias, bias);
         let factor = |output: usize| [3.0, 1.0][output];
-        let times = Dense::times(WEIGHT.to_vec(), bias, 4, &factor);
+        let times = Dense::times(Weight::Floats(WEIGHT.to_vec()), bias, 4, &factor);
         assert_eq!(times.weights, plain.weights);
         assert_eq!(times.scale, [3.0, 2.0]);
         assert_eq!(times.sum, [387.0, -248.0]);

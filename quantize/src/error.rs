@@ -10,6 +10,8 @@ use berth_task::{LabelError, Task};
 use berth_wordpiece::TableError;
 use thiserror::Error;
 
+use crate::onnx::ImportError;
+
 /// Why no bundle was made of a checkpoint. Nothing has been written.
 #[derive(Debug, Error)]
 pub enum QuantizeError {
@@ -148,6 +150,25 @@ pub enum QuantizeError {
         value: f32,
         /// Where it stands, by dimension.
         index: Vec<usize>,
+    },
+    /// An ONNX file has a bound that its format sets.
+    #[error(
+        "{}: as ONNX it would have {bytes} bytes, and such a file has less than 2 GiB",
+        dir.display()
+    )]
+    OnnxTooLarge {
+        /// The checkpoint's folder.
+        dir: PathBuf,
+        /// How large the file would be.
+        bytes: usize,
+    },
+    /// An ONNX file did not become a model.
+    #[error("{}: {source}", file.display())]
+    Import {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: ImportError,
     },
     /// The runtime doesn't open the bundle that was put together.
     #[error("the new bundle does not open: {0}")]

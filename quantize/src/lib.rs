@@ -30,6 +30,7 @@ mod error;
 mod golden;
 mod latency;
 mod model;
+pub mod onnx;
 mod probe;
 mod report;
 mod search;

@@ -9,7 +9,7 @@ use berth_kernels::{Linear, LinearF32, Norm};
 use berth_task::{Labels, SpanRules, Task};
 use berth_wordpiece::Tokenizer;
 
-use crate::dense::{Dense, DenseF32, Rows};
+use crate::dense::{Dense, DenseF32, Rows, Weight};
 use crate::error::QuantizeError;
 use crate::golden;
 use crate::smooth::{self, Ranges};
@@ -97,7 +97,7 @@ pub(crate) fn draft(checkpoint: &Checkpoint, options: &Options) -> Result<Writer
 }
 
 /// Makes a dense layer of its weight, its bias, the number of its inputs, and a factor for each output.
-type Kind<D> = fn(Vec<f32>, Vec<f32>, usize, &dyn Fn(usize) -> f32) -> D;
+type Kind<D> = fn(Weight, Vec<f32>, usize, &dyn Fn(usize) -> f32) -> D;
 
 /// A dense layer of one of the two kinds.
 trait AnyDense {
@@ -232,13 +232,9 @@ impl Source<'_> {
     }
 
     fn provenance(&self, options: &Options) -> Result<Provenance, QuantizeError> {
-        let Checkpoint { dir, config, .. } = self.checkpoint;
-        let folder = || {
-            let whole = dir.canonicalize().unwrap_or_else(|_| dir.clone());
-            let name = whole.file_name().unwrap_or_default();
-            name.to_string_lossy().into_owned()
-        };
-        let name = options.name.clone().unwrap_or_else(folder);
+        let config = &self.checkpoint.config;
+        let name = options.name.clone();
+        let name = name.unwrap_or_else(|| self.checkpoint.name());
         let base = config.raw.get("_name_or_path");
         let base = base.and_then(|value| value.as_str()).unwrap_or_default();
         Ok(Provenance {
@@ -275,13 +271,17 @@ impl Source<'_> {
         let at = |part: &str| format!("bert.encoder.layer.{index}.{part}");
         let dense = |part: &str, inputs| {
             let (weight, bias) = self.weight_and_bias(&at(part))?;
+            let weight = self.weight(&at(part), weight);
             Ok::<_, QuantizeError>(kind(weight, bias, inputs, &|_| 1.0))
         };
         let (mut weight, bias) = self.weight_and_bias(&at("attention.output.dense"))?;
-        let smoothing = self.smoothing.map(|ranges| ranges.qkv(index, &weight));
+        let smoothing = self
+            .smoothing
+            .map(|ranges| ranges.qkv(index, &weight.values(self.hidden)));
         let exponents = smoothing.unwrap_or_else(|| vec![0; 3 * self.hidden]);
-        smooth::make_up(&mut weight, &exponents[2 * self.hidden..]);
+        weight.make_up(&exponents[2 * self.hidden..]);
         let qkv = self.qkv(index, kind, &exponents)?;
+        let weight = self.weight(&at("attention.output.dense"), weight);
         let attention_out = kind(weight, bias, self.hidden, &|_| 1.0);
         let attention_norm = self.norm(&at("attention.output.LayerNorm"))?;
         let up = dense("intermediate.dense", self.hidden)?;
@@ -309,9 +309,11 @@ impl Source<'_> {
         let (mut weight, mut bias) = (Vec::new(), Vec::new());
         for part in ["query", "key", "value"] {
             let at = format!("bert.encoder.layer.{layer}.attention.self.{part}");
-            weight.extend(self.tensor(&format!("{at}.weight"))?);
-            bias.extend(self.tensor(&format!("{at}.bias"))?);
+            let (of_part, bias_of_part) = self.weight_and_bias(&at)?;
+            weight.push(self.weight(&at, of_part));
+            bias.extend(bias_of_part);
         }
+        let weight = Weight::join(weight, self.hidden);
         let head_size = self.hidden / self.checkpoint.config.num_attention_heads;
         let score = (LOG2_E / (head_size as f64).sqrt()) as f32;
         let factor = |output| {
@@ -364,8 +366,9 @@ impl Source<'_> {
     fn pooler(&self) -> Result<Dense, QuantizeError> {
         let (mut weight, bias) = self.weight_and_bias(self.pooler_name())?;
         if let Some(exponents) = self.pooled(self.checkpoint.config.num_hidden_layers)? {
-            smooth::make_up(&mut weight, &exponents);
+            weight.make_up(&exponents);
         }
+        let weight = self.weight(self.pooler_name(), weight);
         Ok((self.int8)(weight, bias, self.hidden, &|_| 1.0))
     }
 
@@ -407,6 +410,16 @@ impl Source<'_> {
         serde_json::to_vec(&args).expect("text and numbers become JSON")
     }
 
+    /// The weights of a dense layer; those that came in eight bits as they are, unless smoothing has
+    /// changed them.
+    fn weight(&self, name: &str, floats: Vec<f32>) -> Weight {
+        let steps = self.checkpoint.steps(&format!("{name}.weight"));
+        match steps.filter(|_| self.smoothing.is_none()) {
+            Some(steps) => Weight::Steps(Rows::kept(steps)),
+            None => Weight::Floats(floats),
+        }
+    }
+
     /// Weight and bias of a dense layer.
     fn weight_and_bias(&self, name: &str) -> Result<(Vec<f32>, Vec<f32>), QuantizeError> {
         let weight = self.tensor(&format!("{name}.weight"))?;
@@ -427,19 +440,24 @@ impl Source<'_> {
         }
     }
 
-    /// The numbers of a tensor, all finite. Their count is what config.json asks for: that was
-    /// checked when the checkpoint was opened.
+    /// The numbers of a tensor.
     fn tensor(&self, name: &str) -> Result<Vec<f32>, QuantizeError> {
-        let tensor = self.checkpoint.tensor(name)?;
-        match tensor.data.iter().position(|value| !value.is_finite()) {
-            None => Ok(tensor.data),
-            Some(place) => Err(QuantizeError::NotFinite {
-                dir: self.checkpoint.dir.clone(),
-                name: name.to_owned(),
-                value: tensor.data[place],
-                index: unravel(place, &tensor.shape),
-            }),
-        }
+        finite(self.checkpoint, name)
+    }
+}
+
+/// The numbers of a tensor, all finite. Their count is what config.json asks for: that was
+/// checked when the checkpoint was opened.
+pub(crate) fn finite(checkpoint: &Checkpoint, name: &str) -> Result<Vec<f32>, QuantizeError> {
+    let tensor = checkpoint.tensor(name)?;
+    match tensor.data.iter().position(|value| !value.is_finite()) {
+        None => Ok(tensor.data),
+        Some(place) => Err(QuantizeError::NotFinite {
+            dir: checkpoint.dir.clone(),
+            name: name.to_owned(),
+            value: tensor.data[place],
+            index: unravel(place, &tensor.shape),
+        }),
     }
 }
 

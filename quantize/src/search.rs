@@ -202,11 +202,13 @@ where
         let clipped = self.changed(&first, Change::Clipping)?;
         let mut order = [(Change::Smoothing, smoothed), (Change::Clipping, clipped)];
         order.sort_by(|(_, a), (_, b)| a.comparison.error.total_cmp(&b.comparison.error));
-        let [(better, trial), (other, _)] = order;
+        let [(better, trial), (other, alone)] = order;
         let best = self.better(better, first, trial);
         if self.passes(&best) {
+            self.note(other, false, &alone);
             return Ok(best);
         }
+        drop(alone);
         let both = self.changed(&best, other)?;
         Ok(self.better(other, best, both))
     }

@@ -11,7 +11,7 @@
 //! * [`kernels`]: the fused steps on slices, forward and backward: dense layers, attention, GELU, norms, AdamW.
 //! * [`ops`]: the parts of BERT as nodes of candle's graph; parameters, which collect their own gradients.
 //! * [`model`]: the parts put together, read from a Hugging Face checkpoint.
-//! * [`batches`], [`schedule`], [`optimizer`], [`recipe`], [`imbalance`], [`state`]: what a run is made of.
+//! * [`batches`], [`schedule`], [`optimizer`], [`recipe`], [`imbalance`], [`curve`], [`state`]: what a run is made of.
 //! * [`memory`]: whether it will fit.
 //! * [`finetune()`]: the run. [`Predictor`]: logits without training. [`mod@bench`]: steps to be timed.
 //!

@@ -166,28 +166,3 @@ fn answers_can_be_cut_out_of_a_thousand_passages() {
     }
     assert!(answers > 3 * TEXTS, "{answers}");
 }
-
-/// A model of random weights likes some word best behind three thousand of another: then what it answers
-/// with is the last one.
-#[test]
-fn a_passage_of_three_thousand_words_is_read_to_its_end() {
-    let bundle = support::bundle_for_spans(|rules| rules.n_best_size = 64);
-    let mut session = Model::from_bytes(&bundle).unwrap().session().unwrap();
-    let words = support::WORDS;
-    let pairs = words
-        .iter()
-        .flat_map(|filler| words.map(|last| (*filler, last)));
-    let mut reached = 0;
-    for (filler, last) in pairs.filter(|(filler, last)| filler != last) {
-        let passage = format!("{}{last}", format!("{filler} ").repeat(2999));
-        let answers = session.answer("good?", &passage).unwrap();
-        assert_eq!(answers.truncated, 0);
-        for answer in answers.iter().filter(|answer| answer.text.ends_with(last)) {
-            let place = answer.place;
-            assert_eq!(place.end_byte, passage.len());
-            assert_eq!([place.end, place.end_utf16], [passage.len(); 2]);
-            reached += 1;
-        }
-    }
-    assert!(reached > 0);
-}

@@ -16,6 +16,7 @@
 //! | [`pages`] | do fine-tuning and quantizing leave whole pages and cards that say what was done? |
 //! | [`several_labels`] | do rows with any number of labels keep them, from the file to the device? |
 //! | [`contents`] | is what a file holds told before it is learnt from? |
+//! | [`onnx`] | does ONNX out and in keep the model, and do files of other makers come in? |
 //! | [`bad_input`] | does bad input get one clear line and leave nothing half-written? |
 //! | [`search`] | is a model that int8 breaks repaired? |
 //! | [`real`] | does it hold on real sentences and a real base model, where they are there? |
@@ -35,6 +36,7 @@ mod forward;
 mod gradients;
 mod journey;
 mod kills;
+mod onnx;
 mod pages;
 mod predictions;
 mod program;

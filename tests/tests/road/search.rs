@@ -45,6 +45,34 @@ fn outliers_that_one_linear_reads_are_smoothed_away() {
     assert!(before.search.is_empty(), "nothing was asked for");
     let lost = before.comparison.agreement();
     assert!(lost < 0.99, "int8 keeps {lost} as it comes");
+
+    let gate = half_of(lost);
+    assert!(gate.check(&before.comparison).is_err());
+    let after = file.measure(gate);
+    assert_eq!(gate.check(&after.comparison), Ok(()), "{:?}", after.search);
+    assert_eq!(after.writer.header().f32_layers().count(), 0);
+    let [first, second, third] = &after.search[..] else {
+        panic!("{:?}", after.search);
+    };
+    assert_eq!((first.change, first.agreement), (Change::None, lost));
+    assert_eq!((second.change, second.kept), (Change::Smoothing, true));
+    assert!(second.error < first.error / 10.0, "{:?}", after.search);
+    // What was measured and not taken is told too.
+    assert_eq!((third.change, third.kept), (Change::Clipping, false));
+}
+
+#[test]
+fn outliers_that_the_residual_sum_reads_too_go_into_f32_layers() {
+    let dir = fixture::folder();
+    let hard = model(dir.path(), |name, data| match part(name) {
+        Some("attention.output.LayerNorm") => rows(data, OUTLIER),
+        Some("intermediate.dense") if name.ends_with("weight") => columns(data, 1.0 / OUTLIER),
+        _ => (),
+    });
+    let file = File::of(&hard);
+    let before = file.measure(Gate::default());
+    let lost = before.comparison.agreement();
+    assert!(lost < 1.0, "int8 keeps {lost} as it comes");
     let mut noisy = before.cost.layers.iter();
     assert!(
         noisy.all(|layer| layer.own_snr_db < 60.0),

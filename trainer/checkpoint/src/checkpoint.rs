@@ -1,5 +1,6 @@
 //! A folder opened as a BERT: config.json and weights that are known to fit each other.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -9,7 +10,7 @@ use crate::error::CheckpointError;
 use crate::family::Family;
 use crate::training_args::TrainingArgs;
 use crate::vocabulary::{TOKENIZER_CONFIG_FILE, TokenizerFiles};
-use crate::weights::{Tensor, Weights};
+use crate::weights::{Memory, Steps, Tensor, Weights};
 use crate::{json, names};
 
 /// An open checkpoint.
@@ -26,6 +27,7 @@ pub struct Checkpoint {
     weights: Weights,
     training_args: Option<TrainingArgs>,
     max_length: usize,
+    name: Option<String>,
 }
 
 impl Checkpoint {
@@ -60,7 +62,55 @@ impl Checkpoint {
             dir: dir.to_owned(),
             config,
             weights,
+            name: None,
         })
+    }
+
+    /// Puts a checkpoint together of a folder with config.json and tokenizer, and of tensors that were
+    /// read from `file`, which is of another format. `name` and `sha256` are what the model and its
+    /// weights are known by; `steps` has the matrices that stand in eight bits in the file, in `tensors`
+    /// too.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`], the weights file excepted.
+    pub fn of_tensors(
+        dir: &Path,
+        file: &Path,
+        config: Config,
+        (tensors, steps): (BTreeMap<String, Tensor>, BTreeMap<String, Steps>),
+        (name, sha256): (String, [u8; 32]),
+    ) -> Result<Self, CheckpointError> {
+        let weights = Weights::of_memory(Memory {
+            path: file.to_owned(),
+            tensors,
+            steps,
+            sha256,
+        });
+        check(&weights, &config)?;
+        Ok(Checkpoint {
+            training_args: TrainingArgs::read(dir)?,
+            max_length: max_length(dir, &config)?,
+            dir: dir.to_owned(),
+            config,
+            weights,
+            name: Some(name),
+        })
+    }
+
+    /// What the model is called: the folder's name, unless its weights came from elsewhere.
+    pub fn name(&self) -> String {
+        let folder = || {
+            let whole = self.dir.canonicalize().unwrap_or_else(|_| self.dir.clone());
+            let name = whole.file_name().unwrap_or_default();
+            name.to_string_lossy().into_owned()
+        };
+        self.name.clone().unwrap_or_else(folder)
+    }
+
+    /// The steps of a matrix whose weights came in eight bits. [`Checkpoint::tensor`] has the same in
+    /// floats.
+    pub fn steps(&self, name: &str) -> Option<&Steps> {
+        self.weights.steps(name)
     }
 
     /// Reads a tensor by its canonical name, such as

@@ -39,4 +39,4 @@ pub use family::Family;
 pub use provenance::{DataFile, Provenance};
 pub use training_args::TrainingArgs;
 pub use vocabulary::TokenizerFiles;
-pub use weights::Tensor;
+pub use weights::{Steps, Tensor};

@@ -41,11 +41,34 @@ pub struct Tensor {
     pub data: Vec<f32>,
 }
 
+/// A matrix in whole steps of eight bits: what stands in row `r` is `values * scale[r]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Steps {
+    /// `[rows][columns]`.
+    pub values: Vec<i8>,
+    /// `[rows]`: what one step of each row is worth.
+    pub scale: Vec<f32>,
+}
+
 /// The open weights files of a checkpoint, tensors found by canonical name.
 #[derive(Debug)]
 pub(crate) struct Weights {
     files: Vec<WeightsFile>,
     entries: BTreeMap<String, Entry>,
+    memory: Option<Memory>,
+}
+
+/// Tensors that were read from a file of another format, under canonical names.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    /// The file.
+    pub path: PathBuf,
+    /// Its tensors.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// Those of them that stand in steps in the file.
+    pub steps: BTreeMap<String, Steps>,
+    /// What the weights are known by.
+    pub sha256: [u8; 32],
 }
 
 #[derive(Debug)]
@@ -88,11 +111,21 @@ impl Weights {
         let mut weights = Weights {
             files: Vec::new(),
             entries: BTreeMap::new(),
+            memory: None,
         };
         for path in files(dir)? {
             weights.add(path)?;
         }
         Ok(weights)
+    }
+
+    /// Takes tensors that are in memory already.
+    pub fn of_memory(memory: Memory) -> Self {
+        Weights {
+            files: Vec::new(),
+            entries: BTreeMap::new(),
+            memory: Some(memory),
+        }
     }
 
     fn add(&mut self, path: PathBuf) -> Result<(), CheckpointError> {
@@ -127,16 +160,28 @@ impl Weights {
 
     /// Canonical names, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.entries.keys().map(String::as_str)
+        let memory = self.memory.iter().flat_map(|memory| memory.tensors.keys());
+        self.entries.keys().chain(memory).map(String::as_str)
+    }
+
+    /// A matrix's steps, where the file has them.
+    pub fn steps(&self, name: &str) -> Option<&Steps> {
+        self.memory.as_ref()?.steps.get(name)
     }
 
     /// A tensor's shape, if it is there.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.entries.get(name).map(|entry| &*entry.shape)
+        match &self.memory {
+            Some(memory) => memory.tensors.get(name).map(|tensor| &*tensor.shape),
+            None => self.entries.get(name).map(|entry| &*entry.shape),
+        }
     }
 
     /// The file that holds a tensor; the first for one that is missing.
     pub fn path_of(&self, name: &str) -> &Path {
+        if let Some(memory) = &self.memory {
+            return &memory.path;
+        }
         let file = self.entries.get(name).map_or(0, |entry| entry.file);
         &self.files[file].path
     }
@@ -144,6 +189,13 @@ impl Weights {
     /// Reads a tensor.
     pub fn tensor(&self, name: &str) -> Result<Tensor, CheckpointError> {
         let path = self.path_of(name);
+        let in_memory = self
+            .memory
+            .as_ref()
+            .and_then(|memory| memory.tensors.get(name));
+        if let Some(tensor) = in_memory {
+            return Ok(tensor.clone());
+        }
         let Some(entry) = self.entries.get(name) else {
             let name = name.to_owned();
             return Err(CheckpointError::MissingTensor {
@@ -164,6 +216,9 @@ impl Weights {
 
     /// The SHA-256 of the weights file; of several, one after the other.
     pub fn sha256(&self) -> Result<[u8; 32], CheckpointError> {
+        if let Some(memory) = &self.memory {
+            return Ok(memory.sha256);
+        }
         let mut hasher = Sha256::new();
         for WeightsFile { path, .. } in &self.files {
             digest::feed(&mut hasher, path).map_err(|source| CheckpointError::io(path, source))?;

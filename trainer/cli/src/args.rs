@@ -38,12 +38,14 @@ pub enum Command {
     Data(DataFileArgs),
     /// Fine-tune every parameter of a BERT on your own file
     Finetune(Box<FinetuneArgs>),
-    /// Measure a checkpoint or a bundle on a labelled file
+    /// Measure a checkpoint, a bundle or an ONNX file on a labelled file
     Evaluate(EvaluateArgs),
     /// Let a checkpoint or a bundle answer every row of a file
     Predict(PredictArgs),
-    /// Turn a checkpoint into one int8 bundle, and say what int8 cost
+    /// Turn a checkpoint or an ONNX file into one int8 bundle, and say what int8 cost
     Quantize(QuantizeArgs),
+    /// Write a checkpoint as ONNX, in f32 and quantized
+    Export(ExportArgs),
     /// Ask a bundle; a bare name is looked for in `models/` and in the user's own folder
     Ask(AskArgs),
     /// Show ids, pieces and offsets of a text
@@ -318,8 +320,11 @@ pub struct RecipeArgs {
 #[derive(Args, Debug)]
 #[command(rename_all = "snake_case", args_override_self = true)]
 pub struct EvaluateArgs {
-    /// A checkpoint's folder or a .berth file
+    /// A checkpoint's folder, a .berth file or an .onnx file
     pub model: PathBuf,
+    /// For an .onnx file: the folder with its config.json and tokenizer; its own when not given
+    #[arg(long)]
+    pub tokenizer_name: Option<PathBuf>,
     /// Labelled file
     #[arg(long)]
     pub validation_file: Option<PathBuf>,
@@ -388,8 +393,11 @@ pub struct PredictArgs {
 #[derive(Args, Debug)]
 #[command(rename_all = "snake_case", args_override_self = true)]
 pub struct QuantizeArgs {
-    /// A checkpoint's folder
+    /// A checkpoint's folder, or an .onnx file
     pub checkpoint: PathBuf,
+    /// For an .onnx file: the folder with its config.json and tokenizer; its own when not given
+    #[arg(long)]
+    pub tokenizer_name: Option<PathBuf>,
     /// The bundle to write
     #[arg(long)]
     pub output: PathBuf,
@@ -416,6 +424,26 @@ pub struct QuantizeArgs {
     /// Threads; every core when not given
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub threads: Option<u32>,
+    /// One JSON object on stdout, nothing else there
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub json: bool,
+}
+
+/// `berth export`.
+#[derive(Args, Debug)]
+#[command(rename_all = "snake_case", args_override_self = true)]
+pub struct ExportArgs {
+    /// A checkpoint's folder
+    pub checkpoint: PathBuf,
+    /// Folder to write model.onnx, model_quantized.onnx, config and tokenizer to
+    #[arg(long)]
+    pub output_dir: PathBuf,
+    /// What the head answers, for a checkpoint made elsewhere whose config.json does not say it
+    #[arg(long)]
+    pub task: Option<Task>,
+    /// Replace what the output folder holds
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub overwrite_output_dir: bool,
     /// One JSON object on stdout, nothing else there
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
     pub json: bool,

@@ -7,6 +7,7 @@ mod bench_train;
 mod data;
 mod diff;
 mod evaluate;
+mod export;
 mod fetch;
 mod finetune;
 mod inspect;
@@ -31,6 +32,7 @@ pub fn run(command: Command) -> Result<(), Error> {
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Quantize(args) => quantize::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Ask(args) => ask::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Bench(args) => bench::run(&args),

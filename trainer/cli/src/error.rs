@@ -4,6 +4,7 @@ use berth_checkpoint::CheckpointError;
 use berth_checkpoint::SaveError;
 use berth_checkpoint::tokenizer::TokenizerError;
 use berth_data::DataError;
+use berth_quantize::onnx::RunError;
 use berth_quantize::{Missed, QuantizeError};
 use berth_runtime::measure::MeasureError;
 use berth_runtime::{OpenError, QueryError};
@@ -71,6 +72,9 @@ pub enum Error {
     /// Quantizing.
     #[error(transparent)]
     Quantize(#[from] QuantizeError),
+    /// An ONNX file, run as it is.
+    #[error(transparent)]
+    Onnx(#[from] RunError),
     /// A checkpoint's tokenizer.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),

@@ -1,11 +1,12 @@
-//! A checkpoint or a bundle, opened as something that scores examples: `evaluate`, `quantize` and
-//! `quickstart` treat the two alike.
+//! A checkpoint, a bundle or an ONNX file, opened as something that scores examples: `evaluate`,
+//! `quantize` and `quickstart` treat them alike.
 
 use crate::error::Error;
 use crate::names::bundle_path;
 use crate::show;
-use berth_checkpoint::{Checkpoint, ProblemType, TrainingArgs};
+use berth_checkpoint::{Checkpoint, Config, ProblemType, TrainingArgs};
 use berth_data::{EncodeOptions, Encoded, Example, encode_all};
+use berth_quantize::onnx::{Run, Share, Tokens};
 use berth_runtime::bulk::{Bulk, Input};
 use berth_task::{Task, Temperature};
 use berth_trainer::Predictor;
@@ -13,6 +14,7 @@ use berth_wordpiece::Tokenizer;
 use std::fmt::Display;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// Batches of a checkpoint's rows that are sorted by length together.
 const BATCHES: usize = 8;
@@ -35,6 +37,8 @@ pub struct Model {
 enum Kind {
     Checkpoint(Box<Checkpoint>),
     Bundle(berth_runtime::Model),
+    /// A file that runs as it is, and the folder of its tokenizer.
+    Onnx(Box<Mutex<Run>>, PathBuf),
 }
 
 impl Model {
@@ -44,19 +48,47 @@ impl Model {
     /// When it is neither, or damaged.
     pub fn open(path: &Path) -> Result<Self, Error> {
         if path.is_dir() {
-            let checkpoint = Checkpoint::open(path)?;
-            return Ok(Model {
-                path: path.to_owned(),
-                training_args: checkpoint.training_args().cloned(),
-                labels: checkpoint.config.id2label.clone(),
-                multi_label: checkpoint.config.problem_type
-                    == Some(ProblemType::MultiLabelClassification),
-                max_length: checkpoint.config.max_position_embeddings,
-                kind: Kind::Checkpoint(Box::new(checkpoint)),
-            });
+            return Ok(Self::of_checkpoint(Checkpoint::open(path)?, path));
         }
         let path = bundle_path(path)?;
         Self::of_bundle(berth_runtime::Model::open_verified(&path)?, &path)
+    }
+
+    /// Opens an ONNX file to be run as it is; config.json and tokenizer are those of `dir`.
+    ///
+    /// # Errors
+    /// When it is damaged or can't be run, or the folder lacks one of them.
+    pub fn open_onnx(path: &Path, dir: &Path) -> Result<Self, Error> {
+        let config = Config::read(dir)?;
+        Ok(Model {
+            path: path.to_owned(),
+            training_args: TrainingArgs::read(dir)?,
+            multi_label: config.problem_type == Some(ProblemType::MultiLabelClassification),
+            labels: config.id2label,
+            max_length: config.max_position_embeddings,
+            kind: Kind::Onnx(Box::new(Mutex::new(Run::open(path)?)), dir.to_owned()),
+        })
+    }
+
+    /// Takes an open checkpoint; `path` is what people know it by.
+    pub fn of_checkpoint(checkpoint: Checkpoint, path: &Path) -> Self {
+        Model {
+            path: path.to_owned(),
+            training_args: checkpoint.training_args().cloned(),
+            labels: checkpoint.config.id2label.clone(),
+            multi_label: checkpoint.config.problem_type
+                == Some(ProblemType::MultiLabelClassification),
+            max_length: checkpoint.config.max_position_embeddings,
+            kind: Kind::Checkpoint(Box::new(checkpoint)),
+        }
+    }
+
+    /// What each kind of operator cost, for an ONNX file; nothing for others.
+    pub fn shares(&self) -> Vec<Share> {
+        match &self.kind {
+            Kind::Onnx(run, _) => run.lock().unwrap_or_else(PoisonError::into_inner).shares(),
+            Kind::Checkpoint(_) | Kind::Bundle(_) => Vec::new(),
+        }
     }
 
     /// Takes a bundle that is still in memory; `path` is where it is going to be.
@@ -81,7 +113,7 @@ impl Model {
     /// What the scores of its answers are taken at: the temperature that a bundle carries.
     pub fn temperature(&self) -> Temperature {
         match &self.kind {
-            Kind::Checkpoint(_) => Temperature::ONE,
+            Kind::Checkpoint(_) | Kind::Onnx(..) => Temperature::ONE,
             Kind::Bundle(model) => model.header().temperature(),
         }
     }
@@ -102,11 +134,13 @@ impl Model {
         let encode = |tokenizer: &Tokenizer<'_>| {
             encode_all(tokenizer, &options, examples).map_err(|error| self.wrong(&error))
         };
+        let encode_by = |dir: &Path| {
+            let tables = berth_checkpoint::tokenizer::tables(dir)?;
+            encode(&Tokenizer::new(&tables).map_err(|error| self.wrong(&error))?)
+        };
         match &self.kind {
-            Kind::Checkpoint(checkpoint) => {
-                let tables = berth_checkpoint::tokenizer::tables(&checkpoint.dir)?;
-                encode(&Tokenizer::new(&tables).map_err(|error| self.wrong(&error))?)
-            }
+            Kind::Checkpoint(checkpoint) => encode_by(&checkpoint.dir),
+            Kind::Onnx(_, dir) => encode_by(dir),
             Kind::Bundle(model) => encode(model.tokenizer()),
         }
     }
@@ -134,12 +168,30 @@ impl Model {
                 bar.finish_and_clear();
                 Ok(logits)
             }
+            Kind::Onnx(run, _) => self.as_it_is(run, inputs),
             Kind::Bundle(model) if model.header().task != task => {
                 let what = format!("answers {}, not {task}", model.header().task);
                 Err(self.wrong(&what))
             }
             Kind::Bundle(model) => self.in_bulk(model, inputs),
         }
+    }
+
+    /// Runs an ONNX file through tract, an input at a time on each core.
+    fn as_it_is(&self, run: &Mutex<Run>, inputs: &[Encoded]) -> Result<Vec<Vec<f32>>, Error> {
+        let tokens: Vec<Tokens> = inputs
+            .iter()
+            .map(|input| Tokens {
+                ids: &input.ids,
+                second: input.second,
+            })
+            .collect();
+        let bar = show::progress(inputs.len() as u64, "onnx");
+        let mut run = run.lock().unwrap_or_else(PoisonError::into_inner);
+        let threads = rayon::current_num_threads();
+        let logits = run.logits(&tokens, self.max_length, threads, &|| bar.inc(1));
+        bar.finish_and_clear();
+        Ok(logits?)
     }
 
     /// Runs every row by itself, as a device does, on as many threads as there are.
@@ -185,4 +237,25 @@ fn training_args(model: &berth_runtime::Model, path: &Path) -> Result<Option<Tra
                 what: format!("its training arguments are not readable: {error}"),
             }),
     }
+}
+
+/// The folder of an ONNX file's config.json and tokenizer, where `path` is such a file: the one that was
+/// given, else the file's own. None for anything else.
+///
+/// # Errors
+/// When a folder was given for what needs none.
+pub fn onnx_folder(path: &Path, given: Option<&Path>) -> Result<Option<PathBuf>, Error> {
+    if path.extension().is_none_or(|extension| extension != "onnx") {
+        return match given {
+            None => Ok(None),
+            Some(_) => Err(Error::Usage(
+                "--tokenizer_name goes with an .onnx file; others carry their tokenizer".into(),
+            )),
+        };
+    }
+    let own = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let own = own.unwrap_or(Path::new("."));
+    Ok(Some(given.unwrap_or(own).to_owned()))
 }

@@ -1,15 +1,16 @@
-//! `berth evaluate`: the metrics of a checkpoint or a bundle on a labelled file.
+//! `berth evaluate`: the metrics of a checkpoint, a bundle or an ONNX file on a labelled file.
 
 use super::{print, use_threads};
 use crate::args::{DataArgs, EvaluateArgs};
 use crate::error::Error;
-use crate::model::Model;
+use crate::model::{Model, onnx_folder};
 use crate::show;
 use crate::sources::Known;
 use berth_data::{
     Dataset, EncodeOptions, Encoded, Evaluation, EvaluationError, Evaluator, TaskName,
     cut_examples, expected_calibration_error, unasked_words,
 };
+use berth_quantize::onnx::Share;
 use berth_task::LongTexts;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
@@ -18,7 +19,10 @@ use std::time::Instant;
 /// Evaluates and prints.
 pub fn run(args: &EvaluateArgs) -> Result<(), Error> {
     use_threads(args.threads);
-    let model = Model::open(&args.model)?;
+    let model = match onnx_folder(&args.model, args.tokenizer_name.as_deref())? {
+        Some(dir) => Model::open_onnx(&args.model, &dir)?,
+        None => Model::open(&args.model)?,
+    };
     let known = Known::new(&args.data, model.training_args.clone())?;
     let files = Files::find(
         known.task_name,
@@ -42,6 +46,13 @@ pub fn run(args: &EvaluateArgs) -> Result<(), Error> {
         .transpose()?;
     let mut report = measured.report();
     report.extend(second.iter().flat_map(Measured::report_mismatched));
+    let shares = model.shares();
+    if !shares.is_empty() {
+        let each = shares
+            .iter()
+            .map(|share| (share.op.clone(), share.share.into()));
+        report.insert("operators".into(), Value::Object(each.collect()));
+    }
     if let Some(folder) = &args.output_dir {
         std::fs::create_dir_all(folder).map_err(|source| Error::file(folder, source))?;
         let text = serde_json::to_string_pretty(&report).unwrap_or_default() + "\n";
@@ -52,6 +63,9 @@ pub fn run(args: &EvaluateArgs) -> Result<(), Error> {
         print(Value::Object(report))
     } else {
         print(for_people(&measured))?;
+        if !shares.is_empty() {
+            print(operators(&shares))?;
+        }
         second.iter().try_for_each(|second| {
             print(format!("on {}", files.second_name()))?;
             print(for_people(second))
@@ -260,6 +274,21 @@ impl Measured {
             .map(|(name, value)| (format!("{name}_mm"), value))
             .collect()
     }
+}
+
+/// What each kind of operator cost.
+fn operators(shares: &[Share]) -> String {
+    let rows: Vec<Vec<String>> = shares
+        .iter()
+        .map(|share| {
+            vec![
+                share.op.clone(),
+                show::percent(share.share),
+                share.calls.to_string(),
+            ]
+        })
+        .collect();
+    show::table(&["operator", "time", "calls"], &rows).to_string()
 }
 
 fn for_people(measured: &Measured) -> String {

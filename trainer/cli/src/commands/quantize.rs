@@ -1,4 +1,4 @@
-//! `berth quantize`: a checkpoint to one bundle, and what int8 cost.
+//! `berth quantize`: a checkpoint or an ONNX file to one bundle, and what int8 cost.
 //!
 //! The bundle is made in memory, and the answers that are compared come from those very bytes through
 //! the runtime. Only when the gate, if there is one, has been passed is the file written.
@@ -7,7 +7,7 @@ use super::evaluate::{LabelledFile, measure};
 use super::{print, use_threads};
 use crate::args::QuantizeArgs;
 use crate::error::Error;
-use crate::model::Model;
+use crate::model::{Model, onnx_folder};
 use crate::sources::Known;
 use crate::{page, show};
 use berth_bundle::{Calibration, Threshold, Writer};
@@ -108,7 +108,7 @@ pub fn convert(args: &QuantizeArgs) -> Result<Converted, Error> {
         let what = "--max_drop and --min_agreement need a --validation_file to be measured on";
         return Err(Error::Usage(what.into()));
     }
-    let checkpoint = Checkpoint::open(&args.checkpoint)?;
+    let checkpoint = open(args)?;
     let options = Options {
         spans: spans(args, &checkpoint)?,
         task: args.data.task,
@@ -171,6 +171,15 @@ fn written(
     Ok(done)
 }
 
+/// Opens what is to be quantized.
+fn open(args: &QuantizeArgs) -> Result<Checkpoint, Error> {
+    let path = &args.checkpoint;
+    match onnx_folder(path, args.tokenizer_name.as_deref())? {
+        Some(dir) => Ok(berth_quantize::onnx::open(path, &dir)?),
+        None => Ok(Checkpoint::open(path)?),
+    }
+}
+
 /// Writes the report of a quantization: where it was asked for, else beside the bundle.
 fn write_page(
     args: &QuantizeArgs,
@@ -183,7 +192,10 @@ fn write_page(
         brief: true,
         ..Default::default()
     };
-    let weights = args.checkpoint.join("model.safetensors");
+    let weights = match args.checkpoint.is_file() {
+        true => args.checkpoint.clone(),
+        false => args.checkpoint.join("model.safetensors"),
+    };
     let text = page::quantized(&page::Quantized {
         name: &show::name(&args.output),
         bytes,
@@ -249,7 +261,7 @@ fn compare(
     options: &Options,
     gate: Gate,
 ) -> Result<Compared, Error> {
-    let model = Model::open(&args.checkpoint)?;
+    let model = Model::of_checkpoint(open(args)?, &args.checkpoint);
     let rows = LabelledFile::read(&model, file, &args.data, args.max_eval_samples)?;
     let f32 = measure(&model, &rows, BATCH)?;
     let evaluator = rows.evaluator(&f32.inputs);

@@ -1,0 +1,247 @@
+//! A model to walk back through: who makes a value, and which values are constants.
+//!
+//! Walks look through what does not change a value for inference: `Identity`, `Dropout`, a `Cast`
+//! between floats, and `QuantizeLinear` followed by `DequantizeLinear`, which only says how another
+//! runtime rounds activations. A rule that matches writes down the nodes that it explains, so that
+//! those that no rule explains can be listed.
+
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
+
+use crate::onnx::proto::{Attribute, Files, Model, Node, ProtoError, Tensor};
+
+/// Type codes of floats, to which a cast changes nothing.
+const FLOATS: [i64; 4] = [1, 10, 11, 16];
+/// How deep a scalar's arithmetic may be.
+const DEEPEST: usize = 8;
+
+/// A model with an index of its values.
+pub(super) struct Graph<'m, 'a> {
+    pub model: &'m Model<'a>,
+    pub files: &'m Files,
+    makers: HashMap<&'a str, usize>,
+    explained: RefCell<Vec<usize>>,
+}
+
+/// A constant, as it stands or in steps of a scale.
+#[derive(Copy, Clone, Debug)]
+pub(super) enum Constant<'g, 'a> {
+    /// Floats.
+    Plain(&'g Tensor<'a>),
+    /// `(step − zero) · scale`, the scale of the whole or along an axis.
+    Steps {
+        steps: &'g Tensor<'a>,
+        scale: &'g Tensor<'a>,
+        zero: Option<&'g Tensor<'a>>,
+        axis: i64,
+    },
+}
+
+impl<'g, 'a> Constant<'g, 'a> {
+    /// Its shape.
+    pub fn dims(&self) -> &'g [usize] {
+        match self {
+            Constant::Plain(tensor) | Constant::Steps { steps: tensor, .. } => &tensor.dims,
+        }
+    }
+}
+
+impl<'m, 'a> Graph<'m, 'a> {
+    /// Indexes a model; `files` has what lies outside of it.
+    pub fn new(model: &'m Model<'a>, files: &'m Files) -> Self {
+        let nodes = model.nodes.iter().enumerate();
+        let makers =
+            nodes.flat_map(|(at, node)| node.outputs.iter().map(move |output| (*output, at)));
+        let makers = makers.filter(|(output, _)| !output.is_empty());
+        Graph {
+            model,
+            files,
+            makers: makers.collect(),
+            explained: RefCell::default(),
+        }
+    }
+
+    /// How many bytes lie outside of the model.
+    pub fn outside(&self) -> usize {
+        self.files.values().map(Vec::len).sum()
+    }
+
+    /// The node that makes a value, if it is not an input or a constant.
+    pub fn maker(&self, value: &str) -> Option<&'m Node<'a>> {
+        let at = *self.makers.get(value)?;
+        self.explained.borrow_mut().push(at);
+        Some(&self.model.nodes[at])
+    }
+
+    /// The node that makes a value, if it is this operator of ONNX.
+    pub fn made_by(&self, value: &str, op: &str) -> Option<&'m Node<'a>> {
+        let at = *self.makers.get(value)?;
+        let node = &self.model.nodes[at];
+        let fits = node.op == op && node.domain.is_empty();
+        fits.then(|| self.explained.borrow_mut().push(at))?;
+        Some(node)
+    }
+
+    /// Tries a rule; what it wrote down counts only where it matches.
+    pub fn attempt<T, E>(&self, rule: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        let before = self.explained.borrow().len();
+        let result = rule();
+        if result.is_err() {
+            self.explained.borrow_mut().truncate(before);
+        }
+        result
+    }
+
+    /// The nodes that rules have explained.
+    pub fn explained(&self) -> BTreeSet<usize> {
+        self.explained.borrow().iter().copied().collect()
+    }
+
+    /// The value of which this one is another name.
+    pub fn through(&self, value: &'a str) -> &'a str {
+        let mut value = value;
+        while let Some(&at) = self.makers.get(value) {
+            let node = &self.model.nodes[at];
+            let Some(below) = self.below(node) else {
+                break;
+            };
+            self.explained.borrow_mut().push(at);
+            value = below;
+        }
+        value
+    }
+
+    /// What a node that changes nothing stands above.
+    fn below(&self, node: &Node<'a>) -> Option<&'a str> {
+        let input = node.input(0)?;
+        match node.op {
+            "Identity" | "Dropout" => Some(input),
+            "Cast" => {
+                let floats = node.int("to").is_some_and(|to| FLOATS.contains(&to));
+                let from = self.makers.get(input).map(|&at| self.model.nodes[at].op);
+                // An input is integers, and so is the product of integers.
+                let counted = from == Some("MatMulInteger") || self.model.inputs.contains(&input);
+                (floats && !counted).then_some(input)
+            }
+            "DequantizeLinear" => {
+                let quantizer = &self.model.nodes[*self.makers.get(input)?];
+                (quantizer.op == "QuantizeLinear").then(|| quantizer.input(0))?
+            }
+            _ => None,
+        }
+    }
+
+    /// A tensor whose numbers stand in the file.
+    pub fn tensor(&self, value: &'a str) -> Option<&'m Tensor<'a>> {
+        let value = self.through(value);
+        if let Some(tensor) = self.model.constants.get(value) {
+            return Some(tensor);
+        }
+        match self.made_by(value, "Constant")?.attribute("value")? {
+            Attribute::Tensor(tensor) => Some(tensor),
+            _ => None,
+        }
+    }
+
+    /// A constant of floats, as it stands or in steps.
+    pub fn constant(&self, value: &'a str) -> Option<Constant<'m, 'a>> {
+        let value = self.through(value);
+        if let Some(node) = self.made_by(value, "DequantizeLinear") {
+            let zero = match node.input(2) {
+                Some(zero) => Some(self.tensor(zero)?),
+                None => None,
+            };
+            return Some(Constant::Steps {
+                steps: self.tensor(node.input(0)?)?,
+                scale: self.tensor(node.input(1)?)?,
+                zero,
+                axis: node.int("axis").unwrap_or(1),
+            });
+        }
+        let tensor = self.tensor(value)?;
+        tensor.is_float().then_some(Constant::Plain(tensor))
+    }
+
+    /// The numbers of a constant of floats.
+    ///
+    /// # Errors
+    /// When its shape or its file lies.
+    pub fn floats(&self, value: &'a str) -> Result<Option<Vec<f32>>, ProtoError> {
+        match self.constant(value) {
+            Some(constant) => super::weights::floats(constant, self.files).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// A number that is the same for every input. `size` is what the last dimension of an activation's
+    /// shape is, where the arithmetic asks for it: the size of a head.
+    pub fn scalar(&self, value: &'a str, size: Option<usize>) -> Option<f64> {
+        self.scalar_at(value, size, DEEPEST)
+    }
+
+    fn scalar_at(&self, value: &'a str, size: Option<usize>, depth: usize) -> Option<f64> {
+        let depth = depth.checked_sub(1)?;
+        if let Some(number) = self.number(value) {
+            return Some(number);
+        }
+        let node = self.maker(self.through(value))?;
+        let of = |place: usize| self.scalar_at(node.input(place)?, size, depth);
+        match node.op {
+            "Sqrt" => Some(of(0)?.sqrt()),
+            "Cast" | "Squeeze" | "Unsqueeze" => of(0),
+            "Reciprocal" => Some(1.0 / of(0)?),
+            "Div" => Some(of(0)? / of(1)?),
+            "Mul" => Some(of(0)? * of(1)?),
+            "Slice" | "Gather" => {
+                let last = |at: i64| at == -1 || at == 3;
+                let shape = self.made_by(self.through(node.input(0)?), "Shape");
+                let at = self.integers(node.input(1)?)?;
+                (shape.is_some() && at.len() == 1 && last(at[0])).then_some(size? as f64)
+            }
+            _ => None,
+        }
+    }
+
+    /// The one number of a constant that has one.
+    fn number(&self, value: &'a str) -> Option<f64> {
+        if let Some(constant) = self.constant(value) {
+            let one = constant.dims().iter().all(|&dim| dim == 1);
+            let data = one.then(|| super::weights::floats(constant, self.files).ok())??;
+            return data.first().map(|&number| f64::from(number));
+        }
+        match self.integers(value)?[..] {
+            [number] => Some(number as f64),
+            _ => None,
+        }
+    }
+
+    /// The numbers of a constant of integers.
+    pub fn integers(&self, value: &'a str) -> Option<Vec<i64>> {
+        let value = self.through(value);
+        if let Some(node) = self.made_by(value, "Constant") {
+            if let Some(one) = node.int("value_int") {
+                return Some(vec![one]);
+            }
+            if let Some(all) = node.ints("value_ints") {
+                return Some(all.to_vec());
+            }
+        }
+        let tensor = self.tensor(value)?;
+        if tensor.is_float() {
+            None
+        } else {
+            tensor.ints(self.files).ok()
+        }
+    }
+
+    /// Whether a value is this number, as nearly as a float says it.
+    pub fn is(&self, value: &'a str, number: f64) -> bool {
+        let found = self.scalar(value, None);
+        found.is_some_and(|found| (found / number - 1.0).abs() < 1e-3)
+    }
+
+    /// Whether two names are of one value.
+    pub fn same(&self, one: &'a str, other: &'a str) -> bool {
+        self.through(one) == self.through(other)
+    }
+}

@@ -1,0 +1,646 @@
+//! The rules: what each block of a BERT looks like in a graph, whoever wrote it.
+//!
+//! Each rule walks back from a value and says what the block takes, or [`Mismatch`]: where it stopped
+//! and what should have stood there. Rules know shapes of arithmetic, not names of nodes.
+//!
+//! They work on the graph as it was parsed, not on tract's typed one: there per-channel scales, the
+//! casts around integer products and shapes are folded away before a `Rewriter` sees them.
+
+use crate::onnx::proto::Node;
+
+use super::graph::{Constant, Graph};
+use super::weights::MatrixAt;
+
+/// Where no rule goes on.
+#[derive(Clone, Debug)]
+pub(super) struct Mismatch {
+    /// The value that was looked at.
+    pub value: String,
+    /// The rule.
+    pub rule: &'static str,
+    /// What should have been there.
+    pub expected: &'static str,
+}
+
+pub(super) type Match<T> = Result<T, Mismatch>;
+
+/// A dense layer: `x · weight + bias`.
+#[derive(Debug)]
+pub(super) struct Linear<'g, 'a> {
+    pub input: &'a str,
+    pub weight: MatrixAt<'g, 'a>,
+    /// The value that is added; none for zeros.
+    pub bias: Option<&'a str>,
+}
+
+/// A layer norm over the last dimension.
+#[derive(Debug)]
+pub(super) struct Norm<'a> {
+    pub input: &'a str,
+    pub weight: &'a str,
+    pub bias: &'a str,
+    pub eps: f64,
+}
+
+/// Attention with its three linears.
+#[derive(Debug)]
+pub(super) struct Attention<'g, 'a> {
+    pub query: Linear<'g, 'a>,
+    pub key: Linear<'g, 'a>,
+    pub value: Linear<'g, 'a>,
+    pub heads: usize,
+}
+
+impl<'m, 'a> Graph<'m, 'a> {
+    fn no<T>(&self, value: &str, rule: &'static str, expected: &'static str) -> Match<T> {
+        let value = value.to_owned();
+        Err(Mismatch {
+            value,
+            rule,
+            expected,
+        })
+    }
+
+    /// The two inputs of a node, in both orders.
+    fn either(node: &Node<'a>) -> Option<[(&'a str, &'a str); 2]> {
+        let (one, other) = (node.input(0)?, node.input(1)?);
+        Some([(one, other), (other, one)])
+    }
+
+    /// A dense layer, whatever its product: `MatMul`, `Gemm`, or `MatMulInteger` on rows quantized at
+    /// run time, with the bias before or behind.
+    pub fn linear(&self, value: &'a str) -> Match<Linear<'m, 'a>> {
+        let value = self.through(value);
+        let rule = "linear";
+        if let Some(add) = self.made_by(value, "Add") {
+            for (bias, product) in Self::either(add).into_iter().flatten() {
+                let vector = self
+                    .constant(bias)
+                    .is_some_and(|constant| is_vector(&constant));
+                let found = self.attempt(|| self.product(self.through(product)));
+                if let (true, Ok(found)) = (
+                    vector && found.as_ref().is_ok_and(|f| f.bias.is_none()),
+                    found,
+                ) {
+                    return Ok(Linear {
+                        bias: Some(bias),
+                        ..found
+                    });
+                }
+            }
+            return self.no(
+                value,
+                rule,
+                "a product with constant weights, and a constant bias",
+            );
+        }
+        self.product(value)
+    }
+
+    fn product(&self, value: &'a str) -> Match<Linear<'m, 'a>> {
+        let rule = "linear";
+        if let Some(found) = self.made_by(value, "MatMul").and_then(|node| {
+            let weight = self.matrix(node.input(1)?, false)?;
+            let input = node.input(0)?;
+            Some(Linear {
+                input,
+                weight,
+                bias: None,
+            })
+        }) {
+            return Ok(found);
+        }
+        if let Some(found) = self.made_by(value, "Gemm").and_then(|node| self.gemm(node)) {
+            return Ok(found);
+        }
+        if let Some(found) = self
+            .made_by(value, "Mul")
+            .and_then(|node| self.integers_product(node))
+        {
+            return Ok(found);
+        }
+        self.no(
+            value,
+            rule,
+            "MatMul, Gemm or MatMulInteger with constant weights",
+        )
+    }
+
+    fn gemm(&self, node: &'m Node<'a>) -> Option<Linear<'m, 'a>> {
+        let one = |name: &str| node.float(name).is_none_or(|factor| factor == 1.0);
+        let plain = one("alpha") && one("beta") && node.int("transA").unwrap_or(0) == 0;
+        let by_row = node.int("transB").unwrap_or(0) != 0;
+        Some(Linear {
+            input: plain.then(|| node.input(0))??,
+            weight: self.matrix(node.input(1)?, by_row)?,
+            bias: node.input(2),
+        })
+    }
+
+    /// `Cast(MatMulInteger(q, w, zero, zero)) · (row scale · weight scale)`.
+    fn integers_product(&self, node: &'m Node<'a>) -> Option<Linear<'m, 'a>> {
+        Self::either(node)?.into_iter().find_map(|(sums, scales)| {
+            let cast = self.made_by(sums, "Cast")?;
+            let product = self.made_by(cast.input(0)?, "MatMulInteger")?;
+            let rows = self.made_by(product.input(0)?, "DynamicQuantizeLinear")?;
+            let zero_fits = product.input(2) == rows.outputs.get(2).copied();
+            let scales = self.made_by(scales, "Mul")?;
+            let mut both = Self::either(scales)?.into_iter();
+            let (_, scale) = both.find(|(row, _)| Some(row) == rows.outputs.get(1))?;
+            let zero = match product.input(3) {
+                Some(zero) => Some(self.tensor(zero)?),
+                None => None,
+            };
+            let constant = Constant::Steps {
+                steps: self
+                    .tensor(product.input(1)?)
+                    .filter(|steps| steps.is_byte())?,
+                scale: self.tensor(scale)?,
+                zero,
+                axis: 1,
+            };
+            let weight = MatrixAt {
+                constant,
+                by_row: false,
+            };
+            weight.size().filter(|_| zero_fits)?;
+            let input = rows.input(0)?;
+            Some(Linear {
+                input,
+                weight,
+                bias: None,
+            })
+        })
+    }
+
+    /// Constant weights; `by_row` where each row is an output.
+    fn matrix(&self, value: &'a str, by_row: bool) -> Option<MatrixAt<'m, 'a>> {
+        let value = self.through(value);
+        if let Some(turned) = self.made_by(value, "Transpose") {
+            let swaps = turned.ints("perm").is_none_or(|perm| perm == [1, 0]);
+            return swaps.then(|| self.matrix(turned.input(0)?, !by_row))?;
+        }
+        let constant = self.constant(value)?;
+        let matrix = MatrixAt { constant, by_row };
+        matrix.size().map(|_| matrix)
+    }
+
+    /// GELU: one operator, by `Erf`, or by `Tanh`, which is within 5e-4 of the other. Returns what it
+    /// is applied to.
+    pub fn gelu(&self, value: &'a str) -> Match<&'a str> {
+        let value = self.through(value);
+        let rule = "GELU";
+        if let Some(node) = self.maker(value)
+            && ["Gelu", "FastGelu"].contains(&node.op)
+            && ["", "com.microsoft"].contains(&node.domain)
+            && node.input(1).is_none()
+            && let Some(input) = node.input(0)
+        {
+            return Ok(input);
+        }
+        let factors = self.leaves(value, "Mul");
+        let (numbers, rest): (Vec<&str>, Vec<&str>) = factors
+            .into_iter()
+            .partition(|leaf| self.scalar(leaf, None).is_some());
+        let half: f64 = numbers
+            .iter()
+            .filter_map(|leaf| self.scalar(leaf, None))
+            .product();
+        let &[one, other] = &rest[..] else {
+            return self.no(
+                value,
+                rule,
+                "0.5 · x · (1 + Erf(x / √2)), the same with Tanh, or Gelu",
+            );
+        };
+        let found = [(one, other), (other, one)]
+            .into_iter()
+            .find(|(x, phi)| self.twice_phi(x, phi));
+        match found.filter(|_| (half - 0.5).abs() < 1e-3) {
+            Some((x, _)) => Ok(x),
+            None => self.no(
+                value,
+                rule,
+                "0.5 · x · (1 + Erf(x / √2)), the same with Tanh, or Gelu",
+            ),
+        }
+    }
+
+    /// Whether `value` is `1 + Erf(x / √2)`, or `1 + Tanh(√(2 / π) · (x + 0.044715 · x³))`.
+    fn twice_phi(&self, x: &'a str, value: &'a str) -> bool {
+        let Some(add) = self.made_by(self.through(value), "Add") else {
+            return false;
+        };
+        Self::either(add).into_iter().flatten().any(|(one, curve)| {
+            let curve = self.through(curve);
+            self.is(one, 1.0) && (self.is_erf(x, curve) || self.is_tanh(x, curve))
+        })
+    }
+
+    fn is_erf(&self, x: &'a str, curve: &'a str) -> bool {
+        let Some(input) = self.made_by(curve, "Erf").and_then(|erf| erf.input(0)) else {
+            return false;
+        };
+        let (factor, rest) = self.scaled(input, None);
+        self.same(rest, x) && (factor - std::f64::consts::FRAC_1_SQRT_2).abs() < 1e-3
+    }
+
+    fn is_tanh(&self, x: &'a str, curve: &'a str) -> bool {
+        let Some(input) = self.made_by(curve, "Tanh").and_then(|tanh| tanh.input(0)) else {
+            return false;
+        };
+        let (factor, sum) = self.scaled(input, None);
+        let add = self.made_by(self.through(sum), "Add");
+        let pairs = add.and_then(Self::either).into_iter().flatten();
+        (factor - 0.797_884_56).abs() < 1e-3
+            && pairs.into_iter().any(|(first, cube)| {
+                let (factor, cube) = self.scaled(cube, None);
+                self.same(first, x) && (factor - 0.044_715).abs() < 1e-4 && self.is_cube(x, cube)
+            })
+    }
+
+    fn is_cube(&self, x: &'a str, value: &'a str) -> bool {
+        let value = self.through(value);
+        if let Some(pow) = self.made_by(value, "Pow") {
+            let base = pow.input(0).is_some_and(|base| self.same(base, x));
+            return base && pow.input(1).is_some_and(|power| self.is(power, 3.0));
+        }
+        let factors = self.leaves(value, "Mul");
+        factors.len() == 3 && factors.into_iter().all(|factor| self.same(factor, x))
+    }
+
+    /// What stands at the ends of nested `Add`s or `Mul`s.
+    pub fn leaves(&self, value: &'a str, op: &str) -> Vec<&'a str> {
+        let (mut leaves, mut next) = (Vec::new(), vec![value]);
+        while let Some(value) = next.pop() {
+            let value = self.through(value);
+            match self
+                .made_by(value, op)
+                .and_then(|node| Some((node.input(0)?, node.input(1)?)))
+            {
+                Some((one, other)) if leaves.len() + next.len() < 8 => next.extend([other, one]),
+                _ => leaves.push(value),
+            }
+        }
+        leaves
+    }
+
+    /// A value without the numbers that it is multiplied with or divided by, and their product.
+    fn scaled(&self, value: &'a str, size: Option<usize>) -> (f64, &'a str) {
+        let (mut factor, mut value) = (1.0, self.through(value));
+        loop {
+            if let Some(node) = self.made_by(value, "Mul") {
+                let pairs = Self::either(node).into_iter().flatten();
+                let found = pairs
+                    .into_iter()
+                    .find_map(|(number, x)| Some((self.scalar(number, size)?, x)));
+                if let Some((number, x)) = found {
+                    factor *= number;
+                    value = self.through(x);
+                    continue;
+                }
+            }
+            if let Some(node) = self.made_by(value, "Div")
+                && let (Some(x), Some(number)) = (node.input(0), node.input(1))
+                && let Some(number) = self.scalar(number, size)
+            {
+                factor /= number;
+                value = self.through(x);
+                continue;
+            }
+            return (factor, value);
+        }
+    }
+
+    /// A layer norm: one operator, or mean, variance and root written out.
+    pub fn norm(&self, value: &'a str) -> Match<Norm<'a>> {
+        let value = self.through(value);
+        let expected = "LayerNormalization over the last dimension, or (x − mean) / √(variance + eps) · weight + bias";
+        if let Some(node) = self.made_by(value, "LayerNormalization") {
+            let last = [-1, 2].contains(&node.int("axis").unwrap_or(-1));
+            if let (true, &[input, weight, bias, ..]) = (last, &node.inputs[..]) {
+                let eps = f64::from(node.float("epsilon").unwrap_or(1e-5));
+                return Ok(Norm {
+                    input,
+                    weight,
+                    bias,
+                    eps,
+                });
+            }
+        }
+        match self.attempt(|| self.decomposed_norm(value).ok_or(())) {
+            Ok(norm) => Ok(norm),
+            Err(()) => self.no(value, "layer norm", expected),
+        }
+    }
+
+    fn decomposed_norm(&self, value: &'a str) -> Option<Norm<'a>> {
+        let vector = |value| {
+            self.constant(value)
+                .is_some_and(|constant| is_vector(&constant))
+        };
+        let add = self.made_by(value, "Add")?;
+        let (bias, product) = Self::either(add)?
+            .into_iter()
+            .find(|(bias, _)| vector(bias))?;
+        let mul = self.made_by(self.through(product), "Mul")?;
+        let (weight, normed) = Self::either(mul)?
+            .into_iter()
+            .find(|(weight, _)| vector(weight))?;
+        let div = self.made_by(self.through(normed), "Div")?;
+        let (centred, root) = (self.through(div.input(0)?), self.through(div.input(1)?));
+        let inside = self.made_by(root, "Sqrt")?.input(0)?;
+        let sum = self.made_by(self.through(inside), "Add")?;
+        let (eps, variance) = Self::either(sum)?
+            .into_iter()
+            .find_map(|(eps, variance)| Some((self.scalar(eps, None)?, variance)))?;
+        let square = self.mean_of(variance)?;
+        let squared = match self.made_by(self.through(square), "Pow") {
+            Some(pow) => self.same(pow.input(0)?, centred) && self.is(pow.input(1)?, 2.0),
+            None => {
+                let mul = self.made_by(self.through(square), "Mul")?;
+                self.same(mul.input(0)?, centred) && self.same(mul.input(1)?, centred)
+            }
+        };
+        let sub = self.made_by(centred, "Sub")?;
+        let (input, mean) = (sub.input(0)?, sub.input(1)?);
+        let fits = squared && self.same(self.mean_of(mean)?, input);
+        fits.then_some(Norm {
+            input,
+            weight,
+            bias,
+            eps,
+        })
+    }
+
+    /// What a value is the mean of, over the last dimension.
+    fn mean_of(&self, value: &'a str) -> Option<&'a str> {
+        let node = self.made_by(self.through(value), "ReduceMean")?;
+        let axes = match node.ints("axes") {
+            Some(axes) => axes.to_vec(),
+            None => self.integers(node.input(1)?)?,
+        };
+        let last = axes == [-1] || axes == [2];
+        (last && node.int("keepdims") != Some(0)).then(|| node.input(0))?
+    }
+
+    /// Attention, from the context of all heads back to its three linears.
+    pub fn attention(&self, value: &'a str) -> Match<Attention<'m, 'a>> {
+        let rule = "attention";
+        let value = self.through(value);
+        let Some(context) = self.merged(value) else {
+            return self.no(
+                value,
+                rule,
+                "the heads' context, transposed back and reshaped",
+            );
+        };
+        let Some((weights, values)) = self
+            .made_by(context, "MatMul")
+            .and_then(|node| Some((node.input(0)?, node.input(1)?)))
+        else {
+            return self.no(context, rule, "weights · values");
+        };
+        let (value_linear, size) = self.by_head(values, false)?;
+        let Some(scores) = self.softmax(weights) else {
+            return self.no(weights, rule, "Softmax over the last dimension");
+        };
+        let scores = self.unmasked(scores)?;
+        let (outer, product) = self.scaled(scores, Some(size));
+        let Some((query, key)) = self
+            .made_by(product, "MatMul")
+            .and_then(|node| Some((node.input(0)?, node.input(1)?)))
+        else {
+            return self.no(product, rule, "queries · keys, scaled and masked");
+        };
+        let ((by_query, query), (by_key, key)) =
+            (self.scaled(query, Some(size)), self.scaled(key, Some(size)));
+        let (query, query_size) = self.by_head(query, false)?;
+        let (key, key_size) = self.by_head(key, true)?;
+        let factor = outer * by_query * by_key * (size as f64).sqrt();
+        if (factor - 1.0).abs() > 1e-3 {
+            return self.no(product, rule, "scores divided by the root of the head size");
+        }
+        let outputs = query.weight.size().map_or(0, |(_, outputs)| outputs);
+        if query_size != size || key_size != size || !outputs.is_multiple_of(size) {
+            return self.no(product, rule, "heads of one size");
+        }
+        Ok(Attention {
+            query,
+            key,
+            value: value_linear,
+            heads: outputs / size,
+        })
+    }
+
+    /// The heads' context behind `Transpose` and `Reshape`.
+    fn merged(&self, value: &'a str) -> Option<&'a str> {
+        let mut value = self.through(self.made_by(value, "Reshape")?.input(0)?);
+        // Some exporters reshape twice.
+        while let Some(node) = self.made_by(value, "Reshape") {
+            value = self.through(node.input(0)?);
+        }
+        let turned = self.made_by(value, "Transpose")?;
+        let fits = turned.ints("perm") == Some(&[0, 2, 1, 3]);
+        let context = self.through(fits.then(|| turned.input(0))??);
+        // One of them also reshapes what the product gives to the four dimensions that it has.
+        match self.made_by(context, "Reshape") {
+            Some(node) => Some(self.through(node.input(0)?)),
+            None => Some(context),
+        }
+    }
+
+    /// What `Softmax` is taken of; rows without any finite score may become zeros behind it.
+    fn softmax(&self, value: &'a str) -> Option<&'a str> {
+        let mut value = self.through(value);
+        if let Some(node) = self.made_by(value, "Where") {
+            let check = self.made_by(self.through(node.input(0)?), "IsNaN")?;
+            let own = self.same(check.input(0)?, node.input(2)?);
+            let zero = self.scalar(node.input(1)?, None) == Some(0.0);
+            value = self.through((own && zero).then(|| node.input(2))??);
+        }
+        let node = self.made_by(value, "Softmax")?;
+        let last = [-1, 3].contains(&node.int("axis").unwrap_or(-1));
+        Some(self.through(last.then(|| node.input(0))??))
+    }
+
+    /// A linear's output split into heads: `[batch, head, token, channel]`, or with the last two
+    /// exchanged where it is `turned`. Also the size of a head.
+    fn by_head(&self, value: &'a str, turned: bool) -> Match<(Linear<'m, 'a>, usize)> {
+        let rule = "attention";
+        let value = self.through(value);
+        let expected = "a linear, reshaped and transposed to heads";
+        let Some(split) = self.heads_first(value, turned) else {
+            return self.no(value, rule, expected);
+        };
+        let Some(node) = self.made_by(split, "Reshape") else {
+            return self.no(split, rule, expected);
+        };
+        let linear = self.linear(node.input(0).unwrap_or_default())?;
+        let outputs = linear.weight.size().map_or(0, |(_, outputs)| outputs);
+        match node
+            .input(1)
+            .and_then(|shape| self.head_size(shape, outputs))
+        {
+            Some(size) => Ok((linear, size)),
+            None => self.no(split, rule, "a constant number or size of heads in Reshape"),
+        }
+    }
+
+    /// What is transposed so that heads come first.
+    fn heads_first(&self, value: &'a str, turned: bool) -> Option<&'a str> {
+        let wanted: &[i64] = if turned { &[0, 2, 3, 1] } else { &[0, 2, 1, 3] };
+        let node = self.made_by(value, "Transpose");
+        if let Some(node) = node.filter(|node| node.ints("perm") == Some(wanted)) {
+            return Some(self.through(node.input(0)?));
+        }
+        if !turned {
+            return None;
+        }
+        if let Some(node) = node.filter(|node| node.ints("perm") == Some(&[0, 1, 3, 2])) {
+            return self.heads_first(self.through(node.input(0)?), false);
+        }
+        // Reshape to three dimensions, exchange the last two, reshape back.
+        let back = self.made_by(value, "Reshape")?;
+        let node = self.made_by(self.through(back.input(0)?), "Transpose")?;
+        let flat = (node.ints("perm") == Some(&[0, 2, 1])).then(|| node.input(0))??;
+        let flat = self.made_by(self.through(flat), "Reshape")?;
+        self.heads_first(self.through(flat.input(0)?), false)
+    }
+
+    /// The size of a head, out of the shape `[batch, tokens, heads, size]`.
+    fn head_size(&self, shape: &'a str, outputs: usize) -> Option<usize> {
+        let dims: Vec<Option<i64>> = match self.integers(shape) {
+            Some(all) => all.into_iter().map(Some).collect(),
+            None => {
+                let concat = self.made_by(self.through(shape), "Concat")?;
+                let parts = concat
+                    .inputs
+                    .iter()
+                    .map(|part| match self.integers(part).as_deref() {
+                        Some([one]) => Some(Some(*one)),
+                        Some(_) => None,
+                        None => Some(None),
+                    });
+                parts.collect::<Option<_>>()?
+            }
+        };
+        let &[_, _, heads, size] = &dims[..] else {
+            return None;
+        };
+        let positive = |dim: Option<i64>| {
+            dim.and_then(|dim| usize::try_from(dim).ok())
+                .filter(|&dim| dim > 0)
+        };
+        match (positive(size), positive(heads)) {
+            (Some(size), _) => Some(size),
+            (None, Some(heads)) if outputs.is_multiple_of(heads) => Some(outputs / heads),
+            _ => None,
+        }
+        .filter(|size| *size <= outputs)
+    }
+
+    /// Scores without the mask: the device computes no padding, so the mask adds nothing there. It has
+    /// to be made of `attention_mask`, shapes and constants alone, and by operators that can't tell
+    /// one position from another by their order.
+    fn unmasked(&self, value: &'a str) -> Match<&'a str> {
+        let value = self.through(value);
+        if let Some(add) = self.made_by(value, "Add") {
+            for (scores, mask) in Self::either(add).into_iter().flatten() {
+                if self.is_mask(mask) {
+                    return Ok(scores);
+                }
+            }
+            return self.no(value, "attention", "scores + a mask made of attention_mask");
+        }
+        if let Some(node) = self.made_by(value, "Where")
+            && let &[condition, one, other] = &node.inputs[..]
+            && self.is_mask(condition)
+        {
+            let low = |value| {
+                self.scalar(value, None)
+                    .is_some_and(|number| number <= -1e3)
+            };
+            for (scores, number) in [(one, other), (other, one)] {
+                if low(number) {
+                    return Ok(scores);
+                }
+            }
+        }
+        Ok(value)
+    }
+
+    fn is_mask(&self, value: &'a str) -> bool {
+        let (mut seen, mut next) = (std::collections::HashSet::new(), vec![value]);
+        while let Some(value) = next.pop() {
+            if !seen.insert(value) || self.model.constants.contains_key(value) {
+                continue;
+            }
+            if self.model.inputs.contains(&value) {
+                if value != "attention_mask" {
+                    return false;
+                }
+                continue;
+            }
+            let Some(node) = self.maker(value) else {
+                return false;
+            };
+            // A shape says nothing about the values that have it.
+            if node.op == "Shape" {
+                continue;
+            }
+            // Places are compared with a number, never with one another.
+            let compares = node.op == "GreaterOrEqual";
+            let number = node.input(1).and_then(|number| self.scalar(number, None));
+            if !MASK_OPS.contains(&node.op) || (compares && number.is_none()) {
+                return false;
+            }
+            next.extend(node.inputs.iter().filter(|input| !input.is_empty()));
+        }
+        true
+    }
+}
+
+/// The arithmetic of masks. Comparisons of two positions (`Less`, `Trilu`) are not among them: a
+/// model that looks only back has another mask.
+const MASK_OPS: [&str; 35] = [
+    "Add",
+    "And",
+    "Cast",
+    "Concat",
+    "Constant",
+    "ConstantOfShape",
+    "DequantizeLinear",
+    "Div",
+    "Equal",
+    "Expand",
+    "Flatten",
+    "Gather",
+    "GatherND",
+    "GreaterOrEqual",
+    "Identity",
+    "Max",
+    "Min",
+    "Mul",
+    "Neg",
+    "Not",
+    "Or",
+    "QuantizeLinear",
+    "Range",
+    "ReduceProd",
+    "Reshape",
+    "ScatterND",
+    "Size",
+    "Slice",
+    "Split",
+    "Squeeze",
+    "Sub",
+    "Tile",
+    "Transpose",
+    "Unsqueeze",
+    "Where",
+];
+
+fn is_vector(constant: &Constant) -> bool {
+    matches!(constant.dims(), [_])
+}

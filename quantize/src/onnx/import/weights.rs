@@ -1,0 +1,175 @@
+//! The numbers of matched constants: floats, or int8 steps that are kept as they are.
+
+use crate::onnx::proto::{Files, ProtoError, Tensor};
+
+use super::graph::Constant;
+
+/// The weights of a linear, row by row: `[outputs][inputs]`.
+#[derive(Debug, PartialEq)]
+pub(super) struct Matrix {
+    /// Weights of an output.
+    pub inputs: usize,
+    /// Outputs.
+    pub outputs: usize,
+    /// The numbers.
+    pub values: Values,
+}
+
+/// The numbers of a matrix.
+#[derive(Debug, PartialEq)]
+pub(super) enum Values {
+    /// In floats.
+    Floats(Vec<f32>),
+    /// In i8 steps, with what one step of each row is worth.
+    Steps(Vec<i8>, Vec<f32>),
+}
+
+/// A matrix in the file: columns are outputs unless it is `by_row`.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct MatrixAt<'g, 'a> {
+    pub constant: Constant<'g, 'a>,
+    pub by_row: bool,
+}
+
+impl MatrixAt<'_, '_> {
+    /// Inputs and outputs.
+    pub fn size(&self) -> Option<(usize, usize)> {
+        match (self.constant.dims(), self.by_row) {
+            (&[inputs, outputs], false) | (&[outputs, inputs], true) => Some((inputs, outputs)),
+            _ => None,
+        }
+    }
+
+    /// Reads the numbers.
+    ///
+    /// # Errors
+    /// When a shape lies, or there is no number at all.
+    pub fn read(&self, files: &Files) -> Result<Matrix, ProtoError> {
+        let size = self.size();
+        let size = size.filter(|(inputs, outputs)| *inputs > 0 && *outputs > 0);
+        let Some((inputs, outputs)) = size else {
+            return Err(ProtoError::Shape(name(&self.constant).to_owned()));
+        };
+        let turn = |at: usize| at % inputs * outputs + at / inputs;
+        let place = |at: usize| if self.by_row { at } else { turn(at) };
+        let values = match kept(&self.constant, self.by_row, outputs, files)? {
+            Some((steps, scale)) => {
+                let steps = (0..steps.len()).map(|at| steps[place(at)]).collect();
+                Values::Steps(steps, scale)
+            }
+            None => {
+                let data = floats(self.constant, files)?;
+                Values::Floats((0..data.len()).map(|at| data[place(at)]).collect())
+            }
+        };
+        Ok(Matrix {
+            inputs,
+            outputs,
+            values,
+        })
+    }
+}
+
+fn name<'a>(constant: &Constant<'_, 'a>) -> &'a str {
+    match constant {
+        Constant::Plain(tensor) | Constant::Steps { steps: tensor, .. } => tensor.name,
+    }
+}
+
+/// Steps of i8, and what one step of each output is worth.
+type Kept = (Vec<i8>, Vec<f32>);
+
+/// The steps as they are, where they fit into i8 and each output has one scale.
+fn kept(
+    constant: &Constant,
+    by_row: bool,
+    outputs: usize,
+    files: &Files,
+) -> Result<Option<Kept>, ProtoError> {
+    let Constant::Steps {
+        steps,
+        scale,
+        zero,
+        axis,
+    } = *constant
+    else {
+        return Ok(None);
+    };
+    // The numbers first: their count proves that there are so many outputs.
+    let data = steps.ints(files)?;
+    let scales = scale.floats(files)?;
+    let along = if by_row { 0 } else { 1 };
+    let each = match scales[..] {
+        [one] => vec![one; outputs],
+        _ if scales.len() == outputs && (axis == along || axis == along - 2) => scales,
+        _ => return Ok(None),
+    };
+    let zeros = zeros(zero, files)?;
+    if !(zeros.len() <= 1 || zeros.len() == outputs) {
+        return Ok(None);
+    }
+    let columns = steps.dims[1];
+    let output = |at: usize| if by_row { at / columns } else { at % columns };
+    let from_zero = |(at, step): (usize, i64)| {
+        let zero = zeros
+            .get(output(at))
+            .or(zeros.first().filter(|_| zeros.len() == 1));
+        i8::try_from(step.saturating_sub(zero.copied().unwrap_or(0))).ok()
+    };
+    let steps: Option<Vec<i8>> = data.into_iter().enumerate().map(from_zero).collect();
+    Ok(steps.map(|steps| (steps, each)))
+}
+
+fn zeros(zero: Option<&Tensor>, files: &Files) -> Result<Vec<i64>, ProtoError> {
+    zero.map_or(Ok(Vec::new()), |zero| zero.ints(files))
+}
+
+/// The numbers of a constant.
+///
+/// # Errors
+/// When a shape lies.
+pub(super) fn floats(constant: Constant, files: &Files) -> Result<Vec<f32>, ProtoError> {
+    let (steps, scale, zero, axis) = match constant {
+        Constant::Plain(tensor) => return tensor.floats(files),
+        Constant::Steps {
+            steps,
+            scale,
+            zero,
+            axis,
+        } => (steps, scale, zero, axis),
+    };
+    let (data, scales, zeros) = (
+        steps.ints(files)?,
+        scale.floats(files)?,
+        zeros(zero, files)?,
+    );
+    if data.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rank = steps.dims.len() as i64;
+    let axis = if axis < 0 { axis + rank } else { axis };
+    let wrong = || ProtoError::Shape(scale.name.to_owned());
+    // How many numbers stand behind one another with one scale, and how many scales there are.
+    let (run, count) = match scales.len() {
+        1 => (data.len().max(1), 1),
+        count => {
+            let axis = usize::try_from(axis)
+                .ok()
+                .filter(|axis| steps.dims.get(*axis) == Some(&count));
+            let axis = axis.ok_or_else(wrong)?;
+            (
+                steps.dims[axis + 1..].iter().product::<usize>().max(1),
+                count,
+            )
+        }
+    };
+    if scales.is_empty() || !(zeros.len() <= 1 || zeros.len() == count) {
+        return Err(wrong());
+    }
+    let number = |(at, step): (usize, i64)| {
+        let which = at / run % count;
+        let zero = zeros.get(which).or(zeros.first()).copied().unwrap_or(0);
+        step.saturating_sub(zero) as f32 * scales[which]
+    };
+    Ok(data.into_iter().enumerate().map(number).collect())
+}

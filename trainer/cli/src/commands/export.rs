@@ -1,0 +1,61 @@
+//! `berth export`: a checkpoint as ONNX, for other runtimes.
+//!
+//! The folder is one that `optimum` opens: both graphs, config.json, the tokenizer's files, and
+//! training_args.json where the checkpoint has one. It appears whole or not at all.
+
+use super::print;
+use crate::args::ExportArgs;
+use crate::error::Error;
+use crate::show;
+use berth_checkpoint::Checkpoint;
+use berth_checkpoint::config::CONFIG_FILE;
+use berth_checkpoint::save::{Existing, Folder};
+use berth_quantize::onnx::{Form, export};
+use serde_json::{Map, Value, json};
+
+/// The two graphs.
+const FILES: [(&str, Form); 2] = [
+    ("model.onnx", Form::F32),
+    ("model_quantized.onnx", Form::Int8),
+];
+
+/// Exports, and prints what was written.
+pub fn run(args: &ExportArgs) -> Result<(), Error> {
+    let checkpoint = Checkpoint::open(&args.checkpoint)?;
+    let output = &args.output_dir;
+    let taken = std::fs::read_dir(output).is_ok_and(|mut entries| entries.next().is_some());
+    if taken && !args.overwrite_output_dir {
+        let what = "not empty; name another --output_dir, or replace it by --overwrite_output_dir";
+        return Err(Error::Model {
+            path: output.clone(),
+            what: what.into(),
+        });
+    }
+    let mut folder = Folder::create(&args.output_dir)?;
+    let mut sizes = Vec::new();
+    for (name, form) in FILES {
+        let bytes = export(&checkpoint, args.task, form)?;
+        folder.bytes(name, &bytes)?;
+        sizes.push((name, bytes.len() as u64));
+    }
+    folder.json(CONFIG_FILE, &checkpoint.config.to_json())?;
+    folder.tokenizer(&checkpoint.tokenizer_files()?, checkpoint.max_length())?;
+    if let Some(training) = checkpoint.training_args() {
+        folder.training_args(training)?;
+    }
+    let existing = match args.overwrite_output_dir {
+        true => Existing::Replace,
+        false => Existing::Refuse,
+    };
+    let written = folder.commit(existing)?;
+    if args.json {
+        let files = sizes
+            .into_iter()
+            .map(|(name, bytes)| (name.to_owned(), json!(bytes)));
+        return print(Value::Object(files.collect::<Map<_, _>>()));
+    }
+    let lines = sizes
+        .iter()
+        .map(|(name, bytes)| format!("{}: {}", written.join(name).display(), show::size(*bytes)));
+    print(lines.collect::<Vec<_>>().join("\n"))
+}
