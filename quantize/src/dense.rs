@@ -310,9 +310,6 @@ mod tests {
     /// Two rows, one with its largest weight below zero; 1.0 and 2.0 are the steps.
     const WEIGHT: [f32; 8] = [127.0, 1.0, -2.0, 3.0, -254.0, 2.0, 5.0, -1.0];
 
-    /// Two rows, one with its largest weight below zero; 1.0 and 2.0 are the steps.
-    const WEIGHT: [f32; 8] = [127.0, 1.0, -2.0, 3.0, -254.0, 2.0, 5.0, -1.0];
-
     #[test]
     fn a_row_has_its_own_step() {
         let rows = Rows::of(&WEIGHT, 4);
@@ -376,7 +373,7 @@ mod tests {
         assert_eq!(plain.sum, [129.0, -248.0]);
         assert_eq!(plain.bias, bias);
         let factor = |output: usize| [3.0, 1.0][output];
-        let times = Dense::times(Weight::Floats(WEIGHT.to_vec()), bias, 4, &factor);
+        let times = Dense::times(weight(), bias, 4, &factor);
         assert_eq!(times.weights, plain.weights);
         assert_eq!(times.scale, [3.0, 2.0]);
         assert_eq!(times.sum, [387.0, -248.0]);

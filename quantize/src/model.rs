@@ -271,7 +271,6 @@ impl Source<'_> {
         let at = |part: &str| format!("bert.encoder.layer.{index}.{part}");
         let dense = |part: &str, inputs| {
             let (weight, bias) = self.weight_and_bias(&at(part))?;
-            let weight = self.weight(&at(part), weight);
             Ok::<_, QuantizeError>(kind(weight, bias, inputs, &|_| 1.0))
         };
         let (mut weight, bias) = self.weight_and_bias(&at("attention.output.dense"))?;
@@ -281,7 +280,6 @@ impl Source<'_> {
         let exponents = smoothing.unwrap_or_else(|| vec![0; 3 * self.hidden]);
         weight.make_up(&exponents[2 * self.hidden..]);
         let qkv = self.qkv(index, kind, &exponents)?;
-        let weight = self.weight(&at("attention.output.dense"), weight);
         let attention_out = kind(weight, bias, self.hidden, &|_| 1.0);
         let attention_norm = self.norm(&at("attention.output.LayerNorm"))?;
         let up = dense("intermediate.dense", self.hidden)?;
@@ -310,7 +308,7 @@ impl Source<'_> {
         for part in ["query", "key", "value"] {
             let at = format!("bert.encoder.layer.{layer}.attention.self.{part}");
             let (of_part, bias_of_part) = self.weight_and_bias(&at)?;
-            weight.push(self.weight(&at, of_part));
+            weight.push(of_part);
             bias.extend(bias_of_part);
         }
         let weight = Weight::join(weight, self.hidden);
@@ -368,7 +366,6 @@ impl Source<'_> {
         if let Some(exponents) = self.pooled(self.checkpoint.config.num_hidden_layers)? {
             weight.make_up(&exponents);
         }
-        let weight = self.weight(self.pooler_name(), weight);
         Ok((self.int8)(weight, bias, self.hidden, &|_| 1.0))
     }
 
@@ -410,20 +407,17 @@ impl Source<'_> {
         serde_json::to_vec(&args).expect("text and numbers become JSON")
     }
 
-    /// The weights of a dense layer; those that came in eight bits as they are, unless smoothing has
-    /// changed them.
-    fn weight(&self, name: &str, floats: Vec<f32>) -> Weight {
-        let steps = self.checkpoint.steps(&format!("{name}.weight"));
-        match steps.filter(|_| self.smoothing.is_none()) {
-            Some(steps) => Weight::Steps(Rows::kept(steps)),
-            None => Weight::Floats(floats),
-        }
-    }
-
-    /// Weight and bias of a dense layer.
-    fn weight_and_bias(&self, name: &str) -> Result<(Vec<f32>, Vec<f32>), QuantizeError> {
-        let weight = self.tensor(&format!("{name}.weight"))?;
-        Ok((weight, self.tensor(&format!("{name}.bias"))?))
+    /// Weight and bias of a dense layer. Weights that came in eight bits are kept as they are.
+    fn weight_and_bias(&self, name: &str) -> Result<(Weight, Vec<f32>), QuantizeError> {
+        let (weight, bias) = (
+            format!("{name}.weight"),
+            self.tensor(&format!("{name}.bias"))?,
+        );
+        let floats = self.tensor(&weight)?;
+        Ok(match self.checkpoint.steps(&weight) {
+            Some(steps) => (Weight::Steps(Rows::kept(steps)), bias),
+            None => (Weight::Floats(floats), bias),
+        })
     }
 
     /// Weight and bias of a layer norm.
@@ -440,7 +434,6 @@ impl Source<'_> {
         }
     }
 
-    /// The numbers of a tensor.
     fn tensor(&self, name: &str) -> Result<Vec<f32>, QuantizeError> {
         finite(self.checkpoint, name)
     }
