@@ -24,6 +24,7 @@
 
 pub mod bootstrap;
 mod calibrate;
+mod card;
 mod compare;
 mod dense;
 mod error;

@@ -9,6 +9,7 @@ use berth_kernels::{Linear, LinearF32, Norm};
 use berth_task::{Labels, SpanRules, Task};
 use berth_wordpiece::Tokenizer;
 
+use crate::card;
 use crate::dense::{Dense, DenseF32, Rows, Weight};
 use crate::error::QuantizeError;
 use crate::golden;
@@ -52,11 +53,20 @@ pub struct Options {
 /// When the checkpoint doesn't hold such a model, or one that the kernels don't run.
 pub fn quantize(checkpoint: &Checkpoint, options: &Options) -> Result<Writer, QuantizeError> {
     let mut writer = draft(checkpoint, options)?;
-    golden::add(&mut writer)?;
+    finish(&mut writer, checkpoint)?;
     Ok(writer)
 }
 
-/// The same without inputs for the self-test.
+/// Adds what stands behind the model itself: inputs for the self-test, and the card in short.
+pub(crate) fn finish(writer: &mut Writer, checkpoint: &Checkpoint) -> Result<(), QuantizeError> {
+    golden::add(writer)?;
+    if let Some(card) = card::of(checkpoint) {
+        writer.card(&card)?;
+    }
+    Ok(())
+}
+
+/// The model alone, as [`quantize`] makes it.
 pub(crate) fn draft(checkpoint: &Checkpoint, options: &Options) -> Result<Writer, QuantizeError> {
     let mut source = Source {
         checkpoint,

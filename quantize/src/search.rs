@@ -20,9 +20,8 @@ use berth_data::Evaluator;
 
 use crate::compare::Comparison;
 use crate::error::QuantizeError;
-use crate::golden;
 use crate::latency::{self, Latency};
-use crate::model::{Options, draft};
+use crate::model::{Options, draft, finish};
 use crate::probe::{self, Cost};
 use crate::report::Gate;
 use crate::smooth::Ranges;
@@ -132,7 +131,7 @@ impl Trials<'_> {
             latency,
             ..
         } = last;
-        golden::add(&mut writer)?;
+        finish(&mut writer, self.checkpoint)?;
         Ok(Measured {
             writer,
             comparison,

@@ -19,6 +19,9 @@ const FILES: [(&str, Form); 2] = [
     ("model_quantized.onnx", Form::Int8),
 ];
 
+/// The model's card, copied where the checkpoint has one: a bundle made of the graph carries it too.
+const CARD_FILE: &str = "README.md";
+
 /// Exports, and prints what was written.
 pub fn run(args: &ExportArgs) -> Result<(), Error> {
     let checkpoint = Checkpoint::open(&args.checkpoint)?;
@@ -42,6 +45,9 @@ pub fn run(args: &ExportArgs) -> Result<(), Error> {
     folder.tokenizer(&checkpoint.tokenizer_files()?, checkpoint.max_length())?;
     if let Some(training) = checkpoint.training_args() {
         folder.training_args(training)?;
+    }
+    if let Ok(card) = std::fs::read(args.checkpoint.join(CARD_FILE)) {
+        folder.bytes(CARD_FILE, &card)?;
     }
     let existing = match args.overwrite_output_dir {
         true => Existing::Replace,
