@@ -419,11 +419,9 @@ impl Source<'_> {
 
     /// Weight and bias of a dense layer. Weights that came in eight bits are kept as they are.
     fn weight_and_bias(&self, name: &str) -> Result<(Weight, Vec<f32>), QuantizeError> {
-        let (weight, bias) = (
-            format!("{name}.weight"),
-            self.tensor(&format!("{name}.bias"))?,
-        );
+        let weight = format!("{name}.weight");
         let floats = self.tensor(&weight)?;
+        let bias = self.tensor(&format!("{name}.bias"))?;
         Ok(match self.checkpoint.steps(&weight) {
             Some(steps) => (Weight::Steps(Rows::kept(steps)), bias),
             None => (Weight::Floats(floats), bias),

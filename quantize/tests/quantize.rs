@@ -371,14 +371,18 @@ fn sizes_that_the_kernels_do_not_run_are_named() {
 fn a_checkpoint_without_a_head_or_without_a_task_is_refused() {
     let room = Room::new();
     let base = room.base();
-    let refused = quantize(&base, &Options::default()).map(drop).unwrap_err();
+    for task in [None, Some(Task::TextClassification)] {
+        let options = Options {
+            task,
+            ..Options::default()
+        };
+        let refused = quantize(&base, &options).map(drop).unwrap_err();
+        assert!(matches!(refused, QuantizeError::NoHead { .. }), "{refused}");
+    }
+    let path = room.tuned(|_, _| ());
+    fs::remove_file(path.join("training_args.json")).unwrap();
+    let refused = refusal(&path);
     assert!(matches!(refused, QuantizeError::NoTask { .. }), "{refused}");
-    let options = Options {
-        task: Some(Task::TextClassification),
-        ..Options::default()
-    };
-    let refused = quantize(&base, &options).map(drop).unwrap_err();
-    assert!(matches!(refused, QuantizeError::NoHead { .. }), "{refused}");
     let path = room.tuned(|_, tensors| tensors.retain(|(name, ..)| !name.contains("pooler")));
     let refused = refusal(&path).to_string();
     assert!(

@@ -7,30 +7,42 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::fixture::{self, Dice, Trained};
+use crate::fixture::{self, Dice, LABELS, Trained};
 use crate::program::{Run, berth, edge, program};
 
-/// The trained model as the program quantizes it, measured on the dev file; and what it prints.
-fn quantized(dir: &Path) -> (PathBuf, Value) {
+/// The trained model as the program quantizes it, measured on the dev file with every seventh label turned
+/// round, so that the model is too sure; that file; and what the program prints.
+fn quantized(dir: &Path) -> (PathBuf, PathBuf, Value) {
     let trained = Trained::get();
-    let bundle = dir.join("calibrated.berth");
-    let [checkpoint, dev, output] =
-        [&trained.checkpoint, &trained.dev, &bundle].map(|path| text(path).to_owned());
+    let (bundle, dev) = (dir.join("calibrated.berth"), dir.join("harder.tsv"));
+    let rows = fs::read_to_string(&trained.dev).expect("the dev file");
+    let turned = rows.lines().enumerate().map(|(number, line)| {
+        let other = match line.strip_suffix(LABELS[0]) {
+            Some(text) => format!("{text}{}\n", LABELS[1]),
+            None => line.replace(LABELS[1], LABELS[0]) + "\n",
+        };
+        if number % 7 == 1 {
+            other
+        } else {
+            format!("{line}\n")
+        }
+    });
+    fs::write(&dev, turned.collect::<String>()).expect("a file");
     let told = json_of(&[
         "quantize",
-        &checkpoint,
+        text(&trained.checkpoint),
         "--output",
-        &output,
+        text(&bundle),
         "--validation_file",
-        &dev,
+        text(&dev),
     ]);
-    (bundle, told)
+    (bundle, dev, told)
 }
 
 #[test]
 fn the_temperature_goes_from_the_report_into_every_score() {
     let dir = fixture::folder();
-    let (bundle, told) = quantized(dir.path());
+    let (bundle, dev, told) = quantized(dir.path());
     let calibration = &told["calibration"];
     let number = |name: &str| calibration[name].as_f64().expect("a number");
     assert_eq!(calibration["answers"], 100);
@@ -38,13 +50,17 @@ fn the_temperature_goes_from_the_report_into_every_score() {
     assert!(number("temperature") != 1.0, "{told}");
     let inspected = json_of(&["inspect", text(&bundle)]);
     assert_eq!(&inspected["calibration"], calibration);
-    assert_eq!(inspected["card"], Value::Null);
+    let card = inspected["card"].as_str().expect("the card");
+    assert!(
+        card.starts_with("# checkpoint") && card.contains("## Recipe"),
+        "{card}"
+    );
     let shown = berth(["inspect", text(&bundle)]).ok();
     assert_eq!(edge(["--inspect", text(&bundle)], "").ok(), shown);
     assert!(shown.contains("temperature  "), "{shown}");
 
     // What evaluation measures with the bundle is what quantization said; the device's scores say it too.
-    let dev = &Trained::get().dev;
+    let dev = &dev;
     let measured = json_of(&["evaluate", text(&bundle), "--validation_file", text(dev)]);
     let error = measured["eval_calibration_error"]
         .as_f64()
@@ -100,20 +116,27 @@ fn the_temperature_goes_from_the_report_into_every_score() {
 #[test]
 fn predictions_that_are_not_sure_enough_are_left_empty() {
     let dir = fixture::folder();
-    let (bundle, _) = quantized(dir.path());
-    let test = dir.path().join("test.tsv");
-    fs::write(&test, "sentence\na good warm film\nthe film\n").expect("a file");
-    let lines = edge(
-        [text(&bundle), "--top_k", "1"],
-        "a good warm film\nthe film\n",
-    )
-    .ok();
+    let (bundle, ..) = quantized(dir.path());
+    // A sentence that it is sure of, and of those that say both things the one that it is least sure of.
+    let both = fixture::GOOD.iter().flat_map(|good| {
+        let pairs = fixture::BAD.iter();
+        pairs.map(move |bad| format!("a {good} {bad} film"))
+    });
+    let asked: Vec<String> = std::iter::once("a good warm film".into())
+        .chain(both)
+        .collect();
+    let lines = edge([text(&bundle), "--top_k", "1"], &(asked.join("\n") + "\n")).ok();
     let scores: Vec<f32> = lines
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).expect("JSON")[0]["score"].clone())
         .map(|score| score.as_f64().expect("a number") as f32)
         .collect();
-    assert!(scores[0] > scores[1], "{scores:?}");
+    let least_sure = (0..asked.len()).min_by(|&a, &b| scores[a].total_cmp(&scores[b]));
+    let unsure = least_sure.expect("some were asked");
+    assert!(scores[0] > scores[unsure], "{scores:?}");
+    let unsure = &asked[unsure];
+    let test = dir.path().join("test.tsv");
+    fs::write(&test, format!("sentence\n{}\n{unsure}\n", asked[0])).expect("a file");
     let out = dir.path().join("out");
     let least = scores[0].to_string();
     let typed = [
@@ -135,7 +158,14 @@ fn predictions_that_are_not_sure_enough_are_left_empty() {
     let file = fs::read_to_string(out.join("predict_results.txt")).expect("predictions");
     assert_eq!(file, "index\tprediction\n0\tpositive\n1\t\n");
 
-    let shown = berth(["ask", text(&bundle), "the film", "--min_score", &least]).ok();
+    let shown = berth([
+        "ask",
+        text(&bundle),
+        "a good dull film",
+        "--min_score",
+        &least,
+    ])
+    .ok();
     assert!(shown.starts_with("no answer: "), "{shown}");
     assert_eq!(shown.lines().count(), 3, "{shown}");
 }
@@ -166,7 +196,7 @@ fn mixed(dice: &mut Dice) -> String {
 #[test]
 fn both_programs_print_the_same_answer_and_windows_are_the_same_everywhere() {
     let dir = fixture::folder();
-    let (bundle, _) = quantized(dir.path());
+    let (bundle, ..) = quantized(dir.path());
     let mut dice = Dice(77);
     let mut texts: Vec<String> = (0..20).map(|_| mixed(&mut dice)).collect();
     texts.extend(["good film ".repeat(900), "dull ".repeat(2000)]);

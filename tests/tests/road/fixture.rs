@@ -18,8 +18,10 @@ pub const LABELS: [&str; 2] = ["negative", "positive"];
 /// Pieces of an input at most.
 pub const LENGTH: usize = 32;
 
-const GOOD: [&str; 6] = ["good", "warm", "funny", "moving", "clever", "fresh"];
-const BAD: [&str; 6] = ["bad", "cold", "dull", "clumsy", "stale", "hollow"];
+/// Words that make a sentence a good one.
+pub const GOOD: [&str; 6] = ["good", "warm", "funny", "moving", "clever", "fresh"];
+/// Words that make it a bad one.
+pub const BAD: [&str; 6] = ["bad", "cold", "dull", "clumsy", "stale", "hollow"];
 const REST: [&str; 12] = [
     "the", "a", "film", "plot", "story", "actor", "and", "is", "this", "scene", "it", "ending",
 ];

@@ -108,7 +108,8 @@ impl Evaluator<'_> {
     }
 
     /// The temperature at which the labels of the examples that are `chosen` are most likely, to a
-    /// thousandth. `None` where none of them tells anything.
+    /// thousandth. `None` where none of them tells anything, and where the likelihood grows all the way to
+    /// an end of the range: then every answer is right, or all are no better than thrown.
     ///
     /// # Errors
     /// As [`evaluate`](Self::evaluate).
@@ -134,7 +135,9 @@ impl Evaluator<'_> {
         let [coldest, hottest] = RANGE;
         let inverse = least(1.0 / hottest, 1.0 / coldest, loss);
         // Rounded, so that the last bits of a machine's exponential don't show.
-        Ok(Temperature::new(((1e3 / inverse).round() / 1e3) as f32))
+        let fitted = ((1e3 / inverse).round() / 1e3) as f32;
+        let inside = f64::from(fitted) > 1.01 * coldest && f64::from(fitted) < 0.99 * hottest;
+        Ok(Temperature::new(fitted).filter(|_| inside))
     }
 
     fn graded<L: AsRef<[f32]>>(&self, logits: &[L]) -> Result<Vec<Graded>, EvaluationError> {

@@ -341,7 +341,7 @@ fn answers_that_no_hub_gives_are_refused() {
         (wrong_etag, "instead of 0000"),
         (
             roberta,
-            "`model_type` is \"roberta\"; only bert is supported",
+            "`model_type` is \"roberta\"; only bert and distilbert are supported",
         ),
         (loops, "redirects without end"),
         (escapes, "no ETag that names the content, so this is no Hub"),
