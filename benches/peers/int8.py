@@ -139,7 +139,8 @@ def metric(task, rows, answers, config):
         return {"eval_spearmanr": float(spearmanr([float(value) for value in gold], answers)[0])}
     if task in TABLES:
         # By name, or by number where the file has numbers.
-        gold = [config.label2id.get(label, int(label) if label.isdigit() else None) for label in gold]
+        ids = {name.lower(): label for name, label in config.label2id.items()}
+        gold = [int(label) if label.isdigit() else ids[label.lower()] for label in gold]
     if task == "cola":
         return {"eval_matthews_correlation": float(matthews_corrcoef(gold, answers))}
     if task == "wnut17":

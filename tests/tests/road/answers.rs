@@ -170,6 +170,21 @@ fn predictions_that_are_not_sure_enough_are_left_empty() {
     assert_eq!(shown.lines().count(), 3, "{shown}");
 }
 
+#[test]
+fn the_bundle_that_is_shipped_answers_by_name() {
+    let best = |asked: &str| {
+        let answer = json_of(&["ask", "sentiment", asked]);
+        answer[0]["label"].as_str().expect("a label").to_owned()
+    };
+    assert_eq!(best("a gripping film"), "positive");
+    assert_eq!(best("two hours of nothing"), "negative");
+    let bundle = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../models/sentiment/sentiment.berth"
+    );
+    edge(["--selftest", bundle], "").ok();
+}
+
 /// Runs of characters of many kinds, in the order that a generator throws them.
 fn mixed(dice: &mut Dice) -> String {
     const PARTS: [&str; 14] = [

@@ -107,7 +107,7 @@ impl<'a> Lessons<'a> {
     /// Trains with that seed, and leaves the report beside the model.
     ///
     /// # Errors
-    /// As [`finetune`], and where the report can't be written.
+    /// As [`finetune()`], and where the report can't be written.
     pub fn train(&self, seed: u64, folder: &Path, start: Start) -> Result<Outcome, Error> {
         let recipe = Recipe {
             seed,
