@@ -15,16 +15,13 @@ import argparse
 import datetime
 import json
 import os
-import random
 import subprocess
 import sys
 import tempfile
 import time
 
+from recipe import learn
 from train import cpu, pinned, one_thread, versions
-
-BATCH = 32
-
 
 # ---- the transformers process
 
@@ -35,49 +32,16 @@ def rows(path):
     return [(row[3], int(row[1])) for row in columns]
 
 
-def learn(model, encoded, args):
-    """Trains; returns the seconds that it took."""
-    import torch
-    from transformers import get_linear_schedule_with_warmup
-
-    plain = lambda name: name.endswith("bias") or "LayerNorm" in name
-    named = list(model.named_parameters())
-    groups = [
-        {"params": [p for n, p in named if not plain(n)], "weight_decay": 0.01},
-        {"params": [p for n, p in named if plain(n)], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=5e-5)
-    order = random.Random(args.seed)
-    total = -(-len(encoded) // BATCH) * 3
-    schedule = get_linear_schedule_with_warmup(optimizer, int(0.1 * total), total)
-    model.train()
-    begun = time.perf_counter()
-    done = 0
-    for _ in range(3):
-        order.shuffle(encoded)
-        for at in range(0, len(encoded), BATCH):
-            if done == args.max_steps:
-                return time.perf_counter() - begun
-            inputs, labels = padded(encoded[at : at + BATCH])
-            model(**inputs, labels=labels).loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad()
-            done += 1
-    return time.perf_counter() - begun
-
-
 def padded(batch):
     import torch
 
     longest = max(len(ids) for ids, _ in batch)
     fill = lambda ids, value: ids + [value] * (longest - len(ids))
-    inputs = {
+    return {
         "input_ids": torch.tensor([fill(ids, 0) for ids, _ in batch]),
         "attention_mask": torch.tensor([fill([1] * len(ids), 0) for ids, _ in batch]),
+        "labels": torch.tensor([label for _, label in batch]),
     }
-    return inputs, torch.tensor([label for _, label in batch])
 
 
 def matthews(predicted, gold):
@@ -98,10 +62,10 @@ def transformers_worker(args):
     encode = lambda data: [(tokenizer(t, truncation=True, max_length=128)["input_ids"], label) for t, label in data]
     train, dev = (encode(rows(os.path.join(args.data, f"in_domain_{part}.tsv"))) for part in ("train", "dev"))
     model = BertForSequenceClassification.from_pretrained(args.model, num_labels=2)
-    seconds = learn(model, train, args)
+    seconds = learn(model, train, padded, args.seed, args.max_steps)
     model.eval()
     with torch.no_grad():
-        labels = [model(**padded([row])[0]).logits[0].argmax().item() for row in dev]
+        labels = [model(**padded([row])).logits[0].argmax().item() for row in dev]
     gold = [label for _, label in dev]
     accuracy = sum(a == b for a, b in zip(labels, gold)) / len(gold)
     figures = {"train_seconds": seconds, "eval_matthews_correlation": matthews(labels, gold), "eval_accuracy": accuracy}

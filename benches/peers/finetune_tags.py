@@ -11,16 +11,15 @@ run_ner; words beyond the 128 pieces count as O.
 import argparse
 import json
 import pathlib
-import random
-import time
 
 import torch
 from seqeval.metrics import accuracy_score, f1_score, precision_score, recall_score
-from transformers import AutoTokenizer, BertForTokenClassification, get_linear_schedule_with_warmup
+from transformers import AutoTokenizer, BertForTokenClassification
 
 from published import sentences
+from recipe import learn
 
-BATCH, EPOCHS, LENGTH, IGNORED = 32, 3, 128, -100
+LENGTH, IGNORED = 128, -100
 
 
 def encoded(tokenizer, rows, names):
@@ -44,28 +43,6 @@ def padded(batch):
         "attention_mask": torch.tensor([fill([1] * len(ids), 0) for ids, _ in batch]),
         "labels": torch.tensor([fill(labels, IGNORED) for _, labels in batch]),
     }
-
-
-def learn(model, rows, seed):
-    plain = lambda name: name.endswith("bias") or "LayerNorm" in name
-    named = list(model.named_parameters())
-    groups = [
-        {"params": [p for n, p in named if not plain(n)], "weight_decay": 0.01},
-        {"params": [p for n, p in named if plain(n)], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=5e-5)
-    total = -(-len(rows) // BATCH) * EPOCHS
-    schedule = get_linear_schedule_with_warmup(optimizer, int(0.1 * total), total)
-    order = random.Random(seed)
-    model.train()
-    for _ in range(EPOCHS):
-        order.shuffle(rows)
-        for at in range(0, len(rows), BATCH):
-            model(**padded(rows[at : at + BATCH])).loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad()
 
 
 @torch.no_grad()
@@ -96,9 +73,7 @@ def main():
     for seed in args.seeds:
         torch.manual_seed(seed)
         model = BertForTokenClassification.from_pretrained(args.model, num_labels=len(names))
-        begun = time.perf_counter()
-        learn(model, encoded(tokenizer, train, names), seed)
-        seconds = round(time.perf_counter() - begun, 1)
+        seconds = round(learn(model, encoded(tokenizer, train, names), padded, seed), 1)
         figures = measured(model, encoded(tokenizer, dev, names), dev, names)
         print(json.dumps({"seed": seed, **figures, "train_runtime": seconds}), flush=True)
 

@@ -26,13 +26,18 @@ impl Windows {
     /// Windows over `total` pieces; `None` unless `stride` is less than `room`, which would not
     /// get on.
     pub fn new(total: usize, room: usize, stride: usize) -> Option<Windows> {
-        (stride < room).then_some(Windows {
+        (stride < room).then(|| Windows::over(total, room, stride))
+    }
+
+    /// The same for a stride that is known to be less than the room.
+    fn over(total: usize, room: usize, stride: usize) -> Windows {
+        Windows {
             total,
             room,
             stride,
             start: 0,
             done: false,
-        })
+        }
     }
 }
 
@@ -88,13 +93,7 @@ impl Division {
 
     /// The windows over a passage of `total` pieces.
     pub fn windows(&self, total: usize) -> Windows {
-        Windows {
-            total,
-            room: self.room,
-            stride: self.stride,
-            start: 0,
-            done: false,
-        }
+        Windows::over(total, self.room, self.stride)
     }
 }
 
@@ -145,13 +144,7 @@ impl TextDivision {
 
     /// The windows over the longer text, of `total` pieces.
     pub fn windows(&self, total: usize) -> Windows {
-        Windows {
-            total,
-            room: self.room,
-            stride: self.stride,
-            start: 0,
-            done: false,
-        }
+        Windows::over(total, self.room, self.stride)
     }
 }
 

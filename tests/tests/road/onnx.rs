@@ -55,18 +55,23 @@ fn best(row: &[f32]) -> usize {
         .expect("logits")
 }
 
+/// Lets the program export a checkpoint.
+fn export_to(checkpoint: &Path, out: &Path) {
+    berth([
+        "export".as_ref(),
+        checkpoint.as_os_str(),
+        "--output_dir".as_ref(),
+        out.as_os_str(),
+    ])
+    .ok();
+}
+
 #[test]
 fn a_checkpoint_through_onnx_is_the_same_bundle() {
     let trained = Trained::get();
     let dir = fixture::folder();
     let (out, bundle) = (dir.path().join("out"), dir.path().join("through.berth"));
-    berth([
-        "export".as_ref(),
-        trained.checkpoint.as_os_str(),
-        "--output_dir".as_ref(),
-        out.as_os_str(),
-    ])
-    .ok();
+    export_to(&trained.checkpoint, &out);
     let file = out.join("model.onnx");
     berth([
         "quantize".as_ref(),
@@ -126,13 +131,7 @@ fn evaluating_a_graph_gives_the_checkpoints_metrics_and_what_each_operator_cost(
     let trained = Trained::get();
     let dir = fixture::folder();
     let out = dir.path().join("out");
-    berth([
-        "export".as_ref(),
-        trained.checkpoint.as_os_str(),
-        "--output_dir".as_ref(),
-        out.as_os_str(),
-    ])
-    .ok();
+    export_to(&trained.checkpoint, &out);
     let measure = |model: &Path| -> Value {
         let model = model.to_str().expect("UTF-8");
         let dev = trained.dev.to_str().expect("UTF-8");

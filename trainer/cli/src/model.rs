@@ -14,7 +14,7 @@ use berth_wordpiece::Tokenizer;
 use std::fmt::Display;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Batches of a checkpoint's rows that are sorted by length together.
 const BATCHES: usize = 8;
@@ -35,7 +35,7 @@ pub struct Model {
 }
 
 enum Kind {
-    Checkpoint(Box<Checkpoint>),
+    Checkpoint(Arc<Checkpoint>),
     Bundle(berth_runtime::Model),
     /// A file that runs as it is, and the folder of its tokenizer.
     Onnx(Box<Mutex<Run>>, PathBuf),
@@ -48,7 +48,7 @@ impl Model {
     /// When it is neither, or damaged.
     pub fn open(path: &Path) -> Result<Self, Error> {
         if path.is_dir() {
-            return Ok(Self::of_checkpoint(Checkpoint::open(path)?, path));
+            return Ok(Self::of_checkpoint(Arc::new(Checkpoint::open(path)?), path));
         }
         let path = bundle_path(path)?;
         Self::of_bundle(berth_runtime::Model::open_verified(&path)?, &path)
@@ -71,7 +71,7 @@ impl Model {
     }
 
     /// Takes an open checkpoint; `path` is what people know it by.
-    pub fn of_checkpoint(checkpoint: Checkpoint, path: &Path) -> Self {
+    pub fn of_checkpoint(checkpoint: Arc<Checkpoint>, path: &Path) -> Self {
         Model {
             path: path.to_owned(),
             training_args: checkpoint.training_args().cloned(),
@@ -79,7 +79,7 @@ impl Model {
             multi_label: checkpoint.config.problem_type
                 == Some(ProblemType::MultiLabelClassification),
             max_length: checkpoint.config.max_position_embeddings,
-            kind: Kind::Checkpoint(Box::new(checkpoint)),
+            kind: Kind::Checkpoint(checkpoint),
         }
     }
 

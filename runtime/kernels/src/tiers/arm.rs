@@ -52,6 +52,35 @@ pub(super) const COPIED: usize = 384;
 /// Room for so many groups of six rows, in blocks of sixteen bytes.
 pub(super) type Copies = [MaybeUninit<int8x16_t>; 6 * COPIED / 4];
 
+/// What the tiers whose product is of signed bytes keep: of four panels, and of a tile.
+pub(super) struct Signed {
+    /// 128 times the sum of each column's weights.
+    pub(super) again: [Sums; 4],
+    /// Signed activations, in the tier's order.
+    pub(super) rows: Copies,
+}
+
+impl Signed {
+    /// Of nothing yet.
+    #[inline(always)]
+    pub(super) fn none() -> Self {
+        Signed {
+            again: [no_sums(); 4],
+            rows: [MaybeUninit::uninit(); _],
+        }
+    }
+
+    /// The sums of a tile to which no product has been added.
+    #[inline(always)]
+    pub(super) fn begin<const M: usize, const N: usize>(&self, out: &mut [[Sums; N]; M]) {
+        for n in 0..N {
+            for m in 0..M {
+                out[m][n] = self.again[n];
+            }
+        }
+    }
+}
+
 /// Calls intrinsics that touch no memory, or only what a reference beside them covers.
 macro_rules! have {
     ($intrinsics:expr) => {

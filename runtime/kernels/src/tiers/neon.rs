@@ -19,9 +19,10 @@
 
 use core::arch::aarch64::*;
 use core::arch::asm;
-use core::mem::MaybeUninit;
 
-use super::arm::{Arm, COPIED, Copies, Products, Sums, four_less_128, have, less_128, no_sums};
+use super::arm::{
+    Arm, COPIED, Copies, Products, Signed, Sums, four_less_128, have, less_128, no_sums,
+};
 use crate::simd::{Kernel, Panels};
 
 /// Runs a kernel with the instructions of this tier, which the program was compiled for.
@@ -33,30 +34,19 @@ pub(crate) fn run<K: Kernel>(kernel: K) -> K::Output {
 #[derive(Copy, Clone)]
 struct Neon;
 
-/// What is kept of four panels, and a tile's activations.
-pub(super) struct Kept {
-    /// 128 times the sum of each column's weights.
-    again: [Sums; 4],
-    /// Signed activations, a block of 16 of each row behind the other.
-    rows: Copies,
-}
-
 impl Products for Neon {
-    type Kept = Kept;
+    type Kept = Signed;
 
     const ROWS: usize = 4;
     const STEP: usize = 1;
 
     #[inline(always)]
-    fn keep(self) -> Kept {
-        Kept {
-            again: [no_sums(); 4],
-            rows: [MaybeUninit::uninit(); _],
-        }
+    fn keep(self) -> Signed {
+        Signed::none()
     }
 
     #[inline(always)]
-    unsafe fn ready<const N: usize>(self, w: Panels, kept: &mut Kept) {
+    unsafe fn ready<const N: usize>(self, w: Panels, kept: &mut Signed) {
         for n in 0..N {
             // SAFETY: the caller grants reads of `64 * groups` bytes of each panel.
             kept.again[n] = unsafe { again(w.start.add(n * w.stride), w.groups) };
@@ -69,14 +59,10 @@ impl Products for Neon {
         a: *const u8,
         row: usize,
         w: Panels,
-        kept: &mut Kept,
+        kept: &mut Signed,
         out: &mut [[Sums; N]; M],
     ) {
-        for n in 0..N {
-            for m in 0..M {
-                out[m][n] = kept.again[n];
-            }
-        }
+        kept.begin(out);
         let mut done = 0;
         while done < w.groups {
             let now = (w.groups - done).min(COPIED);

@@ -21,6 +21,7 @@ use berth_quantize::{
 use berth_runtime::measure;
 use berth_task::{SpanRules, Task, Temperature};
 use std::path::Path;
+use std::sync::Arc;
 
 /// How many changed answers are listed for people.
 const LISTED: usize = 10;
@@ -108,7 +109,7 @@ pub fn convert(args: &QuantizeArgs) -> Result<Converted, Error> {
         let what = "--max_drop and --min_agreement need a --validation_file to be measured on";
         return Err(Error::Usage(what.into()));
     }
-    let checkpoint = open(args)?;
+    let checkpoint = Arc::new(open(args)?);
     let options = Options {
         spans: spans(args, &checkpoint)?,
         task: args.data.task,
@@ -257,11 +258,11 @@ fn spans(args: &QuantizeArgs, checkpoint: &Checkpoint) -> Result<Option<SpanRule
 fn compare(
     args: &QuantizeArgs,
     file: &Path,
-    checkpoint: &Checkpoint,
+    checkpoint: &Arc<Checkpoint>,
     options: &Options,
     gate: Gate,
 ) -> Result<Compared, Error> {
-    let model = Model::of_checkpoint(open(args)?, &args.checkpoint);
+    let model = Model::of_checkpoint(Arc::clone(checkpoint), &args.checkpoint);
     let rows = LabelledFile::read(&model, file, &args.data, args.max_eval_samples)?;
     let f32 = measure(&model, &rows, BATCH)?;
     let evaluator = rows.evaluator(&f32.inputs);

@@ -4,24 +4,19 @@
 //! learnt from ([Guo, Pleiss, Sun and Weinberger 2017][guo]). It is sought by golden-section search: over
 //! the inverse of the temperature the likelihood has one minimum, since it is convex there.
 //!
-//! The *expected calibration error* sorts answers by score into 15 bins of equal width; it is the mean over
-//! all answers of how far the mean score of a bin is from the share of right answers in it ([Naeini, Cooper
-//! and Hauskrecht 2015][naeini]).
+//! How far scores are from the share of right answers is told by [`Reliability`].
 //!
 //! [guo]: https://proceedings.mlr.press/v70/guo17a.html
-//! [naeini]: https://doi.org/10.1609/aaai.v29i1.9602
 
 use berth_task::{Task, Temperature};
 use rayon::prelude::*;
 
 use super::evaluator::{Answer, Evaluator};
+use super::reliability::Reliability;
 use super::texts::{cross_entropy_at, rows};
 use super::{EvaluationError, questions, tags};
 use crate::dataset::Label;
 use crate::encode::Target;
-
-/// Bins of the expected calibration error.
-const BINS: usize = 15;
 
 /// Between which temperatures one is sought.
 const RANGE: [f64; 2] = [0.1, 10.0];
@@ -50,23 +45,9 @@ pub(super) struct Graded {
     pub(super) gold: usize,
 }
 
-/// The error of scores as probabilities of being right; 0 where there are none.
+/// The expected calibration error of the scores; 0 where there are none.
 pub fn expected_calibration_error(judged: &[Judged]) -> f64 {
-    #[derive(Copy, Clone, Default)]
-    struct Bin {
-        scores: f64,
-        right: f64,
-    }
-    let mut bins = [Bin::default(); BINS];
-    for answer in judged {
-        // A bin holds its upper end, the first one also its lower.
-        let place = (f64::from(answer.score) * BINS as f64).ceil() as usize;
-        let bin = &mut bins[place.clamp(1, BINS) - 1];
-        bin.scores += f64::from(answer.score);
-        bin.right += f64::from(u8::from(answer.right));
-    }
-    let sum: f64 = bins.iter().map(|bin| (bin.scores - bin.right).abs()).sum();
-    sum / judged.len().max(1) as f64
+    Reliability::of(judged.iter().map(|one| (one.score, one.right))).error()
 }
 
 impl Evaluator<'_> {

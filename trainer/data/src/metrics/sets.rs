@@ -8,9 +8,8 @@
 use berth_task::sigmoid;
 
 use super::evaluator::{Answer, Decision};
-use super::texts::Row;
+use super::texts::{Row, unlabelled};
 use super::{EvaluationError, Measured};
-use crate::dataset::Label;
 use crate::encode::Target;
 
 /// How often a label was right, was answered, and would have been right.
@@ -106,19 +105,8 @@ pub(super) fn decided(logits: &[f32]) -> Answer {
 
 /// What is said to examples that need no label.
 pub(super) fn answers(rows: &[Row<'_>], labels: usize) -> Result<Vec<Decision>, EvaluationError> {
-    let answer = |(row, Row { logits, input }): (usize, &Row<'_>)| {
-        if labels == 0 || logits.len() != labels {
-            let outputs = logits.len();
-            return Err(EvaluationError::Outputs { row, outputs });
-        }
-        Ok(Decision {
-            example: input.example,
-            word: None,
-            gold: Label::None,
-            answer: decided(logits),
-        })
-    };
-    rows.iter().enumerate().map(answer).collect()
+    let fits = |logits: &[f32]| labels > 0 && logits.len() == labels;
+    unlabelled(rows, |logits| fits(logits).then(|| decided(logits)))
 }
 
 #[cfg(test)]

@@ -158,15 +158,24 @@ pub(super) fn answers(
     labels: Option<usize>,
     temperature: Temperature,
 ) -> Result<Vec<Decision>, EvaluationError> {
-    let answer = |(row, Row { logits, input }): (usize, &Row<'_>)| {
-        let answer = match (labels, &logits[..]) {
-            (None, &[value]) => Answer::Value(value),
-            (Some(labels), _) if labels > 0 && logits.len() == labels => best(logits, temperature),
-            _ => {
-                let outputs = logits.len();
-                return Err(EvaluationError::Outputs { row, outputs });
-            }
-        };
+    unlabelled(rows, |logits| match (labels, logits) {
+        (None, &[value]) => Some(Answer::Value(value)),
+        (Some(labels), _) if labels > 0 && logits.len() == labels => {
+            Some(best(logits, temperature))
+        }
+        _ => None,
+    })
+}
+
+/// The answers to rows that need no label; `answer` has none where there are not as many outputs as it
+/// needs.
+pub(super) fn unlabelled(
+    rows: &[Row<'_>],
+    answer: impl Fn(&[f32]) -> Option<Answer>,
+) -> Result<Vec<Decision>, EvaluationError> {
+    let decision = |(row, Row { logits, input }): (usize, &Row<'_>)| {
+        let outputs = logits.len();
+        let answer = answer(logits).ok_or(EvaluationError::Outputs { row, outputs })?;
         Ok(Decision {
             example: input.example,
             word: None,
@@ -174,7 +183,7 @@ pub(super) fn answers(
             answer,
         })
     };
-    rows.iter().enumerate().map(answer).collect()
+    rows.iter().enumerate().map(decision).collect()
 }
 
 /// The best label and its probability.
