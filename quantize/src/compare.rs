@@ -1,7 +1,9 @@
 //! What int8 cost: the answers of the checkpoint and of the bundle, on the same labelled rows.
 
-use berth_bundle::{MAX_METRICS, Metric};
+use berth_bundle::{Calibration, MAX_METRICS, Metric};
 use berth_data::{Answer, Decision, Evaluation, EvaluationError, Evaluator, Example, Label};
+
+use crate::calibrate::calibrate;
 
 /// How far apart two numbers may be to count as the same answer: this part of the range of the
 /// labels.
@@ -30,6 +32,9 @@ pub struct Comparison {
     pub cosine: f64,
     /// The other answers, in their order.
     pub changed: Vec<Changed>,
+    /// How the bundle's scores are to be taken, and how far they can be trusted then. None for numbers,
+    /// and where there are too few answers.
+    pub calibration: Option<Calibration>,
 }
 
 /// An answer that is another one in int8.
@@ -77,6 +82,7 @@ impl Comparison {
             same: asked - changed.len(),
             cosine,
             changed,
+            calibration: calibrate(evaluator, int8_logits)?,
         })
     }
 

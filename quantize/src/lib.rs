@@ -8,7 +8,8 @@
 //!                              |
 //!  Predictions --------> Comparison ----> Gate, report
 //!   f32 logits, int8 logits,   the metric of both, agreement,
-//!   gold labels                every answer that changed
+//!   gold labels                every answer that changed,
+//!                              the temperature of int8's scores
 //! ```
 //!
 //! 1. **One formula.** Weights and embeddings are quantized by `berth-kernels`, whose `NUMERICS.md`
@@ -19,6 +20,7 @@
 //! 4. **Refused by name.** A tensor that is missing or not finite, a size that the kernels don't
 //!    run: the error names it, and nothing is written.
 
+mod calibrate;
 mod compare;
 mod dense;
 mod error;
@@ -26,7 +28,8 @@ mod golden;
 mod model;
 mod report;
 
+pub use calibrate::{FEWEST_ANSWERS, calibrate};
 pub use compare::{Changed, Comparison};
 pub use error::QuantizeError;
 pub use model::{Options, quantize};
-pub use report::{Gate, Missed, report};
+pub use report::{Gate, Missed, calibration_object, report};

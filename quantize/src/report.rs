@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
+use berth_bundle::{Calibration, Threshold};
 use berth_data::{Answer, Evaluation, Label};
 
 use crate::compare::{Changed, Comparison};
@@ -77,7 +78,9 @@ pub enum Missed {
 }
 
 /// What `quantize --json` prints. Labels are told by their ids. Without a comparison both sets of
-/// metrics are empty, the agreement is null and no answer changed.
+/// metrics are empty, the agreement and the calibration are null and no answer changed. The errors of the
+/// calibration are expected calibration errors: before, with the temperature on the rows that it was
+/// fitted on, and on rows that it was not.
 pub fn report(comparison: Option<&Comparison>, bytes: u64, f32_layers: &[usize]) -> Value {
     let metrics = |of: fn(&Comparison) -> &Evaluation| match comparison {
         Some(comparison) => metrics_object(of(comparison)),
@@ -90,7 +93,32 @@ pub fn report(comparison: Option<&Comparison>, bytes: u64, f32_layers: &[usize])
         "agreement": comparison.map(Comparison::agreement),
         "bytes": bytes,
         "f32_layers": f32_layers,
+        "calibration": comparison
+            .and_then(|comparison| comparison.calibration.as_ref())
+            .map(calibration_object),
         "changed": changed.iter().map(changed_object).collect::<Vec<_>>(),
+    })
+}
+
+/// How scores are taken and how far they can be trusted, as JSON.
+pub fn calibration_object(calibration: &Calibration) -> Value {
+    let answers = calibration.answers;
+    let threshold = |threshold: &Threshold| {
+        json!({
+            "min_score": threshold.min_score,
+            "answered": threshold.answered,
+            "right": threshold.right,
+            "coverage": threshold.coverage(answers),
+            "precision": threshold.precision(),
+        })
+    };
+    json!({
+        "temperature": calibration.temperature,
+        "answers": answers,
+        "error_before": calibration.error_before,
+        "error_after": calibration.error_after,
+        "error_held_out": calibration.error_held_out,
+        "thresholds": calibration.thresholds.iter().map(threshold).collect::<Vec<_>>(),
     })
 }
 
@@ -103,6 +131,7 @@ fn changed_object(changed: &Changed) -> Value {
         } => json!({"labels": labels, "scores": probabilities}),
         Answer::Value(value) => json!({"score": value}),
         Answer::Span { text, probability } => json!({"answer": text, "score": probability}),
+        Answer::Abstained => Value::Null,
     };
     let gold = match &changed.gold {
         Label::Class(label) => json!(label),
@@ -215,7 +244,7 @@ mod tests {
         let without = report(None, 1234, &[]);
         let expected = concat!(
             r#"{"f32":{},"int8":{},"agreement":null,"bytes":1234,"#,
-            r#""f32_layers":[],"changed":[]}"#
+            r#""f32_layers":[],"calibration":null,"changed":[]}"#
         );
         assert_eq!(without.to_string(), expected);
     }

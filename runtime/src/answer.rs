@@ -15,7 +15,7 @@
 //!
 //! | task | answer |
 //! |---|---|
-//! | text classification, text-pair classification | `[{"label":…,"score":…},…]`, all labels or the `top_k` best, best first |
+//! | text classification, text-pair classification | `[{"label":…,"score":…},…]`, all labels or the `top_k` best, best first; where any number of labels may go, each score stands for itself |
 //! | text-pair regression | `{"score":…}`, in the labels' units |
 //! | text tagging | `[{"entity":…,"score":…,"index":…,"word":…,"start":…,"end":…,…},…]`, a row a word or, with `aggregation_strategy` `none`, a row a piece; with `simple` rows of entities with `entity_group` and no index |
 //! | question answering | `{"answer":…,"score":…,"start":…,"end":…,…}`; with `top_k` a list of them, best first; no answer: `""` and 0 for all places |
@@ -24,8 +24,14 @@
 //! `start` and `end` count code points; beside them stand `start_byte`, `end_byte`, `start_utf16` and
 //! `end_utf16`. A word of `tokens` in which the model sees nothing, such as an empty one, has no row.
 //!
-//! Where the text had to be cut, each object of the answer has a member `"truncated"` more, with the
-//! number of word pieces that the model did not see. (A list has no place of its own for it.)
+//! Each object of an answer may have members more. (A list has no place of its own for them.)
+//!
+//! | member | where |
+//! |---|---|
+//! | `"truncated":n` | n word pieces of the text were cut, and the model did not see them |
+//! | `"windows":n` | the text is longer than the model's input, and was read by n windows |
+//! | `"abstained":true` | the score is below the least that was asked for ([`Answerer::set_min_score`]): that of the best label or of the first answer, or of this row of tags |
+//!
 //! Scores are written with the fewest digits that read back as the same number.
 
 mod spans;
@@ -35,7 +41,7 @@ use std::fmt::{self, Write};
 use std::num::NonZero;
 use std::str;
 
-use berth_task::{Aggregation, Task};
+use berth_task::{Aggregation, LongTexts, Task};
 
 use crate::error::QueryError;
 use crate::json::{self, JsonError, Words};
@@ -55,6 +61,8 @@ pub struct Options {
     pub aggregation_strategy: Option<Aggregation>,
     /// Take every line as plain text, also one that begins with `{`.
     pub plain_text: bool,
+    /// What becomes of texts that are longer than the model's input, where the answer is one for all.
+    pub long_texts: LongTexts,
 }
 
 /// A session that answers in JSON. After [`new`](Self::new) it allocates nothing, unless one answer
@@ -65,6 +73,8 @@ pub struct Answerer {
     options: Options,
     /// What plain lines are questions on.
     passage: Option<String>,
+    /// Answers with a lower score are marked.
+    min_score: Option<f32>,
     json: String,
     /// Where the words of a text that came split end.
     ends: Vec<u32>,
@@ -83,11 +93,11 @@ pub struct Answer<'a> {
 
 impl Answerer {
     /// Answers with `session`.
-    pub fn new(session: Session, options: Options) -> Self {
+    pub fn new(mut session: Session, options: Options) -> Self {
         let header = session.model().header();
-        // A byte of a label takes up to six in JSON (`\u0001`), and 96 are more than the rest of its
+        // A byte of a label takes up to six in JSON (`\u0001`), and 160 are more than the rest of its
         // object; an error says less than 512.
-        let row = |label: &str| 6 * label.len() + 96;
+        let row = |label: &str| 6 * label.len() + 160;
         let rows: usize = match header.task {
             // Of eight numbers and their names; a word is seldom longer than that again.
             Task::TokenClassification => {
@@ -95,14 +105,16 @@ impl Answerer {
                 session.model().positions() * (longest + 512)
             }
             Task::QuestionAnswering => spans::capacity(options.top_k),
-            _ => header.labels.iter().map(row).sum(),
+            _ => header.labels.iter().map(row).sum::<usize>() + row(""),
         };
         let words = match header.task {
             Task::TokenClassification => MAX_WORDS,
             _ => 0,
         };
+        session.set_long_texts(options.long_texts);
         Answerer {
             passage: None,
+            min_score: None,
             json: String::with_capacity(rows + 512),
             ends: Vec::with_capacity(words),
             session,
@@ -119,6 +131,18 @@ impl Answerer {
             return Err(QueryError::Task(self.session.model().header().task));
         }
         self.passage = Some(passage);
+        Ok(())
+    }
+
+    /// Abstains from now on from answers whose score is lower. They are written all the same, and marked.
+    ///
+    /// # Errors
+    /// [`QueryError::Unscored`] when the model answers with a number, which has no score.
+    pub fn set_min_score(&mut self, min_score: f32) -> Result<(), QueryError> {
+        if self.session.model().header().task == Task::TextPairRegression {
+            return Err(QueryError::Unscored);
+        }
+        self.min_score = Some(min_score);
         Ok(())
     }
 
@@ -179,41 +203,73 @@ impl Answerer {
             Words::Split(text) => (text, Some(&self.ends[..])),
         };
         let tags = self.session.tag_with(text, ends, aggregation)?;
-        tags::write(&mut self.json, tags, aggregation)
+        tags::write(&mut self.json, tags, aggregation, self.min_score)
     }
 
     /// Leaves the answer in `self.json` and gives the number of pieces that were cut.
     fn write_answer(&mut self, text: &str, pair: Option<&str>) -> Result<usize, QueryError> {
         self.json.clear();
-        let truncated;
+        let min_score = self.min_score;
+        let abstained = |score: f32| min_score.is_some_and(|least| score < least);
+        let mut notes = Notes::default();
         let written = if self.session.answers_questions() {
-            let answers = self
-                .session
-                .answer(text, pair.ok_or(QueryError::PairMissing)?)?;
-            truncated = answers.truncated;
-            spans::write(&mut self.json, &answers, self.options.top_k)
+            let pair = pair.ok_or(QueryError::PairMissing)?;
+            let answers = self.session.answer(text, pair)?;
+            notes.truncated = answers.truncated;
+            notes.abstained = abstained(answers.best().score);
+            spans::write(&mut self.json, &answers, self.options.top_k, notes)
         } else if self.session.model().header().task == Task::TextPairRegression {
             let logits = self.session.logits(text, pair)?;
-            truncated = logits.truncated;
-            write_object(&mut self.json, None, logits.values[0], truncated)
+            (notes.truncated, notes.windows) = (logits.truncated, logits.windows);
+            write_object(&mut self.json, None, logits.values[0], notes)
         } else {
-            let classification = self.session.classify_either(text, pair)?;
-            truncated = classification.truncated;
+            let answer = self.session.classify_either(text, pair)?;
+            (notes.truncated, notes.windows) = (answer.truncated, answer.windows);
+            notes.abstained = abstained(answer.best().score);
             let rows = self.options.top_k.map_or(usize::MAX, NonZero::get);
-            write_rows(&mut self.json, &classification, rows)
+            write_rows(&mut self.json, &answer, rows, notes)
         };
         debug_assert!(written.is_ok(), "writing to a string does not fail");
-        Ok(truncated)
+        Ok(notes.truncated)
     }
 }
 
-fn write_rows(out: &mut String, answer: &Classification<'_>, rows: usize) -> fmt::Result {
+/// What is said beside an answer, in each of its objects.
+#[derive(Copy, Clone, Default)]
+struct Notes {
+    truncated: usize,
+    windows: usize,
+    abstained: bool,
+}
+
+impl Notes {
+    /// The members, each behind a comma.
+    fn write(self, out: &mut String) -> fmt::Result {
+        if self.truncated > 0 {
+            write!(out, ",\"truncated\":{}", self.truncated)?;
+        }
+        if self.windows > 1 {
+            write!(out, ",\"windows\":{}", self.windows)?;
+        }
+        if self.abstained {
+            out.write_str(",\"abstained\":true")?;
+        }
+        Ok(())
+    }
+}
+
+fn write_rows(
+    out: &mut String,
+    answer: &Classification<'_>,
+    rows: usize,
+    notes: Notes,
+) -> fmt::Result {
     out.write_char('[')?;
     for (i, row) in answer.iter().take(rows).enumerate() {
         if i > 0 {
             out.write_char(',')?;
         }
-        write_object(out, Some(row.label), row.score, answer.truncated)?;
+        write_object(out, Some(row.label), row.score, notes)?;
     }
     out.write_char(']')
 }
@@ -233,12 +289,7 @@ fn write_place(out: &mut String, place: &Place) -> fmt::Result {
     Ok(())
 }
 
-fn write_object(
-    out: &mut String,
-    label: Option<&str>,
-    score: f32,
-    truncated: usize,
-) -> fmt::Result {
+fn write_object(out: &mut String, label: Option<&str>, score: f32, notes: Notes) -> fmt::Result {
     out.write_char('{')?;
     if let Some(label) = label {
         out.write_str("\"label\":")?;
@@ -247,9 +298,7 @@ fn write_object(
     }
     out.write_str("\"score\":")?;
     json::write_number(out, score)?;
-    if truncated > 0 {
-        write!(out, ",\"truncated\":{truncated}")?;
-    }
+    notes.write(out)?;
     out.write_char('}')
 }
 
@@ -477,14 +526,21 @@ mod tests {
     }
 
     #[test]
-    fn objects_carry_what_was_cut_only_where_something_was() {
-        let written = |label, truncated| {
+    fn objects_carry_what_is_to_be_said_and_nothing_else() {
+        let written = |label, truncated, windows, abstained| {
             let mut out = String::new();
-            write_object(&mut out, label, 0.25, truncated).unwrap();
+            let notes = Notes {
+                truncated,
+                windows,
+                abstained,
+            };
+            write_object(&mut out, label, 0.25, notes).unwrap();
             out
         };
-        assert_eq!(written(Some("a\"b"), 0), r#"{"label":"a\"b","score":0.25}"#);
-        assert_eq!(written(None, 0), r#"{"score":0.25}"#);
-        assert_eq!(written(None, 7), r#"{"score":0.25,"truncated":7}"#);
+        let plain = written(Some("a\"b"), 0, 1, false);
+        assert_eq!(plain, r#"{"label":"a\"b","score":0.25}"#);
+        assert_eq!(written(None, 0, 0, false), r#"{"score":0.25}"#);
+        let all = r#"{"score":0.25,"truncated":7,"windows":2,"abstained":true}"#;
+        assert_eq!(written(None, 7, 2, true), all);
     }
 }

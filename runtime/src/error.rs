@@ -142,6 +142,8 @@ pub enum QueryError {
     PairMissing,
     /// The model takes one text, and there are two.
     PairUnwanted,
+    /// The model answers with a number, which has no score to abstain by.
+    Unscored,
     /// The tokenizer refused.
     Encode(EncodeError),
     /// The encoder refused.
@@ -163,6 +165,9 @@ impl fmt::Display for QueryError {
                 f.write_str("the model takes two texts, and there is only one")
             }
             QueryError::PairUnwanted => f.write_str("the model takes one text, and there are two"),
+            QueryError::Unscored => f.write_str(
+                "the model answers with a number, which has no score to hold against a least one",
+            ),
             QueryError::Encode(error) => error.fmt(f),
             QueryError::Forward(error) => error.fmt(f),
             QueryError::Plan => f.write_str("the model's plan did not run"),

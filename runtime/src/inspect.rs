@@ -1,6 +1,6 @@
 //! What a bundle holds, told to people.
 
-use std::fmt::{self, Display};
+use std::fmt::{self, Display, Write};
 
 use berth_bundle::Metric;
 
@@ -49,10 +49,12 @@ impl Display for Inspection<'_> {
             let Metric { name, f32, int8 } = metric;
             writeln!(f, "{name:<12} {f32:.4} in f32, {int8:.4} in int8")?;
         }
+        self.calibration(f)?;
         writeln!(f, "numerics     {}", header.numerics)?;
         writeln!(f, "kernels      {} on this machine", model.isa().tier())?;
         writeln!(f, "scratch      {} bytes a session", model.scratch_bytes())?;
-        self.sections(f)
+        self.sections(f)?;
+        self.card(f)
     }
 }
 
@@ -67,7 +69,10 @@ impl Inspection<'_> {
             let comma = if i == 0 { "" } else { ", " };
             write!(f, "{comma}{}", label.escape_debug())?;
         }
-        writeln!(f)
+        match self.0.multi_label() {
+            true => writeln!(f, ": any number, each by itself"),
+            false => writeln!(f),
+        }
     }
 
     /// The layers that run in floats, where there are some.
@@ -99,6 +104,57 @@ impl Inspection<'_> {
         match spans.null_score_diff_threshold {
             Some(threshold) => writeln!(f, "none above a difference of {threshold}"),
             None => writeln!(f, "always one"),
+        }
+    }
+
+    /// How scores are taken and what abstaining buys, where that was measured.
+    fn calibration(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(calibration) = &self.0.header().calibration else {
+            return Ok(());
+        };
+        let answers = calibration.answers;
+        writeln!(
+            f,
+            "temperature  {}, fitted on {answers} answers",
+            calibration.temperature
+        )?;
+        writeln!(
+            f,
+            "calibration  error {:.4} before, {:.4} with it, {:.4} on rows it was not fitted on",
+            calibration.error_before, calibration.error_after, calibration.error_held_out
+        )?;
+        for threshold in &calibration.thresholds {
+            let coverage = 100.0 * threshold.coverage(answers);
+            write!(
+                f,
+                "  from {:<6} {coverage:>6.2} % answered",
+                threshold.min_score
+            )?;
+            match threshold.precision() {
+                Some(precision) => writeln!(f, ", {:>6.2} % of these right", 100.0 * precision)?,
+                None => writeln!(f)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The card, where there is one. Nobody has checked what stands there, so what is no text, and what
+    /// a terminal would obey, is left out.
+    fn card(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let card = self.0.bundle().card();
+        if card.is_empty() {
+            return Ok(());
+        }
+        writeln!(f)?;
+        for part in card.utf8_chunks() {
+            let shown = |c: &char| !c.is_control() || matches!(c, '\n' | '\t');
+            for c in part.valid().chars().filter(shown) {
+                f.write_char(c)?;
+            }
+        }
+        match card.ends_with(b"\n") {
+            true => Ok(()),
+            false => writeln!(f),
         }
     }
 

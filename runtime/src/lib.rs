@@ -7,7 +7,7 @@
 //!       Model ── Send + Sync, cheap to clone ──► session()   takes all memory, once
 //!                                                   │
 //!   "a gripping film" ──► tokens ──► ids ──► engine ──► logits ──► labels and scores
-//!                       wordpiece        │   engine/        task        session.rs, questions.rs, tags.rs
+//!                       wordpiece        │   engine/        task        session.rs, texts.rs, questions.rs, tags.rs
 //!                                        │
 //!                       a tract plan of Embed, Layer, Head; or the encoder alone
 //!
@@ -37,9 +37,9 @@
 //!
 //! | limit | value |
 //! |---|---|
-//! | tokens of a query | the model's positions, [`Model::positions`]; the rest is cut and counted |
+//! | a text, a passage | none: what is longer than the model's positions, [`Model::positions`], is read by windows |
+//! | tokens of the shorter of two texts | half of the positions; the rest is cut and counted |
 //! | threads that share a query | [`MAX_THREADS`] |
-//! | a passage, a text to be tagged | none: they are read by windows |
 //! | words of a text that comes split, `{"tokens":…}` | [`MAX_WORDS`](answer::MAX_WORDS) |
 //! | answers to a question | [`MAX_N_BEST`](berth_task::MAX_N_BEST), and that there is none |
 //! | labels | [`MAX_LABELS`](berth_task::MAX_LABELS) |
@@ -68,6 +68,7 @@ mod questions;
 pub mod selftest;
 mod session;
 mod tags;
+mod texts;
 mod workers;
 
 pub use berth_bundle::include_bundle;

@@ -4,7 +4,7 @@
 //! was measured: the device answers what the workstation measured. The passage is tokenized as the
 //! windows go on; of its pieces, a window's are kept and no more.
 
-use berth_task::{MAX_SPANS, Pair, Span, SpanDecoder, SpanRules, Task, Window};
+use berth_task::{MAX_SPANS, Pair, Span, SpanDecoder, SpanRules, Task, Temperature, Window};
 use berth_wordpiece::{Division, EncodeError, Piece, Tokenizer};
 
 use crate::engine::Engine;
@@ -99,6 +99,7 @@ impl Session {
             ids: &mut self.ids,
             limit: header.max_tokens as usize,
             rules,
+            temperature: header.temperature(),
         };
         let (decoder, truncated) = reading.read(question, passage, &mut self.passage.shared)?;
         decoder.rank(&mut self.passage.spans);
@@ -123,10 +124,12 @@ struct Reading<'s> {
     ids: &'s mut [u32],
     limit: usize,
     rules: SpanRules,
+    temperature: Temperature,
 }
 
 impl Reading<'_> {
-    /// Runs every window of the passage, in the memory that the question's pieces were in before. How many pieces of the question were cut comes back too.
+    /// Runs every window of the passage, in the memory that the question's pieces were in before. How
+    /// many pieces of the question were cut comes back too.
     fn read(
         &mut self,
         question: &str,
@@ -140,7 +143,7 @@ impl Reading<'_> {
         let Division { room, stride, .. } = division;
         let second = self.frame_question(division.question);
 
-        let mut decoder = SpanDecoder::new(self.rules);
+        let mut decoder = SpanDecoder::new(self.rules).at(self.temperature);
         let mut stream = self.tokenizer.stream(passage);
         // One piece more than a window has, to know whether it is the last one.
         let window = &mut self.pieces[..=room];

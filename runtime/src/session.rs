@@ -2,21 +2,25 @@
 
 use std::fmt;
 
-use berth_task::{Aggregation, Labels, MAX_LABELS, Score, Task};
-use berth_wordpiece::{Encoding, Piece};
+use berth_task::{Aggregation, Labels, LongTexts, MAX_LABELS, Merge, Score, Task};
+use berth_wordpiece::Piece;
 
 use crate::engine::Engine;
 use crate::error::{OpenError, QueryError};
 use crate::model::Model;
 use crate::questions::Passage;
 use crate::tags::{Asked, Memory, Tags};
+use crate::texts::Reading;
 use crate::workers::Threads;
 
 /// Asks a model, one query after the other, in memory that was taken when it was made.
 ///
-/// No query allocates, from the first one on. A text may have any length, none included: what is
-/// beyond the model's positions is cut, and every answer says how many word pieces that were. Texts
-/// that are tagged are read window by window, and nothing of them is cut.
+/// No query allocates, from the first one on. A text may have any length, none included: one that is
+/// beyond the model's positions is read window by window, and nothing of it is cut unless that is
+/// [asked for](Self::set_long_texts). Where something is cut all the same - the shorter of two texts, where
+/// it takes more than half of an input - the answer says how many word pieces that were.
+///
+/// Scores are taken at the temperature that the bundle carries.
 pub struct Session {
     pub(crate) model: Model,
     pub(crate) engine: Engine,
@@ -28,6 +32,9 @@ pub struct Session {
     scores: Box<heapless::Vec<Score, MAX_LABELS>>,
     /// The labels of a window's pieces.
     tags: Vec<Score>,
+    /// Sums up the windows of a long text.
+    merge: Merge,
+    long_texts: LongTexts,
 }
 
 /// The head's raw outputs for one query.
@@ -37,6 +44,8 @@ pub struct Logits<'s> {
     pub values: &'s [f32],
     /// How many word pieces were cut off, 0 as a rule.
     pub truncated: usize,
+    /// By how many windows the text was read, 1 as a rule.
+    pub windows: usize,
 }
 
 /// A label for each output, ranked.
@@ -46,6 +55,8 @@ pub struct Classification<'s> {
     scores: &'s [Score],
     /// How many word pieces were cut off, 0 as a rule.
     pub truncated: usize,
+    /// By how many windows the text was read, 1 as a rule.
+    pub windows: usize,
 }
 
 /// A label and how probable the model finds it, from 0 to 1.
@@ -64,6 +75,8 @@ pub struct Similarity {
     pub score: f32,
     /// How many word pieces were cut off, 0 as a rule.
     pub truncated: usize,
+    /// By how many windows the texts were read, 1 as a rule.
+    pub windows: usize,
 }
 
 impl<'s> Classification<'s> {
@@ -106,6 +119,8 @@ impl Session {
                 };
                 positions
             ],
+            merge: Merge::new(),
+            long_texts: LongTexts::default(),
             model: model.clone(),
         };
         // The shortest query touches all weights of the layers and whatever is made on first use.
@@ -119,7 +134,14 @@ impl Session {
         &self.model
     }
 
-    /// The most probable label of a text, and all others.
+    /// What becomes of texts that are longer than the model's positions; windows, where nothing is said.
+    /// Texts to be tagged, and passages, are read by windows whatever is said.
+    pub fn set_long_texts(&mut self, long_texts: LongTexts) {
+        self.long_texts = long_texts;
+    }
+
+    /// The most probable label of a text, and all others. Where [any number](Model::multi_label) of them may
+    /// go, each has a score of its own, else the scores sum up to 1.
     ///
     /// # Errors
     /// When the model doesn't classify single texts, or as [`logits`](Self::logits).
@@ -148,10 +170,11 @@ impl Session {
         if task != Task::TextPairRegression {
             return Err(QueryError::Task(task));
         }
-        let Logits { values, truncated } = self.logits(text, Some(pair))?;
+        let logits = self.logits(text, Some(pair))?;
         Ok(Similarity {
-            score: values[0],
-            truncated,
+            score: logits.values[0],
+            truncated: logits.truncated,
+            windows: logits.windows,
         })
     }
 
@@ -186,6 +209,7 @@ impl Session {
             pieces: &mut self.pieces,
             ids: &mut self.ids,
             tags: &mut self.tags,
+            temperature: header.temperature(),
         };
         let asked = Asked {
             text,
@@ -195,19 +219,24 @@ impl Session {
         Ok(Tags::new(memory, &header.labels, asked))
     }
 
-    /// The head's outputs for a text, or for two where the model takes two.
+    /// The head's outputs for a text, or for two where the model takes two. Where the head answers about
+    /// the text as a whole, one that is too long for the model is read by windows, and the outputs are
+    /// their mean, as [`Merge`] takes it.
     ///
     /// # Errors
     /// When there is one text too few or too many, or when the bundle is damaged so that its
     /// tokenizer names words that it has no weights for.
     pub fn logits(&mut self, text: &str, pair: Option<&str>) -> Result<Logits<'_>, QueryError> {
-        let Encoding {
-            len,
-            second,
-            truncated,
-        } = self.encode(text, pair)?;
-        let values = self.engine.run(&self.ids[..len], second)?;
-        Ok(Logits { values, truncated })
+        let reading = Reading {
+            task: self.model.header().task,
+            long_texts: self.long_texts,
+            tokenizer: self.model.tokenizer(),
+            engine: &mut self.engine,
+            pieces: &mut self.pieces,
+            ids: &mut self.ids,
+            merge: &mut self.merge,
+        };
+        reading.logits(text, pair)
     }
 
     /// The head's outputs for tokens that were made elsewhere. Those from `second` on belong to the
@@ -232,36 +261,32 @@ impl Session {
         ) {
             return Err(QueryError::Task(task));
         }
-        let Encoding {
-            len,
-            second,
+        let reading = Reading {
+            task,
+            long_texts: self.long_texts,
+            tokenizer: self.model.tokenizer(),
+            engine: &mut self.engine,
+            pieces: &mut self.pieces,
+            ids: &mut self.ids,
+            merge: &mut self.merge,
+        };
+        let Logits {
+            values,
             truncated,
-        } = self.encode(text, pair)?;
-        let logits = self.engine.run(&self.ids[..len], second)?;
-        berth_task::classify(logits, &mut self.scores);
-        let labels = &self.model.header().labels;
+            windows,
+        } = reading.logits(text, pair)?;
+        let header = self.model.header();
+        if self.model.multi_label() {
+            berth_task::classify_each(values, &mut self.scores);
+        } else {
+            berth_task::classify(values, header.temperature(), &mut self.scores);
+        }
         Ok(Classification {
-            labels,
+            labels: &header.labels,
             scores: &self.scores,
             truncated,
+            windows,
         })
-    }
-
-    /// Leaves the ids of `[CLS] text [SEP]` or `[CLS] text [SEP] pair [SEP]` in `self.ids`.
-    fn encode(&mut self, text: &str, pair: Option<&str>) -> Result<Encoding, QueryError> {
-        match (self.model.header().task.takes_pair(), pair) {
-            (true, None) => return Err(QueryError::PairMissing),
-            (false, Some(_)) => return Err(QueryError::PairUnwanted),
-            _ => {}
-        }
-        let limit = self.model.positions();
-        let tokenizer = self.model.tokenizer();
-        let encoding = tokenizer.encode(text, pair, limit, &mut self.pieces);
-        let encoding = encoding.map_err(QueryError::Encode)?;
-        for (id, piece) in self.ids.iter_mut().zip(&self.pieces[..encoding.len]) {
-            *id = piece.id;
-        }
-        Ok(encoding)
     }
 }
 

@@ -15,7 +15,7 @@
 use std::ops::Range;
 
 use berth_encoder::ForwardError;
-use berth_task::{Aggregation, Labels, OUTSIDE, Score, entity_type, goes_on};
+use berth_task::{Aggregation, Labels, OUTSIDE, Score, Temperature, entity_type, goes_on};
 use berth_wordpiece::{Piece, Stream, Tokenizer};
 
 use crate::engine::Engine;
@@ -231,6 +231,8 @@ pub(crate) struct Memory<'s> {
     pub(crate) ids: &'s mut [u32],
     /// As many as positions.
     pub(crate) tags: &'s mut [Score],
+    /// What the scores are taken at.
+    pub(crate) temperature: Temperature,
 }
 
 /// Gives the pieces of a text with their labels, running the model window by window.
@@ -301,6 +303,7 @@ impl<'s> Reader<'s> {
             pieces,
             ids,
             tags,
+            temperature,
         } = &mut self.memory;
         let tokens = self.len + 2;
         let most = ids.len();
@@ -318,7 +321,7 @@ impl<'s> Reader<'s> {
         let outputs = logits.len() / tokens;
         let rows = logits.chunks_exact(outputs.max(1)).skip(1);
         for (tag, row) in tags[..self.len].iter_mut().zip(rows) {
-            *tag = berth_task::tag(row);
+            *tag = berth_task::tag(row, *temperature);
         }
         Ok(())
     }

@@ -54,6 +54,7 @@ fn main() {
     lines();
     lines_of_questions();
     lines_to_be_tagged();
+    long_texts();
     mixed();
     println!("no allocation in any query");
 }
@@ -160,6 +161,34 @@ fn tags() {
         });
         assert_eq!(count, 0, "{labels:?}");
         assert!(rows > texts.len(), "{rows} rows");
+    }
+}
+
+/// Texts and pairs that are read by windows, with a least score to abstain by, line by line.
+fn long_texts() {
+    for (task, labels) in [
+        (Task::TextClassification, &["negative", "positive"][..]),
+        (Task::TextPairClassification, &["yes", "no"]),
+        (Task::TextPairRegression, &[]),
+    ] {
+        let mut answerer = Answerer::new(session(task, labels), Options::default());
+        if task != Task::TextPairRegression {
+            answerer.set_min_score(0.75).unwrap();
+        }
+        let text = |words: usize| "good film ".repeat(words / 2);
+        let pair = |words| task.takes_pair().then(|| format!("\t{}", text(words)));
+        let line = |words| text(words) + &pair(words * 7 % 301).unwrap_or_default();
+        let mut lines: Vec<Vec<u8>> = (0..400).map(|words| line(words).into_bytes()).collect();
+        let mut windows = 0;
+        let count = during(|| {
+            for line in &mut lines {
+                let answer = answerer.line(Line::Whole(line));
+                assert!(!answer.failed);
+                windows += usize::from(answer.json.contains("windows"));
+            }
+        });
+        assert_eq!(count, 0, "{task}");
+        assert!(windows > 300, "{task}: {windows} long ones");
     }
 }
 

@@ -3,20 +3,24 @@
 use core::fmt;
 
 use berth_kernels::NUMERICS_VERSION;
-use berth_task::{Labels, MAX_N_BEST, SpanRules, Task};
+use berth_task::{Labels, MAX_N_BEST, SpanRules, Task, Temperature};
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
+use crate::calibration::Calibration;
 use crate::layout;
 use crate::open::OpenError;
-use crate::prefix::{F32_LAYERS, OPTIONAL_SECTIONS};
+use crate::prefix::{CALIBRATION, F32_LAYERS};
 use crate::shape::Shape;
 
 /// The most sections of a bundle.
-pub const MAX_SECTIONS: usize = 65;
+pub const MAX_SECTIONS: usize = 67;
 
 /// The most metrics that a bundle carries.
 pub const MAX_METRICS: usize = 16;
+
+/// The longest card, in bytes of UTF-8.
+pub const MAX_CARD_BYTES: usize = 16_384;
 
 /// The longest name in a header, in bytes of UTF-8: a model's, a metric's.
 pub const MAX_NAME_BYTES: usize = 128;
@@ -53,6 +57,10 @@ pub struct Header {
     /// that task alone.
     #[serde(skip)]
     pub spans: Option<SpanRules>,
+    /// How scores were brought near the share of right answers; none where they were not. It is there
+    /// in files of version 3 alone.
+    #[serde(skip)]
+    pub calibration: Option<Calibration>,
 }
 
 impl Header {
@@ -69,7 +77,23 @@ impl Header {
             metrics: Vec::new(),
             sections: Vec::new(),
             spans: (task == Task::QuestionAnswering).then(SpanRules::default),
+            calibration: None,
         }
+    }
+
+    /// What logits are divided by before they become scores.
+    pub fn temperature(&self) -> Temperature {
+        let fitted = self.calibration.as_ref();
+        // `check` has seen that it is one.
+        let fitted = fitted.and_then(|calibration| Temperature::new(calibration.temperature));
+        fitted.unwrap_or_default()
+    }
+
+    /// The lowest version of the format that has all that this header tells.
+    pub fn version(&self) -> u32 {
+        let sections = self.sections.iter().map(|section| section.kind.since());
+        let calibration = self.calibration.iter().map(|_| CALIBRATION);
+        sections.chain(calibration).max().unwrap_or(1)
     }
 
     /// The layers that run in floats, in order; the others run in int8.
@@ -82,22 +106,29 @@ impl Header {
             })
     }
 
-    /// Reads an encoded header; what is behind it comes back too.
-    pub(crate) fn decode(bytes: &[u8]) -> postcard::Result<(Self, &[u8])> {
+    /// Reads a header as a file of this version has it; what is behind it comes back too.
+    pub(crate) fn decode(bytes: &[u8], version: u32) -> postcard::Result<(Self, &[u8])> {
         let (mut header, mut rest) = postcard::take_from_bytes::<Header>(bytes)?;
         if header.task == Task::QuestionAnswering {
             let (spans, behind) = postcard::take_from_bytes(rest)?;
             (header.spans, rest) = (Some(spans), behind);
         }
+        if version >= CALIBRATION {
+            (header.calibration, rest) = postcard::take_from_bytes(rest)?;
+        }
         Ok((header, rest))
     }
 
-    /// The bytes of the header in the file.
+    /// The bytes of the header in a file of its [`version`](Self::version).
     #[cfg(feature = "std")]
     pub fn encode(&self) -> std::vec::Vec<u8> {
         let mut bytes = postcard::to_stdvec(self).expect("every field has an encoding");
         if let Some(spans) = &self.spans {
             bytes.extend(postcard::to_stdvec(spans).expect("every field has an encoding"));
+        }
+        if self.version() >= CALIBRATION {
+            let calibration = postcard::to_stdvec(&self.calibration);
+            bytes.extend(calibration.expect("every field has an encoding"));
         }
         bytes
     }
@@ -113,7 +144,11 @@ impl Header {
         if !(fewest..=self.shape.positions).contains(&self.max_tokens) {
             return Err(OpenError::MaxTokens(self.max_tokens));
         }
-        self.check_spans()
+        self.check_spans()?;
+        match &self.calibration {
+            Some(calibration) if !calibration.is_sound() => Err(OpenError::Calibration),
+            _ => Ok(()),
+        }
     }
 
     /// Rules for spans where the head gives spans, and rules that can be followed.
@@ -151,15 +186,24 @@ impl Header {
         let mut found = self.sections.iter().map(|section| section.kind.int8());
         let mut optional = SectionKind::OPTIONAL.iter();
         let all_there = SectionKind::all(&self.shape).all(|kind| found.next() == Some(kind));
-        let mut may_be =
-            |kind| version >= OPTIONAL_SECTIONS && optional.any(|&other| other == kind);
-        let known = version >= F32_LAYERS || self.f32_layers().next().is_none();
+        let mut may_be = |kind| optional.any(|&other| other == kind);
+        let mut kinds = self.sections.iter().map(|section| section.kind);
+        let known = kinds.all(|kind| kind.since() <= version);
         if !all_there || !known || !found.all(&mut may_be) {
+            return Err(OpenError::SectionTable);
+        }
+        let mut kinds = self.sections.iter().map(|section| section.kind);
+        if !kinds.all(|kind| kind.goes_with(self.task)) {
             return Err(OpenError::SectionTable);
         }
         for section in &self.sections {
             match layout::section_len(section.kind, &self.shape, self.task) {
                 Some(len) if len != u64::from(section.len) => {
+                    return Err(OpenError::SectionLength(section.kind));
+                }
+                None if section.kind == SectionKind::Card
+                    && section.len as usize > MAX_CARD_BYTES =>
+                {
                     return Err(OpenError::SectionLength(section.kind));
                 }
                 _ => (),
@@ -223,11 +267,34 @@ pub enum SectionKind {
     Selftest,
     /// One encoder layer, counted from 0, that runs in floats; in the place of [`Layer`](Self::Layer).
     LayerF32(u16),
+    /// The model's card in short, for people; may be left out.
+    Card,
+    /// That each label is decided by itself, and from which score on it goes; may be left out.
+    Decisions,
 }
 
 impl SectionKind {
     /// What may stand behind the others, each once and in this order.
-    pub(crate) const OPTIONAL: [SectionKind; 1] = [SectionKind::Selftest];
+    pub(crate) const OPTIONAL: [SectionKind; 3] = [
+        SectionKind::Selftest,
+        SectionKind::Decisions,
+        SectionKind::Card,
+    ];
+
+    /// The first version of the format that has such a section.
+    fn since(self) -> u32 {
+        match self {
+            SectionKind::Selftest | SectionKind::LayerF32(_) => F32_LAYERS,
+            SectionKind::Card | SectionKind::Decisions => CALIBRATION,
+            _ => 1,
+        }
+    }
+
+    /// Whether bundles for this task may have such a section.
+    pub(crate) fn goes_with(self, task: Task) -> bool {
+        let one_of = [Task::TextClassification, Task::TextPairClassification];
+        self != SectionKind::Decisions || one_of.contains(&task)
+    }
 
     /// The same, where a layer of either kind is a [`Layer`](Self::Layer).
     fn int8(self) -> Self {
@@ -266,6 +333,8 @@ impl fmt::Display for SectionKind {
             SectionKind::Training => f.pad("training"),
             SectionKind::LayerF32(index) => write!(f, "layer {index} in f32"),
             SectionKind::Selftest => f.pad("selftest"),
+            SectionKind::Card => f.pad("card"),
+            SectionKind::Decisions => f.pad("decisions"),
         }
     }
 }

@@ -270,7 +270,11 @@ pub(crate) fn section_len(kind: SectionKind, shape: &Shape, task: Task) -> Optio
         SectionKind::Layer(_) => layer(shape, &mut no_layer::<Linear<'_>>(), &mut measure),
         SectionKind::LayerF32(_) => layer(shape, &mut no_layer::<LinearF32<'_>>(), &mut measure),
         SectionKind::Head => head(shape, &mut Head::empty(task), &mut measure),
-        SectionKind::Tokenizer | SectionKind::Training | SectionKind::Selftest => return None,
+        SectionKind::Decisions => return Some(4 * u64::from(shape.outputs)),
+        SectionKind::Tokenizer
+        | SectionKind::Training
+        | SectionKind::Selftest
+        | SectionKind::Card => return None,
     }
     Some(measure.len)
 }

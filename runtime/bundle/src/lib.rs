@@ -29,6 +29,7 @@ extern crate std;
 #[cfg(not(target_endian = "little"))]
 compile_error!("a bundle's numbers are little-endian and are used where they lie");
 
+mod calibration;
 mod checksum;
 mod header;
 mod layout;
@@ -45,8 +46,10 @@ mod atomic;
 #[cfg(feature = "std")]
 mod writer;
 
+pub use calibration::{Calibration, MAX_THRESHOLDS, Threshold};
 pub use header::{
-    Header, MAX_METRICS, MAX_NAME_BYTES, MAX_SECTIONS, Metric, Provenance, Section, SectionKind,
+    Header, MAX_CARD_BYTES, MAX_METRICS, MAX_NAME_BYTES, MAX_SECTIONS, Metric, Provenance, Section,
+    SectionKind,
 };
 pub use layout::{Embeddings, Head, Layer, LayerF32, LayerWeights};
 pub use open::{Bundle, OpenError};

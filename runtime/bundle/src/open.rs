@@ -34,7 +34,7 @@ impl<'a> Bundle<'a> {
             return Err(OpenError::Misaligned);
         }
         let prefix = Prefix::read(file)?;
-        let header = read_header(prefix.header(file))?;
+        let header = read_header(prefix.header(file), prefix.version)?;
         header.check()?;
         header.check_sections(prefix.version)?;
         let bundle = Bundle {
@@ -121,6 +121,21 @@ impl<'a> Bundle<'a> {
         there.then(|| Selftest::read(self.section(SectionKind::Selftest)))
     }
 
+    /// The score above which each label goes, where each is decided by itself; `None` where one of all labels
+    /// is the answer.
+    pub fn decisions(&self) -> Option<&'a [f32]> {
+        let mut kinds = self.header.sections.iter().map(|section| section.kind);
+        let there = kinds.any(|kind| kind == SectionKind::Decisions);
+        // Sections begin at multiples of 64, and this one has 4 bytes for each output.
+        there.then(|| bytemuck::cast_slice(self.section(SectionKind::Decisions)))
+    }
+
+    /// The model's card in short, for people; empty where there is none. It should be UTF-8, which nobody
+    /// has checked.
+    pub fn card(&self) -> &'a [u8] {
+        self.section(SectionKind::Card)
+    }
+
     /// Every section with its place in the file.
     pub fn spans(&self) -> impl Iterator<Item = (Section, Range<u64>)> {
         let mut end = self.header_end as u64;
@@ -157,13 +172,13 @@ impl fmt::Debug for Bundle<'_> {
 
 /// Decodes the header. The numerics version stands first and is looked at alone first, since
 /// another version may go on differently.
-fn read_header(bytes: &[u8]) -> Result<Header, OpenError> {
+fn read_header(bytes: &[u8], version: u32) -> Result<Header, OpenError> {
     let numerics = postcard::take_from_bytes::<u16>(bytes);
     let (numerics, _) = numerics.map_err(|_| OpenError::HeaderEncoding)?;
     if numerics != NUMERICS_VERSION {
         return Err(OpenError::Numerics(numerics));
     }
-    let (header, rest) = Header::decode(bytes).map_err(|_| OpenError::HeaderEncoding)?;
+    let (header, rest) = Header::decode(bytes, version).map_err(|_| OpenError::HeaderEncoding)?;
     if !rest.is_empty() {
         return Err(OpenError::HeaderTail);
     }
@@ -213,9 +228,11 @@ pub enum OpenError {
     MaxTokens(u32),
     /// The rules by which spans are chosen can't be followed, or stand with a task that has none.
     Spans,
+    /// The temperature is out of range, or a figure beside it can't be.
+    Calibration,
     /// The section table doesn't name exactly the sections of such a model, in their order.
     SectionTable,
-    /// This section is not as long as the shape asks.
+    /// This section is not as long as the shape asks, or longer than it may be.
     SectionLength(SectionKind),
     /// The last section doesn't end where the file does.
     FileLength,
@@ -269,6 +286,9 @@ impl fmt::Display for OpenError {
             ),
             OpenError::Spans => {
                 f.write_str("the bundle's rules for answers to questions can't be followed")
+            }
+            OpenError::Calibration => {
+                f.write_str("the bundle's temperature or the figures beside it can't be")
             }
             OpenError::SectionTable => {
                 f.write_str("the bundle's table doesn't list the sections of its model in order")

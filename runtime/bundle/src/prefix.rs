@@ -9,16 +9,16 @@ use crate::open::OpenError;
 pub const MAGIC: [u8; 8] = *b"\x89BERTH\r\n";
 
 /// The newest version of the format that this crate reads. It writes the oldest that can hold a model.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// The oldest version that is read.
 const OLDEST_VERSION: u32 = 1;
 
-/// The first version that has sections which may be left out.
-pub(crate) const OPTIONAL_SECTIONS: u32 = 2;
-
-/// The first version that has layers in floats.
+/// The first version that has layers in floats, and inputs with known answers.
 pub(crate) const F32_LAYERS: u32 = 2;
+
+/// The first version whose header may tell how scores were calibrated, and that may have a card.
+pub(crate) const CALIBRATION: u32 = 3;
 
 /// The longest header, in bytes.
 pub const MAX_HEADER_LEN: u32 = 65_536;

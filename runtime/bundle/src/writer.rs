@@ -9,10 +9,11 @@ use heapless::Vec as Bounded;
 use thiserror::Error;
 
 use crate::aligned::AlignedBytes;
-use crate::header::{Header, MAX_METRICS, Metric, Section, SectionKind};
+use crate::calibration::Calibration;
+use crate::header::{Header, MAX_CARD_BYTES, MAX_METRICS, Metric, Section, SectionKind};
 use crate::layout::{self, AnyLinear, Arrays, Embeddings, Head, Layer, LayerF32, padding};
 use crate::open::OpenError;
-use crate::prefix::{self, F32_LAYERS, OPTIONAL_SECTIONS, Prefix};
+use crate::prefix::{self, Prefix};
 use crate::selftest::{self, Golden};
 use crate::{atomic, checksum};
 
@@ -49,6 +50,18 @@ impl Writer {
     /// measured.
     pub fn set_metrics(&mut self, metrics: Bounded<Metric, MAX_METRICS>) {
         self.header.metrics = metrics;
+    }
+
+    /// Sets how scores are calibrated, or that they are not. With it a bundle is of format version 3.
+    ///
+    /// # Errors
+    /// When a reader would refuse it; nothing has changed then.
+    pub fn set_calibration(&mut self, calibration: Option<Calibration>) -> Result<(), WriteError> {
+        let before = core::mem::replace(&mut self.header.calibration, calibration);
+        self.header.check().map_err(|error| {
+            self.header.calibration = before;
+            WriteError::Refused(error)
+        })
     }
 
     /// Adds the embeddings, the first section.
@@ -129,6 +142,36 @@ impl Writer {
         self.push(SectionKind::Selftest, selftest::encode(inputs))
     }
 
+    /// Adds the model's card in short, for people, behind all others. A bundle may do without; with it it
+    /// is of format version 3.
+    ///
+    /// # Errors
+    /// When it is longer than [`MAX_CARD_BYTES`], or it is another section's turn.
+    pub fn card(&mut self, text: &str) -> Result<(), WriteError> {
+        if text.len() > MAX_CARD_BYTES {
+            return Err(WriteError::Card(text.len()));
+        }
+        self.push(SectionKind::Card, text.as_bytes().to_vec())
+    }
+
+    /// Adds that each label is decided by itself, and the score above which it goes, behind all others. With it
+    /// a bundle is of format version 3.
+    ///
+    /// # Errors
+    /// When there is not one for each output, the task is another than classification, or it is another section's turn.
+    pub fn decisions(&mut self, scores: &[f32]) -> Result<(), WriteError> {
+        let outputs = self.header.shape.outputs as usize;
+        if scores.len() != outputs {
+            let found = scores.len();
+            return Err(WriteError::Decisions { found, outputs });
+        }
+        if !SectionKind::Decisions.goes_with(self.header.task) {
+            return Err(WriteError::Refused(OpenError::SectionTable));
+        }
+        let content = bytemuck::cast_slice(scores).to_vec();
+        self.push(SectionKind::Decisions, content)
+    }
+
     /// The bundle in memory, as the reader takes it.
     ///
     /// # Errors
@@ -160,7 +203,12 @@ impl Writer {
     fn push(&mut self, kind: SectionKind, content: Vec<u8>) -> Result<(), WriteError> {
         let expected = self.next_section();
         let last = self.header.sections.last().map(|section| section.kind);
-        let optional = kind == SectionKind::Selftest && expected.is_none() && last != Some(kind);
+        let place = |kind| {
+            SectionKind::OPTIONAL
+                .iter()
+                .position(|&other| Some(other) == kind)
+        };
+        let optional = expected.is_none() && place(Some(kind)) > place(last);
         let due = expected.is_some_and(|expected| kind.fits(expected));
         if !due && !optional {
             return Err(WriteError::Order { kind, expected });
@@ -185,19 +233,9 @@ impl Writer {
         }
         let header = self.header.encode();
         let file_len = self.file_len((prefix::LEN + header.len()) as u64);
-        let mut encoded = Vec::from(Prefix::encode(self.version(), &header, file_len));
+        let mut encoded = Vec::from(Prefix::encode(self.header.version(), &header, file_len));
         encoded.extend_from_slice(&header);
         Ok(encoded)
-    }
-
-    /// The lowest version of the format that has all that was added.
-    fn version(&self) -> u32 {
-        let last = self.header.sections.last().map(|section| section.kind);
-        match last {
-            Some(kind) if SectionKind::OPTIONAL.contains(&kind) => OPTIONAL_SECTIONS,
-            _ if self.header.f32_layers().next().is_some() => F32_LAYERS,
-            _ => 1,
-        }
     }
 
     /// Where the last section ends, in a file whose header ends at `header_end`.
@@ -320,6 +358,17 @@ pub enum WriteError {
     /// This section has 4 GiB or more.
     #[error("section \"{0}\" is too long: a section has less than 4 GiB")]
     TooLong(SectionKind),
+    /// Not a score for each output.
+    #[error("{found} scores to decide {outputs} labels by")]
+    Decisions {
+        /// How many scores.
+        found: usize,
+        /// How many outputs.
+        outputs: usize,
+    },
+    /// A card of so many bytes.
+    #[error("a card of {0} bytes is too long: it has at most {MAX_CARD_BYTES}")]
+    Card(usize),
     /// The file system refused.
     #[error("cannot write {}: {source}", path.display())]
     Io {

@@ -5,6 +5,7 @@ use std::num::NonZero;
 
 use berth_task::MAX_SPANS;
 
+use super::Notes;
 use crate::json;
 use crate::questions::{Answers, SpanAnswer};
 
@@ -21,28 +22,27 @@ pub(super) fn write(
     out: &mut String,
     answers: &Answers<'_>,
     top_k: Option<NonZero<usize>>,
+    notes: Notes,
 ) -> fmt::Result {
     let Some(most) = top_k else {
-        return write_one(out, &answers.best(), answers.truncated);
+        return write_one(out, &answers.best(), notes);
     };
     out.write_char('[')?;
     for (i, answer) in answers.iter().take(most.get()).enumerate() {
         if i > 0 {
             out.write_char(',')?;
         }
-        write_one(out, &answer, answers.truncated)?;
+        write_one(out, &answer, notes)?;
     }
     out.write_char(']')
 }
 
-fn write_one(out: &mut String, answer: &SpanAnswer<'_>, truncated: usize) -> fmt::Result {
+fn write_one(out: &mut String, answer: &SpanAnswer<'_>, notes: Notes) -> fmt::Result {
     out.write_str("{\"answer\":")?;
     json::write_string(out, answer.text)?;
     out.write_str(",\"score\":")?;
     json::write_number(out, answer.score)?;
     super::write_place(out, &answer.place)?;
-    if truncated > 0 {
-        write!(out, ",\"truncated\":{truncated}")?;
-    }
+    notes.write(out)?;
     out.write_char('}')
 }

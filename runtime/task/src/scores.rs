@@ -9,6 +9,7 @@ use core::cmp::Ordering;
 use heapless::Vec;
 
 use crate::labels::MAX_LABELS;
+use crate::temperature::Temperature;
 
 /// A label and how probable the model finds it.
 #[derive(Copy, Clone, PartialEq, Debug)]
@@ -30,15 +31,16 @@ pub fn argmax(logits: &[f32]) -> usize {
     best
 }
 
-/// Writes to `out` the probabilities that the logits stand for: `exp(logit)` over the sum of all.
+/// Writes to `out` the probabilities that the logits stand for: `exp(logit / temperature)` over the sum
+/// of all.
 ///
-/// The largest logit is subtracted first, and the sum runs in index order. From those differences
-/// on, each probability is within a relative 1e-6 of the exact one for up to [`MAX_LABELS`] logits,
-/// as a test asserts; what is smaller than `exp(-87)` beside the largest is 0.
+/// The largest logit is subtracted first, the difference is divided, and the sum runs in index order.
+/// From those quotients on, each probability is within a relative 1e-6 of the exact one for up to
+/// [`MAX_LABELS`] logits, as a test asserts; what is smaller than `exp(-87)` beside the largest is 0.
 ///
 /// # Panics
 /// If the two slices differ in length.
-pub fn softmax(logits: &[f32], out: &mut [f32]) {
+pub fn softmax(logits: &[f32], temperature: Temperature, out: &mut [f32]) {
     assert_eq!(logits.len(), out.len(), "a probability for every logit");
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let mut sum = 0.0;
@@ -47,7 +49,7 @@ pub fn softmax(logits: &[f32], out: &mut [f32]) {
         *probability = if logit == largest {
             1.0
         } else {
-            exp(logit - largest)
+            exp((logit - largest) / temperature.get())
         };
         sum += *probability;
     }
@@ -64,22 +66,23 @@ pub fn softmax(logits: &[f32], out: &mut [f32]) {
 ///
 /// # Panics
 /// If there are more than [`MAX_LABELS`] logits, or `label` is not one of them.
-pub(crate) fn probability(logits: &[f32], label: usize) -> f32 {
+pub(crate) fn probability(logits: &[f32], temperature: Temperature, label: usize) -> f32 {
     let mut probabilities = [0.0; MAX_LABELS];
     let probabilities = &mut probabilities[..logits.len()];
-    softmax(logits, probabilities);
+    softmax(logits, temperature, probabilities);
     probabilities[label]
 }
 
-/// Fills `out` with every label and its probability, best first, equals by index.
+/// Fills `out` with every label and its probability, best first, equals by index. The order is that of
+/// the logits, whatever the temperature.
 ///
 /// # Panics
 /// If there are more than [`MAX_LABELS`] logits.
-pub fn classify(logits: &[f32], out: &mut Vec<Score, MAX_LABELS>) {
+pub fn classify(logits: &[f32], temperature: Temperature, out: &mut Vec<Score, MAX_LABELS>) {
     assert!(logits.len() <= MAX_LABELS, "at most {MAX_LABELS} labels");
     let mut probabilities = [0.0; MAX_LABELS];
     let probabilities = &mut probabilities[..logits.len()];
-    softmax(logits, probabilities);
+    softmax(logits, temperature, probabilities);
     out.clear();
     out.extend(
         (0..)
@@ -137,7 +140,7 @@ mod tests {
 
     fn ranked(logits: &[f32]) -> vec::Vec<u16> {
         let mut scores = Vec::new();
-        classify(logits, &mut scores);
+        classify(logits, Temperature::ONE, &mut scores);
         scores.iter().map(|score| score.label).collect()
     }
 
@@ -165,7 +168,7 @@ mod tests {
             let exact = |x: f32| f64::from(x - largest).exp();
             let sum: f64 = logits.iter().map(|&x| exact(x)).sum();
             let mut out = vec![0.0; count];
-            softmax(&logits, &mut out);
+            softmax(&logits, Temperature::ONE, &mut out);
             for (&logit, &probability) in logits.iter().zip(&out) {
                 let error = f64::from(probability) / (exact(logit) / sum) - 1.0;
                 assert!(error.abs() < 1e-6, "{count} labels: {error:e}");
@@ -176,25 +179,53 @@ mod tests {
     #[test]
     fn probabilities_are_these_very_bits() {
         let mut out = [0.0; 4];
-        softmax(&[1.0, -2.5, 0.25, 3.0], &mut out);
+        softmax(&[1.0, -2.5, 0.25, 3.0], Temperature::ONE, &mut out);
         assert_eq!(
             out.map(f32::to_bits),
             [1038505032, 996053541, 1029282178, 1062518092]
         );
     }
 
+    /// At two labels the odds are the exponential of the difference over the temperature.
+    #[test]
+    fn a_temperature_evens_probabilities_out_and_leaves_the_order() {
+        let logits = [1.0f32, 1.0f32.next_up(), -30.0, 4.0];
+        for value in [Temperature::LEAST, 0.5, 1.7, Temperature::MOST] {
+            let temperature = Temperature::new(value).unwrap();
+            let mut two = [0.0; 2];
+            softmax(&[3.0, 1.0], temperature, &mut two);
+            let expected = 1.0 / (1.0 + (-2.0 / f64::from(value)).exp());
+            assert!(
+                (f64::from(two[0]) - expected).abs() < 1e-6,
+                "{value}: {two:?}"
+            );
+            let mut scores = Vec::new();
+            classify(&logits, temperature, &mut scores);
+            let order = scores.iter().map(|score| score.label);
+            assert!(order.eq([3, 1, 0, 2]), "{value}: {scores:?}");
+        }
+    }
+
     #[test]
     fn far_apart_and_infinite_logits_still_sum_to_one() {
         let mut out = [0.0; 3];
-        softmax(&[f32::MAX, 0.0, f32::MIN], &mut out);
+        softmax(&[f32::MAX, 0.0, f32::MIN], Temperature::ONE, &mut out);
         assert_eq!(out, [1.0, 0.0, 0.0]);
-        softmax(&[f32::INFINITY, 5.0, f32::INFINITY], &mut out);
+        softmax(
+            &[f32::INFINITY, 5.0, f32::INFINITY],
+            Temperature::ONE,
+            &mut out,
+        );
         assert_eq!(out, [0.5, 0.0, 0.5]);
-        softmax(&[f32::NAN, 5.0, f32::NEG_INFINITY], &mut out);
+        softmax(
+            &[f32::NAN, 5.0, f32::NEG_INFINITY],
+            Temperature::ONE,
+            &mut out,
+        );
         assert_eq!(out, [0.0, 1.0, 0.0]);
-        softmax(&[f32::NAN; 3], &mut out);
+        softmax(&[f32::NAN; 3], Temperature::ONE, &mut out);
         assert_eq!(out, [1.0 / 3.0; 3]);
-        softmax(&[], &mut []);
+        softmax(&[], Temperature::ONE, &mut []);
     }
 
     #[test]

@@ -20,7 +20,8 @@
 //! softmax over all pieces of the passage, not over those of a window; a piece that stands in
 //! several windows takes part once, with its largest logit. Where there may be no answer, `[CLS]`
 //! takes part too, with the logits of the window in which it has the least sum. So the scores of
-//! spans from different windows can be compared, and are ordered as `start + end` is.
+//! spans from different windows can be compared, and are ordered as `start + end` is, at any
+//! [`Temperature`].
 
 use core::cmp::Ordering;
 use core::ops::Range;
@@ -29,6 +30,7 @@ use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::scores::{exp, rank};
+use crate::temperature::Temperature;
 
 /// The most starts, ends and spans that are kept, `n_best_size` at its largest.
 pub const MAX_N_BEST: usize = 64;
@@ -108,6 +110,7 @@ pub struct SpanDecoder {
     /// The logits of `[CLS]` in the window where their sum is least.
     null: Option<Pair>,
     pools: [Pool; 2],
+    temperature: Temperature,
 }
 
 #[derive(Copy, Clone, PartialEq, Debug)]
@@ -127,6 +130,15 @@ impl SpanDecoder {
             spare: None,
             null: None,
             pools: [Pool::EMPTY; 2],
+            temperature: Temperature::ONE,
+        }
+    }
+
+    /// The same with probabilities at another temperature. To be said before the first window.
+    pub fn at(self, temperature: Temperature) -> Self {
+        SpanDecoder {
+            temperature,
+            ..self
         }
     }
 
@@ -176,8 +188,8 @@ impl SpanDecoder {
                 best = [best[0].max(earlier[0]), best[1].max(earlier[1])];
             }
             if piece < kept {
-                self.pools[0].add(best[0]);
-                self.pools[1].add(best[1]);
+                self.pools[0].add(best[0], self.temperature);
+                self.pools[1].add(best[1], self.temperature);
             } else {
                 shared[piece - kept] = best;
             }
@@ -274,11 +286,11 @@ impl SpanDecoder {
         let mut pools = self.pools;
         let null = self.null.filter(|_| threshold.is_some());
         if let Some([start, end]) = null {
-            pools[0].add(rank(start));
-            pools[1].add(rank(end));
+            pools[0].add(rank(start), self.temperature);
+            pools[1].add(rank(end), self.temperature);
         }
         let score = |logits: Pair| {
-            let of = |at: usize| pools[at].probability(rank(logits[at]));
+            let of = |at: usize| pools[at].probability(rank(logits[at]), self.temperature);
             of(0) * of(1)
         };
         out.extend(self.kept().iter().map(|candidate| Span {
@@ -367,25 +379,25 @@ impl Pool {
         sum: 0.0,
     };
 
-    fn add(&mut self, logit: f32) {
+    fn add(&mut self, logit: f32, temperature: Temperature) {
         if logit > self.largest {
-            self.sum *= exp(self.largest - logit);
+            self.sum *= exp((self.largest - logit) / temperature.get());
             self.largest = logit;
         }
-        self.sum += self.weight(logit);
+        self.sum += self.weight(logit, temperature);
     }
 
-    fn probability(&self, logit: f32) -> f32 {
-        self.weight(logit) / self.sum
+    fn probability(&self, logit: f32, temperature: Temperature) -> f32 {
+        self.weight(logit, temperature) / self.sum
     }
 
     /// `logit` is not above the largest one; said apart, since the difference of two infinities is
     /// not a number.
-    fn weight(&self, logit: f32) -> f32 {
+    fn weight(&self, logit: f32, temperature: Temperature) -> f32 {
         if logit == self.largest {
             1.0
         } else {
-            exp(logit - self.largest)
+            exp((logit - self.largest) / temperature.get())
         }
     }
 }

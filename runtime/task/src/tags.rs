@@ -9,6 +9,7 @@ use core::fmt;
 use core::str::FromStr;
 
 use crate::scores::{Score, argmax, probability};
+use crate::temperature::Temperature;
 
 /// The label of what is no entity.
 pub const OUTSIDE: &str = "O";
@@ -78,11 +79,11 @@ impl core::error::Error for UnknownAggregation {}
 ///
 /// # Panics
 /// If there are more than [`MAX_LABELS`](crate::MAX_LABELS) logits.
-pub fn tag(logits: &[f32]) -> Score {
+pub fn tag(logits: &[f32], temperature: Temperature) -> Score {
     let label = argmax(logits);
     Score {
         label: label as u16,
-        score: probability(logits, label),
+        score: probability(logits, temperature, label),
     }
 }
 
@@ -150,8 +151,9 @@ mod tests {
             &[-7.0],
         ] {
             let mut all = std::vec![0.0; logits.len()];
-            crate::softmax(logits, &mut all);
-            let found = tag(logits);
+            let temperature = Temperature::new(2.5).unwrap();
+            crate::softmax(logits, temperature, &mut all);
+            let found = tag(logits, temperature);
             assert_eq!(usize::from(found.label), argmax(logits));
             assert_eq!(found.score.to_bits(), all[argmax(logits)].to_bits());
         }

@@ -158,18 +158,109 @@ fn bad_lines_are_answered_with_errors_and_the_run_goes_on() {
 }
 
 #[test]
-fn a_long_text_is_answered_with_a_warning() {
+fn a_long_text_is_read_by_windows_or_cut_with_a_warning() {
     let fixture = Fixture::sentiment();
     let long = "film ".repeat(20_000);
-    let output = fixture.feed(&["m.berth"], format!("film\n{long}\n").as_bytes());
+    let input = format!("film\n{long}\n");
+    let output = fixture.feed(&["m.berth"], input.as_bytes());
+    assert_eq!((code(&output), text(&output.stderr)), (0, ""));
+    assert_eq!(answers(&output)[1][0]["windows"], 572);
+    let output = fixture.feed(&["m.berth", "--long_texts", "cut"], input.as_bytes());
     assert_eq!(code(&output), 0);
     assert_eq!(
         text(&output.stderr),
         "berth-edge: warning: line 2 is too long: 19954 word pieces are cut off\n"
     );
     assert_eq!(answers(&output)[1][0]["truncated"], 19_954);
-    let output = fixture.run(&["m.berth", &long]);
+    let output = fixture.run(&["m.berth", "--long-texts=cut", &long]);
     assert!(text(&output.stderr).contains("19954 word pieces"));
+}
+
+#[test]
+fn an_answer_below_the_least_score_is_marked() {
+    let fixture = Fixture::sentiment();
+    let output = fixture.run(&["m.berth", "film", "--min_score", "1"]);
+    assert_eq!((code(&output), text(&output.stderr)), (0, ""));
+    assert_eq!(answers(&output)[0][0]["abstained"], true);
+    let sure = fixture.run(&["m.berth", "film", "--min_score=0.5"]);
+    assert_eq!(sure.stdout, fixture.run(&["m.berth", "film"]).stdout);
+    let number = Fixture::new(Task::TextPairRegression, &[]);
+    let output = number.run(&["m.berth", "a", "b", "--min_score", "0.5"]);
+    assert_eq!((code(&output), output.stdout.len()), (2, 0));
+    assert!(text(&output.stderr).contains("a number"));
+}
+
+/// Ten thousand lines, every tenth of them broken in one of eight ways: as many lines come out, each in
+/// its place.
+#[test]
+fn ten_thousand_lines_of_which_a_tenth_is_broken_give_ten_thousand_lines() {
+    const BROKEN: [&[u8]; 8] = [
+        b"{",
+        b"{\"text\":7}",
+        b"{\"text\":\"a\"",
+        b"{\"txt\":\"a\"}",
+        b"{\"text\":\"\\ud800\"}",
+        b"{\"text\":\"a\",}",
+        b"{\"text\":\"a\"} b",
+        b"{\"text\":\"\xff\"}",
+    ];
+    let fixture = Fixture::sentiment();
+    let mut input = Vec::new();
+    for line in 0..10_000 {
+        match line % 10 {
+            3 => input.extend_from_slice(BROKEN[line / 10 % 8]),
+            _ => input.extend(format!("{{\"text\":\"film {}\",\"n\":{line}}}", line % 7).bytes()),
+        }
+        input.extend_from_slice([&b"\n"[..], b"\r\n"][line % 2]);
+    }
+    let output = fixture.feed(&["m.berth", "--top_k", "1"], &input);
+    assert_eq!((code(&output), text(&output.stderr)), (1, ""));
+    let answers = answers(&output);
+    assert_eq!(answers.len(), 10_000);
+    for (line, answer) in answers.iter().enumerate() {
+        assert_eq!(
+            answer.get("error").is_some(),
+            line % 10 == 3,
+            "{line}: {answer}"
+        );
+        if line >= 70 && line % 10 != 3 && (line - 70) % 10 != 3 {
+            assert_eq!(answer, &answers[line - 70]);
+        }
+    }
+}
+
+#[test]
+fn plain_lines_are_questions_on_a_passage_from_a_file() {
+    let fixture = Fixture::new(Task::QuestionAnswering, &[]);
+    let passage = "the plot is not good, the film is gripping\n";
+    fs::write(fixture.path().join("passage.txt"), passage).unwrap();
+    let alone = fixture.run(&["m.berth", "is it\tgood?", passage]);
+    assert_eq!(code(&alone), 0);
+    let flags = ["m.berth", "--context", "passage.txt"];
+    let given = fixture.feed(
+        &flags,
+        b"is it\tgood?\n{\"question\":\"is it\\tgood?\"}\r\n",
+    );
+    assert_eq!((code(&given), &given.stdout), (0, &alone.stdout.repeat(2)));
+    let typed = fixture.run(&["m.berth", "is it\tgood?", "--context=passage.txt"]);
+    assert_eq!(typed.stdout, alone.stdout);
+    let own = fixture.feed(
+        &flags,
+        b"{\"question\":\"good?\",\"context\":\"a bad plot\"}\n",
+    );
+    assert_eq!(
+        own.stdout,
+        fixture.run(&["m.berth", "good?", "a bad plot"]).stdout
+    );
+    let missing = fixture.run(&["m.berth", "--context", "none.txt", "good?"]);
+    assert_eq!((code(&missing), missing.stdout.len()), (1, 0));
+    assert!(text(&missing.stderr).starts_with("berth-edge: none.txt: "));
+    let other = Fixture::sentiment();
+    fs::write(other.path().join("passage.txt"), passage).unwrap();
+    assert_eq!(
+        code(&other.run(&["m.berth", "--context", "passage.txt", "a"])),
+        1
+    );
 }
 
 #[test]

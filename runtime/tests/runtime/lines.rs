@@ -5,7 +5,7 @@ use std::num::NonZero;
 use berth_runtime::answer::{Answerer, Options};
 use berth_runtime::lines::Line;
 use berth_runtime::{Model, QueryError};
-use berth_task::Task;
+use berth_task::{LongTexts, Task};
 use serde_json::{Value, json};
 
 use crate::fixtures::sentiment as sentiment_model;
@@ -87,19 +87,99 @@ fn the_best_labels_can_be_asked_for_alone() {
 #[test]
 fn a_text_that_is_cut_says_so_in_each_object() {
     let long = "film ".repeat(POSITIONS + 5);
-    let (answer, truncated, failed) = ask(&mut sentiment(Options::default()), &long);
+    let options = Options {
+        long_texts: LongTexts::Cut,
+        ..Options::default()
+    };
+    let (answer, truncated, failed) = ask(&mut sentiment(options), &long);
     assert_eq!((truncated, failed), (7, false));
-    assert!(
-        answer
-            .as_array()
-            .unwrap()
-            .iter()
-            .all(|row| row["truncated"] == json!(7))
-    );
-    let mut regression = answerer(Task::TextPairRegression, &[], Options::default());
+    let rows = answer.as_array().unwrap();
+    assert!(rows.iter().all(|row| row["truncated"] == json!(7)));
+    let mut regression = answerer(Task::TextPairRegression, &[], options);
     let (answer, truncated, _) = ask(&mut regression, &format!("{long}\tfilm"));
     assert_eq!(truncated, POSITIONS + 5 + 1 - (POSITIONS - 3));
     assert_eq!(answer["truncated"], json!(truncated));
+}
+
+#[test]
+fn a_text_that_is_read_by_windows_says_so_in_each_object() {
+    let long = "film ".repeat(POSITIONS + 5);
+    let (answer, truncated, failed) = ask(&mut sentiment(Options::default()), &long);
+    assert_eq!((truncated, failed), (0, false));
+    for row in answer.as_array().unwrap() {
+        assert_eq!((&row["windows"], row.get("truncated")), (&json!(2), None));
+    }
+    // The shorter of two texts has half of 45 pieces at most; the rest is cut, and said.
+    let mut regression = answerer(Task::TextPairRegression, &[], Options::default());
+    let (answer, truncated, _) = ask(&mut regression, &format!("{long}\t{long}"));
+    assert_eq!(truncated, POSITIONS + 5 - (POSITIONS - 3) / 2);
+    let keys: Vec<_> = answer.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["score", "truncated", "windows"]);
+}
+
+#[test]
+fn an_answer_below_the_least_score_is_marked() {
+    let plain = ask(&mut sentiment(Options::default()), "a good film").0;
+    let best = plain[0]["score"].as_f64().unwrap() as f32;
+    for (least, abstained) in [
+        (best, false),
+        (best.next_up(), true),
+        (1.0, true),
+        (0.0, false),
+    ] {
+        let mut answerer = sentiment(Options::default());
+        answerer.set_min_score(least).unwrap();
+        let (answer, _, failed) = ask(&mut answerer, "a good film");
+        assert!(!failed);
+        for (row, plain) in answer
+            .as_array()
+            .unwrap()
+            .iter()
+            .zip(plain.as_array().unwrap())
+        {
+            let mut expected = plain.clone();
+            if abstained {
+                expected["abstained"] = json!(true);
+            }
+            assert_eq!(row, &expected, "{least}");
+        }
+    }
+
+    let mut tagger = answerer(
+        Task::TokenClassification,
+        &["NOUN", "VERB"],
+        Options::default(),
+    );
+    let rows = ask(&mut tagger, "a good film, not gripping").0;
+    let score = |row: &Value| row["score"].as_f64().unwrap() as f32;
+    let scores: Vec<f32> = rows.as_array().unwrap().iter().map(score).collect();
+    let middle = scores[2];
+    tagger.set_min_score(middle).unwrap();
+    let rows = ask(&mut tagger, "a good film, not gripping").0;
+    let marked = rows
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["abstained"] == json!(true));
+    assert!(
+        marked.eq(scores.iter().map(|&score| score < middle)),
+        "{rows}"
+    );
+    assert!(scores.iter().any(|&score| score < middle), "{scores:?}");
+
+    let mut reader = answerer(Task::QuestionAnswering, &[], Options::default());
+    let sure = ask(&mut reader, "good?\tthe plot is not good").0;
+    reader.set_min_score(score(&sure).next_up()).unwrap();
+    let unsure = ask(&mut reader, "good?\tthe plot is not good").0;
+    assert_eq!(
+        (sure.get("abstained"), &unsure["abstained"]),
+        (None, &json!(true))
+    );
+    assert_eq!(unsure["answer"], sure["answer"]);
+
+    let mut regression = answerer(Task::TextPairRegression, &[], Options::default());
+    let refused = regression.set_min_score(0.5).unwrap_err();
+    assert_eq!(refused, QueryError::Unscored);
 }
 
 #[test]

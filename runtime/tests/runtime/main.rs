@@ -2,8 +2,10 @@
 
 mod bulk;
 mod edge;
+mod exact;
 mod fixtures;
 mod lines;
+mod long;
 mod models;
 mod questions;
 mod selftest;

@@ -5,7 +5,7 @@ use std::thread;
 use berth_encoder::{Encoder, Scratch};
 use berth_kernels::Isa;
 use berth_runtime::{Model, QueryError, Session};
-use berth_task::Task;
+use berth_task::{LongTexts, Task};
 use berth_wordpiece::Piece;
 
 use crate::fixtures::sentiment;
@@ -166,15 +166,16 @@ fn any_length_of_text_is_answered() {
     let empty = session.classify("").unwrap();
     assert_eq!((empty.truncated, empty.iter().len()), (0, 2));
     let fits = "film ".repeat(POSITIONS - 2);
-    assert_eq!(session.classify(&fits).unwrap().truncated, 0);
-    let longer = "film ".repeat(POSITIONS - 1);
-    assert_eq!(session.classify(&longer).unwrap().truncated, 1);
     let long = "film ".repeat(20_000);
     assert_eq!(long.len(), 100_000);
-    assert_eq!(
-        session.classify(&long).unwrap().truncated,
-        20_000 - (POSITIONS - 2)
-    );
+    for (text, windows) in [(&fits, 1), (&(fits.clone() + "film"), 2), (&long, 572)] {
+        let answer = session.classify(text).unwrap();
+        assert_eq!((answer.truncated, answer.windows), (0, windows));
+    }
+    session.set_long_texts(LongTexts::Cut);
+    assert_eq!(session.classify(&fits).unwrap().truncated, 0);
+    let cut = session.classify(&long).unwrap();
+    assert_eq!((cut.truncated, cut.windows), (20_000 - (POSITIONS - 2), 1));
 }
 
 #[test]

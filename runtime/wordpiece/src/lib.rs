@@ -53,5 +53,5 @@ mod words;
 pub use encode::{EncodeError, Encoding, Truncation};
 pub use split::{Count, Piece, Stream};
 pub use tables::{PieceText, TableError, Tokenizer};
-pub use windows::{Division, Windows};
+pub use windows::{Division, TextDivision, Windows};
 pub use words::MAX_WORD_CHARS;

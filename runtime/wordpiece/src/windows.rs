@@ -98,10 +98,111 @@ impl Division {
     }
 }
 
+/// How one text or two that are longer than an input are divided: windows of the longer text, each
+/// beside as much of the other one as is kept.
+///
+/// ```text
+/// [CLS] window [SEP]    [CLS] window [SEP] other [SEP]    [CLS] other [SEP] window [SEP]
+/// ```
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct TextDivision {
+    /// Whether the windows are the second text's.
+    pub of_second: bool,
+    /// How many pieces of the other text are kept; 0 without one.
+    pub kept: usize,
+    /// The most pieces of a window.
+    pub room: usize,
+    /// How many pieces neighbouring windows share.
+    pub stride: usize,
+}
+
+impl TextDivision {
+    /// Divides texts of so many pieces into inputs of `limit`. `None` if they fit into one, or if an
+    /// input has no place for a piece.
+    ///
+    /// The shorter text stays whole up to half of what the added tokens leave; of two that are equally
+    /// long the second has the windows. Neighbours share a quarter of their room.
+    pub fn new(limit: usize, first: usize, second: Option<usize>) -> Option<TextDivision> {
+        let added = if second.is_some() { 3 } else { 2 };
+        let both = limit.checked_sub(added).filter(|&both| both > 0)?;
+        if first + second.unwrap_or(0) <= both {
+            return None;
+        }
+        let of_second = second.is_some_and(|second| second >= first);
+        let other = match second {
+            Some(second) => first.min(second),
+            None => 0,
+        };
+        let kept = other.min(both / 2);
+        let room = both - kept;
+        Some(TextDivision {
+            of_second,
+            kept,
+            room,
+            stride: room / 4,
+        })
+    }
+
+    /// The windows over the longer text, of `total` pieces.
+    pub fn windows(&self, total: usize) -> Windows {
+        Windows {
+            total,
+            room: self.room,
+            stride: self.stride,
+            start: 0,
+            done: false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use core::iter::once;
+
+    #[test]
+    fn the_longer_text_has_windows_beside_the_shorter_one() {
+        let of = |limit, first, second| {
+            let TextDivision {
+                of_second,
+                kept,
+                room,
+                stride,
+            } = TextDivision::new(limit, first, second)?;
+            Some((of_second, kept, room, stride))
+        };
+        assert_eq!(of(512, 510, None), None);
+        assert_eq!(of(512, 511, None), Some((false, 0, 510, 127)));
+        assert_eq!(of(512, 9, Some(500)), None);
+        assert_eq!(of(512, 9, Some(501)), Some((true, 9, 500, 125)));
+        assert_eq!(of(512, 501, Some(9)), Some((false, 9, 500, 125)));
+        assert_eq!(of(512, 300, Some(300)), Some((true, 254, 255, 63)));
+        assert_eq!(of(4, 1, Some(9)), Some((true, 0, 1, 0)));
+        assert_eq!(of(3, 9, None), Some((false, 0, 1, 0)));
+        assert_eq!(
+            (of(2, 9, None), of(3, 9, Some(9)), of(0, 9, None)),
+            (None, None, None)
+        );
+        for limit in 0..40 {
+            for first in 0..50 {
+                for second in (0..50).map(Some).chain([None]) {
+                    let Some(division) = TextDivision::new(limit, first, second) else {
+                        continue;
+                    };
+                    let added = if second.is_some() { 3 } else { 2 };
+                    assert_eq!(division.kept + division.room + added, limit);
+                    assert!(division.stride < division.room);
+                    let longer = first.max(second.unwrap_or(0));
+                    let mut reached = 0;
+                    for window in division.windows(longer) {
+                        assert!(window.start <= reached && window.end > reached);
+                        reached = window.end;
+                    }
+                    assert_eq!(reached, longer);
+                }
+            }
+        }
+    }
 
     #[test]
     fn short_texts_have_one_window() {

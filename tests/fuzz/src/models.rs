@@ -14,8 +14,8 @@ mod support;
 /// Where the tables are that [`text`](crate::text) reads, if not the small ones.
 const TABLES_VARIABLE: &str = "BERTH_FUZZ_TABLES";
 
-/// A bundle of each kind of head, each as small as the format allows or nearly, and one whose
-/// tokenizer tables are none.
+/// A bundle of each kind of head, each as small as the format allows or nearly, and two whose tokenizer
+/// tables are none: of the first version of the format, and with everything that the newest has.
 pub(crate) fn bundles() -> &'static [Vec<u8>] {
     static BUNDLES: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
     BUNDLES.get_or_init(|| {
@@ -25,6 +25,7 @@ pub(crate) fn bundles() -> &'static [Vec<u8>] {
             bundle(Task::QuestionAnswering, &[], 1),
             bundle(Task::TextPairRegression, &[], 1),
             include_bytes!("../../golden/bundle/tiny.berth").to_vec(),
+            include_bytes!("../../golden/bundle/calibrated.berth").to_vec(),
         ]
     })
 }

@@ -10,6 +10,7 @@
 //! | [`seeds`] | do several runs in one command come to what each comes to alone? |
 //! | [`questions`] | does the device give the answers to questions that the workstation measured? |
 //! | [`tagging`] | do words get their tags, the same ones at every stage? |
+//! | [`answers`] | do people and programs get the same answers, as sure as the bundle says, of long texts too? |
 //! | [`predictions`] | do files of predictions say what was measured, and what the device answers? |
 //! | [`several_labels`] | do rows with any number of labels keep them, from the file to the device? |
 //! | [`contents`] | is what a file holds told before it is learnt from? |
@@ -19,6 +20,7 @@
 //! [`fixture`] makes what they share: sentences, a tiny model, folders; [`dequantized`] reads a bundle
 //! back into the reference; [`program`] runs `berth`.
 
+mod answers;
 mod arrows;
 mod bad_input;
 mod contents;

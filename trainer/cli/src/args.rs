@@ -4,11 +4,12 @@
 //! `--train_file` are the same, and a switch may stand bare or be followed by `true` or `false`. A flag
 //! given twice: the last one wins.
 
-use berth_task::{Aggregation, Task};
+use berth_task::{Aggregation, LongTexts, Task};
 use berth_trainer::bench::Shape;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use std::ffi::OsString;
+use std::num::NonZero;
 use std::path::PathBuf;
 
 /// The base model that is fine-tuned when none is named (Apache-2.0, 22.7 M parameters).
@@ -43,7 +44,7 @@ pub enum Command {
     Predict(PredictArgs),
     /// Turn a checkpoint into one int8 bundle, and say what int8 cost
     Quantize(QuantizeArgs),
-    /// Ask a bundle; a bare name is looked for in `models/`
+    /// Ask a bundle; a bare name is looked for in `models/` and in the user's own folder
     Ask(AskArgs),
     /// Show ids, pieces and offsets of a text
     Tokenize(TokenizeArgs),
@@ -328,6 +329,10 @@ pub struct EvaluateArgs {
     /// Rows of a batch
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
     pub per_device_eval_batch_size: u32,
+    /// Texts longer than --max_seq_length, where there is one answer for all: cut, or read by windows
+    /// whose answers are put together, as a device reads them
+    #[arg(long, default_value_t = LongTexts::Cut)]
+    pub long_texts: LongTexts,
     /// Measure on the first so many rows only
     #[arg(long)]
     pub max_eval_samples: Option<usize>,
@@ -359,6 +364,13 @@ pub struct PredictArgs {
     /// Rows of a batch
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
     pub per_device_eval_batch_size: u32,
+    /// Texts longer than --max_seq_length, where there is one answer for all: cut, or read by windows
+    /// whose answers are put together, as a device reads them
+    #[arg(long, default_value_t = LongTexts::Cut)]
+    pub long_texts: LongTexts,
+    /// Abstain from answers whose score is lower, from 0 to 1
+    #[arg(long, value_parser = score)]
+    pub min_score: Option<f32>,
     /// Answer the first so many rows only
     #[arg(long)]
     pub max_predict_samples: Option<usize>,
@@ -412,19 +424,32 @@ fn layer_number(name: &str) -> Result<usize, String> {
     number.map_err(|_| "layers are numbers from 0 on, or names such as `encoder.layer.0`".into())
 }
 
+/// A share from 0 to 1.
+fn score(value: &str) -> Result<f32, String> {
+    let known = value.parse().ok().filter(|p| (0.0..=1.0).contains(p));
+    known.ok_or_else(|| "a number from 0 to 1".into())
+}
+
 /// `berth ask`.
 #[derive(Args, Debug)]
 #[command(rename_all = "snake_case", args_override_self = true)]
 pub struct AskArgs {
-    /// A .berth file, or a bare name
+    /// A .berth file, or a bare name, which is looked for in `models/` and in the user's own folder
     pub bundle: PathBuf,
     /// The text; `@FILE` reads it from a file
     pub text: String,
     /// The second text, for tasks that take two
     pub pair: Option<String>,
-    /// Only the best so many labels
+    /// Only the best so many labels, or a list of the best so many answers to a question
     #[arg(long)]
-    pub top_k: Option<usize>,
+    pub top_k: Option<NonZero<usize>>,
+    /// Abstain where the score is lower, from 0 to 1
+    #[arg(long, value_parser = score)]
+    pub min_score: Option<f32>,
+    /// Texts longer than the model's input, where there is one answer for all: read by windows whose
+    /// answers are put together, or cut
+    #[arg(long, default_value_t = LongTexts::Windows)]
+    pub long_texts: LongTexts,
     /// The rows of tags: none (a row a piece), first (a row a word), simple (a row an entity, the
     /// default for labels that begin with B- or I-)
     #[arg(long)]
@@ -438,7 +463,7 @@ pub struct AskArgs {
 #[derive(Args, Debug)]
 #[command(rename_all = "snake_case", args_override_self = true)]
 pub struct TokenizeArgs {
-    /// A .berth file, or a bare name
+    /// A .berth file, or a bare name, which is looked for in `models/` and in the user's own folder
     pub bundle: PathBuf,
     /// The text; without it, every line of standard input
     pub text: Option<String>,
@@ -456,7 +481,7 @@ pub struct TokenizeArgs {
 #[derive(Args, Debug)]
 #[command(rename_all = "snake_case", args_override_self = true)]
 pub struct BenchArgs {
-    /// A .berth file, or a bare name; none with --train
+    /// A .berth file, or a bare name as berth ask takes it; none with --train
     pub bundle: Option<PathBuf>,
     /// Lengths in pieces
     #[arg(long, value_delimiter = ',', default_values_t = [16, 32, 64, 128, 256, 384])]
@@ -500,7 +525,7 @@ pub struct TrainBenchArgs {
 #[derive(Args, Debug)]
 #[command(rename_all = "snake_case", args_override_self = true)]
 pub struct InspectArgs {
-    /// A .berth file, or a bare name
+    /// A .berth file, or a bare name, which is looked for in `models/` and in the user's own folder
     pub bundle: PathBuf,
     /// One JSON object on stdout, nothing else there
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]

@@ -10,6 +10,7 @@
 //! - [`config`]: flags from a file. [`seeds`]: what several runs came to.
 //! - [`commands`]: one file for each command; `quickstart` walks the whole road.
 //! - [`fetch`]: base models by name, checksummed. Nothing else here opens a socket.
+//! - [`names`]: bundles by name, in `models/` and in the user's own folder.
 //! - [`model`]: a checkpoint or a bundle, opened as something that scores examples.
 //! - [`show`]: tables, bars and progress, for people; JSON is for programs.
 //!
@@ -26,6 +27,7 @@ mod error;
 mod fetch;
 mod interrupt;
 mod model;
+mod names;
 mod seeds;
 mod show;
 mod sources;

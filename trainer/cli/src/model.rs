@@ -2,11 +2,12 @@
 //! `quickstart` treat the two alike.
 
 use crate::error::Error;
+use crate::names::bundle_path;
 use crate::show;
 use berth_checkpoint::{Checkpoint, ProblemType, TrainingArgs};
 use berth_data::{EncodeOptions, Encoded, Example, encode_all};
 use berth_runtime::bulk::{Bulk, Input};
-use berth_task::Task;
+use berth_task::{Task, Temperature};
 use berth_trainer::Predictor;
 use berth_wordpiece::Tokenizer;
 use std::fmt::Display;
@@ -71,10 +72,18 @@ impl Model {
             path: path.to_owned(),
             training_args: training_args(&model, path)?,
             labels: model.header().labels.iter().map(str::to_owned).collect(),
-            multi_label: false,
+            multi_label: model.multi_label(),
             max_length: model.header().shape.positions as usize,
             kind: Kind::Bundle(model),
         })
+    }
+
+    /// What the scores of its answers are taken at: the temperature that a bundle carries.
+    pub fn temperature(&self) -> Temperature {
+        match &self.kind {
+            Kind::Checkpoint(_) => Temperature::ONE,
+            Kind::Bundle(model) => model.header().temperature(),
+        }
     }
 
     /// The inputs that examples become with the model's own tokenizer.
@@ -176,30 +185,4 @@ fn training_args(model: &berth_runtime::Model, path: &Path) -> Result<Option<Tra
                 what: format!("its training arguments are not readable: {error}"),
             }),
     }
-}
-
-/// The file that a typed name means: the path itself, or a bare name in `models/`.
-///
-/// # Errors
-/// When there is no such file, saying where it was looked for.
-pub fn bundle_path(typed: &Path) -> Result<PathBuf, Error> {
-    if typed.is_file() {
-        return Ok(typed.to_owned());
-    }
-    let bare = typed.components().count() == 1 && typed.extension().is_none();
-    let named = Path::new("models").join(typed).with_extension("berth");
-    if bare && named.is_file() {
-        return Ok(named);
-    }
-    let what = if typed.is_dir() {
-        "is a folder, not a bundle; make one of a checkpoint with berth quantize".to_owned()
-    } else if bare {
-        format!("no such file, and no {}", named.display())
-    } else {
-        "no such file".to_owned()
-    };
-    Err(Error::Model {
-        path: typed.to_owned(),
-        what,
-    })
 }

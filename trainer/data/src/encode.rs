@@ -1,15 +1,16 @@
 //! Examples to what a model reads and should answer, over all cores, in the examples' order.
 //!
-//! Here are the tasks on whole texts, one input for an example; [`words`] has tagging. [`questions`]
-//! cuts passages into windows, and so makes several inputs of an example, one after the other.
+//! Here are the tasks on whole texts, one input for an example, or windows of a text that is too long for
+//! one; [`words`] has tagging. [`questions`] cuts passages into windows. Several inputs of an example come
+//! one after the other.
 
 mod questions;
 mod words;
 
 use std::ops::Range;
 
-use berth_task::{SpanRules, Task};
-use berth_wordpiece::{EncodeError, Piece, Tokenizer};
+use berth_task::{LongTexts, SpanRules, Task};
+use berth_wordpiece::{EncodeError, Piece, TextDivision, Tokenizer};
 use rayon::prelude::*;
 
 use crate::dataset::{Example, Label};
@@ -35,6 +36,9 @@ pub struct Encoded {
     pub offsets: Vec<Range<u32>>,
     /// How many of a window's first pieces of the passage the window before has as well.
     pub shared: usize,
+    /// For a window of a text on which there is one answer: how many of the text's pieces it has that no
+    /// window before it has.
+    pub own: usize,
 }
 
 /// What a model should answer to an input.
@@ -64,22 +68,26 @@ pub struct EncodeOptions {
     pub limit: usize,
     /// How many pieces neighbouring windows of a passage share.
     pub doc_stride: usize,
+    /// What becomes of texts that are longer, where there is one answer for all of a text.
+    pub long_texts: LongTexts,
 }
 
 impl EncodeOptions {
-    /// Inputs of at most `limit` pieces, with the usual stride.
+    /// Inputs of at most `limit` pieces, with the usual stride; longer texts are cut, as Hugging Face's
+    /// example scripts cut them.
     pub fn new(task: Task, limit: usize) -> Self {
         let doc_stride = SpanRules::default().doc_stride as usize;
         EncodeOptions {
             task,
             limit,
             doc_stride,
+            long_texts: LongTexts::Cut,
         }
     }
 }
 
-/// Encodes every example into at most `options.limit` ids. Of two texts, the longer one is cut first;
-/// a passage is never cut, but has as many inputs as it needs.
+/// Encodes every example into at most `options.limit` ids. Of two texts, the longer one is cut first; a
+/// passage is never cut, but has as many inputs as it needs, and so has a text where that is wanted.
 ///
 /// Runs in rayon's current pool; each thread has memory of its own for the pieces. The result does
 /// not depend on the number of threads.
@@ -99,7 +107,7 @@ pub fn encode_all(
         let mut encoded = match options.task {
             Task::TokenClassification => vec![words::encode(tokenizer, limit, example, pieces)?],
             Task::QuestionAnswering => questions::encode(tokenizer, options, example)?,
-            _ => vec![whole(tokenizer, limit, example, pieces)?],
+            _ => whole(tokenizer, options, example, pieces)?,
         };
         for input in &mut encoded {
             input.example = index;
@@ -113,24 +121,78 @@ pub fn encode_all(
 /// An example whose answer is about its text or texts as a whole.
 fn whole(
     tokenizer: &Tokenizer<'_>,
-    limit: usize,
+    options: &EncodeOptions,
     example: &Example,
     pieces: &mut [Piece],
-) -> Result<Encoded, EncodeError> {
+) -> Result<Vec<Encoded>, EncodeError> {
     let pair = example.pair.as_deref();
-    let encoding = tokenizer.encode(&example.text, pair, limit, pieces)?;
-    Ok(Encoded {
+    let encoding = tokenizer.encode(&example.text, pair, options.limit, pieces)?;
+    let target = match &example.label {
+        Label::Class(class) => Target::Class(*class),
+        Label::Set(classes) => Target::Set(classes.clone()),
+        Label::Value(value) => Target::Value(*value),
+        Label::None | Label::Tags(_) | Label::Answers(_) => Target::None,
+    };
+    if encoding.truncated > 0 && options.long_texts == LongTexts::Windows {
+        let windows = windows(tokenizer, options.limit, example, &target)?;
+        if !windows.is_empty() {
+            return Ok(windows);
+        }
+    }
+    Ok(vec![Encoded {
         ids: ids(&pieces[..encoding.len]),
         second: encoding.second,
         truncated: encoding.truncated,
-        target: match &example.label {
-            Label::Class(class) => Target::Class(*class),
-            Label::Set(classes) => Target::Set(classes.clone()),
-            Label::Value(value) => Target::Value(*value),
-            Label::None | Label::Tags(_) | Label::Answers(_) => Target::None,
-        },
+        target,
         ..Encoded::default()
-    })
+    }])
+}
+
+/// The windows of an example that is too long for one input, as a device reads it; none where an input
+/// has no place for any.
+fn windows(
+    tokenizer: &Tokenizer<'_>,
+    limit: usize,
+    example: &Example,
+    target: &Target,
+) -> Result<Vec<Encoded>, EncodeError> {
+    let all = |text: &str| tokenizer.stream(text).collect::<Vec<Piece>>();
+    let (text, pair) = (all(&example.text), example.pair.as_deref().map(all));
+    let division = TextDivision::new(limit, text.len(), pair.as_ref().map(Vec::len));
+    let Some(division) = division else {
+        return Ok(Vec::new());
+    };
+    let (windowed, other) = match &pair {
+        Some(pair) if division.of_second => (pair, Some(&text)),
+        pair => (&text, pair.as_ref()),
+    };
+    let beside = other.map(|other| &other[..division.kept]);
+    let truncated = other.map_or(0, |other| other.len() - division.kept);
+    let mut input = vec![Piece::default(); limit];
+    let encode = |range: Range<usize>| {
+        let window = &windowed[range.clone()];
+        let (first, second) = match beside {
+            Some(beside) if division.of_second => (beside, Some(window)),
+            beside => (window, beside),
+        };
+        let encoding = tokenizer.join(first, second, &mut input)?;
+        let shared = if range.start == 0 { 0 } else { division.stride };
+        Ok(Encoded {
+            ids: ids(&input[..encoding.len]),
+            second: encoding.second,
+            truncated,
+            target: target.clone(),
+            own: window.len() - shared,
+            ..Encoded::default()
+        })
+    };
+    division.windows(windowed.len()).map(encode).collect()
+}
+
+/// Of how many examples a piece was cut off.
+pub fn cut_examples(inputs: &[Encoded]) -> usize {
+    let examples = inputs.chunk_by(|a, b| a.example == b.example);
+    examples.filter(|inputs| inputs[0].truncated > 0).count()
 }
 
 /// How many words of `examples` are asked about in none of the `inputs` that they have become, since
@@ -234,6 +296,7 @@ pub(crate) mod tests {
                     example: index,
                     offsets: Vec::new(),
                     shared: 0,
+                    own: 0,
                 }
             );
         }
@@ -255,6 +318,63 @@ pub(crate) mod tests {
             .collect();
         assert_eq!(found, [(6, 3, 0), (10, 5, 5), (3, 2, 0)]);
         assert_eq!(encoded[0].ids, [CLS, UNK, SEP, UNK, UNK, SEP]);
+    }
+
+    #[test]
+    fn a_long_text_has_windows_where_they_are_wanted() {
+        let tables = tables();
+        let tokenizer = Tokenizer::new(&tables).unwrap();
+        let by_windows = EncodeOptions {
+            long_texts: LongTexts::Windows,
+            ..texts(10)
+        };
+        let examples = [
+            example(8, None),
+            example(9, None),
+            example(20, Some(2)),
+            example(9, Some(30)),
+        ];
+        let encoded = encode_all(&tokenizer, &by_windows, &examples).unwrap();
+        let found: Vec<_> = encoded
+            .iter()
+            .map(|e| (e.example, e.ids.len(), e.second, e.own, e.truncated))
+            .collect();
+        let expected = [
+            (0, 10, 10, 0, 0),
+            // Room for 8 pieces, of which neighbours share 2.
+            (1, 10, 10, 8, 0),
+            (1, 5, 5, 1, 0),
+            // Room for 5 beside the second text, 1 shared: 0..5, 4..9, 8..13, 12..17, 16..20.
+            (2, 10, 7, 5, 0),
+            (2, 10, 7, 4, 0),
+            (2, 10, 7, 4, 0),
+            (2, 10, 7, 4, 0),
+            (2, 9, 6, 3, 0),
+        ];
+        assert_eq!(found[..8], expected);
+        // The first text keeps half of 7; the second has room for 4, of which 1 is shared.
+        let pair = &found[8..];
+        assert_eq!(pair[0], (3, 10, 5, 4, 6));
+        assert_eq!(pair.iter().map(|window| window.3).sum::<usize>(), 30);
+        assert!(
+            pair[1..]
+                .iter()
+                .all(|window| (window.2, window.4) == (5, 6))
+        );
+        assert_eq!(encoded[7].ids[5..], [SEP, UNK, UNK, SEP]);
+        for (input, example) in encoded.iter().map(|e| (e, &examples[e.example])) {
+            let Label::Class(words) = example.label else {
+                panic!()
+            };
+            assert_eq!(input.target, Target::Class(words));
+        }
+        // None has place for a piece: cut, as without.
+        let least = EncodeOptions {
+            limit: 2,
+            ..by_windows
+        };
+        let cut = encode_all(&tokenizer, &least, &examples[..1]).unwrap();
+        assert_eq!((cut.len(), cut[0].truncated), (1, 8));
     }
 
     #[test]

@@ -33,12 +33,15 @@ mod table;
 mod task_name;
 
 pub use dataset::{Dataset, Duplicates, Example, GoldAnswer, Label};
-pub use encode::{EncodeOptions, Encoded, Target, encode_all, unasked_words};
+pub use encode::{EncodeOptions, Encoded, Target, cut_examples, encode_all, unasked_words};
 pub use error::{DataError, Place};
 pub use format::{Format, UnknownFormatName};
 pub use input::read_bytes;
 pub use lengths::Lengths;
-pub use metrics::{Answer, Decision, Evaluation, EvaluationError, Evaluator, SpanScoring};
+pub use metrics::{
+    Answer, Decision, Evaluation, EvaluationError, Evaluator, Judged, SpanScoring,
+    expected_calibration_error,
+};
 pub use read::read;
 pub use source::{Columns, Source};
 pub use task_name::{TaskName, UnknownTaskName};

@@ -4,6 +4,7 @@
 //!  inputs, gold ──┐
 //!                 Evaluator ──► Evaluation    loss and metrics of the file
 //!  logits ────────┘       ├───► Decision…     what the model says to each thing that is asked
+//!                         ├───► Judged…       how sure it is of that, and whether it is right
 //!                         └───► files         the same, as other tools read it
 //! ```
 //!
@@ -15,8 +16,10 @@
 //! | `sets` | any number of labels for each row: `f1`, `precision`, `recall` over all decisions (micro), `f1_macro`, `accuracy`, the share of rows with every decision right |
 //! | `texts` | classification: `accuracy`, `f1`, `precision`, `recall`, `matthews_correlation`; regression: `pearson`, `spearmanr`; the mean of two as `combined_score` for the data sets for which GLUE reports it |
 //! | `tags` | `precision`, `recall` and `f1` of entities where labels begin with `B-` or `I-`, and `accuracy`, the share of words with the right tag |
+//! | `calibration` | the expected calibration error of scores, and the temperature that makes them fit |
 //! | `questions`, [`squad`] | `exact_match` and `f1` from 0 to 100, as SQuAD's official scripts count them, and the further figures of version 2.0 |
 
+mod calibration;
 mod classification;
 mod correlation;
 mod entities;
@@ -28,6 +31,7 @@ pub mod squad;
 mod tags;
 mod texts;
 
+pub use calibration::{Judged, expected_calibration_error};
 pub use classification::Counts;
 pub use correlation::{pearson, spearmanr};
 pub use entities::EntityCounts;

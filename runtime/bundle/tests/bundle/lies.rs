@@ -1,4 +1,5 @@
-//! One test for each way in which a bundle with right checksums can lie.
+//! One test for each way in which a bundle with right checksums can lie; what only version 3 can say
+//! is in [`calibration`](crate::calibration).
 
 use berth_bundle::{
     AlignedBytes, Bundle, Header, OpenError, Section, SectionKind, ShapeError, VerifyError,
@@ -75,7 +76,7 @@ fn magic() {
 #[test]
 fn format_version() {
     for (version, word) in [
-        (3u32, "newer"),
+        (4u32, "newer"),
         (u32::MAX, "newer"),
         (0, "not read any more"),
     ] {
@@ -84,6 +85,8 @@ fn format_version() {
         assert_eq!(error, OpenError::FormatVersion(version));
         assert!(error.to_string().contains(word), "{error}");
     }
+    // A header of version 3 goes on where one of version 1 ends.
+    assert_eq!(with_bytes(|file| file[8] = 3), UNREADABLE);
 }
 
 /// A newer format may have another prefix, so its version is told before anything else is checked.
@@ -453,7 +456,7 @@ fn section_table() {
     // Version 1 of the format has no layers in floats.
     let in_floats = |sections: &mut Vec<Section>| sections[2].kind = SectionKind::LayerF32(1);
     assert_eq!(lie(&in_floats), table);
-    let many = vec![(3u8, 0u32, 0u32); 66];
+    let many = vec![(3u8, 0u32, 0u32); 67];
     assert_eq!(
         with_field(7, &postcard::to_stdvec(&many).unwrap()),
         UNREADABLE
@@ -500,7 +503,7 @@ fn every_refusal_is_one_line() {
     for lie in [
         misaligned,
         open(&file),
-        with_bytes(|file| file[8] = 3),
+        with_bytes(|file| file[8] = 4),
         with_bytes(|file| file[16] ^= 1),
         with_bytes(|file| file[40] = 1),
         with(|header| header.numerics = 5),

@@ -1,5 +1,7 @@
 //! The format from outside: a hand-made bundle, written, read, damaged and lied about.
 
+mod calibration;
+mod decisions;
 mod damage;
 mod example;
 mod golden;

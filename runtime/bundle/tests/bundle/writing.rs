@@ -3,8 +3,8 @@
 use std::fs;
 
 use berth_bundle::{
-    Bundle, Head, Header, Layer, MAX_HEADER_LEN, MAX_LAYERS, Metric, OpenError, Provenance,
-    SectionKind, Shape, ShapeError, WriteError, Writer,
+    Bundle, Calibration, Golden, Head, Header, Layer, MAX_HEADER_LEN, MAX_LAYERS, MAX_THRESHOLDS,
+    Metric, OpenError, Provenance, SectionKind, Shape, ShapeError, Threshold, WriteError, Writer,
 };
 use berth_task::{Labels, MAX_LABEL_BYTES, MAX_LABELS, Task};
 
@@ -183,6 +183,28 @@ fn the_fullest_header_is_written_and_read() {
     writer.head(&head).unwrap();
     writer.tokenizer(example::TABLES).unwrap();
     writer.training(example::TRAINING).unwrap();
+    let golden = Golden {
+        ids: &[2],
+        second: 1,
+        crc: u32::MAX,
+    };
+    writer.selftest(&[golden]).unwrap();
+    writer.card("a card").unwrap();
+    let threshold = Threshold {
+        min_score: 1.0,
+        answered: u32::MAX,
+        right: u32::MAX,
+    };
+    let calibration = Calibration {
+        temperature: 1.0,
+        answers: u32::MAX,
+        error_before: 1.0,
+        error_after: 1.0,
+        error_held_out: 1.0,
+        thresholds: [threshold; MAX_THRESHOLDS].into_iter().collect(),
+    };
+    writer.set_calibration(Some(calibration)).unwrap();
+    assert!(writer.header().sections.is_full());
     let bytes = writer.to_bytes().unwrap();
     assert!(example::header_bytes(&bytes).len() < MAX_HEADER_LEN as usize);
     let bundle = Bundle::open(&bytes).unwrap();

@@ -8,7 +8,7 @@ use std::num::NonZero;
 use std::path::PathBuf;
 
 use berth_runtime::{MAX_THREADS, Threads};
-use berth_task::Aggregation;
+use berth_task::{Aggregation, LongTexts};
 
 pub const USAGE: &str = "\
 usage: berth-edge [FLAGS] F.berth [TEXT [PAIR]]
@@ -22,6 +22,9 @@ answers questions, {\"question\": \"…\", \"context\": \"…\"}; for one that t
   --text         take every line of input as plain text, also one that begins with {
   --top_k N      write the N best labels only, or a list of the N best answers
   --context FILE the passage that plain lines, or TEXT, are questions on
+  --min_score P  mark answers whose score is below P, from 0 to 1, with \"abstained\": true
+  --long_texts W what becomes of texts longer than the model's input: windows, whose answers are
+                 put together, which is the default, or cut, with a warning
   --aggregation_strategy S
                  the rows of tags: none (a row a piece), first (a row a word) or simple (a row
                  an entity), which is the default for labels that begin with B- or I-
@@ -37,7 +40,7 @@ BERTH_ISA=portable in the environment forces the kernels of a lower instruction 
 Exit codes: 0; 1 when the bundle, a line or the selftest was bad; 2 for a wrong command line.";
 
 /// What to do.
-#[derive(Clone, Eq, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum Command {
     Answer(Answer),
     Bench { bundle: PathBuf, threads: Threads },
@@ -48,7 +51,7 @@ pub enum Command {
 }
 
 /// What to answer, and how.
-#[derive(Clone, Eq, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Answer {
     pub bundle: PathBuf,
     /// A text and its pair, instead of the lines of standard input.
@@ -60,6 +63,9 @@ pub struct Answer {
     /// The file that holds the passage for questions without one.
     pub context: Option<PathBuf>,
     pub aggregation_strategy: Option<Aggregation>,
+    /// Answers with a lower score are marked.
+    pub min_score: Option<f32>,
+    pub long_texts: LongTexts,
 }
 
 /// What is wrong with the command line.
@@ -74,6 +80,8 @@ pub enum UsageError {
     NoFile,
     NotABoolean { flag: &'static str, value: String },
     NotAStrategy(String),
+    NotAScore(String),
+    NotLongTexts(String),
 }
 
 impl fmt::Display for UsageError {
@@ -104,6 +112,18 @@ impl fmt::Display for UsageError {
                 f,
                 "`--aggregation_strategy` takes `none`, `first` or `simple`, not `{value}`"
             ),
+            UsageError::NotAScore(value) => {
+                write!(
+                    f,
+                    "`--{MIN_SCORE}` takes a number from 0 to 1, not `{value}`"
+                )
+            }
+            UsageError::NotLongTexts(value) => {
+                write!(
+                    f,
+                    "`--{LONG_TEXTS}` takes `windows` or `cut`, not `{value}`"
+                )
+            }
             UsageError::NotABoolean { flag, value } => {
                 write!(f, "`--{flag}` takes `true` or `false`, not `{value}`")
             }
@@ -124,6 +144,8 @@ const TOP_K: &str = "top_k";
 const THREADS: &str = "threads";
 const CONTEXT: &str = "context";
 const AGGREGATION: &str = "aggregation_strategy";
+const MIN_SCORE: &str = "min_score";
+const LONG_TEXTS: &str = "long_texts";
 
 /// Reads the arguments behind the program's name.
 pub fn parse(
@@ -135,6 +157,8 @@ pub fn parse(
     let mut threads = Threads::default();
     let mut context = None;
     let mut aggregation_strategy = None;
+    let mut min_score = None;
+    let mut long_texts = LongTexts::default();
     let mut bundle = None;
     let mut texts = Vec::new();
     let mut flags_over = false;
@@ -165,18 +189,23 @@ pub fn parse(
             let value =
                 value.or_else(|| arguments.next_if(next).and_then(|v| v.into_string().ok()));
             on[place] = boolean(BOOLEANS[place], value)?;
-        } else if name == TOP_K || name == AGGREGATION {
+        } else if [TOP_K, AGGREGATION, THREADS, MIN_SCORE, LONG_TEXTS].contains(&name.as_str()) {
             let value = value.or_else(|| arguments.next().map(|v| v.to_string_lossy().into()));
             let value = value.unwrap_or_default();
-            if name == TOP_K {
-                top_k = Some(value.parse().map_err(|_| UsageError::NotANumber(value))?);
-            } else {
-                let parsed = value.parse().map_err(|_| UsageError::NotAStrategy(value))?;
-                aggregation_strategy = Some(parsed);
+            match name.as_str() {
+                TOP_K => {
+                    top_k = Some(value.parse().map_err(|_| UsageError::NotANumber(value))?);
+                }
+                AGGREGATION => {
+                    let parsed = value.parse().map_err(|_| UsageError::NotAStrategy(value))?;
+                    aggregation_strategy = Some(parsed);
+                }
+                THREADS => threads = number_of_threads(value)?,
+                MIN_SCORE => min_score = Some(score(value)?),
+                _ => {
+                    long_texts = value.parse().map_err(|_| UsageError::NotLongTexts(value))?;
+                }
             }
-        } else if name == THREADS {
-            let value = value.or_else(|| arguments.next().map(|v| v.to_string_lossy().into()));
-            threads = number_of_threads(value.unwrap_or_default())?;
         } else if name == CONTEXT {
             let file = value.map(Into::into).or_else(|| arguments.next());
             context = Some(PathBuf::from(file.ok_or(UsageError::NoFile)?));
@@ -228,6 +257,8 @@ pub fn parse(
         threads,
         context,
         aggregation_strategy,
+        min_score,
+        long_texts,
     }))
 }
 
@@ -246,6 +277,12 @@ fn number_of_threads(value: String) -> Result<Threads, UsageError> {
     known.map(Threads).ok_or(UsageError::NotThreads(value))
 }
 
+/// A share from 0 to 1.
+fn score(value: String) -> Result<f32, UsageError> {
+    let known = value.parse().ok().filter(|p| (0.0..=1.0).contains(p));
+    known.ok_or(UsageError::NotAScore(value))
+}
+
 fn boolean(flag: &'static str, value: Option<String>) -> Result<bool, UsageError> {
     match value.as_deref() {
         None | Some("true") => Ok(true),
@@ -259,9 +296,10 @@ fn boolean(flag: &'static str, value: Option<String>) -> Result<bool, UsageError
 
 /// The flag that `name` is most likely a slip of.
 fn nearest(name: &str) -> &'static str {
-    let flags = BOOLEANS
-        .into_iter()
-        .chain([TOP_K, THREADS, CONTEXT, AGGREGATION]);
+    let flags =
+        BOOLEANS
+            .into_iter()
+            .chain([TOP_K, THREADS, CONTEXT, AGGREGATION, MIN_SCORE, LONG_TEXTS]);
     flags
         .min_by_key(|flag| distance(name, flag))
         .unwrap_or(TOP_K)
@@ -355,6 +393,30 @@ mod tests {
         assert_eq!(answer(&["m", "--context=p=q"]).context, Some("p=q".into()));
         assert_eq!(answer(&["m"]).context, None);
         assert_eq!(command(&["m", "--context"]), Err(UsageError::NoFile));
+    }
+
+    #[test]
+    fn scores_are_shares_and_long_texts_have_two_ways() {
+        let usual = answer(&["m"]);
+        assert_eq!(
+            (usual.min_score, usual.long_texts),
+            (None, LongTexts::Windows)
+        );
+        let said = answer(&["m", "--min-score", "0.75", "--long_texts=cut"]);
+        assert_eq!(
+            (said.min_score, said.long_texts),
+            (Some(0.75), LongTexts::Cut)
+        );
+        for bad in ["1.5", "-0.1", "NaN", "high", ""] {
+            let error = command(&["m", "--min_score", bad]).unwrap_err();
+            assert_eq!(error, UsageError::NotAScore(bad.into()));
+            assert!(error.to_string().contains("from 0 to 1"), "{error}");
+        }
+        let error = command(&["m", "--long_texts", "no"]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`--long_texts` takes `windows` or `cut`, not `no`"
+        );
     }
 
     #[test]

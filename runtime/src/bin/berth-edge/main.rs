@@ -104,9 +104,13 @@ fn answer(wanted: args::Answer, out: &mut impl Write) -> Result<Verdict, Failure
         top_k: wanted.top_k,
         aggregation_strategy: wanted.aggregation_strategy,
         plain_text: wanted.plain_text,
+        long_texts: wanted.long_texts,
     };
     let failed = |error| Failure::Query(wanted.bundle.clone(), error);
     let mut answerer = Answerer::new(session, options);
+    if let Some(min_score) = wanted.min_score {
+        answerer.set_min_score(min_score).map_err(failed)?;
+    }
     let context = wanted.context.as_deref().map(passage).transpose()?;
     if let Some(context) = &context {
         answerer.set_passage(context.clone()).map_err(failed)?;
@@ -187,8 +191,11 @@ impl Failure {
     fn code(&self) -> u8 {
         match self {
             Failure::Usage(_) => 2,
-            // One text too few or too many on the command line.
-            Failure::Query(_, QueryError::PairMissing | QueryError::PairUnwanted) => 2,
+            // One text too few or too many on the command line, or a flag that does not go with the task.
+            Failure::Query(
+                _,
+                QueryError::PairMissing | QueryError::PairUnwanted | QueryError::Unscored,
+            ) => 2,
             _ => 1,
         }
     }

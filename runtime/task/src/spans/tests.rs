@@ -69,7 +69,11 @@ impl Case {
     }
 
     fn decode(&self, rules: SpanRules) -> SpanDecoder {
-        let mut decoder = SpanDecoder::new(rules);
+        self.decode_at(rules, Temperature::ONE)
+    }
+
+    fn decode_at(&self, rules: SpanRules, temperature: Temperature) -> SpanDecoder {
+        let mut decoder = SpanDecoder::new(rules).at(temperature);
         let mut shared = vec![[f32::NAN; 2]; self.stride];
         for (index, (logits, range)) in self.windows.iter().zip(&self.ranges).enumerate() {
             let last = index + 1 == self.windows.len();
@@ -146,7 +150,11 @@ fn by_run_qa(case: &Case, rules: SpanRules) -> Plain {
 }
 
 /// For each side the largest logit of every piece, and so the probability of any logit.
-fn probabilities(case: &Case, null: Option<Pair>) -> impl Fn(usize, f32) -> f64 {
+fn probabilities(
+    case: &Case,
+    null: Option<Pair>,
+    temperature: Temperature,
+) -> impl Fn(usize, f32) -> f64 {
     let mut best = BTreeMap::new();
     for (logits, range) in case.windows.iter().zip(&case.ranges) {
         for piece in range.clone() {
@@ -162,10 +170,11 @@ fn probabilities(case: &Case, null: Option<Pair>) -> impl Fn(usize, f32) -> f64 
     for (side, &logit) in null.iter().flatten().enumerate() {
         best.insert((side, usize::MAX), logit);
     }
+    let power = move |logit: f32| (f64::from(logit) / f64::from(temperature.get())).exp();
     move |side, logit| {
         let of_side = best.iter().filter(|((s, _), _)| *s == side);
-        let sum: f64 = of_side.map(|(_, &other)| f64::from(other).exp()).sum();
-        f64::from(logit).exp() / sum
+        let sum: f64 = of_side.map(|(_, &other)| power(other)).sum();
+        power(logit) / sum
     }
 }
 
@@ -223,8 +232,9 @@ fn scores_are_one_softmax_over_all_pieces_of_the_passage() {
         let mut rules = rules(&mut numbers);
         rules.null_score_diff_threshold = (round % 2 == 0).then_some(0.0);
         let null = by_run_qa(&case, rules).null_logits;
-        let probability = probabilities(&case, (round % 2 == 0).then_some(null));
-        for span in ranked(&case.decode(rules)) {
+        let temperature = Temperature::new([1.0, 0.7, 2.5][round % 3]).unwrap();
+        let probability = probabilities(&case, (round % 2 == 0).then_some(null), temperature);
+        for span in ranked(&case.decode_at(rules, temperature)) {
             let exact = probability(0, span.logits[0]) * probability(1, span.logits[1]);
             worst = worst.max((f64::from(span.score) / exact - 1.0).abs());
         }

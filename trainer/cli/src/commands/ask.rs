@@ -3,14 +3,17 @@
 use super::print;
 use crate::args::AskArgs;
 use crate::error::Error;
-use crate::model::bundle_path;
+use crate::names::bundle_path;
 use crate::show;
 use berth_runtime::answer::{Answerer, Options};
-use berth_runtime::{Answers, Model, QueryError, Session, SpanAnswer};
+use berth_runtime::{Answers, Classification, Model, QueryError, Session, SpanAnswer};
 use berth_task::{Aggregation, Task};
 use std::fs;
 use std::io::{self, IsTerminal};
 use std::num::NonZero;
+
+/// How many labels people are shown where they say nothing.
+const LABELS: usize = 10;
 
 /// Opens the bundle and answers.
 pub fn run(args: &AskArgs) -> Result<(), Error> {
@@ -18,96 +21,165 @@ pub fn run(args: &AskArgs) -> Result<(), Error> {
     let text = text_of(&args.text)?;
     let pair = args.pair.as_deref().map(text_of).transpose()?;
     let mut session = Model::open_verified(&path)?.session()?;
-    if args.json {
-        let options = Options {
-            top_k: args.top_k.and_then(NonZero::new),
-            aggregation_strategy: args.aggregation_strategy,
-            ..Options::default()
+    if !args.json {
+        session.set_long_texts(args.long_texts);
+        let wanted = Wanted {
+            most: args.top_k,
+            min_score: args.min_score,
+            aggregation: args.aggregation_strategy,
         };
-        let mut answerer = Answerer::new(session, options);
-        let answer = answerer.ask(&text, pair.as_deref())?;
-        warn_of_cut(answer.truncated);
-        return print(answer.json);
+        return print(shown(&mut session, &text, pair.as_deref(), wanted)?);
     }
-    if session.model().header().task == Task::TokenClassification {
-        if pair.is_some() {
-            return Err(QueryError::PairUnwanted.into());
-        }
-        return print(tags_for_people(
-            &mut session,
-            &text,
-            args.aggregation_strategy,
-        )?);
+    let options = Options {
+        top_k: args.top_k,
+        aggregation_strategy: args.aggregation_strategy,
+        long_texts: args.long_texts,
+        ..Options::default()
+    };
+    let mut answerer = Answerer::new(session, options);
+    if let Some(min_score) = args.min_score {
+        answerer.set_min_score(min_score)?;
     }
-    let shown = for_people(&mut session, &text, pair.as_deref(), args.top_k)?;
-    print(shown)
+    let answer = answerer.ask(&text, pair.as_deref())?;
+    warn_of_cut(answer.truncated);
+    print(answer.json)
 }
 
-/// Words or entities with their tags, a line each.
-fn tags_for_people(
-    session: &mut Session,
-    text: &str,
+/// What people want to see of an answer.
+#[derive(Copy, Clone, Default)]
+struct Wanted {
+    /// Labels, or answers to a question, at most.
+    most: Option<NonZero<usize>>,
+    /// What is below is no answer.
+    min_score: Option<f32>,
+    /// The rows of tags.
     aggregation: Option<Aggregation>,
-) -> Result<String, Error> {
-    let usual = Aggregation::usual(session.model().header().labels.iter());
-    let aggregation = aggregation.unwrap_or(usual);
-    let tags = session.tag_with(text, None, aggregation)?;
-    let rows: Vec<_> = tags.collect::<Result<_, _>>()?;
-    if rows.is_empty() {
-        return Ok("nothing is tagged".into());
-    }
-    let wide = |text: &str| text.chars().count();
-    let words: Vec<String> = rows.iter().map(|row| show::excerpt(row.word, 40)).collect();
-    let word = words.iter().map(|text| wide(text)).max().unwrap_or(0);
-    let label = rows.iter().map(|row| wide(row.label)).max().unwrap_or(0);
-    let lines = words.iter().zip(&rows).map(|(text, row)| {
-        let percent = 100.0 * row.score;
-        format!("{text:<word$}  {:<label$}  {percent:>6.2} %", row.label)
-    });
-    Ok(lines.collect::<Vec<_>>().join("\n"))
 }
 
-/// The answer as lines of labels with bars or of words with tags, or as a number.
+impl Wanted {
+    /// Why a best score is no answer, if it is none.
+    fn abstained(&self, best: f32) -> Option<String> {
+        let least = self.min_score.filter(|&least| best < least)?;
+        let [best, least] = [best, least].map(|score| 100.0 * score);
+        Some(format!(
+            "no answer: {best:.2} % is less than the {least} % that were asked for"
+        ))
+    }
+}
+
+/// The answer as lines of labels with bars or of words with tags, marked in its sentence, or as a number.
 pub fn for_people(
     session: &mut Session,
     text: &str,
     pair: Option<&str>,
     most: Option<usize>,
 ) -> Result<String, Error> {
-    let task = session.model().header().task;
-    if task == Task::TokenClassification {
-        return match pair {
-            None => tags_for_people(session, text, None),
-            Some(_) => Err(QueryError::PairUnwanted.into()),
-        };
-    }
-    if task == Task::TextPairRegression {
-        let logits = session.logits(text, pair)?;
-        warn_of_cut(logits.truncated);
-        return Ok(format!("{:.3}", logits.values[0]));
-    }
-    if session.model().header().task == Task::QuestionAnswering {
-        let passage = pair.ok_or(QueryError::PairMissing)?;
-        let answers = session.answer(text, passage)?;
-        warn_of_cut(answers.truncated);
-        return Ok(marked(passage, &answers, most.unwrap_or(1)));
-    }
-    let answer = match pair {
-        Some(pair) => session.classify_pair(text, pair)?,
-        None => session.classify(text)?,
+    let wanted = Wanted {
+        most: most.and_then(NonZero::new),
+        ..Wanted::default()
     };
-    warn_of_cut(answer.truncated);
-    let rows: Vec<_> = answer.iter().take(most.unwrap_or(10)).collect();
-    let width = rows
-        .iter()
-        .map(|row| row.label.chars().count())
-        .max()
-        .unwrap_or(0);
+    shown(session, text, pair, wanted)
+}
+
+fn shown(
+    session: &mut Session,
+    text: &str,
+    pair: Option<&str>,
+    wanted: Wanted,
+) -> Result<String, Error> {
+    match (session.model().header().task, pair) {
+        (Task::TokenClassification, None) => tags(session, text, wanted),
+        (Task::TokenClassification, Some(_)) => Err(QueryError::PairUnwanted.into()),
+        (Task::TextPairRegression, _) if wanted.min_score.is_some() => {
+            Err(QueryError::Unscored.into())
+        }
+        (Task::TextPairRegression, _) => {
+            let logits = session.logits(text, pair)?;
+            warn_of_cut(logits.truncated);
+            Ok(format!(
+                "{:.3}{}",
+                logits.values[0],
+                by_windows(logits.windows)
+            ))
+        }
+        (Task::QuestionAnswering, _) => {
+            let passage = pair.ok_or(QueryError::PairMissing)?;
+            let answers = session.answer(text, passage)?;
+            warn_of_cut(answers.truncated);
+            let most = wanted.most.map_or(1, NonZero::get);
+            let abstained = wanted.abstained(answers.best().score);
+            Ok(lines(abstained, marked(passage, &answers, most)))
+        }
+        (Task::TextClassification | Task::TextPairClassification, _) => {
+            let answer = match pair {
+                Some(pair) => session.classify_pair(text, pair)?,
+                None => session.classify(text)?,
+            };
+            warn_of_cut(answer.truncated);
+            Ok(lines(
+                wanted.abstained(answer.best().score),
+                bars(&answer, wanted),
+            ))
+        }
+    }
+}
+
+/// Labels with their bars, a line each.
+fn bars(answer: &Classification<'_>, wanted: Wanted) -> String {
+    let most = wanted.most.map_or(LABELS, NonZero::get);
+    let rows: Vec<_> = answer.iter().take(most).collect();
+    let width = rows.iter().map(|row| wide(row.label)).max().unwrap_or(0);
     let lines = rows.iter().map(|row| {
         let bar = show::bar(row.score, 24);
         format!("{:<width$}  {bar} {:>6.2} %", row.label, 100.0 * row.score)
     });
+    lines.collect::<Vec<_>>().join("\n") + &by_windows(answer.windows)
+}
+
+/// Words or entities with their tags, a line each.
+fn tags(session: &mut Session, text: &str, wanted: Wanted) -> Result<String, Error> {
+    let usual = Aggregation::usual(session.model().header().labels.iter());
+    let tags = session.tag_with(text, None, wanted.aggregation.unwrap_or(usual))?;
+    let rows: Vec<_> = tags.collect::<Result<_, _>>()?;
+    if rows.is_empty() {
+        return Ok("nothing is tagged".into());
+    }
+    let words: Vec<String> = rows.iter().map(|row| show::excerpt(row.word, 40)).collect();
+    let word = words.iter().map(|text| wide(text)).max().unwrap_or(0);
+    let label = rows.iter().map(|row| wide(row.label)).max().unwrap_or(0);
+    let lines = words.iter().zip(&rows).map(|(text, row)| {
+        let percent = 100.0 * row.score;
+        let unsure = match wanted.abstained(row.score) {
+            Some(_) => "  not sure enough",
+            None => "",
+        };
+        format!(
+            "{text:<word$}  {:<label$}  {percent:>6.2} %{unsure}",
+            row.label
+        )
+    });
     Ok(lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// What was found below the reason why it is no answer.
+fn lines(abstained: Option<String>, found: String) -> String {
+    match abstained {
+        Some(reason) => format!("{reason}\n{found}"),
+        None => found,
+    }
+}
+
+/// Says that a text was too long for one input, where it was.
+fn by_windows(windows: usize) -> String {
+    match windows {
+        0 | 1 => String::new(),
+        _ => format!("\nthe text is longer than the model's input: read by {windows} windows"),
+    }
+}
+
+/// How many places a text takes, a character each.
+fn wide(text: &str) -> usize {
+    text.chars().count()
 }
 
 /// Each answer in its sentence, marked, and its score.
@@ -144,8 +216,8 @@ fn text_of(typed: &str) -> Result<String, Error> {
 
 fn warn_of_cut(pieces: usize) {
     if pieces > 0 {
-        eprintln!(
-            "warning: the text is longer than the model's input; the last {pieces} pieces were not read"
-        );
+        show::note(format!(
+            "warning: the text is longer than the model's input; {pieces} pieces were not read"
+        ));
     }
 }

@@ -3,7 +3,7 @@
 use super::{bench_train, print};
 use crate::args::BenchArgs;
 use crate::error::Error;
-use crate::model::bundle_path;
+use crate::names::bundle_path;
 use crate::show;
 use berth_runtime::Threads;
 use berth_runtime::counting;

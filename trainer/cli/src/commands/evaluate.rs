@@ -6,7 +6,11 @@ use crate::error::Error;
 use crate::model::Model;
 use crate::show;
 use crate::sources::Known;
-use berth_data::{Dataset, Encoded, Evaluation, Evaluator, TaskName, unasked_words};
+use berth_data::{
+    Dataset, EncodeOptions, Encoded, Evaluation, EvaluationError, Evaluator, TaskName,
+    cut_examples, expected_calibration_error, unasked_words,
+};
+use berth_task::LongTexts;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -25,7 +29,11 @@ pub fn run(args: &EvaluateArgs) -> Result<(), Error> {
         let what = "nothing to measure on: give --validation_file, or --task_name with --data_dir";
         return Err(Error::Usage(what.into()));
     };
-    let read = |path: &Path| LabelledFile::read(&model, path, &args.data, args.max_eval_samples);
+    let read = |path: &Path| -> Result<LabelledFile, Error> {
+        let file = LabelledFile::read(&model, path, &args.data, args.max_eval_samples)?;
+        let long_texts = args.long_texts;
+        Ok(LabelledFile { long_texts, ..file })
+    };
     let (file, second) = (read(path)?, files.second.as_deref().map(read).transpose()?);
     let batch = args.per_device_eval_batch_size as usize;
     let measured = measure(&model, &file, batch)?;
@@ -120,6 +128,8 @@ pub struct LabelledFile {
     pub dataset: Dataset,
     /// How many pieces an input has at most.
     pub limit: usize,
+    /// What becomes of longer texts; cut, where nothing is said.
+    pub long_texts: LongTexts,
 }
 
 impl LabelledFile {
@@ -147,6 +157,7 @@ impl LabelledFile {
             known,
             dataset,
             limit,
+            long_texts: LongTexts::Cut,
         })
     }
 
@@ -160,6 +171,8 @@ impl LabelledFile {
 pub struct Measured {
     /// The metrics.
     pub evaluation: Evaluation,
+    /// The expected calibration error of the scores, at the bundle's temperature; none for numbers.
+    pub calibration_error: Option<f64>,
     /// What the model read.
     pub inputs: Vec<Encoded>,
     /// The outputs for each input.
@@ -176,18 +189,25 @@ pub struct Measured {
 /// When the model does not fit the task or the labels.
 pub fn measure(model: &Model, file: &LabelledFile, batch: usize) -> Result<Measured, Error> {
     let begun = Instant::now();
-    let options = file.known.encoding(file.limit);
+    let options = EncodeOptions {
+        long_texts: file.long_texts,
+        ..file.known.encoding(file.limit)
+    };
     let inputs = model.encode(&options, &file.dataset.examples)?;
     let logits = model.logits(file.known.task, &inputs, batch)?;
     let seconds = begun.elapsed().as_secs_f64();
-    let evaluation = file.evaluator(&inputs).evaluate(&logits);
-    let evaluation = evaluation.map_err(|error| Error::Model {
+    let evaluator = file.evaluator(&inputs);
+    let wrong = |error: EvaluationError| Error::Model {
         path: model.path.clone(),
         what: error.to_string(),
-    })?;
-    let truncated = inputs.iter().filter(|input| input.truncated > 0).count();
+    };
+    let evaluation = evaluator.evaluate(&logits).map_err(wrong)?;
+    let judged = evaluator.judged(&logits, model.temperature());
+    let judged = judged.map_err(wrong)?;
+    let calibration_error = (!judged.is_empty()).then(|| expected_calibration_error(&judged));
+    let truncated = cut_examples(&inputs);
     if truncated > 0 {
-        let (all, limit) = (inputs.len(), file.limit);
+        let (all, limit) = (file.dataset.examples.len(), file.limit);
         show::note(format!(
             "warning: {truncated} of {all} texts were cut to {limit} pieces"
         ));
@@ -200,6 +220,7 @@ pub fn measure(model: &Model, file: &LabelledFile, batch: usize) -> Result<Measu
     }
     Ok(Measured {
         evaluation,
+        calibration_error,
         inputs,
         logits,
         truncated,
@@ -216,6 +237,9 @@ impl Measured {
             .into_iter()
             .map(|(name, value)| (name, value.into()))
             .collect();
+        if let Some(error) = self.calibration_error {
+            report.insert("eval_calibration_error".into(), error.into());
+        }
         let samples = self.evaluation.samples;
         report.insert("eval_samples".into(), samples.into());
         report.insert("eval_runtime".into(), self.seconds.into());
@@ -239,10 +263,13 @@ impl Measured {
 }
 
 fn for_people(measured: &Measured) -> String {
+    let calibration = measured.calibration_error;
+    let calibration = calibration.map(|error| ("eval_calibration_error".to_owned(), error));
     let rows: Vec<Vec<String>> = measured
         .evaluation
         .entries()
         .into_iter()
+        .chain(calibration)
         .map(|(name, value)| vec![name, format!("{value:.4}")])
         .collect();
     let samples = measured.evaluation.samples;

@@ -3,9 +3,10 @@
 use super::print;
 use crate::args::InspectArgs;
 use crate::error::Error;
-use crate::model::bundle_path;
+use crate::names::bundle_path;
 use berth_bundle::Header;
 use berth_checkpoint::hex;
+use berth_quantize::calibration_object;
 use serde_json::{Map, Value, json};
 
 /// Prints the header as the device program prints it, or as JSON.
@@ -18,10 +19,11 @@ pub fn run(args: &InspectArgs) -> Result<(), Error> {
     let bytes = std::fs::metadata(&path)
         .map_err(|source| Error::file(&path, source))?
         .len();
-    print(describe(model.header(), bytes))
+    let card = String::from_utf8_lossy(model.bundle().card());
+    print(describe(model.header(), &card, bytes))
 }
 
-fn describe(header: &Header, bytes: u64) -> Value {
+fn describe(header: &Header, card: &str, bytes: u64) -> Value {
     let metrics = header.metrics.iter();
     let metrics: Map<String, Value> = metrics
         .map(|metric| {
@@ -53,6 +55,8 @@ fn describe(header: &Header, bytes: u64) -> Value {
         "intermediate_size": shape.intermediate,
         "max_position_embeddings": shape.positions,
         "metrics": metrics,
+        "calibration": header.calibration.as_ref().map(calibration_object),
+        "card": Some(card).filter(|card| !card.is_empty()),
         "sections": sections,
         "bytes": bytes,
     })

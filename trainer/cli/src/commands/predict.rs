@@ -10,7 +10,7 @@ use crate::model::Model;
 use crate::show;
 use crate::sources::Known;
 use berth_checkpoint::save::write_file;
-use berth_data::{Answer, Decision};
+use berth_data::{Answer, Decision, EncodeOptions, cut_examples};
 use berth_task::Task;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -39,6 +39,8 @@ struct Predicted {
     samples: usize,
     /// Rows that were cut to fit.
     truncated: usize,
+    /// Answers that were not sure enough; none where no least score was asked for.
+    abstained: Option<usize>,
     /// Words that were cut off or have no piece.
     unanswered: usize,
     seconds: f64,
@@ -50,6 +52,10 @@ struct Predicted {
 /// At the first line that is wrong, or where the model does not fit the task.
 fn predict(model: &Model, args: &PredictArgs) -> Result<Predicted, Error> {
     let known = Known::new(&args.data, model.training_args.clone())?;
+    if args.min_score.is_some() && known.task == Task::TextPairRegression {
+        let what = "--min_score needs scores, and the model answers with a number";
+        return Err(Error::Usage(what.into()));
+    }
     let mut dataset = berth_data::read(&known.unlabelled(&args.test_file)?)?;
     let most = args.max_predict_samples.unwrap_or(usize::MAX);
     dataset.examples.truncate(most);
@@ -59,21 +65,34 @@ fn predict(model: &Model, args: &PredictArgs) -> Result<Predicted, Error> {
     known.check(&dataset, limit)?;
 
     let begun = Instant::now();
-    let inputs = model.encode(&known.encoding(limit), &dataset.examples)?;
+    let options = EncodeOptions {
+        long_texts: args.long_texts,
+        ..known.encoding(limit)
+    };
+    let inputs = model.encode(&options, &dataset.examples)?;
     let batch = args.per_device_eval_batch_size as usize;
     let logits = model.logits(known.task, &inputs, batch)?;
     let seconds = begun.elapsed().as_secs_f64();
     let evaluator = known.evaluator(&dataset, &inputs);
+    let min_score = args.min_score.unwrap_or(0.0);
     let both = evaluator
-        .answers(&logits)
-        .and_then(|answers| Ok((answers, evaluator.files(&logits)?)));
+        .answers(&logits, model.temperature())
+        .and_then(|answers| {
+            let answers = answers.into_iter().map(|decision| Decision {
+                answer: decision.answer.unless_below(min_score),
+                ..decision
+            });
+            let answers: Vec<_> = answers.collect();
+            let files = evaluator.files_of(&logits, &answers)?;
+            Ok((answers, files))
+        });
     let (answers, files) = both.map_err(|error| Error::Model {
         path: model.path.clone(),
         what: error.to_string(),
     })?;
-    let truncated = inputs.iter().filter(|input| input.truncated > 0).count();
+    let truncated = cut_examples(&inputs);
     if truncated > 0 {
-        let all = inputs.len();
+        let all = dataset.examples.len();
         show::note(format!(
             "warning: {truncated} of {all} texts were cut to {limit} pieces"
         ));
@@ -91,6 +110,10 @@ fn predict(model: &Model, args: &PredictArgs) -> Result<Predicted, Error> {
     Ok(Predicted {
         task: known.task,
         samples: dataset.examples.len(),
+        abstained: args.min_score.map(|_| {
+            let abstained = answers.iter().filter(|row| row.answer == Answer::Abstained);
+            abstained.count()
+        }),
         answers,
         files,
         truncated,
@@ -132,6 +155,9 @@ impl Predicted {
             if count > 0 {
                 report.insert(name.into(), count.into());
             }
+        }
+        if let Some(abstained) = self.abstained {
+            report.insert("predict_abstained".into(), abstained.into());
         }
         let counts = match self.task {
             Task::TextPairRegression => self.range().map(|range| ("predict_range", json!(range))),
@@ -179,12 +205,16 @@ impl Predicted {
         let is_none =
             |row: &&Decision| matches!(&row.answer, Answer::Span { text, .. } if text.is_empty());
         let none = self.answers.iter().filter(is_none).count();
-        (self.answers.len() - none, none)
+        let all = self.answers.len() - self.abstained.unwrap_or(0);
+        (all - none, none)
     }
 
     fn for_people(&self, labels: &[String]) -> String {
         let rate = self.samples as f64 / self.seconds;
-        let rows = format!("{} rows, {rate:.1} a second", self.samples);
+        let mut rows = format!("{} rows, {rate:.1} a second", self.samples);
+        if let Some(abstained) = self.abstained {
+            rows += &format!("; abstained from {abstained} answers");
+        }
         let table = match self.task {
             Task::TextPairRegression => match self.range() {
                 Some([low, high]) => format!("numbers from {low:.3} to {high:.3}"),

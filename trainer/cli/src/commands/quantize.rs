@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::model::Model;
 use crate::show;
 use crate::sources::Known;
+use berth_bundle::{Calibration, Threshold};
 use berth_checkpoint::Checkpoint;
 use berth_data::{Answer, Label};
 use berth_quantize::{Changed, Comparison, Gate, Options};
@@ -78,6 +79,9 @@ pub fn convert(args: &QuantizeArgs) -> Result<Converted, Error> {
     if let Some(comparison) = &comparison {
         gate.check(comparison)?;
         writer.set_metrics(comparison.metrics());
+        writer
+            .set_calibration(comparison.calibration.clone())
+            .map_err(berth_quantize::QuantizeError::from)?;
     }
     let bytes = writer
         .write(&args.output)
@@ -130,11 +134,13 @@ fn for_people(done: &Converted, output: &Path) -> String {
     let written = format!("{}: {}", output.display(), show::size(done.bytes));
     match &done.comparison {
         Some(comparison) => {
-            format!(
-                "{}\n{}\n{written}",
+            let mut parts = vec![
                 comparison_table(comparison),
-                changed(comparison, &done.labels)
-            )
+                changed(comparison, &done.labels),
+            ];
+            parts.extend(comparison.calibration.as_ref().map(calibration_table));
+            parts.push(written);
+            parts.join("\n")
         }
         None => format!("{written}; give --validation_file to see what int8 cost"),
     }
@@ -167,6 +173,41 @@ pub fn comparison_table(comparison: &Comparison) -> String {
         show::percent(low),
         show::percent(high),
     )
+}
+
+/// The temperature, what it did, and what abstaining buys.
+pub fn calibration_table(calibration: &Calibration) -> String {
+    let Calibration {
+        temperature,
+        answers,
+        error_before: before,
+        error_after: after,
+        error_held_out: held_out,
+        ..
+    } = *calibration;
+    let found = if temperature == 1.0 {
+        format!(
+            "scores are as the model gives them, calibration error {before:.4}: \
+             no temperature did good on rows that it was not fitted on"
+        )
+    } else {
+        format!(
+            "scores at temperature {temperature}, calibration error {before:.4} → {after:.4} on the \
+             {answers} answers that it was fitted on, \
+             {held_out:.4} where each half has the other's temperature"
+        )
+    };
+    let row = |threshold: &Threshold| {
+        let precision = threshold.precision().map_or("–".into(), show::percent);
+        vec![
+            threshold.min_score.to_string(),
+            show::percent(threshold.coverage(answers)),
+            precision,
+        ]
+    };
+    let rows: Vec<_> = calibration.thresholds.iter().map(row).collect();
+    let table = show::table(&["--min_score", "answered", "of these right"], &rows);
+    format!("{found}\n{table}")
 }
 
 /// The answers that changed, a line each.
@@ -203,6 +244,7 @@ fn changed_line(row: &Changed, labels: &[String]) -> String {
         Answer::Set { labels, .. } => names(&mut labels.iter().copied()),
         Answer::Value(value) => format!("{value:.3}"),
         Answer::Span { text, .. } => format!("{:?}", show::excerpt(text, 40)),
+        Answer::Abstained => "none".to_owned(),
     };
     let gold = match &row.gold {
         Label::Class(label) => name(*label as usize).to_owned(),

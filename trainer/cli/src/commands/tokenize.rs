@@ -3,7 +3,7 @@
 use super::print;
 use crate::args::TokenizeArgs;
 use crate::error::Error;
-use crate::model::bundle_path;
+use crate::names::bundle_path;
 use crate::show;
 use berth_wordpiece::{Piece, Tokenizer};
 use serde_json::json;

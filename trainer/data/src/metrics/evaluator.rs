@@ -1,6 +1,6 @@
 //! A file's right answers, and a model's outputs held against them.
 
-use berth_task::Task;
+use berth_task::{Task, Temperature};
 use serde_json::Value;
 
 use super::{Evaluation, EvaluationError, SpanScoring, files, questions, sets, tags, texts};
@@ -11,7 +11,8 @@ use crate::task_name::TaskName;
 /// All that is known of a labelled file once it is encoded; it measures whatever model has answered.
 ///
 /// Logits are handed in as a list for each input, in the inputs' order: `outputs` numbers for tasks
-/// on whole texts, for the others `outputs` numbers for each of the input's pieces, piece by piece.
+/// on whole texts, where those of the windows of one text are put together as
+/// [`Merge`](berth_task::Merge) does; for the others `outputs` numbers for each of the input's pieces, piece by piece.
 #[derive(Copy, Clone, Debug)]
 pub struct Evaluator<'a> {
     /// What the model is asked.
@@ -62,6 +63,8 @@ pub enum Answer {
     },
     /// A number.
     Value(f32),
+    /// None, since the best one was not sure enough; [`Answer::unless_below`].
+    Abstained,
     /// A part of the passage.
     Span {
         /// Its text; empty where there is no answer.
@@ -69,6 +72,26 @@ pub enum Answer {
         /// The product of the probabilities of its start and its end.
         probability: f32,
     },
+}
+
+impl Answer {
+    /// How probable the model finds it; none for a number, and for labels that are decided one by one.
+    pub fn probability(&self) -> Option<f32> {
+        match self {
+            Answer::Class { probability, .. } | Answer::Span { probability, .. } => {
+                Some(*probability)
+            }
+            Answer::Set { .. } | Answer::Value(_) | Answer::Abstained => None,
+        }
+    }
+
+    /// The answer, or that there is none where its probability is below `min_score`.
+    pub fn unless_below(self, min_score: f32) -> Answer {
+        match self.probability() {
+            Some(probability) if probability < min_score => Answer::Abstained,
+            _ => self,
+        }
+    }
 }
 
 impl Evaluator<'_> {
@@ -81,12 +104,12 @@ impl Evaluator<'_> {
         let mut fitted = Vec::new();
         let (loss, mut metrics) = match self.task {
             Task::TextClassification | Task::TextPairClassification if self.multi_label => {
-                sets::measure(logits, self.inputs)?
+                sets::measure(&texts::rows(logits, self.inputs)?)?
             }
             Task::TextClassification | Task::TextPairClassification => {
-                texts::classify(logits, self.inputs)?
+                texts::classify(&texts::rows(logits, self.inputs)?)?
             }
-            Task::TextPairRegression => texts::regress(logits, self.inputs)?,
+            Task::TextPairRegression => texts::regress(&texts::rows(logits, self.inputs)?)?,
             Task::TokenClassification => tags::measure(logits, self.inputs, self.labels)?,
             Task::QuestionAnswering => {
                 let (measured, settings) = questions::measure(self, logits)?;
@@ -113,36 +136,53 @@ impl Evaluator<'_> {
         &self,
         logits: &[L],
     ) -> Result<Vec<Decision>, EvaluationError> {
+        self.decisions_at(logits, Temperature::ONE)
+    }
+
+    /// The same with probabilities at another temperature, as a bundle gives them.
+    ///
+    /// # Errors
+    /// As [`evaluate`](Self::evaluate).
+    pub fn decisions_at<L: AsRef<[f32]>>(
+        &self,
+        logits: &[L],
+        temperature: Temperature,
+    ) -> Result<Vec<Decision>, EvaluationError> {
         // It looks at everything that the decisions rest on.
         self.evaluate(logits)?;
-        let rows = logits.iter().map(AsRef::as_ref).zip(self.inputs);
         Ok(match self.task {
-            Task::TokenClassification => {
-                tags::decisions(logits, self.inputs, self.labels, self.examples)
-            }
-            Task::QuestionAnswering => questions::decisions(self, logits)?,
-            _ => rows
-                .map(|(row, input)| texts::decision(row, input))
+            Task::TokenClassification => tags::decisions(self, logits, temperature),
+            Task::QuestionAnswering => questions::decisions(self, logits, temperature)?,
+            _ => texts::rows(logits, self.inputs)?
+                .iter()
+                .map(|row| texts::decision(row, temperature))
                 .collect(),
         })
     }
 
     /// What `logits` say, for inputs that need no label: [`decisions`](Self::decisions) with nothing to
-    /// hold them against. Words that were cut off or have no piece are not answered for.
+    /// hold them against, and probabilities at this temperature. Words that were cut off or have no piece
+    /// are not answered for.
     ///
     /// # Errors
     /// Where logits don't fit the inputs or the labels.
-    pub fn answers<L: AsRef<[f32]>>(&self, logits: &[L]) -> Result<Vec<Decision>, EvaluationError> {
+    pub fn answers<L: AsRef<[f32]>>(
+        &self,
+        logits: &[L],
+        temperature: Temperature,
+    ) -> Result<Vec<Decision>, EvaluationError> {
         self.check(logits)?;
-        match self.task {
-            Task::TokenClassification => {
-                tags::answers(logits, self.inputs, self.labels, self.examples)
+        let labels = match self.task {
+            Task::TokenClassification => return tags::answers(self, logits, temperature),
+            Task::QuestionAnswering => return questions::decisions(self, logits, temperature),
+            Task::TextPairRegression => None,
+            _ if self.multi_label => {
+                let rows = texts::rows(logits, self.inputs)?;
+                return sets::answers(&rows, self.labels.len());
             }
-            Task::QuestionAnswering => questions::decisions(self, logits),
-            Task::TextPairRegression => texts::answers(logits, self.inputs, None),
-            _ if self.multi_label => sets::answers(logits, self.inputs, self.labels.len()),
-            _ => texts::answers(logits, self.inputs, Some(self.labels.len())),
-        }
+            _ => Some(self.labels.len()),
+        };
+        texts::answers(&texts::rows(logits, self.inputs)?, labels, temperature)
     }
 
     /// What `logits` say, as the files that Hugging Face's example scripts write with `--do_predict`:
@@ -154,7 +194,21 @@ impl Evaluator<'_> {
         &self,
         logits: &[L],
     ) -> Result<Vec<(&'static str, String)>, EvaluationError> {
-        files::of(self, logits, &self.answers(logits)?)
+        let answers = self.answers(logits, Temperature::ONE)?;
+        self.files_of(logits, &answers)
+    }
+
+    /// The same files of answers that were decided before. One that abstains has an empty text; a word's
+    /// tag is `_` then.
+    ///
+    /// # Errors
+    /// Where logits don't fit the inputs.
+    pub fn files_of<L: AsRef<[f32]>>(
+        &self,
+        logits: &[L],
+        answers: &[Decision],
+    ) -> Result<Vec<(&'static str, String)>, EvaluationError> {
+        files::of(self, logits, answers)
     }
 
     /// The metric that stands for the task where a single figure is wanted, such as the accuracy gate

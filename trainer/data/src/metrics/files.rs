@@ -32,6 +32,9 @@ const PREDICTED: [&str; 3] = [
     "predict_null_odds.json",
 ];
 
+/// The tag of a word that the model was not sure enough about, CoNLL-U's for what is not told.
+const ABSTAINED: &str = "_";
+
 /// The files of what `logits` say; `answers` are the decisions that they make.
 pub(super) fn of<L: AsRef<[f32]>>(
     evaluator: &Evaluator<'_>,
@@ -40,7 +43,8 @@ pub(super) fn of<L: AsRef<[f32]>>(
 ) -> Result<Vec<File>, EvaluationError> {
     match evaluator.task {
         Task::QuestionAnswering => {
-            let files = questions::predictions(evaluator, logits, PREDICTED)?;
+            let mut files = questions::predictions(evaluator, logits, PREDICTED)?;
+            questions::abstain(evaluator, &mut files, answers);
             Ok(files
                 .into_iter()
                 .map(|(name, value)| (name, format!("{value:#}\n")))
@@ -65,6 +69,7 @@ fn results(evaluator: &Evaluator<'_>, answers: &[Decision]) -> String {
                 writeln!(text, "{index}\t{}", names.collect::<Value>())
             }
             Answer::Span { text: span, .. } => writeln!(text, "{index}\t{span}"),
+            Answer::Abstained => writeln!(text, "{index}\t"),
         };
     }
     text
@@ -74,14 +79,16 @@ fn results(evaluator: &Evaluator<'_>, answers: &[Decision]) -> String {
 fn tags(evaluator: &Evaluator<'_>, answers: &[Decision]) -> String {
     let mut lines = vec![String::new(); evaluator.samples()];
     for decision in answers {
-        let Answer::Class { label, .. } = decision.answer else {
-            continue;
+        let tag = match decision.answer {
+            Answer::Class { label, .. } => name(evaluator, label),
+            Answer::Abstained => ABSTAINED,
+            _ => continue,
         };
         let line = &mut lines[decision.example];
         if !line.is_empty() {
             line.push(' ');
         }
-        line.push_str(name(evaluator, label));
+        line.push_str(tag);
     }
     lines.iter().map(|line| format!("{line}\n")).collect()
 }

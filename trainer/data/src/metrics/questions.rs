@@ -4,9 +4,10 @@
 //! ([`berth_task::SpanDecoder`]); what is chosen is counted as SQuAD's official scripts do
 //! ([`squad`](super::squad)).
 
-use berth_task::{Pair, Span, SpanDecoder, SpanRules, Window};
+use berth_task::{Pair, Span, SpanDecoder, SpanRules, Temperature, Window};
 use serde_json::{Map, Value, json};
 
+use super::calibration::Graded;
 use super::evaluator::{Answer, Decision, Evaluator};
 use super::squad::{Mean, Rules, Score, Threshold, Undecided};
 use super::texts::cross_entropy;
@@ -64,7 +65,7 @@ pub(super) fn measure<L: AsRef<[f32]>>(
     evaluator: &Evaluator<'_>,
     logits: &[L],
 ) -> Result<(Measured, Figures), EvaluationError> {
-    let answered = Answered::of(evaluator, logits)?;
+    let answered = Answered::of(evaluator, logits, Temperature::ONE)?;
     let rules = evaluator.spans.rules();
     let mut scores = Vec::with_capacity(answered.questions.len());
     for question in &answered.questions {
@@ -113,8 +114,9 @@ pub(super) fn measure<L: AsRef<[f32]>>(
 pub(super) fn decisions<L: AsRef<[f32]>>(
     evaluator: &Evaluator<'_>,
     logits: &[L],
+    temperature: Temperature,
 ) -> Result<Vec<Decision>, EvaluationError> {
-    let answered = Answered::of(evaluator, logits)?;
+    let answered = Answered::of(evaluator, logits, temperature)?;
     let decision = |question: &Question| {
         let span = answered.chosen(question);
         Decision {
@@ -138,14 +140,10 @@ pub(super) fn predictions<L: AsRef<[f32]>>(
     logits: &[L],
     [predictions, nbest_predictions, null_odds]: [&'static str; 3],
 ) -> Result<Vec<(&'static str, Value)>, EvaluationError> {
-    let answered = Answered::of(evaluator, logits)?;
+    let answered = Answered::of(evaluator, logits, Temperature::ONE)?;
     let (mut best, mut lists, mut odds) = (Map::new(), Map::new(), Map::new());
     for question in &answered.questions {
-        let example = &evaluator.examples[question.example];
-        let id = example
-            .id
-            .clone()
-            .unwrap_or_else(|| question.example.to_string());
+        let id = id(evaluator, question.example);
         let answer = text(evaluator, question, answered.chosen(question));
         best.insert(id.clone(), answer.into());
         lists.insert(id.clone(), n_best(evaluator, question));
@@ -159,6 +157,99 @@ pub(super) fn predictions<L: AsRef<[f32]>>(
         files.push((null_odds, Value::Object(odds)));
     }
     Ok(files)
+}
+
+/// Empties the answers, in the first of the files, of the questions that are abstained from.
+pub(super) fn abstain(
+    evaluator: &Evaluator<'_>,
+    files: &mut [(&'static str, Value)],
+    answers: &[Decision],
+) {
+    let Some((_, Value::Object(best))) = files.first_mut() else {
+        return;
+    };
+    for decision in answers {
+        if decision.answer == Answer::Abstained {
+            best.insert(id(evaluator, decision.example), "".into());
+        }
+    }
+}
+
+/// What a question is called in files: its own name, or its number.
+fn id(evaluator: &Evaluator<'_>, example: usize) -> String {
+    let named = evaluator.examples[example].id.clone();
+    named.unwrap_or_else(|| example.to_string())
+}
+
+/// Whether a text is the answer, word for word, as SQuAD's scripts compare them.
+pub(super) fn is_right(evaluator: &Evaluator<'_>, text: &str, gold: &[GoldAnswer]) -> bool {
+    Score::of(evaluator.spans.rules(), text, &texts(gold)).exact > 0.0
+}
+
+/// The starts and the ends of each question's passage, over which scores are taken, and where they are
+/// right: the first answer's, or `[CLS]` where there is none and that is known of. Questions whose answer
+/// stands in no window are left out.
+pub(super) fn graded<L: AsRef<[f32]>>(evaluator: &Evaluator<'_>, logits: &[L]) -> Vec<Graded> {
+    let knows_none = evaluator.spans.rules() == Rules::V2;
+    let mut graded = Vec::new();
+    let mut row = 0;
+    for inputs in evaluator.inputs.chunk_by(|a, b| a.example == b.example) {
+        let logits = &logits[row..row + inputs.len()];
+        row += inputs.len();
+        let (pairs, gold) = pooled(inputs, logits, knows_none);
+        let Some(gold) = gold else { continue };
+        graded.extend([0, 1].map(|side| Graded {
+            example: inputs[0].example,
+            logits: pairs.iter().map(|pair| pair[side]).collect(),
+            gold: gold[side],
+        }));
+    }
+    graded
+}
+
+/// The best logits of each piece of a passage among the windows that hold it, those of `[CLS]` behind
+/// them where they count; and which pieces the answer begins and ends with.
+fn pooled<L: AsRef<[f32]>>(
+    inputs: &[Encoded],
+    logits: &[L],
+    knows_none: bool,
+) -> (Vec<Pair>, Option<[usize; 2]>) {
+    let mut pairs: Vec<Pair> = Vec::new();
+    let mut null: Option<Pair> = None;
+    let (mut gold, mut none) = (None, true);
+    for (input, logits) in inputs.iter().zip(logits) {
+        let (window, _) = logits.as_ref().as_chunks::<2>();
+        let begun = pairs.len() - input.shared.min(pairs.len());
+        let passage = window.get(input.second..input.ids.len() - 1);
+        for (at, &pair) in (begun..).zip(passage.unwrap_or_default()) {
+            match pairs.get_mut(at) {
+                Some(best) => *best = [best[0].max(pair[0]), best[1].max(pair[1])],
+                None => pairs.push(pair),
+            }
+        }
+        if let Some(&cls) = window.first() {
+            let sum = |pair: Pair| pair[0] + pair[1];
+            null = Some(match null {
+                Some(least) if sum(least) <= sum(cls) => least,
+                _ => cls,
+            });
+        }
+        match input.target {
+            Target::Span(0, 0) => {}
+            Target::Span(start, end) => {
+                let place = |piece: u32| begun + piece as usize - input.second;
+                gold = gold.or(Some([place(start), place(end)]));
+            }
+            _ => none = false,
+        }
+    }
+    if let Some(null) = null.filter(|_| knows_none) {
+        if gold.is_none() && none {
+            gold = Some([pairs.len(); 2]);
+        }
+        pairs.push(null);
+    }
+    (pairs, gold)
 }
 
 /// The spans of a question by their sums, with a softmax over these.
@@ -186,6 +277,7 @@ impl Answered {
     fn of<L: AsRef<[f32]>>(
         evaluator: &Evaluator<'_>,
         logits: &[L],
+        temperature: Temperature,
     ) -> Result<Self, EvaluationError> {
         let scoring = evaluator.spans;
         let mut rules = scoring.rules;
@@ -196,7 +288,7 @@ impl Answered {
         let mut row = 0;
         for inputs in evaluator.inputs.chunk_by(|a, b| a.example == b.example) {
             let logits = &logits[row..row + inputs.len()];
-            questions.push(decode(rules, inputs, logits, row)?);
+            questions.push(decode(rules, temperature, inputs, logits, row)?);
             row += inputs.len();
         }
         let mut answered = Answered {
@@ -272,13 +364,14 @@ impl BestThresholds {
 /// Decodes the windows of one question; the first of them is number `row` of all.
 fn decode<L: AsRef<[f32]>>(
     rules: SpanRules,
+    temperature: Temperature,
     inputs: &[Encoded],
     logits: &[L],
     row: usize,
 ) -> Result<Question, EvaluationError> {
     let longest = inputs.iter().map(|input| input.shared).max().unwrap_or(0);
     let mut shared: Vec<Pair> = vec![[0.0; 2]; longest];
-    let mut decoder = SpanDecoder::new(rules);
+    let mut decoder = SpanDecoder::new(rules).at(temperature);
     for (index, (input, logits)) in inputs.iter().zip(logits).enumerate() {
         let logits = logits.as_ref();
         if logits.len() != 2 * input.ids.len() {

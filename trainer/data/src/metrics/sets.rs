@@ -8,9 +8,10 @@
 use berth_task::sigmoid;
 
 use super::evaluator::{Answer, Decision};
+use super::texts::Row;
 use super::{EvaluationError, Measured};
 use crate::dataset::Label;
-use crate::encode::{Encoded, Target};
+use crate::encode::Target;
 
 /// How often a label was right, was answered, and would have been right.
 #[derive(Copy, Clone, Default)]
@@ -40,15 +41,11 @@ fn ratio(part: u64, whole: u64) -> f64 {
 }
 
 /// The figures of sets of labels, one for each input.
-pub(super) fn measure<L: AsRef<[f32]>>(
-    logits: &[L],
-    inputs: &[Encoded],
-) -> Result<Measured, EvaluationError> {
-    let outputs = logits[0].as_ref().len();
+pub(super) fn measure(rows: &[Row<'_>]) -> Result<Measured, EvaluationError> {
+    let outputs = rows.first().map_or(0, |row| row.logits.len());
     let mut counts = vec![Count::default(); outputs];
     let (mut loss, mut exact) = (0.0, 0);
-    for (row, (logits, input)) in logits.iter().zip(inputs).enumerate() {
-        let logits = logits.as_ref();
+    for (row, Row { logits, input }) in rows.iter().enumerate() {
         let Target::Set(gold) = &input.target else {
             return Err(EvaluationError::NoLabel { row });
         };
@@ -58,7 +55,7 @@ pub(super) fn measure<L: AsRef<[f32]>>(
             return Err(EvaluationError::Outputs { row, outputs });
         }
         let mut right = true;
-        for ((label, &logit), count) in (0..).zip(logits).zip(&mut counts) {
+        for ((label, &logit), count) in (0..).zip(&**logits).zip(&mut counts) {
             let (gold, predicted) = (gold.contains(&label), is_decided(logit));
             count.add(gold, predicted);
             right &= gold == predicted;
@@ -80,9 +77,9 @@ pub(super) fn measure<L: AsRef<[f32]>>(
         ),
         ("precision", ratio(all.correct, all.predicted)),
         ("recall", ratio(all.correct, all.gold)),
-        ("accuracy", ratio(exact, inputs.len() as u64)),
+        ("accuracy", ratio(exact, rows.len() as u64)),
     ];
-    Ok((loss / (inputs.len() * outputs) as f64, metrics))
+    Ok((loss / (rows.len() * outputs) as f64, metrics))
 }
 
 fn is_decided(logit: f32) -> bool {
@@ -108,13 +105,8 @@ pub(super) fn decided(logits: &[f32]) -> Answer {
 }
 
 /// What is said to inputs that need no label.
-pub(super) fn answers<L: AsRef<[f32]>>(
-    logits: &[L],
-    inputs: &[Encoded],
-    labels: usize,
-) -> Result<Vec<Decision>, EvaluationError> {
-    let answer = |(row, (logits, input)): (usize, (&L, &Encoded))| {
-        let logits = logits.as_ref();
+pub(super) fn answers(rows: &[Row<'_>], labels: usize) -> Result<Vec<Decision>, EvaluationError> {
+    let answer = |(row, Row { logits, input }): (usize, &Row<'_>)| {
         if labels == 0 || logits.len() != labels {
             let outputs = logits.len();
             return Err(EvaluationError::Outputs { row, outputs });
@@ -126,12 +118,14 @@ pub(super) fn answers<L: AsRef<[f32]>>(
             answer: decided(logits),
         })
     };
-    logits.iter().zip(inputs).enumerate().map(answer).collect()
+    rows.iter().enumerate().map(answer).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encode::Encoded;
+    use crate::metrics::texts::rows;
     use crate::metrics::sequence;
 
     fn inputs(sets: Vec<Vec<u32>>) -> Vec<Encoded> {
@@ -165,7 +159,7 @@ mod tests {
                 (0..4).map(logit).collect()
             })
             .collect();
-        let (loss, metrics) = measure(&logits, &inputs(gold.collect())).unwrap();
+        let (loss, metrics) = measure(&rows(&logits, &inputs(gold.collect())).unwrap()).unwrap();
         let expected = (
             0.8067414683382572,
             [
@@ -185,7 +179,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_together_is_refused() {
-        let of = |logits: &[&[f32]], inputs: &[Encoded]| measure(logits, inputs).unwrap_err();
+        let of = |logits: &[&[f32]], inputs: &[Encoded]| measure(&rows(logits, inputs).unwrap()).unwrap_err();
         let two = [1.0, -1.0];
         assert_eq!(
             of(&[&two], &[Encoded::default()]),
@@ -201,8 +195,8 @@ mod tests {
 
     #[test]
     fn no_label_and_extreme_logits_have_finite_figures() {
-        let rows: [&[f32]; 2] = [&[-900.0, f32::NEG_INFINITY], &[-0.0, 0.0]];
-        let (loss, metrics) = measure(&rows, &inputs(vec![vec![], vec![]])).unwrap();
+        let extreme: [&[f32]; 2] = [&[-900.0, f32::NEG_INFINITY], &[-0.0, 0.0]];
+        let (loss, metrics) = measure(&rows(&extreme, &inputs(vec![vec![], vec![]])).unwrap()).unwrap();
         assert!(
             (loss - 0.5 * std::f64::consts::LN_2).abs() < 1e-12,
             "{loss}"

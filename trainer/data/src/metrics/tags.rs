@@ -3,12 +3,15 @@
 //! A word is asked about at its first piece. Words that were cut off with the end of a long text are
 //! in no figure; `run_ner` of Hugging Face's examples leaves them out too.
 
-use berth_task::{argmax, is_entity_label};
+use std::ops::Range;
 
-use super::evaluator::Decision;
+use berth_task::{Temperature, argmax, is_entity_label};
+
+use super::calibration::Graded;
+use super::evaluator::{Decision, Evaluator};
 use super::texts::{best, cross_entropy};
 use super::{EntityCounts, EvaluationError, Measured};
-use crate::dataset::{Example, Label};
+use crate::dataset::Label;
 use crate::encode::{Encoded, Target, word_at};
 
 /// A word that is asked about: the position of its first piece, its class and the outputs there.
@@ -60,43 +63,62 @@ pub(super) fn are_entities(labels: &[String]) -> bool {
 
 /// What is said to each word, of logits that were measured before.
 pub(super) fn decisions<L: AsRef<[f32]>>(
+    evaluator: &Evaluator<'_>,
     logits: &[L],
-    inputs: &[Encoded],
-    labels: &[String],
-    examples: &[Example],
+    temperature: Temperature,
 ) -> Vec<Decision> {
     let mut decisions = Vec::new();
-    for (row, (logits, input)) in logits.iter().zip(inputs).enumerate() {
-        let asked = asked(row, logits.as_ref(), input, labels.len());
-        let words = examples
-            .get(input.example)
-            .map(|example| &example.words[..]);
+    for (row, (logits, input)) in logits.iter().zip(evaluator.inputs).enumerate() {
+        let asked = asked(row, logits.as_ref(), input, evaluator.labels.len());
+        let words = words(evaluator, input);
         decisions.extend(asked.into_iter().flatten().map(|word| Decision {
             example: input.example,
-            word: word_at(words.unwrap_or_default(), &input.offsets[word.piece]),
+            word: word_at(words, &input.offsets[word.piece]),
             gold: Label::Class(word.gold as u32),
-            answer: best(word.logits),
+            answer: best(word.logits, temperature),
         }));
     }
     decisions
 }
 
+/// The outputs at each word that is asked about, and its class.
+pub(super) fn graded<L: AsRef<[f32]>>(
+    evaluator: &Evaluator<'_>,
+    logits: &[L],
+) -> Result<Vec<Graded>, EvaluationError> {
+    let mut graded = Vec::new();
+    for (row, (logits, input)) in logits.iter().zip(evaluator.inputs).enumerate() {
+        let asked = asked(row, logits.as_ref(), input, evaluator.labels.len())?;
+        graded.extend(asked.map(|word| Graded {
+            example: input.example,
+            logits: word.logits.to_vec(),
+            gold: word.gold,
+        }));
+    }
+    Ok(graded)
+}
+
+/// The words of the text that an input is from.
+fn words<'e>(evaluator: &Evaluator<'e>, input: &Encoded) -> &'e [Range<usize>] {
+    let example = evaluator.examples.get(input.example);
+    example.map_or(&[], |example| &example.words)
+}
+
 /// What is said to the words of inputs that need no tags, at the first piece of each.
 pub(super) fn answers<L: AsRef<[f32]>>(
+    evaluator: &Evaluator<'_>,
     logits: &[L],
-    inputs: &[Encoded],
-    labels: &[String],
-    examples: &[Example],
+    temperature: Temperature,
 ) -> Result<Vec<Decision>, EvaluationError> {
+    let labels = evaluator.labels;
     let mut decisions = Vec::new();
-    for (row, (logits, input)) in logits.iter().zip(inputs).enumerate() {
+    for (row, (logits, input)) in logits.iter().zip(evaluator.inputs).enumerate() {
         let logits = logits.as_ref();
         if labels.is_empty() || logits.len() != labels.len() * input.ids.len() {
             let outputs = logits.len();
             return Err(EvaluationError::Outputs { row, outputs });
         }
-        let example = examples.get(input.example);
-        let words = example.map_or(&[][..], |example| &example.words);
+        let words = words(evaluator, input);
         let mut before = None;
         for (logits, offset) in logits.chunks_exact(labels.len()).zip(&input.offsets) {
             let Some(word) = word_at(words, offset) else {
@@ -107,7 +129,7 @@ pub(super) fn answers<L: AsRef<[f32]>>(
                     example: input.example,
                     word: Some(word),
                     gold: Label::None,
-                    answer: best(logits),
+                    answer: best(logits, temperature),
                 });
             }
         }
@@ -149,7 +171,8 @@ fn asked<'l>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::{Answer, Evaluator, SpanScoring};
+    use crate::dataset::Example;
+    use crate::metrics::{Answer, SpanScoring};
     use berth_task::Task;
 
     const ENTITIES: [&str; 3] = ["O", "B-PER", "I-PER"];

@@ -1,6 +1,8 @@
 //! Answers about whole texts: a label, or a number.
 
-use berth_task::{argmax, softmax};
+use std::borrow::Cow;
+
+use berth_task::{MAX_LABELS, Merge, Temperature, argmax, softmax};
 
 use super::evaluator::{Answer, Decision};
 use super::{Counts, EvaluationError, Measured, pearson, sets, spearmanr};
@@ -8,16 +10,60 @@ use crate::dataset::Label;
 use crate::encode::{Encoded, Target};
 use crate::task_name::TaskName;
 
-/// The figures of labels, one for each input.
-pub(super) fn classify<L: AsRef<[f32]>>(
+/// What a model says of one example.
+pub(super) struct Row<'r> {
+    /// Its input's outputs, or the mean of those of its windows.
+    pub(super) logits: Cow<'r, [f32]>,
+    /// Its input, or its first window.
+    pub(super) input: &'r Encoded,
+}
+
+/// A row for each example.
+pub(super) fn rows<'r, L: AsRef<[f32]>>(
+    logits: &'r [L],
+    inputs: &'r [Encoded],
+) -> Result<Vec<Row<'r>>, EvaluationError> {
+    let mut rows = Vec::with_capacity(inputs.len());
+    let mut merge = Merge::new();
+    let mut begun = 0;
+    for windows in inputs.chunk_by(|a, b| a.example == b.example) {
+        let logits = &logits[begun..begun + windows.len()];
+        let logits = match logits {
+            [one] => Cow::Borrowed(one.as_ref()),
+            several => Cow::Owned(mean(&mut merge, windows, several, begun)?),
+        };
+        let input = &windows[0];
+        rows.push(Row { logits, input });
+        begun += windows.len();
+    }
+    Ok(rows)
+}
+
+/// The mean over windows, the first of which is number `row` of all inputs.
+fn mean<L: AsRef<[f32]>>(
+    merge: &mut Merge,
+    windows: &[Encoded],
     logits: &[L],
-    inputs: &[Encoded],
-) -> Result<Measured, EvaluationError> {
+    row: usize,
+) -> Result<Vec<f32>, EvaluationError> {
     let outputs = logits[0].as_ref().len();
+    for (index, (window, logits)) in windows.iter().zip(logits).enumerate() {
+        let logits = logits.as_ref();
+        if logits.len() != outputs || outputs > MAX_LABELS {
+            let (row, outputs) = (row + index, logits.len());
+            return Err(EvaluationError::Outputs { row, outputs });
+        }
+        merge.add(logits, window.own);
+    }
+    Ok(merge.logits().to_vec())
+}
+
+/// The figures of labels, one for each row.
+pub(super) fn classify(rows: &[Row<'_>]) -> Result<Measured, EvaluationError> {
+    let outputs = rows.first().map_or(0, |row| row.logits.len());
     let mut counts = Counts::new(outputs);
     let mut loss = 0.0;
-    for (row, (logits, input)) in logits.iter().zip(inputs).enumerate() {
-        let logits = logits.as_ref();
+    for (row, Row { logits, input }) in rows.iter().enumerate() {
         let Target::Class(gold) = input.target else {
             return Err(EvaluationError::NoLabel { row });
         };
@@ -38,34 +84,36 @@ pub(super) fn classify<L: AsRef<[f32]>>(
         ("recall", counts.recall()),
         ("matthews_correlation", counts.matthews_correlation()),
     ];
-    Ok((loss / inputs.len() as f64, metrics))
+    Ok((loss / rows.len() as f64, metrics))
 }
 
 /// Minus the logarithm of the probability of `gold`, in f64.
 pub(super) fn cross_entropy(logits: &[f32], gold: usize) -> f64 {
+    cross_entropy_at(logits, gold, 1.0)
+}
+
+/// The same at a temperature, whose `inverse` is given.
+pub(super) fn cross_entropy_at(logits: &[f32], gold: usize, inverse: f64) -> f64 {
     let largest = f64::from(logits[argmax(logits)]);
     let sum: f64 = logits
         .iter()
-        .map(|&logit| (f64::from(logit) - largest).exp())
+        .map(|&logit| (inverse * (f64::from(logit) - largest)).exp())
         .sum();
-    sum.ln() + largest - f64::from(logits[gold])
+    sum.ln() + inverse * (largest - f64::from(logits[gold]))
 }
 
-/// The figures of numbers, one for each input.
-pub(super) fn regress<L: AsRef<[f32]>>(
-    logits: &[L],
-    inputs: &[Encoded],
-) -> Result<Measured, EvaluationError> {
-    let mut predicted = Vec::with_capacity(inputs.len());
-    let mut gold = Vec::with_capacity(inputs.len());
-    for (row, (logits, input)) in logits.iter().zip(inputs).enumerate() {
+/// The figures of numbers, one for each row.
+pub(super) fn regress(rows: &[Row<'_>]) -> Result<Measured, EvaluationError> {
+    let mut predicted = Vec::with_capacity(rows.len());
+    let mut gold = Vec::with_capacity(rows.len());
+    for (row, Row { logits, input }) in rows.iter().enumerate() {
         let Target::Value(value) = input.target else {
             return Err(EvaluationError::NoLabel { row });
         };
-        let &[answer] = logits.as_ref() else {
+        let &[answer] = &logits[..] else {
             return Err(EvaluationError::Outputs {
                 row,
-                outputs: logits.as_ref().len(),
+                outputs: logits.len(),
             });
         };
         predicted.push(f64::from(answer));
@@ -88,33 +136,32 @@ pub(super) fn combined_score(task_name: Option<TaskName>, metrics: &[(&str, f64)
     Some(chosen.map(|(_, value)| value).sum::<f64>() / parts.len() as f64)
 }
 
-/// What is said to one input.
-pub(super) fn decision(logits: &[f32], input: &Encoded) -> Decision {
-    let (gold, answer) = match &input.target {
-        Target::Value(value) => (Label::Value(*value), Answer::Value(logits[0])),
-        Target::Class(class) => (Label::Class(*class), best(logits)),
-        Target::Set(classes) => (Label::Set(classes.clone()), sets::decided(logits)),
-        _ => (Label::None, best(logits)),
+/// What is said to one example.
+pub(super) fn decision(row: &Row<'_>, temperature: Temperature) -> Decision {
+    let (gold, answer) = match &row.input.target {
+        Target::Value(value) => (Label::Value(*value), Answer::Value(row.logits[0])),
+        Target::Class(class) => (Label::Class(*class), best(&row.logits, temperature)),
+        Target::Set(classes) => (Label::Set(classes.clone()), sets::decided(&row.logits)),
+        _ => (Label::None, best(&row.logits, temperature)),
     };
     Decision {
-        example: input.example,
+        example: row.input.example,
         word: None,
         gold,
         answer,
     }
 }
 
-/// What is said to inputs that need no label: one of so many, or without any a number.
-pub(super) fn answers<L: AsRef<[f32]>>(
-    logits: &[L],
-    inputs: &[Encoded],
+/// What is said to examples that need no label: one of so many, or without any a number.
+pub(super) fn answers(
+    rows: &[Row<'_>],
     labels: Option<usize>,
+    temperature: Temperature,
 ) -> Result<Vec<Decision>, EvaluationError> {
-    let answer = |(row, (logits, input)): (usize, (&L, &Encoded))| {
-        let logits = logits.as_ref();
-        let answer = match (labels, logits) {
+    let answer = |(row, Row { logits, input }): (usize, &Row<'_>)| {
+        let answer = match (labels, &logits[..]) {
             (None, &[value]) => Answer::Value(value),
-            (Some(labels), _) if labels > 0 && logits.len() == labels => best(logits),
+            (Some(labels), _) if labels > 0 && logits.len() == labels => best(logits, temperature),
             _ => {
                 let outputs = logits.len();
                 return Err(EvaluationError::Outputs { row, outputs });
@@ -127,14 +174,57 @@ pub(super) fn answers<L: AsRef<[f32]>>(
             answer,
         })
     };
-    logits.iter().zip(inputs).enumerate().map(answer).collect()
+    rows.iter().enumerate().map(answer).collect()
 }
 
 /// The best label and its probability.
-pub(super) fn best(logits: &[f32]) -> Answer {
+pub(super) fn best(logits: &[f32], temperature: Temperature) -> Answer {
     let label = argmax(logits);
     let mut probabilities = vec![0.0; logits.len()];
-    softmax(logits, &mut probabilities);
+    softmax(logits, temperature, &mut probabilities);
     let probability = probabilities.get(label).copied().unwrap_or_default();
     Answer::Class { label, probability }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window(example: usize, own: usize) -> Encoded {
+        Encoded {
+            target: Target::Class(1),
+            example,
+            own,
+            ..Encoded::default()
+        }
+    }
+
+    #[test]
+    fn the_windows_of_an_example_are_one_row() {
+        let inputs = [window(0, 0), window(1, 30), window(1, 10), window(2, 0)];
+        let logits = [[1.0, 0.5], [1.0, 0.0], [0.0, 4.0], [0.25, 0.0]];
+        let found = rows(&logits, &inputs).unwrap();
+        let found: Vec<_> = found
+            .iter()
+            .map(|row| (row.input.example, row.logits.to_vec()))
+            .collect();
+        let expected = [
+            (0, vec![1.0, 0.5]),
+            (1, vec![0.75, 1.0]),
+            (2, vec![0.25, 0.0]),
+        ];
+        assert_eq!(found, expected);
+        let (_, metrics) = classify(&rows(&logits, &inputs).unwrap()).unwrap();
+        assert_eq!(metrics[0], ("accuracy", 1.0 / 3.0));
+    }
+
+    #[test]
+    fn windows_of_different_sizes_are_refused() {
+        let inputs = [window(0, 0), window(1, 30), window(1, 10)];
+        let logits = [vec![1.0, 0.5], vec![1.0, 0.0], vec![0.0]];
+        let error = EvaluationError::Outputs { row: 2, outputs: 1 };
+        assert_eq!(rows(&logits, &inputs).map(drop), Err(error));
+        let many = vec![vec![0.0; MAX_LABELS + 1]; 3];
+        assert!(rows(&many, &inputs).is_err());
+    }
 }
