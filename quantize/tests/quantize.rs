@@ -8,6 +8,7 @@ use berth_checkpoint::save::{Existing, Folder, TensorRef};
 use berth_checkpoint::{Checkpoint, Config, ProblemType, TrainingArgs, tiny};
 use berth_kernels::Linear;
 use berth_quantize::{Options, QuantizeError, quantize};
+use berth_runtime::Model;
 use berth_task::Task;
 use berth_wordpiece::Tokenizer;
 use tempfile::TempDir;
@@ -158,7 +159,10 @@ fn labels_that_do_not_exclude_each_other_are_decided_one_by_one() {
         session.logits("film", None).unwrap().values.to_vec()
     };
     assert_eq!(logits(&one), logits(&several));
-    let expected: Vec<f32> = logits(&several).into_iter().map(berth_task::sigmoid).collect();
+    let expected: Vec<f32> = logits(&several)
+        .into_iter()
+        .map(berth_task::sigmoid)
+        .collect();
     let mut session = several.session().unwrap();
     let answer = session.classify("film").unwrap();
     let scores: Vec<f32> = answer.iter().map(|row| row.score).collect();

@@ -29,7 +29,10 @@ fn what_was_written_is_read() {
     let bundle = Bundle::open(&file).unwrap();
     bundle.verify().unwrap();
     assert_eq!(bundle.decisions(), Some(&[0.5, 0.25][..]));
-    assert_eq!((bundle.card(), bundle.selftest().unwrap().count()), (&b"a card"[..], 1));
+    assert_eq!(
+        (bundle.card(), bundle.selftest().unwrap().count()),
+        (&b"a card"[..], 1)
+    );
     let section = bundle.header().sections[7 - 1];
     assert_eq!((section.kind, section.len), (SectionKind::Decisions, 8));
     assert_eq!(section.kind.to_string(), "decisions");
@@ -40,12 +43,18 @@ fn what_was_written_is_read() {
 #[test]
 fn only_labels_are_decided_each_by_one_number_and_once() {
     let mut writer = writer();
-    assert!(matches!(writer.decisions(&[0.5; 2]), Err(WriteError::Order { expected: None, .. })));
+    assert!(matches!(
+        writer.decisions(&[0.5; 2]),
+        Err(WriteError::Order { expected: None, .. })
+    ));
     let mut fresh = example::writer();
     let error = fresh.decisions(&[0.5]).unwrap_err();
     assert_eq!(error.to_string(), "1 scores to decide 2 labels by");
     fresh.card("a card").unwrap();
-    assert!(matches!(fresh.decisions(&[0.5; 2]), Err(WriteError::Order { expected: None, .. })));
+    assert!(matches!(
+        fresh.decisions(&[0.5; 2]),
+        Err(WriteError::Order { expected: None, .. })
+    ));
 
     let refuse = |edit: fn(&mut Header)| {
         let file = self::writer().to_bytes().unwrap();
@@ -59,11 +68,17 @@ fn only_labels_are_decided_each_by_one_number_and_once() {
         Bundle::open(&AlignedBytes::copy_of(&lie)).map(drop)
     };
     assert_eq!(refuse(|_| ()), Ok(()));
-    assert_eq!(refuse(|lie| lie.task = Task::TextPairClassification), Ok(()));
+    assert_eq!(
+        refuse(|lie| lie.task = Task::TextPairClassification),
+        Ok(())
+    );
     // A head for tags has no pooler, and so another length too; the table comes first.
     let refused = refuse(|lie| lie.task = Task::TokenClassification);
     assert_eq!(refused, Err(OpenError::SectionTable));
     let last = |lie: &mut Header| lie.sections.last_mut().unwrap().len = 4;
     let refused = refuse(last);
-    assert_eq!(refused, Err(OpenError::SectionLength(SectionKind::Decisions)));
+    assert_eq!(
+        refused,
+        Err(OpenError::SectionLength(SectionKind::Decisions))
+    );
 }

@@ -1,8 +1,8 @@
 //! The format from outside: a hand-made bundle, written, read, damaged and lied about.
 
 mod calibration;
-mod decisions;
 mod damage;
+mod decisions;
 mod example;
 mod golden;
 mod lies;

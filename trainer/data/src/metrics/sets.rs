@@ -125,8 +125,8 @@ pub(super) fn answers(rows: &[Row<'_>], labels: usize) -> Result<Vec<Decision>, 
 mod tests {
     use super::*;
     use crate::encode::Encoded;
-    use crate::metrics::texts::rows;
     use crate::metrics::sequence;
+    use crate::metrics::texts::rows;
 
     fn inputs(sets: Vec<Vec<u32>>) -> Vec<Encoded> {
         let input = |(example, set)| Encoded {
@@ -179,7 +179,9 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_together_is_refused() {
-        let of = |logits: &[&[f32]], inputs: &[Encoded]| measure(&rows(logits, inputs).unwrap()).unwrap_err();
+        let of = |logits: &[&[f32]], inputs: &[Encoded]| {
+            measure(&rows(logits, inputs).unwrap()).unwrap_err()
+        };
         let two = [1.0, -1.0];
         assert_eq!(
             of(&[&two], &[Encoded::default()]),
@@ -196,7 +198,8 @@ mod tests {
     #[test]
     fn no_label_and_extreme_logits_have_finite_figures() {
         let extreme: [&[f32]; 2] = [&[-900.0, f32::NEG_INFINITY], &[-0.0, 0.0]];
-        let (loss, metrics) = measure(&rows(&extreme, &inputs(vec![vec![], vec![]])).unwrap()).unwrap();
+        let (loss, metrics) =
+            measure(&rows(&extreme, &inputs(vec![vec![], vec![]])).unwrap()).unwrap();
         assert!(
             (loss - 0.5 * std::f64::consts::LN_2).abs() < 1e-12,
             "{loss}"
