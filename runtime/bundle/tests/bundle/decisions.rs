@@ -33,7 +33,7 @@ fn what_was_written_is_read() {
         (bundle.card(), bundle.selftest().unwrap().count()),
         (&b"a card"[..], 1)
     );
-    let section = bundle.header().sections[7 - 1];
+    let section = bundle.header().sections[7];
     assert_eq!((section.kind, section.len), (SectionKind::Decisions, 8));
     assert_eq!(section.kind.to_string(), "decisions");
     assert_eq!(postcard::to_stdvec(&section.kind).unwrap(), [8]);

@@ -456,7 +456,7 @@ fn section_table() {
     // Version 1 of the format has no layers in floats.
     let in_floats = |sections: &mut Vec<Section>| sections[2].kind = SectionKind::LayerF32(1);
     assert_eq!(lie(&in_floats), table);
-    let many = vec![(3u8, 0u32, 0u32); 67];
+    let many = vec![(3u8, 0u32, 0u32); 68];
     assert_eq!(
         with_field(7, &postcard::to_stdvec(&many).unwrap()),
         UNREADABLE
