@@ -189,6 +189,7 @@ fn the_fullest_header_is_written_and_read() {
         crc: u32::MAX,
     };
     writer.selftest(&[golden]).unwrap();
+    writer.decisions(&[0.5; MAX_LABELS]).unwrap();
     writer.card("a card").unwrap();
     let threshold = Threshold {
         min_score: 1.0,
