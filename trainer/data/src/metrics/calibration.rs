@@ -222,12 +222,12 @@ mod tests {
 
     /// Labels drawn from the probabilities that logits stand for at a known temperature.
     fn drawn(temperature: f64, count: usize) -> (Vec<[f32; 3]>, Vec<Encoded>) {
-        let numbers = sequence(7, 10_000, 4 * count);
+        let numbers = sequence(7, 1 << 15, 4 * count);
         let (mut logits, mut inputs) = (Vec::new(), Vec::new());
         for (example, four) in numbers.chunks_exact(4).enumerate() {
-            let row = [four[0], four[1], four[2]].map(|n| n as f32 / 1250.0 - 4.0);
+            let row = [four[0], four[1], four[2]].map(|n| n as f32 / 4096.0 - 4.0);
             let powers = row.map(|logit| (f64::from(logit) / temperature).exp());
-            let mut left = four[3] as f64 / 10_000.0 * powers.iter().sum::<f64>();
+            let mut left = four[3] as f64 / f64::from(1 << 15) * powers.iter().sum::<f64>();
             let mut gold = 0;
             while gold < 2 && left >= powers[gold] {
                 left -= powers[gold];

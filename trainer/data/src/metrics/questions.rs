@@ -196,7 +196,14 @@ pub(super) fn graded<L: AsRef<[f32]>>(evaluator: &Evaluator<'_>, logits: &[L]) -
     for inputs in evaluator.inputs.chunk_by(|a, b| a.example == b.example) {
         let logits = &logits[row..row + inputs.len()];
         row += inputs.len();
-        let (pairs, gold) = pooled(inputs, logits, knows_none);
+        let (mut pairs, mut gold, null) = pooled(inputs, logits);
+        if let Some(null) = null.filter(|_| knows_none) {
+            let label = &evaluator.examples[inputs[0].example].label;
+            if matches!(label, Label::Answers(answers) if answers.is_empty()) {
+                gold = Some([pairs.len(); 2]);
+            }
+            pairs.push(null);
+        }
         let Some(gold) = gold else { continue };
         graded.extend([0, 1].map(|side| Graded {
             example: inputs[0].example,
@@ -207,16 +214,15 @@ pub(super) fn graded<L: AsRef<[f32]>>(evaluator: &Evaluator<'_>, logits: &[L]) -
     graded
 }
 
-/// The best logits of each piece of a passage among the windows that hold it, those of `[CLS]` behind
-/// them where they count; and which pieces the answer begins and ends with.
-fn pooled<L: AsRef<[f32]>>(
-    inputs: &[Encoded],
-    logits: &[L],
-    knows_none: bool,
-) -> (Vec<Pair>, Option<[usize; 2]>) {
+/// Where an answer begins and ends, by piece of the passage.
+type Place = Option<[usize; 2]>;
+
+/// The best logits of each piece of a passage among the windows that hold it; the place of its answer, if a
+/// window has one; and the logits of `[CLS]` in the window where their sum is least.
+fn pooled<L: AsRef<[f32]>>(inputs: &[Encoded], logits: &[L]) -> (Vec<Pair>, Place, Option<Pair>) {
     let mut pairs: Vec<Pair> = Vec::new();
     let mut null: Option<Pair> = None;
-    let (mut gold, mut none) = (None, true);
+    let mut gold = None;
     for (input, logits) in inputs.iter().zip(logits) {
         let (window, _) = logits.as_ref().as_chunks::<2>();
         let begun = pairs.len() - input.shared.min(pairs.len());
@@ -227,29 +233,20 @@ fn pooled<L: AsRef<[f32]>>(
                 None => pairs.push(pair),
             }
         }
-        if let Some(&cls) = window.first() {
-            let sum = |pair: Pair| pair[0] + pair[1];
-            null = Some(match null {
-                Some(least) if sum(least) <= sum(cls) => least,
-                _ => cls,
-            });
-        }
-        match input.target {
-            Target::Span(0, 0) => {}
-            Target::Span(start, end) => {
-                let place = |piece: u32| begun + piece as usize - input.second;
-                gold = gold.or(Some([place(start), place(end)]));
-            }
-            _ => none = false,
+        let sum = |pair: &Pair| pair[0] + pair[1];
+        let cls = window.first().copied();
+        null = null
+            .into_iter()
+            .chain(cls)
+            .min_by(|a, b| sum(a).total_cmp(&sum(b)));
+        if let Target::Span(start, end) = input.target
+            && start > 0
+        {
+            let place = |piece: u32| begun + piece as usize - input.second;
+            gold = gold.or(Some([place(start), place(end)]));
         }
     }
-    if let Some(null) = null.filter(|_| knows_none) {
-        if gold.is_none() && none {
-            gold = Some([pairs.len(); 2]);
-        }
-        pairs.push(null);
-    }
-    (pairs, gold)
+    (pairs, gold, null)
 }
 
 /// The spans of a question by their sums, with a softmax over these.
@@ -593,5 +590,48 @@ mod tests {
             "{}",
             of.loss
         );
+    }
+
+    /// Two windows of three pieces, of which they share one; what is shared counts with its best logits.
+    #[test]
+    fn a_temperature_is_fitted_on_all_pieces_of_a_passage() {
+        let graded_of = |answers: &[&str], targets: [Target; 2], threshold| {
+            let mut inputs = targets.map(|target| input(0, target));
+            inputs[1].shared = 1;
+            let examples = [example(answers)];
+            let evaluator = Evaluator {
+                task: Task::QuestionAnswering,
+                task_name: None,
+                labels: &[],
+                examples: &examples,
+                inputs: &inputs,
+                spans: SpanScoring {
+                    rules: SpanRules {
+                        null_score_diff_threshold: threshold,
+                        ..SpanRules::default()
+                    },
+                    fit_threshold: false,
+                },
+            };
+            let graded = graded(&evaluator, &[logits(7.0), logits(-1.0)]);
+            let graded = graded.into_iter().map(|one| (one.logits, one.gold));
+            graded.collect::<Vec<_>>()
+        };
+        let (none, second) = (Target::Span(0, 0), Target::Span(3, 4));
+        let (starts, ends) = (vec![1.0, 3.0, 3.0], vec![0.0, 2.0, 2.0]);
+        // The second window begins with the first one's last piece.
+        let found = graded_of(&["beta"], [none.clone(), second], None);
+        assert_eq!(found, [(starts.clone(), 1), (ends.clone(), 2)]);
+        let found = graded_of(&["beta"], [none.clone(), none.clone()], None);
+        assert_eq!(found, []);
+        // `[CLS]` counts where there may be no answer, with its least sum; it is right where there is none.
+        let with = |mut logits: Vec<f32>, null: f32| {
+            logits.push(null);
+            logits
+        };
+        let found = graded_of(&[], [none.clone(), none.clone()], Some(0.0));
+        assert_eq!(found, [(with(starts, -1.0), 3), (with(ends, 0.0), 3)]);
+        let found = graded_of(&["elsewhere"], [none.clone(), none], Some(0.0));
+        assert_eq!(found, []);
     }
 }

@@ -101,7 +101,7 @@ pub(super) fn graded<L: AsRef<[f32]>>(
 /// The words of the text that an input is from.
 fn words<'e>(evaluator: &Evaluator<'e>, input: &Encoded) -> &'e [Range<usize>] {
     let example = evaluator.examples.get(input.example);
-    example.map_or(&[], |example| &example.words)
+    example.map_or(&[][..], |example| &example.words)
 }
 
 /// What is said to the words of inputs that need no tags, at the first piece of each.
