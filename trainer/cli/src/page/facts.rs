@@ -50,9 +50,12 @@ pub fn cost(comparison: &Comparison) -> Vec<Tile> {
     let name = comparison.main_metric;
     let of = |value: Option<f64>| value.map_or("–".to_owned(), in_short);
     let (low, high) = comparison.agreement_interval();
+    let [least, most] = comparison.drop_interval;
     vec![
         Tile::new(name, of(comparison.int8.get(name)))
             .note(format!("{} in f32", of(comparison.f32.get(name)))),
+        Tile::new("points lost", format!("{:.2}", comparison.drop()))
+            .note(format!("of {name}; 95 % interval {least:.2} to {most:.2}")),
         Tile::new("answers that stay", percent(comparison.agreement())).note(format!(
             "{} of {}; 95 % interval {} to {}",
             comparison.same,
