@@ -376,10 +376,10 @@ pub fn comparison_table(comparison: &Comparison) -> String {
     let (low, high) = comparison.agreement_interval();
     let [least, most] = comparison.drop_interval;
     format!(
-        "{}\nint8 costs {:.2} points of {} (95 % interval {least:.2} to {most:.2})\n\
+        "{}\nint8 costs {} points of {} (95 % interval {least:.2} to {most:.2})\n\
          agreement {} of {} answers, {} (95 % interval {} to {})",
         show::table(&["metric", "f32", "int8", "difference"], &rows),
-        comparison.drop(),
+        show::points(comparison.drop()),
         comparison.main_metric,
         comparison.same,
         comparison.asked,

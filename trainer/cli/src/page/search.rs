@@ -1,7 +1,7 @@
 //! What was tried to pass the gate.
 
 use super::frame::{Section, table};
-use crate::show::{percent, size};
+use crate::show::{percent, points, size};
 use berth_quantize::Step;
 use maud::html;
 
@@ -39,7 +39,7 @@ pub fn cells(step: &Step) -> [String; 7] {
     [
         step.change.to_string(),
         format!("{:.5}", step.error),
-        format!("{:.2}", step.drop),
+        points(step.drop),
         percent(step.agreement),
         format!("{:.2}", step.latency.p50_ms),
         size(step.bytes),
