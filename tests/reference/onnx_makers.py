@@ -88,6 +88,15 @@ def optimize(source, path, config):
     fused.save_model_to_file(str(path))
 
 
+def fused_dynamic(source, path, config):
+    """The same, quantized."""
+    fused = pathlib.Path(path).with_suffix(".fused")
+    optimize(source, fused, config)
+    # The quantizer knows no shapes behind these operators.
+    dynamic(fused, path, extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT})
+    fused.unlink()
+
+
 def session(path, exact=False):
     """A session on one thread. `exact`: where the processor has no dot products, ONNX Runtime multiplies u8 by i8
     with sums of sixteen bits that saturate, unless it is told to be precise."""
@@ -138,6 +147,8 @@ def golden(folder):
             ("newer", "tagger", True, "sdpa", None, None),
             ("dynamic", "classifier", False, "sdpa", 17, dynamic),
             ("qdq", "questions", True, "eager", None, lambda one, other: static(one, other, inputs)),
+            ("fused", "tagger", False, "eager", 17, lambda one, other: optimize(one, other, config)),
+            ("fused-dynamic", "classifier", False, "eager", 17, lambda one, other: fused_dynamic(one, other, config)),
         ]:
             make, names, labels = KINDS[kind]
             config = transformers.BertConfig(

@@ -167,9 +167,13 @@ impl Export<'_> {
     fn and_token_types(&mut self, table: &str, word: &str) -> Result<String, QuantizeError> {
         let types = self.floats(table)?;
         let inputs = [types.as_str(), "token_type_ids"];
-        let types = self.graph.node("embeddings/token_type", "Gather", &inputs, &[]);
+        let types = self
+            .graph
+            .node("embeddings/token_type", "Gather", &inputs, &[]);
         let sum = [word, types.as_str()];
-        Ok(self.graph.node("embeddings/word_and_type", "Add", &sum, &[]))
+        Ok(self
+            .graph
+            .node("embeddings/word_and_type", "Add", &sum, &[]))
     }
 
     /// The rows of a table at the places that an input names.

@@ -239,8 +239,8 @@ fn nearest(op: &str) -> &'static str {
         | "DynamicQuantizeMatMul"
         | "FusedMatMul"
         | "Conv" => "linear",
-        "Erf" | "Gelu" | "FastGelu" | "BiasGelu" | "QuickGelu" | "Tanh" | "Relu" | "Sigmoid" | "Elu"
-        | "LeakyRelu" => "GELU",
+        "Erf" | "Gelu" | "FastGelu" | "BiasGelu" | "QuickGelu" | "Tanh" | "Relu" | "Sigmoid"
+        | "Elu" | "LeakyRelu" => "GELU",
         "LayerNormalization"
         | "SkipLayerNormalization"
         | "ReduceMean"
@@ -249,8 +249,8 @@ fn nearest(op: &str) -> &'static str {
         | "Sub"
         | "Div" => "layer norm",
         "Add" | "Mul" => "linear",
-        "Softmax" | "Transpose" | "Reshape" | "Where" | "IsNaN" | "Attention"
-        | "QAttention" | "MultiHeadAttention" | "PackedAttention" => "attention",
+        "Softmax" | "Transpose" | "Reshape" | "Where" | "IsNaN" | "Attention" | "QAttention"
+        | "MultiHeadAttention" | "PackedAttention" => "attention",
         "Gather" | "Slice" | "Squeeze" | "Split" => "head",
         "EmbedLayerNormalization" | "QEmbedLayerNormalization" => "embeddings",
         _ => NONE,

@@ -72,7 +72,8 @@ impl Folder {
         let at = |name: &str| self.dir.path().join(name);
         // An index counts where there is no single file.
         let index = FILES[file].ends_with(".index.json");
-        let rename = |from: &str, to: &str| fs::rename(at(from), at(to)).expect("a file by its name");
+        let rename =
+            |from: &str, to: &str| fs::rename(at(from), at(to)).expect("a file by its name");
         if index {
             rename(FILES[0], PART);
         }

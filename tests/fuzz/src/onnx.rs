@@ -13,7 +13,11 @@ const LONGEST: usize = 8 << 10;
 pub fn run(bytes: &[u8]) {
     if let Err(error) = onnx::check(bytes) {
         let line = error.to_string();
-        assert!(!line.is_empty() && line.len() <= LONGEST, "{} bytes", line.len());
+        assert!(
+            !line.is_empty() && line.len() <= LONGEST,
+            "{} bytes",
+            line.len()
+        );
     }
 }
 

@@ -262,7 +262,9 @@ impl<'m, 'a> Graph<'m, 'a> {
         };
         let found = (of(Lookup::Word), of(Lookup::Position), of(Lookup::Kind));
         match (found, leaves.len()) {
-            ((Some(word), Some(position), kind), count) if count == 2 + usize::from(kind.is_some()) => {
+            ((Some(word), Some(position), kind), count)
+                if count == 2 + usize::from(kind.is_some()) =>
+            {
                 Ok(Embeddings {
                     word,
                     position,

@@ -22,7 +22,9 @@ impl<'m, 'a> Graph<'m, 'a> {
         let (lows, bias) = self.operands(rest, "Add")?;
         let (low, sum) = self.operands(lows, "Mul")?;
         let input = self.steps_of_rows(product.input(0)?, low, row_scale)?;
-        let from_zero = product.input(2).is_none_or(|zero| self.integers(zero) == Some(vec![0]));
+        let from_zero = product
+            .input(2)
+            .is_none_or(|zero| self.integers(zero) == Some(vec![0]));
         let found = Linear {
             input,
             weight,
@@ -71,7 +73,8 @@ impl<'m, 'a> Graph<'m, 'a> {
             return false;
         };
         let rows = steps.chunks_exact(matrix.inputs).zip(scale);
-        let own = rows.map(|(row, scale)| row.iter().map(|&step| f32::from(step)).sum::<f32>() * scale);
+        let own =
+            rows.map(|(row, scale)| row.iter().map(|&step| f32::from(step)).sum::<f32>() * scale);
         let near = |(own, said): (f32, &f32)| (own - said).abs() <= SAME * own.abs().max(1e-3);
         sums.len() == matrix.outputs && own.zip(&sums).all(near)
     }

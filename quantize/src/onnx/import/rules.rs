@@ -256,7 +256,11 @@ impl<'m, 'a> Graph<'m, 'a> {
         {
             return match self.one_operator_gelu(node) {
                 Some(found) => Ok(found),
-                None => self.no(value, rule, "Gelu, FastGelu or BiasGelu with a constant bias"),
+                None => self.no(
+                    value,
+                    rule,
+                    "Gelu, FastGelu or BiasGelu with a constant bias",
+                ),
             };
         }
         let factors = self.leaves(value, "Mul");
