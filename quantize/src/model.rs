@@ -265,10 +265,13 @@ impl Source<'_> {
     }
 
     fn embeddings(&self, writer: &mut Writer) -> Result<(), QuantizeError> {
-        let table = |name: &str| self.tensor(&format!("bert.embeddings.{name}.weight"));
-        let word = Rows::of(&table("word_embeddings")?, self.hidden);
-        let position = Rows::of(&table("position_embeddings")?, self.hidden);
-        let kind = table("token_type_embeddings")?;
+        let at = |name: &str| format!("bert.embeddings.{name}.weight");
+        let rows = |name: &str| match self.checkpoint.steps(&at(name)) {
+            Some(steps) => Ok::<_, QuantizeError>(Rows::kept(steps)),
+            None => Ok(Rows::of(&self.tensor(&at(name))?, self.hidden)),
+        };
+        let (word, position) = (rows("word_embeddings")?, rows("position_embeddings")?);
+        let kind = self.tensor(&at("token_type_embeddings"))?;
         let norm = self.norm("bert.embeddings.LayerNorm")?;
         writer.embeddings(&Embeddings {
             word: &word.values,

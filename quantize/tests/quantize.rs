@@ -1,5 +1,8 @@
 //! A tiny checkpoint quantized: the bundle holds its weights, to half a step, and nothing else.
 
+#[path = "support/nodes.rs"]
+mod nodes;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
