@@ -115,7 +115,12 @@ impl Isa {
     /// Runs an algorithm with this tier's instructions.
     #[inline]
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
-        match self.0 {
+        let tier = match self.0 {
+            // In all but their products of bytes the tiers of AArch64 are one.
+            Tier::I8mm | Tier::Dotprod if !K::PRODUCTS => Tier::Neon,
+            tier => tier,
+        };
+        match tier {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `is_here` found what `run` asks for, or this `Isa` would not exist.
             Tier::Avx512Vnni if may_be(Tier::Avx512Vnni) => unsafe { tiers::avx512::run(kernel) },
