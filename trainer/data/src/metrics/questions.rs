@@ -650,7 +650,13 @@ mod tests {
     #[test]
     fn a_temperature_makes_scores_the_share_of_right_answers() {
         let inputs: Vec<Encoded> = (0..8).map(|row| input(row, Target::Span(4, 4))).collect();
-        let of = |row: usize| example(&[if row % 4 == 0 { "else" } else { "beta" }]);
+        let of = |row: usize| {
+            example(&[if row.is_multiple_of(4) {
+                "else"
+            } else {
+                "beta"
+            }])
+        };
         let examples: Vec<Example> = (0..8).map(of).collect();
         let evaluator = Evaluator {
             task: Task::QuestionAnswering,
