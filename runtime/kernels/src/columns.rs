@@ -9,6 +9,9 @@ use core::ops::Range;
 use core::ptr::NonNull;
 use core::slice;
 
+use crate::LANES;
+use crate::simd::Simd;
+
 /// Exclusive access to a range of columns of a row-major matrix.
 #[derive(Debug)]
 pub struct ColumnsMut<'a> {
@@ -98,6 +101,58 @@ impl<'a> ColumnsMut<'a> {
         unsafe {
             let start = self.start.as_ptr().add(row * self.stride);
             slice::from_raw_parts_mut(start, self.columns)
+        }
+    }
+
+    /// Sixteen of these columns, or the fewer that are left, of rows `row..row + M`.
+    ///
+    /// # Panics
+    /// When there are no such rows, or no such columns.
+    #[inline(always)]
+    pub(crate) fn panel<const M: usize>(&mut self, row: usize, panel: usize) -> PanelMut<'_, M> {
+        let column = panel * LANES;
+        assert!(row + M <= self.rows, "rows of the matrix");
+        assert!(column < self.columns, "columns of the matrix");
+        PanelMut {
+            // SAFETY: there is such a row, and such a column in it.
+            start: unsafe { self.start.add(row * self.stride + column) },
+            columns: (self.columns - column).min(LANES),
+            stride: self.stride,
+            owner: PhantomData,
+        }
+    }
+}
+
+/// One to sixteen columns of `M` rows.
+pub(crate) struct PanelMut<'a, const M: usize> {
+    /// The first of these columns in the first of these rows.
+    start: NonNull<f32>,
+    columns: usize,
+    stride: usize,
+    owner: PhantomData<&'a mut [f32]>,
+}
+
+impl<const M: usize> PanelMut<'_, M> {
+    /// Writes as many of a vector's lanes as there are columns.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    #[inline(always)]
+    pub(crate) fn put<S: Simd>(&mut self, s: S, row: usize, x: S::F32) {
+        assert!(row < M, "a row of these");
+        // SAFETY: `ColumnsMut::panel` has seen that there are these rows and columns; they are borrowed
+        // exclusively for as long as this lives.
+        let to = unsafe {
+            let start = self.start.as_ptr().add(row * self.stride);
+            slice::from_raw_parts_mut(start, self.columns)
+        };
+        if let Some(to) = to.first_chunk_mut() {
+            s.store(x, to);
+        } else {
+            let mut all = [0.0; LANES];
+            s.store(x, &mut all);
+            let len = to.len();
+            to.copy_from_slice(&all[..len]);
         }
     }
 }

@@ -73,13 +73,13 @@ impl<const GELU: bool> Kernel for Product<'_, GELU> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let (rows, panels) = (self.x.len(), self.panels.clone());
-        let kept = s.keep();
-        tile::all(
-            s,
-            rows,
-            panels,
-            &mut Running::<S, GELU> { call: self, kept },
-        );
+        let together = tile::together(s, self.groups());
+        let mut running = Running::<S, GELU> {
+            call: self,
+            kept: s.keep(),
+            first: 0,
+        };
+        tile::all(s, rows, panels, together, &mut running);
     }
 }
 
@@ -87,16 +87,24 @@ impl<const GELU: bool> Kernel for Product<'_, GELU> {
 struct Running<'a, S: Simd, const GELU: bool> {
     call: Product<'a, GELU>,
     kept: S::Kept,
+    /// The first of the panels that are kept.
+    first: usize,
 }
 
 impl<const GELU: bool> Product<'_, GELU> {
+    /// How many groups of four a row has.
+    #[inline(always)]
+    fn groups(&self) -> usize {
+        row_bytes(self.linear.inputs) / GROUP
+    }
+
     /// The panels from `panel` on.
     ///
     /// # Safety
     /// There is such a panel.
     #[inline(always)]
     unsafe fn weights(&self, panel: usize) -> Panels {
-        let groups = row_bytes(self.linear.inputs) / GROUP;
+        let groups = self.groups();
         let stride = LANES * GROUP * groups;
         Panels {
             // SAFETY: the weights are as long as the dimensions ask, which `is_whole` has seen to.
@@ -105,60 +113,75 @@ impl<const GELU: bool> Product<'_, GELU> {
             groups,
         }
     }
+
+    /// The quantized values from `row` on.
+    ///
+    /// # Safety
+    /// There is such a row.
+    #[inline(always)]
+    unsafe fn values(&self, row: usize) -> *const u8 {
+        // SAFETY: rows are as long as the dimensions ask, which `Rows::new` has seen to.
+        unsafe { self.x.values().as_ptr().add(row * GROUP * self.groups()) }
+    }
 }
 
 impl<S: Simd, const GELU: bool> Tiles<S> for Running<'_, S, GELU> {
     #[inline(always)]
-    fn begin<const N: usize>(&mut self, s: S, panel: usize) {
-        debug_assert!(panel + N <= self.call.linear.panels());
+    fn begin(&mut self, s: S, panel: usize, count: usize) {
+        debug_assert!(panel + count <= self.call.linear.panels());
+        self.first = panel;
+        let rows = self.call.x.len();
         // SAFETY: the panels exist, since `tile::all` does not leave its range, and each is as long as
         // the dimensions ask, which `is_whole` has seen to.
-        unsafe { s.ready::<N>(self.call.weights(panel), &mut self.kept) }
+        unsafe { s.ready(self.call.weights(panel), count, rows, &mut self.kept, 0) }
+    }
+
+    #[inline(always)]
+    fn rows<const M: usize>(&mut self, s: S, row: usize) {
+        debug_assert!(row + M <= self.call.x.len());
+        let groups = self.call.groups();
+        // SAFETY: the rows exist, since `tile::all` does not leave them.
+        unsafe {
+            s.rows::<M>(
+                self.call.values(row),
+                GROUP * groups,
+                groups,
+                &mut self.kept,
+            )
+        }
     }
 
     #[inline(always)]
     fn tile<const M: usize, const N: usize>(&mut self, s: S, row: usize, panel: usize) {
         let call = &mut self.call;
-        let row_len = row_bytes(call.linear.inputs);
+        let groups = call.groups();
         let mut sums = [[s.round(s.splat(0.0)); N]; M];
         debug_assert!(row + M <= call.x.len() && panel + N <= call.linear.panels());
         // SAFETY: the rows and panels exist (`tile::all` leaves neither range), and each is as long
-        // as the dimensions ask, which `Rows::new` and `is_whole` have seen to. `begin` made `kept`
-        // ready for these panels.
+        // as the dimensions ask, which `Rows::new` and `is_whole` have seen to. `rows` and `begin` have
+        // looked at them, and the panels are kept one behind the other.
         unsafe {
-            let a = call.x.values().as_ptr().add(row * row_len);
-            let weights = call.weights(panel);
-            s.tile::<M, N>(a, row_len, weights, &mut self.kept, &mut sums);
+            let place = (panel - self.first) * s.places(groups);
+            let (a, weights) = (call.values(row), call.weights(panel));
+            s.tile::<M, N>(a, GROUP * groups, weights, &mut self.kept, place, &mut sums);
         }
+        let [x_scale, x_low] = [call.x.scale(), call.x.low()].map(|x| {
+            let rows: &[f32; M] = x[row..].first_chunk().expect("rows that there are");
+            rows
+        });
         each!(S, n < N {
             let scale = s.load(lanes(call.linear.scale, panel + n));
             let sum = s.load(lanes(call.linear.sum, panel + n));
             let bias = s.load(lanes(call.linear.bias, panel + n));
+            let mut out = call.out.panel::<M>(row, panel + n - call.panels.start);
             each!(S, m < M {
-                let x_scale = s.splat(call.x.scale()[row + m]);
-                let x_low = s.splat(call.x.low()[row + m]);
-                let product = s.mul(s.mul(s.float(sums[m][n]), scale), x_scale);
-                let mut y = s.add(product, s.add(s.mul(x_low, sum), bias));
+                let product = s.mul(s.mul(s.float(sums[m][n]), scale), s.splat(x_scale[m]));
+                let mut y = s.add(product, s.add(s.mul(s.splat(x_low[m]), sum), bias));
                 if GELU {
                     y = gelu(s, y);
                 }
-                let columns = call.out.row(row + m);
-                put(s, y, columns, panel + n - call.panels.start);
+                out.put(s, m, y);
             });
         });
-    }
-}
-
-/// Writes one panel of a row; the last panel may have fewer than sixteen columns.
-#[inline(always)]
-pub(crate) fn put<S: Simd>(s: S, y: S::F32, row: &mut [f32], panel: usize) {
-    let columns = &mut row[panel * LANES..];
-    if let Some(columns) = columns.first_chunk_mut() {
-        s.store(y, columns);
-    } else {
-        let mut all = [0.0; LANES];
-        s.store(y, &mut all);
-        let len = columns.len();
-        columns.copy_from_slice(&all[..len]);
     }
 }

@@ -33,7 +33,7 @@ pub(crate) trait Simd: Copy {
     /// Sixteen signed integers.
     type I32: Copy;
 
-    /// What a tier keeps of a group of panels while rows are taken through it.
+    /// What a tier keeps of panels and of rows, in an order of its own.
     type Kept;
 
     /// The most rows that a tile may have for its sums to stay in registers; at most [`MAX_ROWS`].
@@ -44,6 +44,10 @@ pub(crate) trait Simd: Copy {
     const SUMS_IN_REGISTERS: bool = true;
     /// The most panels of 16 columns that a tile may have: 4, 2 or 1.
     const PANELS: usize;
+    /// Whether [`store_steps`](Self::store_steps) is better than storing each vector by itself.
+    const STEPS_BY_FOUR: bool = true;
+    /// How many places there are for panels that are kept: enough for one panel, or nothing is kept.
+    const PLACES: usize = 0;
 
     /// The same float sixteen times.
     fn splat(self, x: f32) -> Self::F32;
@@ -102,29 +106,61 @@ pub(crate) trait Simd: Copy {
         crate::scalar::sqrt(x)
     }
 
-    /// Memory for what is kept of a group of panels, whatever it holds.
+    /// How many places a panel of so many groups takes; 0 where nothing is kept of it.
+    #[inline(always)]
+    fn places(self, _groups: usize) -> usize {
+        0
+    }
+
+    /// Memory for what is kept, whatever it holds.
     fn keep(self) -> Self::Kept;
 
-    /// Looks at `N` panels before rows are taken through them: what costs as much for one row as for
-    /// many is done here.
+    /// Looks at `count` panels before `rows` rows are taken through them: what costs as much for one row
+    /// as for many is done here. What is kept of them goes to the places from `place` on. Panels that take more
+    /// places than there are need not be looked at.
     ///
     /// # Safety
-    /// `w.start` is valid for reads of `(N - 1) * w.stride + 64 * w.groups` bytes.
-    unsafe fn ready<const N: usize>(self, w: Panels, kept: &mut Self::Kept);
+    /// `w.start` is valid for reads of `(count - 1) * w.stride + 64 * w.groups` bytes.
+    #[inline(always)]
+    unsafe fn ready(
+        self,
+        _w: Panels,
+        _count: usize,
+        _rows: usize,
+        _kept: &mut Self::Kept,
+        _place: usize,
+    ) {
+    }
+
+    /// Looks at the `M` rows of a tile before they are taken through panels of `groups` groups.
+    ///
+    /// # Safety
+    /// `a` is valid for reads of `(M - 1) * row + 4 * groups` bytes.
+    #[inline(always)]
+    unsafe fn rows<const M: usize>(
+        self,
+        _a: *const u8,
+        _row: usize,
+        _groups: usize,
+        _kept: &mut Self::Kept,
+    ) {
+    }
 
     /// The dot products of `M` rows of activations with the 16 columns of each of `N` panels:
     /// `out[m][n][column]` is the sum of `a[m * row + i] * w.start[n * w.stride + i / 4 * 64 +
     /// column * 4 + i % 4]` over `i < 4 * w.groups`. The sum is exact as long as it fits into 32 bits.
     ///
     /// # Safety
-    /// `a` is valid for reads of `(M - 1) * row + 4 * w.groups` bytes, `w` is valid as for
-    /// [`ready`](Self::ready), and `kept` is what that left for the same `w` and `N`.
+    /// `a` is valid for reads of `(M - 1) * row + 4 * w.groups` bytes, and `w` of `(N - 1) * w.stride + 64 *
+    /// w.groups`. [`rows`](Self::rows) has looked at the rows last, and [`ready`](Self::ready) at the panels, for
+    /// which `kept` has what that left from `place` on.
     unsafe fn tile<const M: usize, const N: usize>(
         self,
         a: *const u8,
         row: usize,
         w: Panels,
         kept: &mut Self::Kept,
+        place: usize,
         out: &mut [[Self::I32; N]; M],
     );
 }

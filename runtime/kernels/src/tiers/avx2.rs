@@ -234,9 +234,6 @@ impl Simd for Avx2 {
     fn keep(self) {}
 
     #[inline(always)]
-    unsafe fn ready<const N: usize>(self, _w: Panels, (): &mut ()) {}
-
-    #[inline(always)]
     unsafe fn tile<const M: usize, const N: usize>(
         self,
         a: *const u8,
@@ -247,6 +244,7 @@ impl Simd for Avx2 {
             groups,
         }: Panels,
         (): &mut (),
+        _place: usize,
         to: &mut [[[__m256i; 2]; N]; M],
     ) {
         let zero = have!(_mm256_setzero_si256());

@@ -189,9 +189,6 @@ impl Simd for Avx512 {
     fn keep(self) {}
 
     #[inline(always)]
-    unsafe fn ready<const N: usize>(self, _w: Panels, (): &mut ()) {}
-
-    #[inline(always)]
     unsafe fn tile<const M: usize, const N: usize>(
         self,
         a: *const u8,
@@ -202,6 +199,7 @@ impl Simd for Avx512 {
             groups,
         }: Panels,
         (): &mut (),
+        _place: usize,
         to: &mut [[__m512i; N]; M],
     ) {
         let zero = have!(_mm512_setzero_si512());

@@ -205,9 +205,6 @@ impl Simd for Portable {
     fn keep(self) {}
 
     #[inline(always)]
-    unsafe fn ready<const N: usize>(self, _w: Panels, (): &mut ()) {}
-
-    #[inline(always)]
     unsafe fn tile<const M: usize, const N: usize>(
         self,
         a: *const u8,
@@ -218,6 +215,7 @@ impl Simd for Portable {
             groups,
         }: Panels,
         (): &mut (),
+        _place: usize,
         to: &mut [[Lanes<i32>; N]; M],
     ) {
         let mut out = [[Lanes([0; LANES]); N]; M];
