@@ -15,12 +15,13 @@
 //! Tokens are padded to whole panels of 16. What stands in the padding does not matter: its scores
 //! are replaced by the lowest float, its weights become 0, and so its values count nothing.
 
+use core::mem::MaybeUninit;
 use core::ops::Range;
 
-use crate::columns::ColumnsMut;
+use crate::columns::{ColumnsMut, Spare};
 use crate::polynomials::{EXP2_255, exp2};
 use crate::rows::quantize_row;
-use crate::simd::{Kernel, MAX_ROWS, Panels, Simd, lanes, lanes_mut};
+use crate::simd::{At, Kernel, MAX_ROWS, Panels, Simd, lanes, lanes_mut};
 use crate::tile::{self, Tiles, each, unroll};
 use crate::weights::{GROUP, MOST_PRODUCTS, SMALLEST_RANGE};
 use crate::{Isa, LANES};
@@ -296,13 +297,12 @@ impl Packed {
         (a, row): (*const u8, usize),
         panel: usize,
         kept: &mut S::Kept,
-    ) -> [[S::I32; N]; M] {
+        sums: &mut MaybeUninit<[[S::I32; N]; M]>,
+    ) {
         debug_assert!(panel + N <= self.count);
-        let mut sums = [[s.round(s.splat(0.0)); N]; M];
         let place = self.place + (panel - self.first) * s.places(self.panels.groups);
         // SAFETY: the caller grants the same.
-        unsafe { s.tile::<M, N>(a, row, self.from(panel), kept, place, &mut sums) }
-        sums
+        unsafe { s.tile::<M, N>(a, row, self.from(panel), kept, At { slot: 0, place }, sums) }
     }
 }
 
@@ -357,18 +357,20 @@ impl<'a> Head<'a> {
 
         let panel_len = LANES * head_size;
         let panel = &mut work.keys[token / LANES * panel_len..][..panel_len];
-        let mut groups = panel.chunks_exact_mut(LANES * GROUP);
-        let place = token % LANES * GROUP;
+        let groups = panel.as_chunks_mut::<{ LANES * GROUP }>().0;
+        let groups = groups.as_chunks_mut::<{ LANES / GROUP }>().0;
+        let place = token % LANES;
         let mut total = s.round(s.splat(0.0));
-        for c in 0..head_size / LANES {
-            let mean = s.load(lanes(work.key_mean, c));
-            let centred = s.sub(s.load(lanes(channels, c)), mean);
+        let means = work.key_mean.as_chunks().0.iter();
+        let channels = channels.as_chunks().0.iter().zip(means);
+        for ((channels, mean), groups) in channels.zip(groups) {
+            let centred = s.sub(s.load(channels), s.load(mean));
             let q = s.round(s.mul(centred, steps));
             total = s.add_int(total, q);
             let mut bytes = [0; LANES];
             s.store_bytes(q, &mut bytes);
-            for (four, group) in bytes.as_chunks::<GROUP>().0.iter().zip(&mut groups) {
-                group[place..place + GROUP].copy_from_slice(four);
+            for (four, group) in bytes.as_chunks::<GROUP>().0.iter().zip(groups) {
+                group.as_chunks_mut().0[place] = *four;
             }
         }
         let scale = range / 127.0;
@@ -511,26 +513,32 @@ impl<S: Simd> Tiles<S> for Scores<'_, '_, S> {
     }
 
     #[inline(always)]
-    fn rows<const M: usize>(&mut self, s: S, _row: usize) {
+    fn rows<const M: usize>(&mut self, s: S, _row: usize, _index: usize) {
         debug_assert!(M <= MAX_ROWS);
         let (queries, groups) = (self.work.queries.as_ptr(), self.keys.panels.groups);
         // SAFETY: `Work::carve` made `queries` long enough for `MAX_ROWS` rows.
-        unsafe { s.rows::<M>(queries, self.head_size, groups, self.kept) }
+        unsafe { s.rows::<M>(queries, self.head_size, groups, self.kept, 0) }
     }
 
     #[inline(always)]
     fn tile<const M: usize, const N: usize>(&mut self, s: S, _row: usize, panel: usize) {
         let padded = self.tokens.next_multiple_of(LANES);
+        let mut sums = MaybeUninit::uninit();
         // SAFETY: `Work::carve` made `queries` long enough for `MAX_ROWS` rows; the panels exist, since
         // `tile::of_rows` does not leave its range. `rows` and `begin` have looked at them.
-        let sums = unsafe {
+        let sums: [[S::I32; N]; M] = unsafe {
             let queries = (self.work.queries.as_ptr(), self.head_size);
-            self.keys.tile::<S, M, N>(s, queries, panel, self.kept)
+            self.keys.tile(s, queries, panel, self.kept, &mut sums);
+            sums.assume_init()
         };
+        let scores = &mut self.work.scores[..M * padded];
+        let mut scores = ColumnsMut::new(scores, padded).expect("whole rows");
         each!(S, n < N {
             let scale = s.load(lanes(self.work.key_scale, panel + n));
             let sum = s.load(lanes(self.work.key_sum, panel + n));
             let left = self.tokens - (panel + n) * LANES;
+            let mut spare = Spare::new();
+            let mut out = scores.panel::<M>(0, panel + n, &mut spare);
             each!(S, m < M {
                 let product = s.mul(s.mul(s.float(sums[m][n]), scale), s.splat(self.scale[m]));
                 let mut score = s.add(product, s.mul(s.splat(self.low[m]), sum));
@@ -538,8 +546,9 @@ impl<S: Simd> Tiles<S> for Scores<'_, '_, S> {
                     score = s.first(left, score, s.splat(f32::MIN));
                 }
                 self.largest[m] = s.max(self.largest[m], score);
-                s.store(score, lanes_mut(&mut self.work.scores[m * padded..], panel + n));
+                out.put(s, m, score);
             });
+            out.finish();
         });
     }
 }
@@ -569,8 +578,7 @@ fn softmax<S: Simd>(s: S, scores: &[f32], largest: f32, weights: &mut [u8]) -> i
     let rest = rest.as_chunks().0.iter();
     for (scores, weights) in rest.zip(weights_of_rest.as_chunks_mut().0) {
         let weight = weight(s, scores, largest);
-        sum = s.add_int(sum, weight);
-        s.store_bytes(weight, weights);
+        sum = s.store_and_add(weight, sum, weights);
     }
     s.total(sum)
 }
@@ -602,29 +610,33 @@ impl<S: Simd> Tiles<S> for Context<'_, '_, '_, S> {
     }
 
     #[inline(always)]
-    fn rows<const M: usize>(&mut self, s: S, _row: usize) {
+    fn rows<const M: usize>(&mut self, s: S, _row: usize, _index: usize) {
         debug_assert!(M <= MAX_ROWS);
         let (weights, groups) = (self.work.weights.as_ptr(), self.values.panels.groups);
         // SAFETY: `Work::carve` made `weights` long enough for `MAX_ROWS` rows of `padded`, which is no
         // less than `4 * groups`.
-        unsafe { s.rows::<M>(weights, self.padded, groups, self.kept) }
+        unsafe { s.rows::<M>(weights, self.padded, groups, self.kept, 0) }
     }
 
     #[inline(always)]
     fn tile<const M: usize, const N: usize>(&mut self, s: S, _row: usize, panel: usize) {
+        let mut sums = MaybeUninit::uninit();
         // SAFETY: the rows exist as for `rows`, and the panels since `tile::of_rows` does not leave its
         // range. `rows` and `begin` have looked at them.
-        let sums = unsafe {
+        let sums: [[S::I32; N]; M] = unsafe {
             let weights = (self.work.weights.as_ptr(), self.padded);
-            self.values.tile::<S, M, N>(s, weights, panel, self.kept)
+            self.values.tile(s, weights, panel, self.kept, &mut sums);
+            sums.assume_init()
         };
         each!(S, n < N {
             let scale = s.load(lanes(self.work.value_scale, panel + n));
-            let mut out = self.out.panel::<M>(self.row, self.panel + panel + n);
+            let (mut spare, panel) = (Spare::new(), self.panel + panel + n);
+            let mut out = self.out.panel::<M>(self.row, panel, &mut spare);
             each!(S, m < M {
                 let mean = s.mul(s.float(sums[m][n]), s.splat(self.share[m]));
                 out.put(s, m, s.mul(mean, scale));
             });
+            out.finish();
         });
     }
 }

@@ -14,7 +14,7 @@
 use core::ops::Range;
 
 use crate::attention::{Attention, AttentionScratch, Head, Part, check_attention};
-use crate::columns::ColumnsMut;
+use crate::columns::{ColumnsMut, Spare};
 use crate::linear::Activation;
 use crate::polynomials::{EXP2, exp2, gelu};
 use crate::simd::{Kernel, MAX_ROWS, Simd, lanes, lanes_mut};
@@ -231,7 +231,10 @@ impl Product<'_> {
             tile(s, x, inputs, w, LANES, inputs)
         };
         let bias = s.load(lanes(self.linear.bias, panel));
-        let mut out = self.out.panel::<M>(row, panel - self.panels.start);
+        let mut spare = Spare::new();
+        let mut out = self
+            .out
+            .panel::<M>(row, panel - self.panels.start, &mut spare);
         unroll!(m < M {
             let mut y = s.add(sums[m], bias);
             if self.gelu {
@@ -239,6 +242,7 @@ impl Product<'_> {
             }
             out.put(s, m, y);
         });
+        out.finish();
     }
 }
 

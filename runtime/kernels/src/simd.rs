@@ -15,6 +15,8 @@
 //! All operations round to nearest, ties to even, each by itself. The token is passed by value to
 //! every operation; it has no size.
 
+use core::mem::MaybeUninit;
+
 use crate::LANES;
 
 /// An algorithm that runs on any tier.
@@ -59,6 +61,13 @@ pub(crate) trait Simd: Copy {
     fn store(self, x: Self::F32, to: &mut [f32; LANES]);
     /// Writes the low byte of each integer.
     fn store_bytes(self, x: Self::I32, to: &mut [u8; LANES]);
+    /// Writes the low byte of each integer, all from 0 to 255, and returns a vector with the same total as `sum`
+    /// and them.
+    #[inline(always)]
+    fn store_and_add(self, x: Self::I32, sum: Self::I32, to: &mut [u8; LANES]) -> Self::I32 {
+        self.store_bytes(x, to);
+        self.add_int(sum, x)
+    }
     /// Writes the integers of four vectors, all from 0 to 255, one vector behind the other.
     fn store_steps(self, x: [Self::I32; 4], to: &mut [u8; 4 * LANES]);
     /// Writes the low bytes of four vectors side by side, lane by lane.
@@ -132,7 +141,14 @@ pub(crate) trait Simd: Copy {
     ) {
     }
 
-    /// Looks at the `M` rows of a tile before they are taken through panels of `groups` groups.
+    /// How many tiles of rows of so many groups can be kept at a time.
+    #[inline(always)]
+    fn slots(self, _groups: usize) -> usize {
+        1
+    }
+
+    /// Looks at the `M` rows of a tile before they are taken through panels of `groups` groups. What is kept of
+    /// them goes to a slot, one of [`slots`](Self::slots).
     ///
     /// # Safety
     /// `a` is valid for reads of `(M - 1) * row + 4 * groups` bytes.
@@ -143,25 +159,26 @@ pub(crate) trait Simd: Copy {
         _row: usize,
         _groups: usize,
         _kept: &mut Self::Kept,
+        _slot: usize,
     ) {
     }
 
-    /// The dot products of `M` rows of activations with the 16 columns of each of `N` panels:
+    /// Writes the dot products of `M` rows of activations with the 16 columns of each of `N` panels:
     /// `out[m][n][column]` is the sum of `a[m * row + i] * w.start[n * w.stride + i / 4 * 64 +
     /// column * 4 + i % 4]` over `i < 4 * w.groups`. The sum is exact as long as it fits into 32 bits.
     ///
     /// # Safety
     /// `a` is valid for reads of `(M - 1) * row + 4 * w.groups` bytes, and `w` of `(N - 1) * w.stride + 64 *
-    /// w.groups`. [`rows`](Self::rows) has looked at the rows last, and [`ready`](Self::ready) at the panels, for
-    /// which `kept` has what that left from `place` on.
+    /// w.groups`. [`rows`](Self::rows) has looked at the rows, and [`ready`](Self::ready) at the panels, and `kept`
+    /// still has what they left at the slot and from the place on.
     unsafe fn tile<const M: usize, const N: usize>(
         self,
         a: *const u8,
         row: usize,
         w: Panels,
         kept: &mut Self::Kept,
-        place: usize,
-        out: &mut [[Self::I32; N]; M],
+        at: At,
+        out: &mut MaybeUninit<[[Self::I32; N]; M]>,
     );
 }
 
@@ -174,6 +191,15 @@ pub(crate) struct Panels {
     pub(crate) stride: usize,
     /// How many groups of four inputs each of them has.
     pub(crate) groups: usize,
+}
+
+/// Where what is kept of a tile begins.
+#[derive(Copy, Clone)]
+pub(crate) struct At {
+    /// The slot of its rows.
+    pub(crate) slot: usize,
+    /// The place of its first panel.
+    pub(crate) place: usize,
 }
 
 /// The most rows that a tile has on any tier.

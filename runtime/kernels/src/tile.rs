@@ -43,8 +43,9 @@ pub(crate) trait Tiles<S: Simd> {
     /// Called before the tiles of panels `panel..panel + count`, all of which come before the next call.
     fn begin(&mut self, s: S, panel: usize, count: usize);
 
-    /// Called before the tiles of rows `row..row + M`, all of which come before the next call.
-    fn rows<const M: usize>(&mut self, s: S, row: usize);
+    /// Called before the tiles of rows `row..row + M`, all of which come before the next call. They are the
+    /// `index`-th rows since the call of [`begin`](Self::begin).
+    fn rows<const M: usize>(&mut self, s: S, row: usize, index: usize);
 
     /// Computes rows `row..row + M` of panels `panel..panel + N`.
     fn tile<const M: usize, const N: usize>(&mut self, s: S, row: usize, panel: usize);
@@ -62,8 +63,8 @@ pub(crate) fn all<S: Simd>(
 ) {
     for panels in kept_together(panels, together) {
         tiles.begin(s, panels.start, panels.len());
-        for (row, len) in cut(rows, S::ROWS, S::STEP) {
-            let panels = panels.clone();
+        for (index, (row, len)) in cut(rows, S::ROWS, S::STEP).enumerate() {
+            let (row, panels) = ((row, index), panels.clone());
             match len {
                 1 => through::<S, 1>(s, row, panels, tiles),
                 2 if S::ROWS >= 2 => through::<S, 2>(s, row, panels, tiles),
@@ -89,7 +90,7 @@ pub(crate) fn of_rows<S: Simd, const M: usize>(
     if M > S::ROWS {
         return; // Never asked for; said so that the compiler leaves such tiles out.
     }
-    tiles.rows::<M>(s, row);
+    tiles.rows::<M>(s, row, 0);
     for panels in kept_together(panels, together) {
         tiles.begin(s, panels.start, panels.len());
         through_panels::<S, M>(s, row, panels, tiles);
@@ -100,11 +101,11 @@ pub(crate) fn of_rows<S: Simd, const M: usize>(
 #[inline(always)]
 fn through<S: Simd, const M: usize>(
     s: S,
-    row: usize,
+    (row, index): (usize, usize),
     panels: Range<usize>,
     tiles: &mut impl Tiles<S>,
 ) {
-    tiles.rows::<M>(s, row);
+    tiles.rows::<M>(s, row, index);
     through_panels::<S, M>(s, row, panels, tiles);
 }
 

@@ -7,7 +7,7 @@ use core::arch::aarch64::*;
 use core::mem::MaybeUninit;
 
 use crate::LANES;
-use crate::simd::{MAX_ROWS, Panels, Simd};
+use crate::simd::{At, Panels, Simd};
 
 /// Calls intrinsics that touch no memory, or only what a reference beside them covers.
 macro_rules! have {
@@ -49,8 +49,8 @@ pub(super) trait Products: Copy {
     /// Copies `M` rows.
     ///
     /// # Safety
-    /// `a` is valid for reads of `(M - 1) * row + 4 * groups` bytes, and `to` for writes of `16 * MAX_ROWS` for each
-    /// block.
+    /// `a` is valid for reads of `(M - 1) * row + 4 * groups` bytes, and `to` for writes of 16 bytes for each block
+    /// and row, where an odd row counts twice.
     unsafe fn rows<const M: usize>(self, a: *const u8, row: usize, groups: usize, to: *mut i8);
 
     /// Writes the sums of `M` rows and a panel.
@@ -83,7 +83,14 @@ pub(super) type Sums = [int32x4_t; 4];
 /// What holds a group of a panel, and the unit of what is kept.
 #[derive(Copy, Clone)]
 #[repr(align(64))]
-pub(super) struct Line([MaybeUninit<i8>; 64]);
+pub(super) struct Line {
+    _bytes: [MaybeUninit<i8>; 64],
+}
+
+/// A line that holds nothing yet.
+const NO_LINE: Line = Line {
+    _bytes: [MaybeUninit::uninit(); 64],
+};
 
 /// How many lines of panels are kept: four panels of 1,536 inputs and what comes with them.
 const LINES: usize = 1_580;
@@ -91,12 +98,20 @@ const LINES: usize = 1_580;
 /// How many groups are brought into a tier's order at a time. A panel of so many fits into the lines.
 const CHUNK: usize = 1_536;
 
-/// Panels and the rows of a tile, in a tier's order.
+/// How many lines of rows are kept: 96 of 1,536 values.
+const ROW_LINES: usize = 96 * 1_536 / 64;
+
+/// Panels and rows, in a tier's order: 243 KiB, of which no more is touched than is used.
 pub(super) struct Kept {
     panels: [Line; LINES],
-    rows: [Line; MAX_ROWS * CHUNK / 16],
+    rows: [Line; ROW_LINES],
     /// Whether there is but one row, for which panels are left as they are.
     one: bool,
+}
+
+/// How many lines a tile's rows take at most. Some tiers fill up three rows to four, and five to six.
+const fn slot_lines(rows: usize, groups: usize) -> usize {
+    (16 * rows.next_multiple_of(2) * blocks(groups)).div_ceil(64)
 }
 
 /// How many blocks of four groups there are, the last of which may have fewer.
@@ -228,6 +243,17 @@ impl<P: Products> Simd for Arm<P> {
     #[inline(always)]
     fn store_bytes(self, x: Sums, to: &mut [u8; LANES]) {
         have!(vst1q_s8(to.as_mut_ptr().cast(), low_bytes(x)));
+    }
+
+    #[inline(always)]
+    fn store_and_add(self, x: Sums, sum: Sums, to: &mut [u8; LANES]) -> Sums {
+        let bytes = have!(vreinterpretq_u8_s8(low_bytes(x)));
+        have!({
+            vst1q_u8(to.as_mut_ptr(), bytes);
+            // Neighbours by neighbours, into one of the four registers.
+            let four = vpadalq_u16(vreinterpretq_u32_s32(sum[0]), vpaddlq_u8(bytes));
+            [vreinterpretq_s32_u32(four), sum[1], sum[2], sum[3]]
+        })
     }
 
     #[inline(always)]
@@ -377,8 +403,8 @@ impl<P: Products> Simd for Arm<P> {
     #[inline(always)]
     fn keep(self) -> Kept {
         Kept {
-            panels: [Line([MaybeUninit::uninit(); 64]); LINES],
-            rows: [Line([MaybeUninit::uninit(); 64]); _],
+            panels: [NO_LINE; LINES],
+            rows: [NO_LINE; _],
             one: false,
         }
     }
@@ -404,13 +430,24 @@ impl<P: Products> Simd for Arm<P> {
     }
 
     #[inline(always)]
-    unsafe fn rows<const M: usize>(self, a: *const u8, row: usize, groups: usize, kept: &mut Kept) {
+    fn slots(self, groups: usize) -> usize {
+        ROW_LINES / slot_lines(P::ROWS, groups.min(CHUNK))
+    }
+
+    #[inline(always)]
+    unsafe fn rows<const M: usize>(
+        self,
+        a: *const u8,
+        row: usize,
+        groups: usize,
+        kept: &mut Kept,
+        slot: usize,
+    ) {
         if groups <= CHUNK {
+            let to = &mut kept.rows[slot * slot_lines(P::ROWS, groups)..];
+            let to = &mut to[..slot_lines(M, groups)];
             // SAFETY: the caller grants the reads; there is room for so many groups of all rows.
-            unsafe {
-                self.0
-                    .rows::<M>(a, row, groups, kept.rows.as_mut_ptr().cast())
-            };
+            unsafe { self.0.rows::<M>(a, row, groups, to.as_mut_ptr().cast()) };
         }
     }
 
@@ -421,8 +458,8 @@ impl<P: Products> Simd for Arm<P> {
         row: usize,
         w: Panels,
         kept: &mut Kept,
-        place: usize,
-        out: &mut [[Sums; N]; M],
+        At { slot, place }: At,
+        out: &mut MaybeUninit<[[Sums; N]; M]>,
     ) {
         debug_assert!(N == 1, "one panel at a time");
         let to = out.as_mut_ptr().cast::<Sums>();
@@ -431,15 +468,16 @@ impl<P: Products> Simd for Arm<P> {
             unsafe { self.0.one(a, w.start, w.groups, to) };
         } else if w.groups <= CHUNK {
             let panel = kept.panels[place..].as_ptr().cast();
+            let rows = &kept.rows[slot * slot_lines(P::ROWS, w.groups)..];
             // SAFETY: the caller says that `rows` and `ready` have written these, and `out` has `M` times
             // sixteen sums.
             unsafe {
-                let rows = kept.rows.as_ptr().cast();
+                let rows = rows.as_ptr().cast();
                 self.0.product::<M>(rows, w.start, panel, w.groups, to);
             }
         } else {
             // SAFETY: the caller grants the reads.
-            unsafe { chunks(self.0, (a, row), w, kept, out) };
+            unsafe { chunks::<P, M>(self.0, (a, row), w, kept, to) };
         }
     }
 }
@@ -449,34 +487,32 @@ impl<P: Products> Simd for Arm<P> {
 /// # Safety
 /// As for [`Simd::tile`].
 #[inline(never)]
-unsafe fn chunks<P: Products, const M: usize, const N: usize>(
+unsafe fn chunks<P: Products, const M: usize>(
     p: P,
     (a, row): (*const u8, usize),
     w: Panels,
     kept: &mut Kept,
-    out: &mut [[Sums; N]; M],
+    to: *mut Sums,
 ) {
-    *out = [[[have!(vdupq_n_s32(0)); 4]; N]; M];
+    let mut all = [[have!(vdupq_n_s32(0)); 4]; M];
     for from in (0..w.groups).step_by(CHUNK) {
         let groups = (w.groups - from).min(CHUNK);
-        let mut sums = *out;
+        let mut sums = all;
         // SAFETY: the caller grants reads of these groups, of rows and panel alike, for which there is room.
         unsafe {
-            let (rows, panel) = (
-                kept.rows.as_mut_ptr().cast(),
-                kept.panels.as_mut_ptr().cast(),
-            );
+            let rows = kept.rows.as_mut_ptr().cast();
+            let panel = kept.panels.as_mut_ptr().cast();
             let w = w.start.add(64 * from);
             p.rows::<M>(a.add(4 * from), row, groups, rows);
             p.panel(w, groups, panel);
-            p.product::<M>(rows, w, panel, groups, sums.as_mut_ptr().cast());
+            p.product::<M>(rows, w, panel, groups, sums.as_mut_ptr());
         }
         for m in 0..M {
-            for j in 0..4 {
-                out[m][0][j] = have!(vaddq_s32(out[m][0][j], sums[m][0][j]));
-            }
+            all[m] = all!(vaddq_s32, all[m], sums[m]);
         }
     }
+    // SAFETY: the caller grants these sums.
+    unsafe { to.cast::<[Sums; M]>().write(all) };
 }
 
 /// The low byte of each integer.

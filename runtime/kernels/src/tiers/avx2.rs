@@ -9,7 +9,7 @@ use core::mem::MaybeUninit;
 
 use super::x86;
 use crate::LANES;
-use crate::simd::{Kernel, Panels, Simd};
+use crate::simd::{At, Kernel, Panels, Simd};
 
 /// Runs a kernel with the instructions of this tier.
 ///
@@ -244,8 +244,8 @@ impl Simd for Avx2 {
             groups,
         }: Panels,
         (): &mut (),
-        _place: usize,
-        to: &mut [[[__m256i; 2]; N]; M],
+        _at: At,
+        to: &mut MaybeUninit<[[[__m256i; 2]; N]; M]>,
     ) {
         let zero = have!(_mm256_setzero_si256());
         let mut out = [[[zero; 2]; N]; M];
@@ -274,7 +274,7 @@ impl Simd for Avx2 {
             }
             done += now;
         }
-        *to = out;
+        to.write(out);
     }
 }
 

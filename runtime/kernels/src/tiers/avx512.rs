@@ -1,10 +1,11 @@
 //! AVX-512 with VNNI: a vector is one register, and one instruction multiplies and adds 64 pairs.
 
 use core::arch::x86_64::*;
+use core::mem::MaybeUninit;
 
 use super::x86;
 use crate::LANES;
-use crate::simd::{Kernel, Panels, Simd};
+use crate::simd::{At, Kernel, Panels, Simd};
 
 /// Runs a kernel with the instructions of this tier.
 ///
@@ -199,8 +200,8 @@ impl Simd for Avx512 {
             groups,
         }: Panels,
         (): &mut (),
-        _place: usize,
-        to: &mut [[__m512i; N]; M],
+        _at: At,
+        to: &mut MaybeUninit<[[__m512i; N]; M]>,
     ) {
         let zero = have!(_mm512_setzero_si512());
         let mut out = [[zero; N]; M];
@@ -220,7 +221,7 @@ impl Simd for Avx512 {
                 }
             }
         }
-        *to = out;
+        to.write(out);
     }
 }
 

@@ -21,7 +21,7 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use super::arm::{Arm, Products, Sums, blocks, have, last_block, less_128, line, row_block};
+use super::arm::{Arm, Products, Sums, have, last_block, less_128, line, row_block};
 use crate::simd::Kernel;
 
 /// Runs a kernel with the instructions of this tier.
@@ -161,29 +161,43 @@ const fn registers(rows: usize) -> usize {
 /// each block takes.
 #[inline(never)]
 unsafe fn copy<const M: usize>(a: *const u8, row: usize, groups: usize, to: *mut i32) {
-    for block in 0..blocks(groups) {
-        let read = |m: usize| {
-            // Where there is no such row, the last one stands for it.
-            let m = if m < M { m } else { M - 1 };
-            // SAFETY: the caller grants reads of this block of the row.
-            let bytes = unsafe { row_block(a.add(m * row), groups, block) };
-            have!(vreinterpretq_s32_s8(less_128(bytes)))
-        };
-        // SAFETY: `registers` says how many are written.
+    let whole = groups / 4;
+    for block in 0..whole {
+        // Where there is no such row, the last one stands for it.
+        // SAFETY: the caller grants reads of this block of each row.
+        let read = |m: usize| unsafe { vld1q_s8(a.add(m.min(M - 1) * row + 16 * block).cast()) };
+        // SAFETY: the caller grants the writes.
+        unsafe { write::<M>(read, to.wrapping_add(4 * registers(M) * block)) };
+    }
+    if !groups.is_multiple_of(4) {
+        // SAFETY: the caller grants reads of the groups behind the whole blocks, and the writes.
         unsafe {
-            let to = to.add(4 * registers(M) * block);
-            match M {
-                1 => vst1q_s32(to, read(0)),
-                2 => vst2q_s32(to, int32x4x2_t(read(0), read(1))),
-                3 | 4 => vst4q_s32(to, int32x4x4_t(read(0), read(1), read(2), read(3))),
-                _ => {
-                    let four = transposed([read(0), read(1), read(2), read(3)]);
-                    let two = [read(4), read(5)];
-                    let two = [vzip1q_s32(two[0], two[1]), vzip2q_s32(two[0], two[1])];
-                    let order = [four[0], four[1], two[0], four[2], four[3], two[1]];
-                    for (at, register) in order.into_iter().enumerate() {
-                        vst1q_s32(to.add(4 * at), register);
-                    }
+            let read = |m: usize| row_block(a.add(m.min(M - 1) * row), groups, whole);
+            write::<M>(read, to.add(4 * registers(M) * whole));
+        }
+    }
+}
+
+/// Writes a block of `M` rows as signed bytes.
+///
+/// # Safety
+/// As many registers as a block takes can be written at `to`.
+#[inline(always)]
+unsafe fn write<const M: usize>(read: impl Fn(usize) -> int8x16_t, to: *mut i32) {
+    let row = |m: usize| have!(vreinterpretq_s32_s8(less_128(read(m))));
+    // SAFETY: `registers` says how many are written.
+    unsafe {
+        match M {
+            1 => vst1q_s32(to, row(0)),
+            2 => vst2q_s32(to, int32x4x2_t(row(0), row(1))),
+            3 | 4 => vst4q_s32(to, int32x4x4_t(row(0), row(1), row(2), row(3))),
+            _ => {
+                let four = transposed([row(0), row(1), row(2), row(3)]);
+                let two = [row(4), row(5)];
+                let two = [vzip1q_s32(two[0], two[1]), vzip2q_s32(two[0], two[1])];
+                let order = [four[0], four[1], two[0], four[2], four[3], two[1]];
+                for (at, register) in order.into_iter().enumerate() {
+                    vst1q_s32(to.add(4 * at), register);
                 }
             }
         }
@@ -276,10 +290,13 @@ macro_rules! product {
                 unsafe {
                     asm!(
                         concat!(
+                            line!("tbnz {blocks}, #0, 3f"),
                             line!("2:"),
                             $block,
-                            line!("subs {blocks}, {blocks}, #1"),
-                            line!("b.ne 2b"),
+                            line!("3:"),
+                            $block,
+                            line!("subs {blocks}, {blocks}, #2"),
+                            line!("b.gt 2b"),
                         ),
                         rows = inout(reg) rows, w = inout(reg) w => _, blocks = inout(reg) blocks => _,
                         $(inout($register) sums[$m][$j],)*

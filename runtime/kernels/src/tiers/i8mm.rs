@@ -156,21 +156,40 @@ unsafe fn zip_block(w: *const i8, to: *mut i8) {
 /// block and pair.
 #[inline(never)]
 unsafe fn copy<const M: usize>(a: *const u8, row: usize, groups: usize, to: *mut i8) {
+    let (whole, len) = (groups / 4, 32 * M.div_ceil(2));
+    for block in 0..whole {
+        // SAFETY: the caller grants reads of this block of each row.
+        let read = |m: usize| unsafe { vld1q_s8(a.add(m * row + 16 * block).cast()) };
+        // SAFETY: the caller grants the writes.
+        unsafe { write::<M>(read, to.wrapping_add(len * block)) };
+    }
+    if !groups.is_multiple_of(4) {
+        // SAFETY: the caller grants reads of the groups behind the whole blocks, and the writes.
+        unsafe {
+            let read = |m: usize| row_block(a.add(m * row), groups, whole);
+            write::<M>(read, to.add(len * whole));
+        }
+    }
+}
+
+/// Writes a block of `M` rows.
+///
+/// # Safety
+/// Two registers for each pair of rows can be written at `to`.
+#[inline(always)]
+unsafe fn write<const M: usize>(read: impl Fn(usize) -> int8x16_t, to: *mut i8) {
     let pairs = M.div_ceil(2);
-    for block in 0..blocks(groups) {
-        for pair in 0..pairs {
-            // Where there is no second row, the first stands for it.
-            let both = [2 * pair, (2 * pair + 1).min(M - 1)].map(|m| {
-                // SAFETY: the caller grants reads of this block of the row.
-                let bytes = unsafe { row_block(a.add(m * row), groups, block) };
-                have!(vreinterpretq_s64_s8(bytes))
-            });
-            let couples = have!([vzip1q_s64(both[0], both[1]), vzip2q_s64(both[0], both[1])]);
-            for couple in 0..2 {
-                let at = 16 * ((2 * block + couple) * pairs + pair);
-                // SAFETY: the caller grants these writes.
-                unsafe { vst1q_s64(to.add(at).cast(), couples[couple]) };
-            }
+    for pair in 0..pairs {
+        // Where there is no second row, the first stands for it.
+        let both = [2 * pair, (2 * pair + 1).min(M - 1)];
+        let both = both.map(|m| have!(vreinterpretq_s64_s8(read(m))));
+        // SAFETY: the caller grants these writes.
+        unsafe {
+            vst1q_s64(to.add(16 * pair).cast(), vzip1q_s64(both[0], both[1]));
+            vst1q_s64(
+                to.add(16 * (pairs + pair)).cast(),
+                vzip2q_s64(both[0], both[1]),
+            );
         }
     }
 }
@@ -201,15 +220,19 @@ macro_rules! couple {
     };
 }
 
-/// Twice the same, and again for each block.
+/// A block, twice the same, and again for each two of them, from the second on where they are odd.
 macro_rules! all_blocks {
     ($couple:expr) => {
         concat!(
+            line!("tbnz {blocks}, #0, 3f"),
             line!("2:"),
             $couple,
-            line!("subs {blocks}, {blocks}, #1"),
             $couple,
-            line!("b.ne 2b"),
+            line!("3:"),
+            $couple,
+            $couple,
+            line!("subs {blocks}, {blocks}, #2"),
+            line!("b.gt 2b"),
         )
     };
 }

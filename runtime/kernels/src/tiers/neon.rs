@@ -188,20 +188,21 @@ fn add_sums(sums: &mut Sums, eight: &[int8x16_t; 8]) {
     }
 }
 
-/// Whether the magnitudes of all four weights that are multiplied into the same 16 bits add up to less than
-/// 255.
+/// Whether the magnitudes of all four weights that are multiplied into the same 16 bits add up to 255 or less. Some
+/// that do are not recognized.
 #[inline(always)]
 fn is_light(eight: &[int8x16_t; 8]) -> bool {
     let [low, high] = [0, 1].map(|j| {
         have!({
             let zero = vdupq_n_s8(0);
-            // Two magnitudes of up to 127 fit into a byte; the sum of four saturates at 255.
-            let first = vabaq_s8(vabsq_s8(eight[j]), eight[2 + j], zero);
-            let second = vabaq_s8(vabsq_s8(eight[4 + j]), eight[6 + j], zero);
+            // 127 is taken for the first magnitude of a pair where it is 128, so that a pair fits into a
+            // byte; the sum of both pairs saturates at 255.
+            let first = vabaq_s8(vqabsq_s8(eight[j]), eight[2 + j], zero);
+            let second = vabaq_s8(vqabsq_s8(eight[4 + j]), eight[6 + j], zero);
             vqaddq_u8(vreinterpretq_u8_s8(first), vreinterpretq_u8_s8(second))
         })
     });
-    have!(vmaxvq_u8(vmaxq_u8(low, high))) < 255
+    have!(vmaxvq_u8(vmaxq_u8(low, high))) <= 252
 }
 
 /// How far the blocks of so many rows are apart: a power of two, since they are found by their numbers.
@@ -216,12 +217,22 @@ const fn apart(rows: usize) -> usize {
 /// takes.
 #[inline(never)]
 unsafe fn copy<const M: usize>(a: *const u8, row: usize, groups: usize, to: *mut i8) {
-    for block in 0..blocks(groups) {
+    let whole = groups / 4;
+    for block in 0..whole {
         for m in 0..M {
             // SAFETY: the caller grants the read and the write.
             unsafe {
-                let bytes = row_block(a.add(m * row), groups, block);
+                let bytes = vld1q_s8(a.add(m * row + 16 * block).cast());
                 vst1q_s8(to.add(apart(M) * block + 16 * m), less_128(bytes));
+            }
+        }
+    }
+    if !groups.is_multiple_of(4) {
+        for m in 0..M {
+            // SAFETY: the caller grants reads of the groups behind the whole blocks, and the write.
+            unsafe {
+                let bytes = row_block(a.add(m * row), groups, whole);
+                vst1q_s8(to.add(apart(M) * whole + 16 * m), less_128(bytes));
             }
         }
     }
@@ -269,18 +280,30 @@ macro_rules! row {
     };
 }
 
-/// All blocks of one kind. The shift says how far the blocks of the rows are apart.
-macro_rules! kind {
+/// A block of one kind. The shift says how far the blocks of the rows are apart.
+macro_rules! block {
     ($kind:ident, $shift:literal, $($s0:literal $s1:literal $s2:literal $s3:literal),*) => {
         concat!(
-            line!("2:"),
             line!("ldrh {row:w}, [{order}], #2"),
             line!("ld1 {{v8.16b, v9.16b, v10.16b, v11.16b}}, [{w}], #64"),
             line!("add {row}, {rows}, {row}, lsl #", $shift),
             line!("ld1 {{v12.16b, v13.16b, v14.16b, v15.16b}}, [{w}], #64"),
             $(row!($kind, $s0 $s1 $s2 $s3),)*
-            line!("subs {left}, {left}, #1"),
-            line!("b.ne 2b"),
+        )
+    };
+}
+
+/// All blocks of one kind, two by two, and from the second on where they are odd.
+macro_rules! kind {
+    ($($block:tt)*) => {
+        concat!(
+            line!("tbnz {left}, #0, 3f"),
+            line!("2:"),
+            block!($($block)*),
+            line!("3:"),
+            block!($($block)*),
+            line!("subs {left}, {left}, #2"),
+            line!("b.gt 2b"),
         )
     };
 }
