@@ -526,10 +526,10 @@ impl<S: Simd> Tiles<S> for Scores<'_, '_, S> {
         let mut sums = MaybeUninit::uninit();
         // SAFETY: `Work::carve` made `queries` long enough for `MAX_ROWS` rows; the panels exist, since
         // `tile::of_rows` does not leave its range. `rows` and `begin` have looked at them.
-        let sums: [[S::I32; N]; M] = unsafe {
+        let sums: &[[S::I32; N]; M] = unsafe {
             let queries = (self.work.queries.as_ptr(), self.head_size);
             self.keys.tile(s, queries, panel, self.kept, &mut sums);
-            sums.assume_init()
+            sums.assume_init_ref()
         };
         let scores = &mut self.work.scores[..M * padded];
         let mut scores = ColumnsMut::new(scores, padded).expect("whole rows");
@@ -623,10 +623,10 @@ impl<S: Simd> Tiles<S> for Context<'_, '_, '_, S> {
         let mut sums = MaybeUninit::uninit();
         // SAFETY: the rows exist as for `rows`, and the panels since `tile::of_rows` does not leave its
         // range. `rows` and `begin` have looked at them.
-        let sums: [[S::I32; N]; M] = unsafe {
+        let sums: &[[S::I32; N]; M] = unsafe {
             let weights = (self.work.weights.as_ptr(), self.padded);
             self.values.tile(s, weights, panel, self.kept, &mut sums);
-            sums.assume_init()
+            sums.assume_init_ref()
         };
         each!(S, n < N {
             let scale = s.load(lanes(self.work.value_scale, panel + n));

@@ -201,14 +201,14 @@ impl<S: Simd, const GELU: bool> Tiles<S> for Running<'_, '_, S, GELU> {
         // SAFETY: the rows and panels exist (`tile::all` leaves neither range), and each is as long
         // as the dimensions ask, which `Rows::new` and `is_whole` have seen to. `rows` and `begin` have
         // looked at them, and the panels are kept one behind the other.
-        let sums: [[S::I32; N]; M] = unsafe {
+        let sums: &[[S::I32; N]; M] = unsafe {
             let at = At {
                 slot: self.slot,
                 place: (panel - self.first) * s.places(groups),
             };
             let (a, weights) = (self.values(row), self.weights(panel));
             s.tile::<M, N>(a, GROUP * groups, weights, self.kept, at, &mut sums);
-            sums.assume_init()
+            sums.assume_init_ref()
         };
         let [x_scale, x_low] = [self.x.scale(), self.x.low()].map(|x| {
             let rows: &[f32; M] = x[row..].first_chunk().expect("rows that there are");

@@ -73,6 +73,7 @@ impl Parts {
 impl Products for Neon {
     const ROWS: usize = 4;
     const STEP: usize = 1;
+    const ONE: bool = true;
 
     #[inline(always)]
     fn lines(groups: usize) -> usize {
@@ -110,6 +111,12 @@ impl Products for Neon {
                 _ => four_rows(rows, panel, blocks(groups), to),
             }
         }
+    }
+
+    #[inline(always)]
+    unsafe fn one(self, a: *const u8, w: *const i8, groups: usize, to: *mut Sums) {
+        // SAFETY: the caller grants the same.
+        unsafe { single(a, w, groups, to) }
     }
 }
 
@@ -234,6 +241,61 @@ unsafe fn copy<const M: usize>(a: *const u8, row: usize, groups: usize, to: *mut
                 let bytes = row_block(a.add(m * row), groups, whole);
                 vst1q_s8(to.add(apart(M) * whole + 16 * m), less_128(bytes));
             }
+        }
+    }
+}
+
+/// The products of a row with a panel, both as they lie in memory: sorting would cost more.
+///
+/// # Safety
+/// As for [`Products::one`].
+#[inline(never)]
+unsafe fn single(a: *const u8, w: *const i8, groups: usize, to: *mut Sums) {
+    let nothing = [have!(vdupq_n_s32(0)); 4];
+    let (mut sums, mut again) = ([nothing; 2], [nothing; 2]);
+    for block in 0..blocks(groups) {
+        // SAFETY: the caller grants reads of this block of the row.
+        let row = unsafe { vreinterpretq_s32_s8(less_128(row_block(a, groups, block))) };
+        let four = have!([
+            vdupq_laneq_s32::<0>(row),
+            vdupq_laneq_s32::<1>(row),
+            vdupq_laneq_s32::<2>(row),
+            vdupq_laneq_s32::<3>(row),
+        ]);
+        let four = four.map(|group| have!(vreinterpretq_s8_s32(group)));
+        for half in 0..2 {
+            // SAFETY: the caller grants reads of this block of the panel.
+            let eight = unsafe { half_block(w, groups, block, half) };
+            add_sums(&mut again[half], &eight);
+            add_products(&mut sums[half], &four, &eight);
+        }
+    }
+    for half in 0..2 {
+        for j in 0..2 {
+            let [left, right] = [2 * j, 2 * j + 1].map(|i| {
+                let again = have!(vshlq_n_s32::<7>(again[half][i]));
+                have!(vaddq_s32(sums[half][i], again))
+            });
+            // SAFETY: the caller grants sixteen sums.
+            unsafe { (*to)[2 * half + j] = vpaddq_s32(left, right) };
+        }
+    }
+}
+
+/// Adds the products of a row's block with eight columns to two sums for each of them.
+#[inline(always)]
+fn add_products(sums: &mut Sums, four: &[int8x16_t; 4], eight: &[int8x16_t; 8]) {
+    for j in 0..2 {
+        for pair in 0..2 {
+            let (a, b) = (four[2 * pair], four[2 * pair + 1]);
+            let (v, w) = (eight[4 * pair + j], eight[4 * pair + 2 + j]);
+            have!({
+                let low = vmull_s8(vget_low_s8(a), vget_low_s8(v));
+                let low = vmlal_s8(low, vget_low_s8(b), vget_low_s8(w));
+                sums[2 * j] = vpadalq_s16(sums[2 * j], low);
+                let high = vmlal_high_s8(vmull_high_s8(a, v), b, w);
+                sums[2 * j + 1] = vpadalq_s16(sums[2 * j + 1], high);
+            });
         }
     }
 }
