@@ -195,6 +195,8 @@ pub(crate) struct Panels {
 
 /// Where what is kept of a tile begins.
 #[derive(Copy, Clone)]
+// Only AArch64 keeps something.
+#[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
 pub(crate) struct At {
     /// The slot of its rows.
     pub(crate) slot: usize,
