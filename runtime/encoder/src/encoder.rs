@@ -227,17 +227,13 @@ impl<'a> Encoder<'a> {
         let buffer = &mut memory.qkv[..tokens * 3 * columns];
         let (queries, others) = whole(buffer, 3 * columns).split_at(columns);
         let (keys, values) = others.split_at(columns);
-        let linear = |third: usize, x: L::Rows<'_>, out: ColumnsMut<'_>| {
+        let panels = |third: usize| {
             let panel = |head: usize| (third * self.width() + head * head_size) / LANES;
-            let panels = panel(heads.start)..panel(heads.end);
-            self.tell(Part::Linear, || {
-                qkv.panels(self.isa, x, panels, Activation::None, out);
-            });
+            panel(heads.start)..panel(heads.end)
         };
-        let needed = out.rows();
-        linear(0, qkv.first(x, needed), queries.first_rows(needed));
-        linear(1, x, keys);
-        linear(2, x, values);
+        let queries = queries.first_rows(out.rows());
+        let parts = [(panels(0), queries), (panels(1), keys), (panels(2), values)];
+        self.tell(Part::Linear, || qkv.parts(self.isa, x, parts));
         let input = Attention {
             qkv: buffer,
             tokens,

@@ -19,9 +19,6 @@ pub(crate) trait Weights: Copy + Sync {
 
     /// Rows of floats as it reads them; for what has to be made of them there is room in `places`.
     fn rows<'r>(self, isa: Isa, x: &'r [f32], places: &'r mut Quantized<'_>) -> Self::Rows<'r>;
-    /// The first rows alone.
-    fn first<'r>(self, x: Self::Rows<'r>, rows: usize) -> Self::Rows<'r>;
-
     /// Some panels of sixteen outputs, for all rows.
     fn panels(
         self,
@@ -31,6 +28,9 @@ pub(crate) trait Weights: Copy + Sync {
         activation: Activation,
         out: ColumnsMut<'_>,
     );
+
+    /// Query, key and value: some panels of each, for as many of the first rows as each output has.
+    fn parts(self, isa: Isa, x: Self::Rows<'_>, parts: [(Range<usize>, ColumnsMut<'_>); 3]);
 
     /// The attention of a layer of this kind, all heads of the input.
     fn attention(
@@ -52,10 +52,6 @@ impl Weights for Linear<'_> {
         places.rows(isa, x, self.inputs)
     }
 
-    fn first<'r>(self, x: Self::Rows<'r>, rows: usize) -> Self::Rows<'r> {
-        x.first(rows)
-    }
-
     fn panels(
         self,
         isa: Isa,
@@ -65,6 +61,10 @@ impl Weights for Linear<'_> {
         out: ColumnsMut<'_>,
     ) {
         isa.linear(x, &self, panels, activation, out);
+    }
+
+    fn parts(self, isa: Isa, x: Rows<'_>, parts: [(Range<usize>, ColumnsMut<'_>); 3]) {
+        isa.linear_parts(x, &self, parts);
     }
 
     fn attention(
@@ -88,10 +88,6 @@ impl Weights for LinearF32<'_> {
         x
     }
 
-    fn first<'r>(self, x: Self::Rows<'r>, rows: usize) -> Self::Rows<'r> {
-        &x[..rows * self.inputs]
-    }
-
     fn panels(
         self,
         isa: Isa,
@@ -101,6 +97,13 @@ impl Weights for LinearF32<'_> {
         out: ColumnsMut<'_>,
     ) {
         isa.linear_f32(x, &self, panels, activation, out);
+    }
+
+    fn parts(self, isa: Isa, x: &[f32], parts: [(Range<usize>, ColumnsMut<'_>); 3]) {
+        for (panels, out) in parts {
+            let x = &x[..out.rows() * self.inputs];
+            isa.linear_f32(x, &self, panels, Activation::None, out);
+        }
     }
 
     fn attention(

@@ -15,12 +15,13 @@
 //! Tokens are padded to whole panels of 16. What stands in the padding does not matter: its scores
 //! are replaced by the lowest float, its weights become 0, and so its values count nothing.
 
+use core::mem::MaybeUninit;
 use core::ops::Range;
 
-use crate::columns::ColumnsMut;
+use crate::columns::{ColumnsMut, Spare};
 use crate::polynomials::{EXP2_255, exp2};
 use crate::rows::quantize_row;
-use crate::simd::{Kernel, MAX_ROWS, Panels, Simd, lanes, lanes_mut};
+use crate::simd::{At, Kernel, MAX_ROWS, Panels, Simd, lanes, lanes_mut};
 use crate::tile::{self, Tiles, each, unroll};
 use crate::weights::{GROUP, MOST_PRODUCTS, SMALLEST_RANGE};
 use crate::{Isa, LANES};
@@ -177,16 +178,21 @@ impl Kernel for Heads<'_> {
             };
             head.pack_keys(s, &mut self.work);
             head.pack_values(s, &mut self.work);
-            let column = index * head_size;
+            let [keys, values] = head.packed(s, &self.work, self.out.rows(), &mut kept);
+            let place = Place {
+                keys,
+                values,
+                panel: index * head_size / LANES,
+            };
             for (row, len) in tile::cut(self.out.rows(), S::ROWS, S::STEP) {
                 let (work, out, kept) = (&mut self.work, &mut self.out, &mut kept);
                 match len {
-                    1 => head.rows::<S, 1>(s, row, work, kept, (out, column)),
-                    2 => head.rows::<S, 2>(s, row, work, kept, (out, column)),
-                    3 => head.rows::<S, 3>(s, row, work, kept, (out, column)),
-                    4 => head.rows::<S, 4>(s, row, work, kept, (out, column)),
-                    5 => head.rows::<S, 5>(s, row, work, kept, (out, column)),
-                    _ => head.rows::<S, MAX_ROWS>(s, row, work, kept, (out, column)),
+                    1 => head.rows::<S, 1>(s, row, work, kept, (out, place)),
+                    2 => head.rows::<S, 2>(s, row, work, kept, (out, place)),
+                    3 => head.rows::<S, 3>(s, row, work, kept, (out, place)),
+                    4 => head.rows::<S, 4>(s, row, work, kept, (out, place)),
+                    5 => head.rows::<S, 5>(s, row, work, kept, (out, place)),
+                    _ => head.rows::<S, MAX_ROWS>(s, row, work, kept, (out, place)),
                 }
             }
         }
@@ -199,6 +205,105 @@ pub(crate) enum Part {
     Query,
     Key,
     Value,
+}
+
+/// Where a head's products come from, and where they go.
+#[derive(Copy, Clone)]
+struct Place {
+    keys: Packed,
+    values: Packed,
+    /// The first of the head's panels of the output.
+    panel: usize,
+}
+
+/// Packed keys or values.
+#[derive(Copy, Clone)]
+struct Packed {
+    panels: Panels,
+    /// How many panels there are.
+    count: usize,
+    /// How many of them are kept together.
+    together: usize,
+    /// The first that is kept, and its place.
+    first: usize,
+    place: usize,
+}
+
+impl Packed {
+    /// As many panels as are asked for, none of which has been looked at.
+    #[inline(always)]
+    fn new<S: Simd>(s: S, start: &[u8], count: usize, groups: usize) -> Self {
+        let stride = LANES * GROUP * groups;
+        let start = &start[..count * stride];
+        Packed {
+            panels: Panels {
+                start: start.as_ptr().cast(),
+                stride,
+                groups,
+            },
+            count,
+            together: tile::together(s, groups),
+            first: 0,
+            place: 0,
+        }
+    }
+
+    /// The panels from `panel` on.
+    ///
+    /// # Safety
+    /// There is such a panel.
+    #[inline(always)]
+    unsafe fn from(&self, panel: usize) -> Panels {
+        debug_assert!(panel < self.count);
+        // SAFETY: the caller knows that there is such a panel.
+        let start = unsafe { self.panels.start.add(panel * self.panels.stride) };
+        Panels {
+            start,
+            ..self.panels
+        }
+    }
+
+    /// Looks at all panels, and keeps them from `place` on, for `rows` rows.
+    ///
+    /// # Safety
+    /// They have been packed, and there are so many places.
+    #[inline(always)]
+    unsafe fn keep<S: Simd>(&mut self, s: S, rows: usize, kept: &mut S::Kept, place: usize) {
+        // SAFETY: `new` has seen that the panels exist.
+        unsafe { s.ready(self.panels, self.count, rows, kept, place) }
+        (self.together, self.place) = (self.count, place);
+    }
+
+    /// Looks at some panels, unless all have been looked at.
+    #[inline(always)]
+    fn begin<S: Simd>(&mut self, s: S, panel: usize, count: usize, kept: &mut S::Kept) {
+        if self.together < self.count {
+            debug_assert!(panel + count <= self.count);
+            self.first = panel;
+            // SAFETY: the panels exist, since `tile::of_rows` does not leave its range.
+            unsafe { s.ready(self.from(panel), count, MAX_ROWS, kept, 0) }
+        }
+    }
+
+    /// The products of `M` rows from `a` on with some panels.
+    ///
+    /// # Safety
+    /// `a` is valid for reads of `(M - 1) * row + 4 * groups` bytes, and `s.rows` has looked at them last. The
+    /// panels exist, and have been looked at.
+    #[inline(always)]
+    unsafe fn tile<S: Simd, const M: usize, const N: usize>(
+        &self,
+        s: S,
+        (a, row): (*const u8, usize),
+        panel: usize,
+        kept: &mut S::Kept,
+        sums: &mut MaybeUninit<[[S::I32; N]; M]>,
+    ) {
+        debug_assert!(panel + N <= self.count);
+        let place = self.place + (panel - self.first) * s.places(self.panels.groups);
+        // SAFETY: the caller grants the same.
+        unsafe { s.tile::<M, N>(a, row, self.from(panel), kept, At { slot: 0, place }, sums) }
+    }
 }
 
 /// One head of the input.
@@ -252,18 +357,20 @@ impl<'a> Head<'a> {
 
         let panel_len = LANES * head_size;
         let panel = &mut work.keys[token / LANES * panel_len..][..panel_len];
-        let mut groups = panel.chunks_exact_mut(LANES * GROUP);
-        let place = token % LANES * GROUP;
+        let groups = panel.as_chunks_mut::<{ LANES * GROUP }>().0;
+        let groups = groups.as_chunks_mut::<{ LANES / GROUP }>().0;
+        let place = token % LANES;
         let mut total = s.round(s.splat(0.0));
-        for c in 0..head_size / LANES {
-            let mean = s.load(lanes(work.key_mean, c));
-            let centred = s.sub(s.load(lanes(channels, c)), mean);
+        let means = work.key_mean.as_chunks().0.iter();
+        let channels = channels.as_chunks().0.iter().zip(means);
+        for ((channels, mean), groups) in channels.zip(groups) {
+            let centred = s.sub(s.load(channels), s.load(mean));
             let q = s.round(s.mul(centred, steps));
             total = s.add_int(total, q);
             let mut bytes = [0; LANES];
             s.store_bytes(q, &mut bytes);
-            for (four, group) in bytes.as_chunks::<GROUP>().0.iter().zip(&mut groups) {
-                group[place..place + GROUP].copy_from_slice(four);
+            for (four, group) in bytes.as_chunks::<GROUP>().0.iter().zip(groups) {
+                group.as_chunks_mut().0[place] = *four;
             }
         }
         let scale = range / 127.0;
@@ -298,7 +405,32 @@ impl<'a> Head<'a> {
         }
     }
 
-    /// Everything for `M` rows from `row` on; this head's columns of the output begin at `column`.
+    /// The packed keys, a column for each token, and the packed values, a column for each channel. Both are
+    /// kept where there are places for them; `rows` rows will be taken through them.
+    #[inline(always)]
+    fn packed<S: Simd>(
+        self,
+        s: S,
+        work: &Work<'_>,
+        rows: usize,
+        kept: &mut S::Kept,
+    ) -> [Packed; 2] {
+        let (tokens, channels) = (self.input.tokens, self.input.head_size);
+        let mut keys = Packed::new(s, work.keys, tokens.div_ceil(LANES), channels / GROUP);
+        let groups = tokens.div_ceil(GROUP);
+        let mut values = Packed::new(s, work.values, channels / LANES, groups);
+        let behind_keys = keys.count * s.places(keys.panels.groups);
+        if behind_keys + values.count * s.places(groups) <= S::PLACES {
+            // SAFETY: both have been packed, and there are places for all of them.
+            unsafe {
+                keys.keep(s, rows, kept, 0);
+                values.keep(s, rows, kept, behind_keys);
+            }
+        }
+        [keys, values]
+    }
+
+    /// Everything for `M` rows from `row` on.
     #[inline(always)]
     fn rows<S: Simd, const M: usize>(
         self,
@@ -306,7 +438,7 @@ impl<'a> Head<'a> {
         row: usize,
         work: &mut Work<'_>,
         kept: &mut S::Kept,
-        (out, column): (&mut ColumnsMut<'_>, usize),
+        (out, place): (&mut ColumnsMut<'_>, Place),
     ) {
         if M > S::ROWS {
             return; // Never asked for; said so that the compiler leaves such tiles out.
@@ -317,6 +449,7 @@ impl<'a> Head<'a> {
         let mut scores = Scores {
             tokens,
             head_size,
+            keys: place.keys,
             scale: [0.0; MAX_ROWS],
             low: [0.0; MAX_ROWS],
             largest: [s.splat(f32::MIN); MAX_ROWS],
@@ -328,7 +461,10 @@ impl<'a> Head<'a> {
             let x = self.channels(row + m, Part::Query);
             (scores.scale[m], scores.low[m]) = quantize_row(s, x, q);
         }
-        tile::of_rows::<S, M>(s, 0, 0..padded / LANES, &mut scores);
+        let Packed {
+            count, together, ..
+        } = scores.keys;
+        tile::of_rows::<S, M>(s, 0, 0..count, together, &mut scores);
         let largest = scores.largest;
 
         let mut share = [0.0; MAX_ROWS];
@@ -339,17 +475,20 @@ impl<'a> Head<'a> {
             share[m] = 1.0 / sum as f32;
         }
 
+        let Packed {
+            count, together, ..
+        } = place.values;
         let mut context = Context {
-            groups: tokens.div_ceil(GROUP),
             padded,
+            values: place.values,
             share,
             work,
             kept,
             out,
             row,
-            column,
+            panel: place.panel,
         };
-        tile::of_rows::<S, M>(s, 0, 0..head_size / LANES, &mut context);
+        tile::of_rows::<S, M>(s, 0, 0..count, together, &mut context);
     }
 }
 
@@ -357,6 +496,7 @@ impl<'a> Head<'a> {
 struct Scores<'w, 's, S: Simd> {
     tokens: usize,
     head_size: usize,
+    keys: Packed,
     /// The quantized queries' scale and smallest value.
     scale: [f32; MAX_ROWS],
     low: [f32; MAX_ROWS],
@@ -366,44 +506,39 @@ struct Scores<'w, 's, S: Simd> {
     kept: &'w mut S::Kept,
 }
 
-impl<S: Simd> Scores<'_, '_, S> {
-    /// The panels of keys from `panel` on, `N` of which are asked for.
-    #[inline(always)]
-    fn keys<const N: usize>(&self, panel: usize) -> Panels {
-        let stride = LANES * self.head_size;
-        debug_assert!((panel + N) * LANES <= self.tokens.next_multiple_of(LANES));
-        let keys = &self.work.keys[panel * stride..][..N * stride];
-        Panels {
-            start: keys.as_ptr().cast(),
-            stride,
-            groups: self.head_size / GROUP,
-        }
-    }
-}
-
 impl<S: Simd> Tiles<S> for Scores<'_, '_, S> {
     #[inline(always)]
-    fn begin<const N: usize>(&mut self, s: S, panel: usize) {
-        // SAFETY: `keys` has seen that the panels exist.
-        unsafe { s.ready::<N>(self.keys::<N>(panel), self.kept) }
+    fn begin(&mut self, s: S, panel: usize, count: usize) {
+        self.keys.begin(s, panel, count, self.kept);
+    }
+
+    #[inline(always)]
+    fn rows<const M: usize>(&mut self, s: S, _row: usize, _index: usize) {
+        debug_assert!(M <= MAX_ROWS);
+        let (queries, groups) = (self.work.queries.as_ptr(), self.keys.panels.groups);
+        // SAFETY: `Work::carve` made `queries` long enough for `MAX_ROWS` rows.
+        unsafe { s.rows::<M>(queries, self.head_size, groups, self.kept, 0) }
     }
 
     #[inline(always)]
     fn tile<const M: usize, const N: usize>(&mut self, s: S, _row: usize, panel: usize) {
         let padded = self.tokens.next_multiple_of(LANES);
-        let mut sums = [[s.round(s.splat(0.0)); N]; M];
-        debug_assert!(M <= MAX_ROWS);
-        // SAFETY: `Work::carve` made `queries` long enough for `MAX_ROWS` rows; `keys` has seen that
-        // the panels exist, for which `begin` made `kept` ready.
-        unsafe {
-            let queries = self.work.queries.as_ptr();
-            let keys = self.keys::<N>(panel);
-            s.tile::<M, N>(queries, self.head_size, keys, self.kept, &mut sums);
-        }
+        let mut sums = MaybeUninit::uninit();
+        // SAFETY: `Work::carve` made `queries` long enough for `MAX_ROWS` rows; the panels exist, since
+        // `tile::of_rows` does not leave its range. `rows` and `begin` have looked at them.
+        let sums: &[[S::I32; N]; M] = unsafe {
+            let queries = (self.work.queries.as_ptr(), self.head_size);
+            self.keys.tile(s, queries, panel, self.kept, &mut sums);
+            sums.assume_init_ref()
+        };
+        let scores = &mut self.work.scores[..M * padded];
+        let mut scores = ColumnsMut::new(scores, padded).expect("whole rows");
         each!(S, n < N {
             let scale = s.load(lanes(self.work.key_scale, panel + n));
             let sum = s.load(lanes(self.work.key_sum, panel + n));
             let left = self.tokens - (panel + n) * LANES;
+            let mut spare = Spare::new();
+            let mut out = scores.panel::<M>(0, panel + n, &mut spare);
             each!(S, m < M {
                 let product = s.mul(s.mul(s.float(sums[m][n]), scale), s.splat(self.scale[m]));
                 let mut score = s.add(product, s.mul(s.splat(self.low[m]), sum));
@@ -411,8 +546,9 @@ impl<S: Simd> Tiles<S> for Scores<'_, '_, S> {
                     score = s.first(left, score, s.splat(f32::MIN));
                 }
                 self.largest[m] = s.max(self.largest[m], score);
-                s.store(score, lanes_mut(&mut self.work.scores[m * padded..], panel + n));
+                out.put(s, m, score);
             });
+            out.finish();
         });
     }
 }
@@ -422,8 +558,14 @@ impl<S: Simd> Tiles<S> for Scores<'_, '_, S> {
 fn softmax<S: Simd>(s: S, scores: &[f32], largest: f32, weights: &mut [u8]) -> i32 {
     let largest = s.splat(largest);
     let mut sum = s.round(s.splat(0.0));
-    let (fours, rest) = scores.as_chunks::<{ 4 * LANES }>();
-    let (weights_of_fours, weights_of_rest) = weights.as_chunks_mut::<{ 4 * LANES }>();
+    let by_four = match S::STEPS_BY_FOUR {
+        true => scores.len() / (4 * LANES) * (4 * LANES),
+        false => 0,
+    };
+    let (fours, rest) = scores.split_at(by_four);
+    let (weights_of_fours, weights_of_rest) = weights.split_at_mut(by_four);
+    let fours = fours.as_chunks::<{ 4 * LANES }>().0;
+    let weights_of_fours = weights_of_fours.as_chunks_mut::<{ 4 * LANES }>().0;
     for (scores, weights) in fours.iter().zip(weights_of_fours) {
         let mut four = [sum; 4];
         for i in 0..4 {
@@ -436,8 +578,7 @@ fn softmax<S: Simd>(s: S, scores: &[f32], largest: f32, weights: &mut [u8]) -> i
     let rest = rest.as_chunks().0.iter();
     for (scores, weights) in rest.zip(weights_of_rest.as_chunks_mut().0) {
         let weight = weight(s, scores, largest);
-        sum = s.add_int(sum, weight);
-        s.store_bytes(weight, weights);
+        sum = s.store_and_add(weight, sum, weights);
     }
     s.total(sum)
 }
@@ -450,57 +591,52 @@ fn weight<S: Simd>(s: S, scores: &[f32; LANES], largest: S::F32) -> S::I32 {
 
 /// Softmax weights times values.
 struct Context<'w, 's, 'o, S: Simd> {
-    groups: usize,
     padded: usize,
+    values: Packed,
     /// One over the sum of each row's weights.
     share: [f32; MAX_ROWS],
     work: &'w Work<'s>,
     kept: &'w mut S::Kept,
     out: &'w mut ColumnsMut<'o>,
     row: usize,
-    column: usize,
-}
-
-impl<S: Simd> Context<'_, '_, '_, S> {
-    /// The panels of values from `panel` on, `N` of which are asked for.
-    #[inline(always)]
-    fn values<const N: usize>(&self, panel: usize) -> Panels {
-        let stride = LANES * GROUP * self.groups;
-        let values = &self.work.values[panel * stride..][..N * stride];
-        Panels {
-            start: values.as_ptr().cast(),
-            stride,
-            groups: self.groups,
-        }
-    }
+    /// The first of the head's panels of the output.
+    panel: usize,
 }
 
 impl<S: Simd> Tiles<S> for Context<'_, '_, '_, S> {
     #[inline(always)]
-    fn begin<const N: usize>(&mut self, s: S, panel: usize) {
-        // SAFETY: `values` has seen that the panels exist.
-        unsafe { s.ready::<N>(self.values::<N>(panel), self.kept) }
+    fn begin(&mut self, s: S, panel: usize, count: usize) {
+        self.values.begin(s, panel, count, self.kept);
+    }
+
+    #[inline(always)]
+    fn rows<const M: usize>(&mut self, s: S, _row: usize, _index: usize) {
+        debug_assert!(M <= MAX_ROWS);
+        let (weights, groups) = (self.work.weights.as_ptr(), self.values.panels.groups);
+        // SAFETY: `Work::carve` made `weights` long enough for `MAX_ROWS` rows of `padded`, which is no
+        // less than `4 * groups`.
+        unsafe { s.rows::<M>(weights, self.padded, groups, self.kept, 0) }
     }
 
     #[inline(always)]
     fn tile<const M: usize, const N: usize>(&mut self, s: S, _row: usize, panel: usize) {
-        let mut sums = [[s.round(s.splat(0.0)); N]; M];
-        debug_assert!(M <= MAX_ROWS);
-        // SAFETY: `Work::carve` made `weights` long enough for `MAX_ROWS` rows of `padded`, which
-        // is no less than `4 * groups`; `values` has seen that the panels exist, for which `begin`
-        // made `kept` ready.
-        unsafe {
-            let weights = self.work.weights.as_ptr();
-            let values = self.values::<N>(panel);
-            s.tile::<M, N>(weights, self.padded, values, self.kept, &mut sums);
-        }
+        let mut sums = MaybeUninit::uninit();
+        // SAFETY: the rows exist as for `rows`, and the panels since `tile::of_rows` does not leave its
+        // range. `rows` and `begin` have looked at them.
+        let sums: &[[S::I32; N]; M] = unsafe {
+            let weights = (self.work.weights.as_ptr(), self.padded);
+            self.values.tile(s, weights, panel, self.kept, &mut sums);
+            sums.assume_init_ref()
+        };
         each!(S, n < N {
             let scale = s.load(lanes(self.work.value_scale, panel + n));
+            let (mut spare, panel) = (Spare::new(), self.panel + panel + n);
+            let mut out = self.out.panel::<M>(self.row, panel, &mut spare);
             each!(S, m < M {
                 let mean = s.mul(s.float(sums[m][n]), s.splat(self.share[m]));
-                let columns = &mut self.out.row(self.row + m)[self.column..];
-                s.store(s.mul(mean, scale), lanes_mut(columns, panel + n));
+                out.put(s, m, s.mul(mean, scale));
             });
+            out.finish();
         });
     }
 }

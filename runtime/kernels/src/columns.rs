@@ -5,9 +5,13 @@
 //! slice cannot.
 
 use core::marker::PhantomData;
+use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::ptr::NonNull;
 use core::slice;
+
+use crate::LANES;
+use crate::simd::Simd;
 
 /// Exclusive access to a range of columns of a row-major matrix.
 #[derive(Debug)]
@@ -98,6 +102,96 @@ impl<'a> ColumnsMut<'a> {
         unsafe {
             let start = self.start.as_ptr().add(row * self.stride);
             slice::from_raw_parts_mut(start, self.columns)
+        }
+    }
+
+    /// Sixteen of these columns, or the fewer that are left, of rows `row..row + M`.
+    ///
+    /// # Panics
+    /// When there are no such rows, or no such columns.
+    #[inline(always)]
+    pub(crate) fn panel<'p, const M: usize>(
+        &'p mut self,
+        row: usize,
+        panel: usize,
+        spare: &'p mut Spare<M>,
+    ) -> PanelMut<'p, M> {
+        let column = panel * LANES;
+        assert!(row + M <= self.rows, "rows of the matrix");
+        assert!(column < self.columns, "columns of the matrix");
+        let columns = self.columns - column;
+        // SAFETY: there is such a row, and such a column in it.
+        let start = unsafe { self.start.add(row * self.stride + column) };
+        if columns >= LANES {
+            return PanelMut {
+                lanes: start,
+                step: self.stride,
+                rest: None,
+                owner: PhantomData,
+            };
+        }
+        PanelMut {
+            lanes: NonNull::from(&mut spare.0).cast(),
+            step: LANES,
+            rest: Some((start, columns, self.stride)),
+            owner: PhantomData,
+        }
+    }
+}
+
+/// Room for `M` rows of sixteen columns, where a matrix has fewer.
+pub(crate) struct Spare<const M: usize>([MaybeUninit<[f32; LANES]>; M]);
+
+impl<const M: usize> Spare<M> {
+    /// Room that holds nothing yet.
+    #[inline(always)]
+    pub(crate) fn new() -> Self {
+        Spare([MaybeUninit::uninit(); M])
+    }
+}
+
+/// One to sixteen columns of `M` rows, each of which has to be written, and then
+/// [`finish`](Self::finish) called.
+pub(crate) struct PanelMut<'a, const M: usize> {
+    /// Where sixteen lanes of the first row may be written.
+    lanes: NonNull<f32>,
+    /// How far those of the next row are away.
+    step: usize,
+    /// Where there are fewer columns: the first of them, how many there are, and how far those of the next row
+    /// are away.
+    rest: Option<(NonNull<f32>, usize, usize)>,
+    owner: PhantomData<&'a mut [f32]>,
+}
+
+impl<const M: usize> PanelMut<'_, M> {
+    /// Writes a row.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    #[inline(always)]
+    pub(crate) fn put<S: Simd>(&mut self, s: S, row: usize, x: S::F32) {
+        assert!(row < M, "a row of these");
+        // SAFETY: sixteen lanes of `M` rows may be written, in the matrix, as `ColumnsMut::panel` has
+        // seen, or in the spare room. Both are borrowed exclusively for as long as this lives.
+        let to = unsafe { self.lanes.add(row * self.step).cast().as_mut() };
+        s.store(x, to);
+    }
+
+    /// Brings the rows to the matrix where it has fewer columns than were written.
+    #[inline(always)]
+    pub(crate) fn finish(self) {
+        let Some((start, columns, stride)) = self.rest else {
+            return;
+        };
+        for row in 0..M {
+            // SAFETY: all rows of the spare room have been written, and `ColumnsMut::panel` has seen that
+            // the matrix has so many columns of each row.
+            unsafe {
+                let from = self.lanes.add(row * self.step);
+                start
+                    .add(row * stride)
+                    .copy_from_nonoverlapping(from, columns);
+            }
         }
     }
 }

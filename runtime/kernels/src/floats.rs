@@ -14,8 +14,8 @@
 use core::ops::Range;
 
 use crate::attention::{Attention, AttentionScratch, Head, Part, check_attention};
-use crate::columns::ColumnsMut;
-use crate::linear::{Activation, put};
+use crate::columns::{ColumnsMut, Spare};
+use crate::linear::Activation;
 use crate::polynomials::{EXP2, exp2, gelu};
 use crate::simd::{Kernel, MAX_ROWS, Simd, lanes, lanes_mut};
 use crate::tile::{self, unroll};
@@ -232,13 +232,18 @@ impl Product<'_> {
             tile(s, x, inputs, w, LANES, inputs)
         };
         let bias = s.load(lanes(self.linear.bias, panel));
+        let mut spare = Spare::new();
+        let mut out = self
+            .out
+            .panel::<M>(row, panel - self.panels.start, &mut spare);
         unroll!(m < M {
             let mut y = s.add(sums[m], bias);
             if self.gelu {
                 y = gelu(s, y);
             }
-            put(s, y, self.out.row(row + m), panel - self.panels.start);
+            out.put(s, m, y);
         });
+        out.finish();
     }
 }
 

@@ -1,11 +1,12 @@
 //! Dense layers: quantized rows times packed weights, and what follows on the way out.
 
+use core::mem::MaybeUninit;
 use core::ops::Range;
 
-use crate::columns::ColumnsMut;
+use crate::columns::{ColumnsMut, Spare};
 use crate::polynomials::gelu;
 use crate::rows::{Rows, row_bytes};
-use crate::simd::{Kernel, Panels, Simd, lanes};
+use crate::simd::{At, Kernel, Panels, Simd, lanes};
 use crate::tile::{self, Tiles, each, unroll};
 use crate::weights::GROUP;
 use crate::{Isa, LANES, Linear};
@@ -34,131 +35,200 @@ impl Isa {
         activation: Activation,
         out: ColumnsMut<'_>,
     ) {
-        assert!(linear.is_whole(), "arrays as the dimensions ask");
-        assert_eq!(x.width(), linear.inputs, "rows as wide as the layer");
         assert_eq!(x.len(), out.rows(), "a row of outputs for each row");
-        assert!(panels.start <= panels.end && panels.end <= linear.panels());
-        let end = linear.outputs.min(panels.end * LANES);
-        let columns = end.saturating_sub(panels.start * LANES);
-        assert_eq!(columns, out.columns(), "the columns of these panels");
-        let linear = *linear;
+        let mut parts = [Part::checked(x, linear, panels, out)];
+        let (linear, parts) = (*linear, &mut parts[..]);
         match activation {
-            Activation::None => self.run(Product::<false> {
-                x,
-                linear,
-                panels,
-                out,
-            }),
-            Activation::Gelu => self.run(Product::<true> {
-                x,
-                linear,
-                panels,
-                out,
-            }),
+            Activation::None => self.run(Product::<false> { x, linear, parts }),
+            Activation::Gelu => self.run(Product::<true> { x, linear, parts }),
         }
+    }
+
+    /// Computes several ranges of panels, each for as many of the first rows of `x` as its output has. What is
+    /// made of the rows is made once.
+    ///
+    /// # Panics
+    /// When the layer's arrays are not whole, when `x` is not as wide as its inputs or has fewer rows than an
+    /// output, when there are no such panels, or when an output has not just their columns.
+    pub fn linear_parts<const N: usize>(
+        self,
+        x: Rows<'_>,
+        linear: &Linear<'_>,
+        parts: [(Range<usize>, ColumnsMut<'_>); N],
+    ) {
+        let mut parts = parts.map(|(panels, out)| Part::checked(x, linear, panels, out));
+        let (linear, parts) = (*linear, &mut parts[..]);
+        self.run(Product::<false> { x, linear, parts });
     }
 }
 
-/// A checked call of [`Isa::linear`].
-struct Product<'a, const GELU: bool> {
-    x: Rows<'a>,
-    linear: Linear<'a>,
+/// Some panels, and where their outputs go.
+struct Part<'a> {
     panels: Range<usize>,
     out: ColumnsMut<'a>,
 }
 
-impl<const GELU: bool> Kernel for Product<'_, GELU> {
+impl<'a> Part<'a> {
+    /// These panels for as many rows as `out` has.
+    fn checked(
+        x: Rows<'_>,
+        linear: &Linear<'_>,
+        panels: Range<usize>,
+        out: ColumnsMut<'a>,
+    ) -> Self {
+        assert!(linear.is_whole(), "arrays as the dimensions ask");
+        assert_eq!(x.width(), linear.inputs, "rows as wide as the layer");
+        assert!(out.rows() <= x.len(), "outputs of rows that there are");
+        assert!(panels.start <= panels.end && panels.end <= linear.panels());
+        let end = linear.outputs.min(panels.end * LANES);
+        let columns = end.saturating_sub(panels.start * LANES);
+        assert_eq!(columns, out.columns(), "the columns of these panels");
+        Part { panels, out }
+    }
+}
+
+/// A checked call of [`Isa::linear`] or [`Isa::linear_parts`].
+struct Product<'a, 'p, const GELU: bool> {
+    x: Rows<'a>,
+    linear: Linear<'a>,
+    parts: &'p mut [Part<'a>],
+}
+
+impl<const GELU: bool> Kernel for Product<'_, '_, GELU> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (rows, panels) = (self.x.len(), self.panels.clone());
-        let kept = s.keep();
-        tile::all(
-            s,
-            rows,
-            panels,
-            &mut Running::<S, GELU> { call: self, kept },
-        );
+        let Product { x, linear, parts } = self;
+        let groups = row_bytes(linear.inputs) / GROUP;
+        let together = tile::together(s, groups);
+        let mut kept = s.keep();
+        let mut rows_kept = 0;
+        for part in parts {
+            let (rows, panels) = (part.out.rows(), part.panels.clone());
+            let keeps_all = rows.div_ceil(S::ROWS) <= s.slots(groups);
+            let mut running = Running::<S, GELU> {
+                x,
+                linear,
+                groups,
+                part,
+                kept: &mut kept,
+                keeps_all,
+                have_rows: rows_kept == rows,
+                slot: 0,
+                first: 0,
+            };
+            tile::all(s, rows, panels, together, &mut running);
+            rows_kept = if keeps_all { rows } else { 0 };
+        }
     }
 }
 
-/// A call on its way.
-struct Running<'a, S: Simd, const GELU: bool> {
-    call: Product<'a, GELU>,
-    kept: S::Kept,
+/// A part of a call on its way.
+struct Running<'a, 'p, S: Simd, const GELU: bool> {
+    x: Rows<'a>,
+    linear: Linear<'a>,
+    /// How many groups of four a row has.
+    groups: usize,
+    part: &'p mut Part<'a>,
+    kept: &'p mut S::Kept,
+    /// Whether there is a slot for each tile of rows.
+    keeps_all: bool,
+    /// Whether all of them are kept already.
+    have_rows: bool,
+    /// The slot of the last rows that were looked at.
+    slot: usize,
+    /// The first of the panels that are kept.
+    first: usize,
 }
 
-impl<const GELU: bool> Product<'_, GELU> {
+impl<S: Simd, const GELU: bool> Running<'_, '_, S, GELU> {
     /// The panels from `panel` on.
     ///
     /// # Safety
     /// There is such a panel.
     #[inline(always)]
     unsafe fn weights(&self, panel: usize) -> Panels {
-        let groups = row_bytes(self.linear.inputs) / GROUP;
-        let stride = LANES * GROUP * groups;
+        let stride = LANES * GROUP * self.groups;
         Panels {
             // SAFETY: the weights are as long as the dimensions ask, which `is_whole` has seen to.
             start: unsafe { self.linear.weights.as_ptr().add(panel * stride) },
             stride,
-            groups,
+            groups: self.groups,
         }
+    }
+
+    /// The quantized values from `row` on.
+    ///
+    /// # Safety
+    /// There is such a row.
+    #[inline(always)]
+    unsafe fn values(&self, row: usize) -> *const u8 {
+        // SAFETY: rows are as long as the dimensions ask, which `Rows::new` has seen to.
+        unsafe { self.x.values().as_ptr().add(row * GROUP * self.groups) }
     }
 }
 
-impl<S: Simd, const GELU: bool> Tiles<S> for Running<'_, S, GELU> {
+impl<S: Simd, const GELU: bool> Tiles<S> for Running<'_, '_, S, GELU> {
     #[inline(always)]
-    fn begin<const N: usize>(&mut self, s: S, panel: usize) {
-        debug_assert!(panel + N <= self.call.linear.panels());
+    fn begin(&mut self, s: S, panel: usize, count: usize) {
+        debug_assert!(panel + count <= self.linear.panels());
+        // All rows have been taken through the panels before these.
+        self.have_rows |= self.keeps_all && panel > self.part.panels.start;
+        self.first = panel;
+        let rows = self.part.out.rows();
         // SAFETY: the panels exist, since `tile::all` does not leave its range, and each is as long as
         // the dimensions ask, which `is_whole` has seen to.
-        unsafe { s.ready::<N>(self.call.weights(panel), &mut self.kept) }
+        unsafe { s.ready(self.weights(panel), count, rows, self.kept, 0) }
+    }
+
+    #[inline(always)]
+    fn rows<const M: usize>(&mut self, s: S, row: usize, index: usize) {
+        debug_assert!(row + M <= self.x.len());
+        self.slot = if self.keeps_all { index } else { 0 };
+        if !self.have_rows {
+            let (groups, slot) = (self.groups, self.slot);
+            // SAFETY: the rows exist, since `tile::all` does not leave them.
+            unsafe { s.rows::<M>(self.values(row), GROUP * groups, groups, self.kept, slot) }
+        }
     }
 
     #[inline(always)]
     fn tile<const M: usize, const N: usize>(&mut self, s: S, row: usize, panel: usize) {
-        let call = &mut self.call;
-        let row_len = row_bytes(call.linear.inputs);
-        let mut sums = [[s.round(s.splat(0.0)); N]; M];
-        debug_assert!(row + M <= call.x.len() && panel + N <= call.linear.panels());
+        let (groups, linear) = (self.groups, self.linear);
+        let mut sums = MaybeUninit::uninit();
+        debug_assert!(row + M <= self.x.len() && panel + N <= linear.panels());
         // SAFETY: the rows and panels exist (`tile::all` leaves neither range), and each is as long
-        // as the dimensions ask, which `Rows::new` and `is_whole` have seen to. `begin` made `kept`
-        // ready for these panels.
-        unsafe {
-            let a = call.x.values().as_ptr().add(row * row_len);
-            let weights = call.weights(panel);
-            s.tile::<M, N>(a, row_len, weights, &mut self.kept, &mut sums);
-        }
+        // as the dimensions ask, which `Rows::new` and `is_whole` have seen to. `rows` and `begin` have
+        // looked at them, and the panels are kept one behind the other.
+        let sums: &[[S::I32; N]; M] = unsafe {
+            let at = At {
+                slot: self.slot,
+                place: (panel - self.first) * s.places(groups),
+            };
+            let (a, weights) = (self.values(row), self.weights(panel));
+            s.tile::<M, N>(a, GROUP * groups, weights, self.kept, at, &mut sums);
+            sums.assume_init_ref()
+        };
+        let [x_scale, x_low] = [self.x.scale(), self.x.low()].map(|x| {
+            let rows: &[f32; M] = x[row..].first_chunk().expect("rows that there are");
+            rows
+        });
         each!(S, n < N {
-            let scale = s.load(lanes(call.linear.scale, panel + n));
-            let sum = s.load(lanes(call.linear.sum, panel + n));
-            let bias = s.load(lanes(call.linear.bias, panel + n));
+            let scale = s.load(lanes(linear.scale, panel + n));
+            let sum = s.load(lanes(linear.sum, panel + n));
+            let bias = s.load(lanes(linear.bias, panel + n));
+            let (mut spare, panel) = (Spare::new(), panel + n - self.part.panels.start);
+            let mut out = self.part.out.panel::<M>(row, panel, &mut spare);
             each!(S, m < M {
-                let x_scale = s.splat(call.x.scale()[row + m]);
-                let x_low = s.splat(call.x.low()[row + m]);
-                let product = s.mul(s.mul(s.float(sums[m][n]), scale), x_scale);
-                let mut y = s.add(product, s.add(s.mul(x_low, sum), bias));
+                let product = s.mul(s.mul(s.float(sums[m][n]), scale), s.splat(x_scale[m]));
+                let mut y = s.add(product, s.add(s.mul(s.splat(x_low[m]), sum), bias));
                 if GELU {
                     y = gelu(s, y);
                 }
-                let columns = call.out.row(row + m);
-                put(s, y, columns, panel + n - call.panels.start);
+                out.put(s, m, y);
             });
+            out.finish();
         });
-    }
-}
-
-/// Writes one panel of a row; the last panel may have fewer than sixteen columns.
-#[inline(always)]
-pub(crate) fn put<S: Simd>(s: S, y: S::F32, row: &mut [f32], panel: usize) {
-    let columns = &mut row[panel * LANES..];
-    if let Some(columns) = columns.first_chunk_mut() {
-        s.store(y, columns);
-    } else {
-        let mut all = [0.0; LANES];
-        s.store(y, &mut all);
-        let len = columns.len();
-        columns.copy_from_slice(&all[..len]);
     }
 }

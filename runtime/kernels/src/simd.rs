@@ -15,6 +15,8 @@
 //! All operations round to nearest, ties to even, each by itself. The token is passed by value to
 //! every operation; it has no size.
 
+use core::mem::MaybeUninit;
+
 use crate::LANES;
 
 /// An algorithm that runs on any tier.
@@ -36,7 +38,7 @@ pub(crate) trait Simd: Copy {
     /// Sixteen signed integers.
     type I32: Copy;
 
-    /// What a tier keeps of a group of panels while rows are taken through it.
+    /// What a tier keeps of panels and of rows, in an order of its own.
     type Kept;
 
     /// The most rows that a tile may have for its sums to stay in registers; at most [`MAX_ROWS`].
@@ -47,6 +49,10 @@ pub(crate) trait Simd: Copy {
     const SUMS_IN_REGISTERS: bool = true;
     /// The most panels of 16 columns that a tile may have: 4, 2 or 1.
     const PANELS: usize;
+    /// Whether [`store_steps`](Self::store_steps) is better than storing each vector by itself.
+    const STEPS_BY_FOUR: bool = true;
+    /// How many places there are for panels that are kept: enough for one panel, or nothing is kept.
+    const PLACES: usize = 0;
 
     /// The same float sixteen times.
     fn splat(self, x: f32) -> Self::F32;
@@ -58,6 +64,13 @@ pub(crate) trait Simd: Copy {
     fn store(self, x: Self::F32, to: &mut [f32; LANES]);
     /// Writes the low byte of each integer.
     fn store_bytes(self, x: Self::I32, to: &mut [u8; LANES]);
+    /// Writes the low byte of each integer, all from 0 to 255, and returns a vector with the same total as `sum`
+    /// and them.
+    #[inline(always)]
+    fn store_and_add(self, x: Self::I32, sum: Self::I32, to: &mut [u8; LANES]) -> Self::I32 {
+        self.store_bytes(x, to);
+        self.add_int(sum, x)
+    }
     /// Writes the integers of four vectors, all from 0 to 255, one vector behind the other.
     fn store_steps(self, x: [Self::I32; 4], to: &mut [u8; 4 * LANES]);
     /// Writes the low bytes of four vectors side by side, lane by lane.
@@ -105,30 +118,70 @@ pub(crate) trait Simd: Copy {
         crate::scalar::sqrt(x)
     }
 
-    /// Memory for what is kept of a group of panels, whatever it holds.
+    /// How many places a panel of so many groups takes; 0 where nothing is kept of it.
+    #[inline(always)]
+    fn places(self, _groups: usize) -> usize {
+        0
+    }
+
+    /// Memory for what is kept, whatever it holds.
     fn keep(self) -> Self::Kept;
 
-    /// Looks at `N` panels before rows are taken through them: what costs as much for one row as for
-    /// many is done here.
+    /// Looks at `count` panels before `rows` rows are taken through them: what costs as much for one row
+    /// as for many is done here. What is kept of them goes to the places from `place` on. Panels that take more
+    /// places than there are need not be looked at.
     ///
     /// # Safety
-    /// `w.start` is valid for reads of `(N - 1) * w.stride + 64 * w.groups` bytes.
-    unsafe fn ready<const N: usize>(self, w: Panels, kept: &mut Self::Kept);
+    /// `w.start` is valid for reads of `(count - 1) * w.stride + 64 * w.groups` bytes.
+    #[inline(always)]
+    unsafe fn ready(
+        self,
+        _w: Panels,
+        _count: usize,
+        _rows: usize,
+        _kept: &mut Self::Kept,
+        _place: usize,
+    ) {
+    }
 
-    /// The dot products of `M` rows of activations with the 16 columns of each of `N` panels:
+    /// How many tiles of rows of so many groups can be kept at a time.
+    #[inline(always)]
+    fn slots(self, _groups: usize) -> usize {
+        1
+    }
+
+    /// Looks at the `M` rows of a tile before they are taken through panels of `groups` groups. What is kept of
+    /// them goes to a slot, one of [`slots`](Self::slots).
+    ///
+    /// # Safety
+    /// `a` is valid for reads of `(M - 1) * row + 4 * groups` bytes.
+    #[inline(always)]
+    unsafe fn rows<const M: usize>(
+        self,
+        _a: *const u8,
+        _row: usize,
+        _groups: usize,
+        _kept: &mut Self::Kept,
+        _slot: usize,
+    ) {
+    }
+
+    /// Writes the dot products of `M` rows of activations with the 16 columns of each of `N` panels:
     /// `out[m][n][column]` is the sum of `a[m * row + i] * w.start[n * w.stride + i / 4 * 64 +
     /// column * 4 + i % 4]` over `i < 4 * w.groups`. The sum is exact as long as it fits into 32 bits.
     ///
     /// # Safety
-    /// `a` is valid for reads of `(M - 1) * row + 4 * w.groups` bytes, `w` is valid as for
-    /// [`ready`](Self::ready), and `kept` is what that left for the same `w` and `N`.
+    /// `a` is valid for reads of `(M - 1) * row + 4 * w.groups` bytes, and `w` of `(N - 1) * w.stride + 64 *
+    /// w.groups`. [`rows`](Self::rows) has looked at the rows, and [`ready`](Self::ready) at the panels, and `kept`
+    /// still has what they left at the slot and from the place on.
     unsafe fn tile<const M: usize, const N: usize>(
         self,
         a: *const u8,
         row: usize,
         w: Panels,
         kept: &mut Self::Kept,
-        out: &mut [[Self::I32; N]; M],
+        at: At,
+        out: &mut MaybeUninit<[[Self::I32; N]; M]>,
     );
 }
 
@@ -141,6 +194,17 @@ pub(crate) struct Panels {
     pub(crate) stride: usize,
     /// How many groups of four inputs each of them has.
     pub(crate) groups: usize,
+}
+
+/// Where what is kept of a tile begins.
+#[derive(Copy, Clone)]
+// Only AArch64 keeps something.
+#[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
+pub(crate) struct At {
+    /// The slot of its rows.
+    pub(crate) slot: usize,
+    /// The place of its first panel.
+    pub(crate) place: usize,
 }
 
 /// The most rows that a tile has on any tier.

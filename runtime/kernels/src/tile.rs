@@ -40,39 +40,40 @@ pub(crate) use each;
 
 /// What is done with each tile.
 pub(crate) trait Tiles<S: Simd> {
-    /// Called before the tiles of panels `panel..panel + N`.
-    fn begin<const N: usize>(&mut self, s: S, panel: usize);
+    /// Called before the tiles of panels `panel..panel + count`, all of which come before the next call.
+    fn begin(&mut self, s: S, panel: usize, count: usize);
+
+    /// Called before the tiles of rows `row..row + M`, all of which come before the next call. They are the
+    /// `index`-th rows since the call of [`begin`](Self::begin).
+    fn rows<const M: usize>(&mut self, s: S, row: usize, index: usize);
 
     /// Computes rows `row..row + M` of panels `panel..panel + N`.
     fn tile<const M: usize, const N: usize>(&mut self, s: S, row: usize, panel: usize);
 }
 
-/// Visits all tiles of `rows` rows and the given panels. A group of panels is taken through all
-/// rows before the next one begins, so that the weights are read from far away only once.
+/// Visits all tiles of `rows` rows and the given panels. As many panels as are kept `together` are taken
+/// through all rows before the next ones begin, so that the weights are read from far away only once.
 #[inline(always)]
-pub(crate) fn all<S: Simd>(s: S, rows: usize, panels: Range<usize>, tiles: &mut impl Tiles<S>) {
-    for (panel, group) in groups(panels, S::PANELS) {
-        match group {
-            4 if S::PANELS >= 4 => of_panels::<S, 4>(s, rows, panel, tiles),
-            2 if S::PANELS >= 2 => of_panels::<S, 2>(s, rows, panel, tiles),
-            _ => of_panels::<S, 1>(s, rows, panel, tiles),
-        }
-    }
-}
-
-/// Visits the tiles of `rows` rows and panels `panel..panel + N`.
-#[inline(always)]
-fn of_panels<S: Simd, const N: usize>(s: S, rows: usize, panel: usize, tiles: &mut impl Tiles<S>) {
-    tiles.begin::<N>(s, panel);
-    for (row, len) in cut(rows, S::ROWS, S::STEP) {
-        match len {
-            1 => tiles.tile::<1, N>(s, row, panel),
-            2 if S::ROWS >= 2 => tiles.tile::<2, N>(s, row, panel),
-            3 if S::ROWS >= 3 => tiles.tile::<3, N>(s, row, panel),
-            4 if S::ROWS >= 4 => tiles.tile::<4, N>(s, row, panel),
-            5 if S::ROWS >= 5 => tiles.tile::<5, N>(s, row, panel),
-            _ if S::ROWS >= MAX_ROWS => tiles.tile::<MAX_ROWS, N>(s, row, panel),
-            _ => unreachable!("no tile has more rows"),
+pub(crate) fn all<S: Simd>(
+    s: S,
+    rows: usize,
+    panels: Range<usize>,
+    together: usize,
+    tiles: &mut impl Tiles<S>,
+) {
+    for panels in kept_together(panels, together) {
+        tiles.begin(s, panels.start, panels.len());
+        for (index, (row, len)) in cut(rows, S::ROWS, S::STEP).enumerate() {
+            let (row, panels) = ((row, index), panels.clone());
+            match len {
+                1 => through::<S, 1>(s, row, panels, tiles),
+                2 if S::ROWS >= 2 => through::<S, 2>(s, row, panels, tiles),
+                3 if S::ROWS >= 3 => through::<S, 3>(s, row, panels, tiles),
+                4 if S::ROWS >= 4 => through::<S, 4>(s, row, panels, tiles),
+                5 if S::ROWS >= 5 => through::<S, 5>(s, row, panels, tiles),
+                _ if S::ROWS >= MAX_ROWS => through::<S, MAX_ROWS>(s, row, panels, tiles),
+                _ => unreachable!("no tile has more rows"),
+            }
         }
     }
 }
@@ -83,30 +84,64 @@ pub(crate) fn of_rows<S: Simd, const M: usize>(
     s: S,
     row: usize,
     panels: Range<usize>,
+    together: usize,
     tiles: &mut impl Tiles<S>,
 ) {
     if M > S::ROWS {
         return; // Never asked for; said so that the compiler leaves such tiles out.
     }
+    tiles.rows::<M>(s, row, 0);
+    for panels in kept_together(panels, together) {
+        tiles.begin(s, panels.start, panels.len());
+        through_panels::<S, M>(s, row, panels, tiles);
+    }
+}
+
+/// Takes `M` rows through some panels.
+#[inline(always)]
+fn through<S: Simd, const M: usize>(
+    s: S,
+    (row, index): (usize, usize),
+    panels: Range<usize>,
+    tiles: &mut impl Tiles<S>,
+) {
+    tiles.rows::<M>(s, row, index);
+    through_panels::<S, M>(s, row, panels, tiles);
+}
+
+/// Visits the tiles of `M` rows and some panels.
+#[inline(always)]
+fn through_panels<S: Simd, const M: usize>(
+    s: S,
+    row: usize,
+    panels: Range<usize>,
+    tiles: &mut impl Tiles<S>,
+) {
     for (panel, group) in groups(panels, S::PANELS) {
         match group {
-            4 if S::PANELS >= 4 => one::<S, M, 4>(s, row, panel, tiles),
-            2 if S::PANELS >= 2 => one::<S, M, 2>(s, row, panel, tiles),
-            _ => one::<S, M, 1>(s, row, panel, tiles),
+            4 if S::PANELS >= 4 => tiles.tile::<M, 4>(s, row, panel),
+            2 if S::PANELS >= 2 => tiles.tile::<M, 2>(s, row, panel),
+            _ => tiles.tile::<M, 1>(s, row, panel),
         }
     }
 }
 
-/// Visits one tile by itself.
+/// How many panels of so many groups are kept together: as many as there are places for, or, where nothing is
+/// kept, as many as a tile has.
 #[inline(always)]
-fn one<S: Simd, const M: usize, const N: usize>(
-    s: S,
-    row: usize,
-    panel: usize,
-    tiles: &mut impl Tiles<S>,
-) {
-    tiles.begin::<N>(s, panel);
-    tiles.tile::<M, N>(s, row, panel);
+pub(crate) fn together<S: Simd>(s: S, groups: usize) -> usize {
+    S::PLACES
+        .checked_div(s.places(groups))
+        .map_or(S::PANELS, |panels| panels.max(1))
+}
+
+/// Cuts panels into pieces of at most `most`.
+#[inline(always)]
+fn kept_together(panels: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let end = panels.end;
+    panels
+        .step_by(most)
+        .map(move |start| start..end.min(start + most))
 }
 
 /// Cuts `count` rows into pieces of at most `most`, as equal as can be: `(start, len)`. Each piece but

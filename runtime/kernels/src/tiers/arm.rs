@@ -4,82 +4,10 @@
 //! target that the program was compiled for, or these files are left out.
 
 use core::arch::aarch64::*;
-use core::arch::asm;
 use core::mem::MaybeUninit;
 
 use crate::LANES;
-use crate::simd::{Panels, Simd};
-
-/// The part of [`Simd`] that the tiers do differently. See there for what each item has to be.
-pub(super) trait Products: Copy {
-    /// As [`Simd::Kept`].
-    type Kept;
-
-    /// As [`Simd::ROWS`].
-    const ROWS: usize;
-    /// As [`Simd::STEP`].
-    const STEP: usize;
-
-    /// As [`Simd::keep`].
-    fn keep(self) -> Self::Kept;
-
-    /// As [`Simd::ready`].
-    ///
-    /// # Safety
-    /// As there.
-    unsafe fn ready<const N: usize>(self, w: Panels, kept: &mut Self::Kept);
-
-    /// As [`Simd::tile`].
-    ///
-    /// # Safety
-    /// As there.
-    unsafe fn tile<const M: usize, const N: usize>(
-        self,
-        a: *const u8,
-        row: usize,
-        w: Panels,
-        kept: &mut Self::Kept,
-        out: &mut [[Sums; N]; M],
-    );
-}
-
-/// Sixteen sums, one for each column of a panel.
-pub(super) type Sums = [int32x4_t; 4];
-
-/// How many groups of four activations are brought into another order at a time.
-pub(super) const COPIED: usize = 384;
-
-/// Room for so many groups of six rows, in blocks of sixteen bytes.
-pub(super) type Copies = [MaybeUninit<int8x16_t>; 6 * COPIED / 4];
-
-/// What the tiers whose product is of signed bytes keep: of four panels, and of a tile.
-pub(super) struct Signed {
-    /// 128 times the sum of each column's weights.
-    pub(super) again: [Sums; 4],
-    /// Signed activations, in the tier's order.
-    pub(super) rows: Copies,
-}
-
-impl Signed {
-    /// Of nothing yet.
-    #[inline(always)]
-    pub(super) fn none() -> Self {
-        Signed {
-            again: [no_sums(); 4],
-            rows: [MaybeUninit::uninit(); _],
-        }
-    }
-
-    /// The sums of a tile to which no product has been added.
-    #[inline(always)]
-    pub(super) fn begin<const M: usize, const N: usize>(&self, out: &mut [[Sums; N]; M]) {
-        for n in 0..N {
-            for m in 0..M {
-                out[m][n] = self.again[n];
-            }
-        }
-    }
-}
+use crate::simd::{At, Panels, Simd};
 
 /// Calls intrinsics that touch no memory, or only what a reference beside them covers.
 macro_rules! have {
@@ -91,46 +19,145 @@ macro_rules! have {
 }
 pub(super) use have;
 
+/// A line of assembly, put together, and its end.
+macro_rules! line {
+    ($($part:expr),*) => { concat!($($part,)* "\n") };
+}
+pub(super) use line;
+
+/// The part of [`Simd`] that the tiers do differently: products of a few rows with one panel, both brought
+/// into the tier's order before, in blocks of four groups. The last block is filled up with weights of 0.
+pub(super) trait Products: Copy {
+    /// As [`Simd::ROWS`].
+    const ROWS: usize;
+    /// As [`Simd::STEP`].
+    const STEP: usize;
+    /// Whether a single row is multiplied with panels as they lie in the file, by [`one`](Self::one).
+    const ONE: bool = false;
+
+    /// How many lines a kept panel takes. Panels for which there is room together should fit a second-level cache,
+    /// so it is no less than the panel has, even where most of it is not copied.
+    fn lines(groups: usize) -> usize;
+
+    /// Looks at a panel and keeps of it what `product` asks for.
+    ///
+    /// # Safety
+    /// `64 * groups` bytes can be read at `w`, and [`lines`](Self::lines) lines written at `to`, which is aligned
+    /// to one.
+    unsafe fn panel(self, w: *const i8, groups: usize, to: *mut i8);
+
+    /// Copies `M` rows.
+    ///
+    /// # Safety
+    /// `a` is valid for reads of `(M - 1) * row + 4 * groups` bytes, and `to` for writes of 16 bytes for each block
+    /// and row, where an odd row counts twice.
+    unsafe fn rows<const M: usize>(self, a: *const u8, row: usize, groups: usize, to: *mut i8);
+
+    /// Writes the sums of `M` rows and a panel.
+    ///
+    /// # Safety
+    /// `rows` has been written by [`rows`](Self::rows) for as many rows and groups, `panel` by
+    /// [`panel`](Self::panel) for the panel at `w`, which can still be read, and `M` times sixteen sums can be
+    /// written at `to`. There is one group at least.
+    unsafe fn product<const M: usize>(
+        self,
+        rows: *const i8,
+        w: *const i8,
+        panel: *const i8,
+        groups: usize,
+        to: *mut Sums,
+    );
+
+    /// Writes the sums of one row and a panel that nothing was done with.
+    ///
+    /// # Safety
+    /// `4 * groups` bytes can be read at `a`, `64 * groups` at `w`, and sixteen sums can be written at `to`.
+    unsafe fn one(self, _a: *const u8, _w: *const i8, _groups: usize, _to: *mut Sums) {
+        unreachable!("only where it is said to be there")
+    }
+}
+
+/// Sixteen sums, one for each column of a panel.
+pub(super) type Sums = [int32x4_t; 4];
+
+/// What holds a group of a panel, and the unit of what is kept.
+#[derive(Copy, Clone)]
+#[repr(align(64))]
+pub(super) struct Line {
+    _bytes: [MaybeUninit<i8>; 64],
+}
+
+/// A line that holds nothing yet.
+const NO_LINE: Line = Line {
+    _bytes: [MaybeUninit::uninit(); 64],
+};
+
+/// How many lines of panels are kept: four panels of 1,536 inputs and what comes with them.
+const LINES: usize = 1_580;
+
+/// How many groups are brought into a tier's order at a time. A panel of so many fits into the lines.
+const CHUNK: usize = 1_536;
+
+/// How many lines of rows are kept: 96 of 1,536 values.
+const ROW_LINES: usize = 96 * 1_536 / 64;
+
+/// Panels and rows, in a tier's order: 243 KiB, of which no more is touched than is used.
+pub(super) struct Kept {
+    panels: [Line; LINES],
+    rows: [Line; ROW_LINES],
+    /// Whether there is but one row, for which panels are left as they are.
+    one: bool,
+}
+
+/// How many lines a tile's rows take at most. Some tiers fill up three rows to four, and five to six.
+const fn slot_lines(rows: usize, groups: usize) -> usize {
+    (16 * rows.next_multiple_of(2) * blocks(groups)).div_ceil(64)
+}
+
+/// How many blocks of four groups there are, the last of which may have fewer.
+pub(super) const fn blocks(groups: usize) -> usize {
+    groups.div_ceil(4)
+}
+
+/// The bytes of a row in a block: sixteen, or, in the last block, as many as there are and zeros behind them.
+///
+/// # Safety
+/// `4 * groups` bytes can be read at `a`, and `block` is one of their blocks.
+#[inline(always)]
+pub(super) unsafe fn row_block(a: *const u8, groups: usize, block: usize) -> int8x16_t {
+    // SAFETY: the caller grants the reads.
+    unsafe {
+        let a = a.add(16 * block);
+        let left = groups - 4 * block;
+        if left >= 4 {
+            return vld1q_s8(a.cast());
+        }
+        let mut four = [0i32; 4];
+        for (group, four) in four.iter_mut().enumerate().take(left) {
+            *four = a.cast::<i32>().add(group).read_unaligned();
+        }
+        vreinterpretq_s8_s32(vld1q_s32(four.as_ptr()))
+    }
+}
+
+/// The groups of a panel behind its last whole block, as a block with zeros in it.
+///
+/// # Safety
+/// `64 * groups` bytes can be read at `w`.
+#[inline(always)]
+pub(super) unsafe fn last_block(w: *const i8, groups: usize) -> [int8x16_t; 16] {
+    let mut last = [have!(vdupq_n_s8(0)); 16];
+    for at in 0..groups % 4 * 4 {
+        // SAFETY: the caller grants the read.
+        last[at] = unsafe { vld1q_s8(w.add(groups / 4 * 256 + 16 * at)) };
+    }
+    last
+}
+
 /// The bytes from 0 to 255 as bytes from -128 to 127: less 128 each.
 #[inline(always)]
 pub(super) fn less_128(bytes: int8x16_t) -> int8x16_t {
     have!(veorq_s8(bytes, vdupq_n_s8(-128)))
-}
-
-/// Four activations of one row, four times, less 128 each.
-///
-/// # Safety
-/// Four bytes can be read at `from`.
-#[inline(always)]
-pub(super) unsafe fn four_less_128(from: *const u8) -> int8x16_t {
-    // SAFETY: the caller grants the read.
-    let four = unsafe { from.cast::<i32>().read_unaligned() };
-    less_128(have!(vreinterpretq_s8_s32(vdupq_n_s32(four))))
-}
-
-/// Reads four registers with one instruction, where a compiler takes two, and goes on behind them.
-///
-/// # Safety
-/// 64 bytes can be read at `from`.
-#[inline(always)]
-pub(super) unsafe fn next_four(from: &mut *const i8) -> [int8x16_t; 4] {
-    let (a, b, c, d);
-    // SAFETY: NEON is there wherever this is compiled; the caller grants the read.
-    unsafe {
-        asm!(
-            "ld1 {{v28.16b, v29.16b, v30.16b, v31.16b}}, [{from}], #64",
-            from = inout(reg) *from,
-            out("v28") a, out("v29") b, out("v30") c, out("v31") d,
-            options(readonly, nostack, preserves_flags)
-        )
-    }
-    [a, b, c, d]
-}
-
-/// No sums at all.
-#[inline(always)]
-pub(super) fn no_sums() -> Sums {
-    [have!(vdupq_n_s32(0)); 4]
 }
 
 /// The operations of a tier whose products are `P`.
@@ -165,12 +192,14 @@ macro_rules! fold {
 impl<P: Products> Simd for Arm<P> {
     type F32 = [float32x4_t; 4];
     type I32 = Sums;
-    type Kept = P::Kept;
+    type Kept = Kept;
 
     const ROWS: usize = P::ROWS;
     const STEP: usize = P::STEP;
     const SUMS_IN_REGISTERS: bool = false;
-    const PANELS: usize = 4;
+    const PANELS: usize = 1;
+    const STEPS_BY_FOUR: bool = false;
+    const PLACES: usize = LINES;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F32 {
@@ -214,6 +243,17 @@ impl<P: Products> Simd for Arm<P> {
     #[inline(always)]
     fn store_bytes(self, x: Sums, to: &mut [u8; LANES]) {
         have!(vst1q_s8(to.as_mut_ptr().cast(), low_bytes(x)));
+    }
+
+    #[inline(always)]
+    fn store_and_add(self, x: Sums, sum: Sums, to: &mut [u8; LANES]) -> Sums {
+        let bytes = have!(vreinterpretq_u8_s8(low_bytes(x)));
+        have!({
+            vst1q_u8(to.as_mut_ptr(), bytes);
+            // Neighbours by neighbours, into one of the four registers.
+            let four = vpadalq_u16(vreinterpretq_u32_s32(sum[0]), vpaddlq_u8(bytes));
+            [vreinterpretq_s32_u32(four), sum[1], sum[2], sum[3]]
+        })
     }
 
     #[inline(always)]
@@ -356,14 +396,59 @@ impl<P: Products> Simd for Arm<P> {
     }
 
     #[inline(always)]
-    fn keep(self) -> P::Kept {
-        self.0.keep()
+    fn places(self, groups: usize) -> usize {
+        P::lines(groups.min(CHUNK))
     }
 
     #[inline(always)]
-    unsafe fn ready<const N: usize>(self, w: Panels, kept: &mut P::Kept) {
-        // SAFETY: the caller grants the same.
-        unsafe { self.0.ready::<N>(w, kept) }
+    fn keep(self) -> Kept {
+        Kept {
+            panels: [NO_LINE; LINES],
+            rows: [NO_LINE; _],
+            one: false,
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn ready(self, w: Panels, count: usize, rows: usize, kept: &mut Kept, place: usize) {
+        kept.one = P::ONE && rows == 1;
+        if kept.one || w.groups > CHUNK {
+            return;
+        }
+        let lines = P::lines(w.groups);
+        for (n, to) in kept.panels[place..]
+            .chunks_exact_mut(lines)
+            .take(count)
+            .enumerate()
+        {
+            // SAFETY: the caller grants reads of the panel; `to` has as many lines as it takes.
+            unsafe {
+                self.0
+                    .panel(w.start.add(n * w.stride), w.groups, to.as_mut_ptr().cast())
+            };
+        }
+    }
+
+    #[inline(always)]
+    fn slots(self, groups: usize) -> usize {
+        ROW_LINES / slot_lines(P::ROWS, groups.min(CHUNK))
+    }
+
+    #[inline(always)]
+    unsafe fn rows<const M: usize>(
+        self,
+        a: *const u8,
+        row: usize,
+        groups: usize,
+        kept: &mut Kept,
+        slot: usize,
+    ) {
+        if groups <= CHUNK {
+            let to = &mut kept.rows[slot * slot_lines(P::ROWS, groups)..];
+            let to = &mut to[..slot_lines(M, groups)];
+            // SAFETY: the caller grants the reads; there is room for so many groups of all rows.
+            unsafe { self.0.rows::<M>(a, row, groups, to.as_mut_ptr().cast()) };
+        }
     }
 
     #[inline(always)]
@@ -372,12 +457,62 @@ impl<P: Products> Simd for Arm<P> {
         a: *const u8,
         row: usize,
         w: Panels,
-        kept: &mut P::Kept,
-        out: &mut [[Sums; N]; M],
+        kept: &mut Kept,
+        At { slot, place }: At,
+        out: &mut MaybeUninit<[[Sums; N]; M]>,
     ) {
-        // SAFETY: the caller grants the same.
-        unsafe { self.0.tile::<M, N>(a, row, w, kept, out) }
+        debug_assert!(N == 1, "one panel at a time");
+        let to = out.as_mut_ptr().cast::<Sums>();
+        if M == 1 && kept.one {
+            // SAFETY: the caller grants the reads of a row and of a panel.
+            unsafe { self.0.one(a, w.start, w.groups, to) };
+        } else if w.groups <= CHUNK {
+            let panel = kept.panels[place..].as_ptr().cast();
+            let rows = &kept.rows[slot * slot_lines(P::ROWS, w.groups)..];
+            // SAFETY: the caller says that `rows` and `ready` have written these, and `out` has `M` times
+            // sixteen sums.
+            unsafe {
+                let rows = rows.as_ptr().cast();
+                self.0.product::<M>(rows, w.start, panel, w.groups, to);
+            }
+        } else {
+            // SAFETY: the caller grants the reads.
+            unsafe { chunks::<P, M>(self.0, (a, row), w, kept, to) };
+        }
     }
+}
+
+/// Adds up a tile whose groups do not fit into what is kept, so many at a time.
+///
+/// # Safety
+/// As for [`Simd::tile`].
+#[inline(never)]
+unsafe fn chunks<P: Products, const M: usize>(
+    p: P,
+    (a, row): (*const u8, usize),
+    w: Panels,
+    kept: &mut Kept,
+    to: *mut Sums,
+) {
+    let mut all = [[have!(vdupq_n_s32(0)); 4]; M];
+    for from in (0..w.groups).step_by(CHUNK) {
+        let groups = (w.groups - from).min(CHUNK);
+        let mut sums = all;
+        // SAFETY: the caller grants reads of these groups, of rows and panel alike, for which there is room.
+        unsafe {
+            let rows = kept.rows.as_mut_ptr().cast();
+            let panel = kept.panels.as_mut_ptr().cast();
+            let w = w.start.add(64 * from);
+            p.rows::<M>(a.add(4 * from), row, groups, rows);
+            p.panel(w, groups, panel);
+            p.product::<M>(rows, w, panel, groups, sums.as_mut_ptr());
+        }
+        for m in 0..M {
+            all[m] = all!(vaddq_s32, all[m], sums[m]);
+        }
+    }
+    // SAFETY: the caller grants these sums.
+    unsafe { to.cast::<[Sums; M]>().write(all) };
 }
 
 /// The low byte of each integer.

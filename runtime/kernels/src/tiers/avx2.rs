@@ -9,7 +9,7 @@ use core::mem::MaybeUninit;
 
 use super::x86;
 use crate::LANES;
-use crate::simd::{Kernel, Panels, Simd};
+use crate::simd::{At, Kernel, Panels, Simd};
 
 /// Runs a kernel with the instructions of this tier.
 ///
@@ -234,9 +234,6 @@ impl Simd for Avx2 {
     fn keep(self) {}
 
     #[inline(always)]
-    unsafe fn ready<const N: usize>(self, _w: Panels, (): &mut ()) {}
-
-    #[inline(always)]
     unsafe fn tile<const M: usize, const N: usize>(
         self,
         a: *const u8,
@@ -247,7 +244,8 @@ impl Simd for Avx2 {
             groups,
         }: Panels,
         (): &mut (),
-        to: &mut [[[__m256i; 2]; N]; M],
+        _at: At,
+        to: &mut MaybeUninit<[[[__m256i; 2]; N]; M]>,
     ) {
         let zero = have!(_mm256_setzero_si256());
         let mut out = [[[zero; 2]; N]; M];
@@ -276,7 +274,7 @@ impl Simd for Avx2 {
             }
             done += now;
         }
-        *to = out;
+        to.write(out);
     }
 }
 

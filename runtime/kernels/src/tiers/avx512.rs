@@ -1,10 +1,11 @@
 //! AVX-512 with VNNI: a vector is one register, and one instruction multiplies and adds 64 pairs.
 
 use core::arch::x86_64::*;
+use core::mem::MaybeUninit;
 
 use super::x86;
 use crate::LANES;
-use crate::simd::{Kernel, Panels, Simd};
+use crate::simd::{At, Kernel, Panels, Simd};
 
 /// Runs a kernel with the instructions of this tier.
 ///
@@ -189,9 +190,6 @@ impl Simd for Avx512 {
     fn keep(self) {}
 
     #[inline(always)]
-    unsafe fn ready<const N: usize>(self, _w: Panels, (): &mut ()) {}
-
-    #[inline(always)]
     unsafe fn tile<const M: usize, const N: usize>(
         self,
         a: *const u8,
@@ -202,7 +200,8 @@ impl Simd for Avx512 {
             groups,
         }: Panels,
         (): &mut (),
-        to: &mut [[__m512i; N]; M],
+        _at: At,
+        to: &mut MaybeUninit<[[__m512i; N]; M]>,
     ) {
         let zero = have!(_mm512_setzero_si512());
         let mut out = [[zero; N]; M];
@@ -222,7 +221,7 @@ impl Simd for Avx512 {
                 }
             }
         }
-        *to = out;
+        to.write(out);
     }
 }
 

@@ -9,17 +9,19 @@
 //! sums         r0 c0, r0 c1 | r1 c0, r1 c1
 //! ```
 //!
-//! The weights in the file have four columns of a group side by side. They are zipped once for all
-//! rows, as far as there is room (a copy of four panels), and pairs of rows once for all panels of a tile.
-//! Sums of six rows and a panel fill 24 registers.
+//! The weights in the file have four columns of a group side by side. They are zipped once for all rows, and
+//! pairs of rows once for all panels that go together. Sums of six rows and a panel fill 24 registers; with
+//! four of weights and three of activations that leaves one. Loops are written in assembly, since a compiler
+//! moves loads until that is not enough, and reads with two instructions what one can.
+//!
+//! A single row is left as it is, and so are its panels: `sudot`, which comes with this tier, multiplies
+//! four activations with four weights of each of four columns.
 
 use core::arch::aarch64::*;
 use core::arch::asm;
-use core::mem::MaybeUninit;
 
-use super::arm::{Arm, COPIED, Copies, Products, Sums, have, next_four};
-use crate::simd::{Kernel, Panels};
-use crate::tile::unroll;
+use super::arm::{Arm, Products, Sums, blocks, have, last_block, line, row_block};
+use crate::simd::Kernel;
 
 /// Runs a kernel with the instructions of this tier.
 ///
@@ -34,239 +36,350 @@ pub(crate) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
 #[derive(Copy, Clone)]
 struct I8mm(());
 
-/// One panel, zipped: eight registers for each two groups.
-type Zipped = [MaybeUninit<int8x16_t>; 4 * COPIED];
-
-/// Copies of four panels and of a tile's activations.
-pub(super) struct Kept {
-    panels: [Zipped; 4],
-    /// `[pairs * couple + pair]`, where a couple is two groups and a pair two rows.
-    rows: Copies,
-}
-
-/// How many pairs of rows a tile has at most.
-const MOST_PAIRS: usize = 3;
-
 impl Products for I8mm {
-    type Kept = Kept;
-
     const ROWS: usize = 6;
     const STEP: usize = 2;
+    const ONE: bool = true;
 
     #[inline(always)]
-    fn keep(self) -> Kept {
-        Kept {
-            panels: [[MaybeUninit::uninit(); _]; 4],
-            rows: [MaybeUninit::uninit(); _],
-        }
+    fn lines(groups: usize) -> usize {
+        4 * blocks(groups)
     }
 
     #[inline(always)]
-    unsafe fn ready<const N: usize>(self, w: Panels, kept: &mut Kept) {
-        if w.groups <= COPIED {
-            // SAFETY: the caller grants reads of all groups of each panel, which there is room for.
-            unsafe { zip::<N>(w, 0, w.groups, kept) }
-        }
+    unsafe fn panel(self, w: *const i8, groups: usize, to: *mut i8) {
+        // SAFETY: the caller grants the same.
+        unsafe { zip(w, groups, to) }
     }
 
     #[inline(always)]
-    unsafe fn tile<const M: usize, const N: usize>(
+    unsafe fn rows<const M: usize>(self, a: *const u8, row: usize, groups: usize, to: *mut i8) {
+        // SAFETY: the caller grants the same.
+        unsafe { copy::<M>(a, row, groups, to) }
+    }
+
+    #[inline(always)]
+    unsafe fn product<const M: usize>(
         self,
-        a: *const u8,
-        row: usize,
-        w: Panels,
-        kept: &mut Kept,
-        out: &mut [[Sums; N]; M],
+        rows: *const i8,
+        _w: *const i8,
+        panel: *const i8,
+        groups: usize,
+        to: *mut Sums,
     ) {
-        let mut done = 0;
-        while done < w.groups {
-            let now = (w.groups - done).min(COPIED);
-            // SAFETY: the caller grants reads of these groups, of panels and rows alike, and `now` is not
-            // above `COPIED`.
-            unsafe {
-                if w.groups > COPIED {
-                    zip::<N>(w, done, now, kept);
-                }
-                copy::<M>(a.add(4 * done), row, now, &mut kept.rows);
-            }
-            for n in 0..N {
-                // SAFETY: so many couples have been zipped and copied. The token says that the machine has
-                // the instruction.
-                unsafe {
-                    let to = out.as_mut_ptr().cast::<Sums>().add(n);
-                    panel::<M>(
-                        self,
-                        &kept.panels[n],
-                        &kept.rows,
-                        now.div_ceil(2),
-                        (to, N),
-                        done == 0,
-                    );
-                }
-            }
-            done += now;
-        }
-    }
-}
-
-/// Zips `now` groups of `N` panels from group `from` on; an odd last one with zeros.
-///
-/// # Safety
-/// These groups can be read, and `now` is at most `COPIED`.
-#[inline(never)]
-unsafe fn zip<const N: usize>(w: Panels, from: usize, now: usize, kept: &mut Kept) {
-    for n in 0..N {
-        // SAFETY: the caller grants these reads.
-        let start = unsafe { w.start.add(n * w.stride + 64 * from).cast::<i32>() };
-        let (to, _) = kept.panels[n].as_chunks_mut::<8>();
-        let (whole, rest) = to.split_at_mut(now / 2);
-        for (couple, to) in whole.iter_mut().enumerate() {
-            // SAFETY: both groups are there.
-            unsafe { zip_two(start.add(32 * couple), start.add(32 * couple + 16), to) };
-        }
-        if now % 2 == 1 {
-            // SAFETY: the last group is there, and zeros stand for the one behind it.
-            unsafe { zip_two(start.add(16 * (now - 1)), [0; 16].as_ptr(), &mut rest[0]) };
-        }
-    }
-}
-
-/// Zips two groups of a panel.
-///
-/// # Safety
-/// Sixteen numbers can be read at each.
-#[inline(always)]
-unsafe fn zip_two(first: *const i32, second: *const i32, to: &mut [MaybeUninit<int8x16_t>; 8]) {
-    for j in 0..4 {
-        // SAFETY: the caller grants the reads. Two registers are written, of eight.
+        // SAFETY: the token says that the machine has the instruction; the caller grants the rest.
         unsafe {
-            let pair = int32x4x2_t(vld1q_s32(first.add(4 * j)), vld1q_s32(second.add(4 * j)));
-            vst2q_s32(to.as_mut_ptr().add(2 * j).cast(), pair);
-        }
-    }
-}
-
-/// Copies `groups` groups of `M` rows, two rows and two groups side by side; an odd last group with zeros.
-///
-/// # Safety
-/// `a` is valid for reads of `(M - 1) * row + 4 * groups` bytes, and `groups` is at most `COPIED`.
-#[inline(never)]
-unsafe fn copy<const M: usize>(a: *const u8, row: usize, groups: usize, to: &mut Copies) {
-    let pairs = M.div_ceil(2);
-    let (blocks, rest) = (groups / 4, groups % 4);
-    for (block, to) in to.chunks_exact_mut(2 * pairs).take(blocks + 1).enumerate() {
-        for pair in 0..pairs {
-            let first = 2 * pair * row;
-            // Where there is no second row, the first stands for it.
-            let second = if 2 * pair + 1 < M { first + row } else { first };
-            let rows = [first, second].map(|row| {
-                // SAFETY: the caller grants reads of sixteen bytes for each block, and of the rest.
-                let bytes = unsafe {
-                    let a = a.add(row + 16 * block);
-                    match block < blocks {
-                        true => vld1q_s8(a.cast()),
-                        false => part(a, rest),
-                    }
-                };
-                have!(vreinterpretq_s64_s8(bytes))
-            });
-            let couples = have!([vzip1q_s64(rows[0], rows[1]), vzip2q_s64(rows[0], rows[1])]);
-            for couple in 0..2 {
-                to[couple * pairs + pair].write(have!(vreinterpretq_s8_s64(couples[couple])));
+            match M.div_ceil(2) {
+                1 => one_pair::<M>(self, rows, panel, blocks(groups), to),
+                2 => two_pairs::<M>(self, rows, panel, blocks(groups), to),
+                _ => three_pairs::<M>(self, rows, panel, blocks(groups), to),
             }
         }
     }
-}
 
-/// No group to three, and zeros behind them.
-///
-/// # Safety
-/// So many groups can be read at `a`.
-#[inline(always)]
-unsafe fn part(a: *const u8, groups: usize) -> int8x16_t {
-    let mut four = [0u32; 4];
-    for (group, four) in four.iter_mut().enumerate().take(groups) {
-        // SAFETY: the caller grants the read.
-        *four = unsafe { a.cast::<u32>().add(group).read_unaligned() };
+    #[inline(always)]
+    unsafe fn one(self, a: *const u8, w: *const i8, groups: usize, to: *mut Sums) {
+        // SAFETY: the token says that the machine has the instruction; the caller grants the rest.
+        unsafe { single(self, a, w, groups, to) }
     }
-    have!(vreinterpretq_s8_u32(vld1q_u32(four.as_ptr())))
 }
 
-/// Adds the products of `M` rows with a panel. A function of its own, so that the registers are given out
-/// for it alone.
+/// Zips two groups after two groups of a panel, an odd last one with zeros.
 ///
 /// # Safety
-/// `couples` couples of the panel have been zipped, and of `M` rows copied. A row's sums can be read and
-/// written from `to` on, `stride` apart; what they are before the `first` call does not matter.
-#[target_feature(enable = "neon,i8mm")]
+/// `64 * groups` bytes can be read at `w`, and `256 * blocks(groups)` written at `to`.
 #[inline(never)]
-unsafe fn panel<const M: usize>(
-    token: I8mm,
-    panel: &Zipped,
-    rows: &Copies,
-    couples: usize,
-    (to, stride): (*mut Sums, usize),
-    first: bool,
-) {
-    // The sums of two rows and a panel, two by two; with an odd row, half of the last pair's are of nothing.
-    let mut squares = [[vdupq_n_s32(0); 8]; MOST_PAIRS];
-    let pairs = M.div_ceil(2);
-    let mut w = panel.as_ptr().cast::<i8>();
-    let mut rows = rows.as_ptr().cast::<i8>();
-    for _ in 0..couples {
-        const HALVES: usize = 2;
-        unroll!(half < HALVES {
-            // SAFETY: so many couples have been zipped, each in eight registers.
-            let w = unsafe { next_four(&mut w) };
-            unroll!(pair < MOST_PAIRS {
-                if pair < pairs {
-                    // SAFETY: so many couples have been copied.
-                    let a = unsafe { vld1q_s8(rows.add(16 * pair)) };
-                    let to = &mut squares[pair];
-                    to[4 * half] = token.product(to[4 * half], a, w[0]);
-                    to[4 * half + 1] = token.product(to[4 * half + 1], a, w[1]);
-                    to[4 * half + 2] = token.product(to[4 * half + 2], a, w[2]);
-                    to[4 * half + 3] = token.product(to[4 * half + 3], a, w[3]);
-                }
-            });
-        });
-        // SAFETY: behind it is the next couple, or the end of the copy.
-        rows = unsafe { rows.add(16 * pairs) };
+unsafe fn zip(mut w: *const i8, groups: usize, mut to: *mut i8) {
+    for _ in 0..groups / 4 {
+        // SAFETY: the caller grants a block.
+        unsafe { zip_block(w, to) };
+        (w, to) = (w.wrapping_add(256), to.wrapping_add(256));
     }
+    if !groups.is_multiple_of(4) {
+        // SAFETY: the caller grants reads of the groups behind the whole blocks, and writes of a block more.
+        unsafe {
+            let last = last_block(w, groups % 4);
+            zip_block(last.as_ptr().cast(), to);
+        }
+    }
+}
+
+/// Zips a block.
+///
+/// # Safety
+/// 256 bytes can be read at `w`, and written at `to`.
+#[inline(always)]
+unsafe fn zip_block(w: *const i8, to: *mut i8) {
+    // SAFETY: NEON is there wherever this is compiled; the caller grants the reads and the writes.
+    unsafe {
+        asm!(
+            "ld1 {{v0.16b, v1.16b, v2.16b, v3.16b}}, [{w}], #64",
+            "ld1 {{v4.16b, v5.16b, v6.16b, v7.16b}}, [{w}], #64",
+            "ld1 {{v16.16b, v17.16b, v18.16b, v19.16b}}, [{w}], #64",
+            "ld1 {{v20.16b, v21.16b, v22.16b, v23.16b}}, [{w}]",
+            "zip1 v24.4s, v0.4s, v4.4s",
+            "zip2 v25.4s, v0.4s, v4.4s",
+            "zip1 v26.4s, v1.4s, v5.4s",
+            "zip2 v27.4s, v1.4s, v5.4s",
+            "zip1 v28.4s, v2.4s, v6.4s",
+            "zip2 v29.4s, v2.4s, v6.4s",
+            "zip1 v30.4s, v3.4s, v7.4s",
+            "zip2 v31.4s, v3.4s, v7.4s",
+            "zip1 v0.4s, v16.4s, v20.4s",
+            "zip2 v1.4s, v16.4s, v20.4s",
+            "zip1 v2.4s, v17.4s, v21.4s",
+            "zip2 v3.4s, v17.4s, v21.4s",
+            "zip1 v4.4s, v18.4s, v22.4s",
+            "zip2 v5.4s, v18.4s, v22.4s",
+            "zip1 v6.4s, v19.4s, v23.4s",
+            "zip2 v7.4s, v19.4s, v23.4s",
+            "st1 {{v24.16b, v25.16b, v26.16b, v27.16b}}, [{to}], #64",
+            "st1 {{v28.16b, v29.16b, v30.16b, v31.16b}}, [{to}], #64",
+            "st1 {{v0.16b, v1.16b, v2.16b, v3.16b}}, [{to}], #64",
+            "st1 {{v4.16b, v5.16b, v6.16b, v7.16b}}, [{to}]",
+            w = inout(reg) w => _, to = inout(reg) to => _,
+            out("v0") _, out("v1") _, out("v2") _, out("v3") _,
+            out("v4") _, out("v5") _, out("v6") _, out("v7") _,
+            out("v16") _, out("v17") _, out("v18") _, out("v19") _,
+            out("v20") _, out("v21") _, out("v22") _, out("v23") _,
+            out("v24") _, out("v25") _, out("v26") _, out("v27") _,
+            out("v28") _, out("v29") _, out("v30") _, out("v31") _,
+            options(nostack, preserves_flags)
+        )
+    }
+}
+
+/// Copies `M` rows, two rows and two groups side by side: `[block][two groups][pair of rows]`.
+///
+/// # Safety
+/// `a` is valid for reads of `(M - 1) * row + 4 * groups` bytes, and `to` for writes of two registers for each
+/// block and pair.
+#[inline(never)]
+unsafe fn copy<const M: usize>(a: *const u8, row: usize, groups: usize, to: *mut i8) {
+    let (whole, len) = (groups / 4, 32 * M.div_ceil(2));
+    for block in 0..whole {
+        // SAFETY: the caller grants reads of this block of each row.
+        let read = |m: usize| unsafe { vld1q_s8(a.add(m * row + 16 * block).cast()) };
+        // SAFETY: the caller grants the writes.
+        unsafe { write::<M>(read, to.wrapping_add(len * block)) };
+    }
+    if !groups.is_multiple_of(4) {
+        // SAFETY: the caller grants reads of the groups behind the whole blocks, and the writes.
+        unsafe {
+            let read = |m: usize| row_block(a.add(m * row), groups, whole);
+            write::<M>(read, to.add(len * whole));
+        }
+    }
+}
+
+/// Writes a block of `M` rows.
+///
+/// # Safety
+/// Two registers for each pair of rows can be written at `to`.
+#[inline(always)]
+unsafe fn write<const M: usize>(read: impl Fn(usize) -> int8x16_t, to: *mut i8) {
+    let pairs = M.div_ceil(2);
+    for pair in 0..pairs {
+        // Where there is no second row, the first stands for it.
+        let both = [2 * pair, (2 * pair + 1).min(M - 1)];
+        let both = both.map(|m| have!(vreinterpretq_s64_s8(read(m))));
+        // SAFETY: the caller grants these writes.
+        unsafe {
+            vst1q_s64(to.add(16 * pair).cast(), vzip1q_s64(both[0], both[1]));
+            vst1q_s64(
+                to.add(16 * (pairs + pair)).cast(),
+                vzip2q_s64(both[0], both[1]),
+            );
+        }
+    }
+}
+
+/// The products of a pair of rows in register `$a` with eight columns, whose weights are in `v27` to `v30`.
+macro_rules! pair {
+    ($a:literal: $s0:literal $s1:literal $s2:literal $s3:literal) => {
+        concat!(
+            line!("usmmla v", $s0, ".4s, v", $a, ".16b, v27.16b"),
+            line!("usmmla v", $s1, ".4s, v", $a, ".16b, v28.16b"),
+            line!("usmmla v", $s2, ".4s, v", $a, ".16b, v29.16b"),
+            line!("usmmla v", $s3, ".4s, v", $a, ".16b, v30.16b"),
+        )
+    };
+}
+
+/// Two groups of some pairs: their activations, then eight columns after eight columns.
+macro_rules! couple {
+    ($activations:literal, $($a:literal: $s0:literal $s1:literal $s2:literal $s3:literal
+        $s4:literal $s5:literal $s6:literal $s7:literal),*) => {
+        concat!(
+            line!($activations),
+            line!("ld1 {{v27.16b, v28.16b, v29.16b, v30.16b}}, [{w}], #64"),
+            $(pair!($a: $s0 $s1 $s2 $s3),)*
+            line!("ld1 {{v27.16b, v28.16b, v29.16b, v30.16b}}, [{w}], #64"),
+            $(pair!($a: $s4 $s5 $s6 $s7),)*
+        )
+    };
+}
+
+/// A block, twice the same, and again for each two of them, from the second on where they are odd.
+macro_rules! all_blocks {
+    ($couple:expr) => {
+        concat!(
+            line!("tbnz {blocks}, #0, 3f"),
+            line!("2:"),
+            $couple,
+            $couple,
+            line!("3:"),
+            $couple,
+            $couple,
+            line!("subs {blocks}, {blocks}, #2"),
+            line!("b.gt 2b"),
+        )
+    };
+}
+
+/// The products of some pairs of rows with a panel: a function of its own, so that the registers are given out
+/// for it alone.
+macro_rules! product {
+    ($name:ident, $pairs:literal pairs, $couple:expr, $($register:tt $pair:literal $j:literal),*) => {
+        /// The products of up to so many pairs of rows with a panel.
+        ///
+        /// # Safety
+        /// As for [`Products::product`], of `M` rows and so many blocks.
+        #[target_feature(enable = "neon,i8mm")]
+        #[inline(never)]
+        unsafe fn $name<const M: usize>(
+            _token: I8mm,
+            rows: *const i8,
+            w: *const i8,
+            blocks: usize,
+            to: *mut Sums,
+        ) {
+            let mut squares = [[vdupq_n_s32(0); 8]; $pairs];
+            // SAFETY: the token is only made where the instruction exists. What is read the caller grants,
+            // and everything else happens in the registers named here.
+            unsafe {
+                asm!(
+                    all_blocks!($couple),
+                    rows = inout(reg) rows => _, w = inout(reg) w => _, blocks = inout(reg) blocks => _,
+                    $(inout($register) squares[$pair][$j],)*
+                    out("v24") _, out("v25") _, out("v26") _, out("v27") _,
+                    out("v28") _, out("v29") _, out("v30") _,
+                    options(readonly, nostack)
+                )
+            }
+            // SAFETY: the caller grants these writes, and there are half as many pairs as rows or more.
+            unsafe { store::<M>(&squares, to) }
+        }
+    };
+}
+
+product!(
+    one_pair, 1 pairs,
+    couple!("ldr q24, [{rows}], #16", 24: 0 1 2 3 4 5 6 7),
+    "v0" 0 0, "v1" 0 1, "v2" 0 2, "v3" 0 3, "v4" 0 4, "v5" 0 5, "v6" 0 6, "v7" 0 7
+);
+product!(
+    two_pairs, 2 pairs,
+    couple!("ldp q24, q25, [{rows}], #32", 24: 0 1 2 3 4 5 6 7, 25: 8 9 10 11 12 13 14 15),
+    "v0" 0 0, "v1" 0 1, "v2" 0 2, "v3" 0 3, "v4" 0 4, "v5" 0 5, "v6" 0 6, "v7" 0 7,
+    "v8" 1 0, "v9" 1 1, "v10" 1 2, "v11" 1 3, "v12" 1 4, "v13" 1 5, "v14" 1 6, "v15" 1 7
+);
+product!(
+    three_pairs, 3 pairs,
+    couple!(
+        "ld1 {{v24.16b, v25.16b, v26.16b}}, [{rows}], #48",
+        24: 0 1 2 3 4 5 6 7, 25: 8 9 10 11 12 13 14 15, 26: 16 17 18 19 20 21 22 23
+    ),
+    "v0" 0 0, "v1" 0 1, "v2" 0 2, "v3" 0 3, "v4" 0 4, "v5" 0 5, "v6" 0 6, "v7" 0 7,
+    "v8" 1 0, "v9" 1 1, "v10" 1 2, "v11" 1 3, "v12" 1 4, "v13" 1 5, "v14" 1 6, "v15" 1 7,
+    "v16" 2 0, "v17" 2 1, "v18" 2 2, "v19" 2 3, "v20" 2 4, "v21" 2 5, "v22" 2 6, "v23" 2 7
+);
+
+/// Writes the sums of pairs of rows, two by two, as those of `M` rows.
+///
+/// # Safety
+/// `M` times sixteen sums can be written at `to`, and there is a pair for each two of the rows.
+#[inline(always)]
+unsafe fn store<const M: usize>(squares: &[[int32x4_t; 8]], to: *mut Sums) {
     for m in 0..M {
         // SAFETY: the caller grants each row's sums.
-        let to = unsafe { &mut *to.add(m * stride) };
+        let to = unsafe { &mut *to.add(m) };
         for j in 0..4 {
             let [left, right] = [2 * j, 2 * j + 1].map(|j| squares[m / 2][j]);
-            let [left, right] = [left, right].map(|square| vreinterpretq_s64_s32(square));
+            let [left, right] = [left, right].map(|square| have!(vreinterpretq_s64_s32(square)));
             let columns = match m % 2 {
-                0 => vzip1q_s64(left, right),
-                _ => vzip2q_s64(left, right),
+                0 => have!(vzip1q_s64(left, right)),
+                _ => have!(vzip2q_s64(left, right)),
             };
-            let columns = vreinterpretq_s32_s64(columns);
-            to[j] = if first {
-                columns
-            } else {
-                vaddq_s32(to[j], columns)
-            };
+            to[j] = have!(vreinterpretq_s32_s64(columns));
         }
     }
 }
 
-impl I8mm {
-    /// Adds to four sums the products of two rows with two columns, eight each.
-    #[inline(always)]
-    fn product(self, sums: int32x4_t, a: int8x16_t, w: int8x16_t) -> int32x4_t {
-        let mut sums = sums;
-        // SAFETY: the token is only made where the instruction exists, and it reads and writes nothing
-        // but these registers.
+/// The products of a group of one row, a quarter of `v28`, with a panel.
+macro_rules! quarter {
+    ($quarter:literal) => {
+        concat!(
+            line!("ld1 {{v24.16b, v25.16b, v26.16b, v27.16b}}, [{w}], #64"),
+            line!("sudot v0.4s, v24.16b, v28.4b[", $quarter, "]"),
+            line!("sudot v1.4s, v25.16b, v28.4b[", $quarter, "]"),
+            line!("sudot v2.4s, v26.16b, v28.4b[", $quarter, "]"),
+            line!("sudot v3.4s, v27.16b, v28.4b[", $quarter, "]"),
+        )
+    };
+}
+
+/// The products of a row with a panel, both as they lie in memory.
+///
+/// # Safety
+/// As for [`Products::one`].
+#[target_feature(enable = "neon,i8mm")]
+#[inline(never)]
+unsafe fn single(token: I8mm, a: *const u8, w: *const i8, groups: usize, to: *mut Sums) {
+    let mut sums = [vdupq_n_s32(0); 4];
+    if groups >= 4 {
+        // SAFETY: the caller grants reads of so many blocks.
+        unsafe { single_blocks(token, a, w, groups / 4, &mut sums) };
+    }
+    if !groups.is_multiple_of(4) {
+        // SAFETY: the caller grants reads of the groups behind them, which become a block.
         unsafe {
-            asm!(
-                "usmmla {0:v}.4s, {1:v}.16b, {2:v}.16b",
-                inout(vreg) sums, in(vreg) a, in(vreg) w,
-                options(pure, nomem, nostack, preserves_flags)
-            )
+            let row = row_block(a, groups, groups / 4);
+            let w = last_block(w, groups);
+            single_blocks(
+                token,
+                (&raw const row).cast(),
+                w.as_ptr().cast(),
+                1,
+                &mut sums,
+            );
         }
-        sums
+    }
+    // SAFETY: the caller grants sixteen sums.
+    unsafe { *to = sums };
+}
+
+/// Adds the products of whole blocks.
+///
+/// # Safety
+/// `16 * blocks` bytes can be read at `a`, and `256 * blocks` at `w`; there is one at least.
+#[inline(always)]
+unsafe fn single_blocks(_token: I8mm, a: *const u8, w: *const i8, blocks: usize, sums: &mut Sums) {
+    // SAFETY: the token is only made where the instruction exists. What is read the caller grants, and
+    // everything else happens in the registers named here.
+    unsafe {
+        asm!(
+            concat!(
+                line!("2:"),
+                line!("ldr q28, [{a}], #16"),
+                quarter!(0), quarter!(1), quarter!(2), quarter!(3),
+                line!("subs {blocks}, {blocks}, #1"),
+                line!("b.ne 2b"),
+            ),
+            a = inout(reg) a => _, w = inout(reg) w => _, blocks = inout(reg) blocks => _,
+            inout("v0") sums[0], inout("v1") sums[1], inout("v2") sums[2], inout("v3") sums[3],
+            out("v24") _, out("v25") _, out("v26") _, out("v27") _, out("v28") _,
+            options(readonly, nostack)
+        )
     }
 }

@@ -1,29 +1,29 @@
 //! Plain NEON, for cores without a dot product: Cortex-A53 and Cortex-A72, as in Raspberry Pi 3 and 4.
 //!
-//! Bytes are multiplied into 16 bits, which hold two products of signed bytes but not three: each pair
-//! of groups is multiplied (`smull`), multiplied and added (`smlal`), and then added in neighbouring
-//! pairs to sums of 32 bits (`sadalp`), three instructions for 16 products. A column has two sums until
-//! the end, for inputs 0 and 1 of a group, and for 2 and 3.
+//! Bytes are multiplied into 16 bits (`smull`), a second product is added there (`smlal`), and then
+//! neighbours are added to sums of 32 bits (`sadalp`). Activations are unsigned, and less 128 they are
+//! signed; 128 times the sum of a column's weights is added again, once for all rows. A column has two sums
+//! until the end, for inputs 0 and 1 of a group, and for 2 and 3.
 //!
 //! ```text
 //! weights      4 columns of group g     c0 c0 c0 c0  c1 c1 c1 c1 | c2 c2 c2 c2  c3 c3 c3 c3
 //! activations  4 of group g, repeated   a0 a1 a2 a3  a0 a1 a2 a3 | a0 a1 a2 a3  a0 a1 a2 a3
 //! ```
 //!
-//! Activations are unsigned, and less 128 they are signed; 128 times the sum of a column's weights is
-//! added again, once for all rows. `2 * -128 * -127` is the largest pair and fits into 16 bits.
+//! Two products always fit into 16 bits: `2 * -128 * -127` does. So do four, where the magnitudes of their
+//! weights add up to 255 or less, whatever the activations are; and weights are mostly small. Each half of a
+//! panel, eight columns, is copied block by block: those blocks whose every four products fit first, the
+//! others behind them, and for each which block of activations it belongs to. The first kind takes 20
+//! instructions a row and block, the second 24, and no branch depends on the weights.
 //!
-//! Sums of four rows and half a panel fill sixteen registers. Four groups of activations of a row come
-//! with one instruction, which repeats each of them through a register (`ld4r`), from a copy that is
-//! made once for all panels of a tile.
+//! Sums of four rows and half a panel fill sixteen registers. The four groups of a row's block come with one
+//! instruction, which repeats each of them through a register (`ld4r`).
 
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use super::arm::{
-    Arm, COPIED, Copies, Products, Signed, Sums, four_less_128, have, less_128, no_sums,
-};
-use crate::simd::{Kernel, Panels};
+use super::arm::{Arm, Products, Sums, blocks, have, last_block, less_128, line, row_block};
+use crate::simd::Kernel;
 
 /// Runs a kernel with the instructions of this tier, which the program was compiled for.
 pub(crate) fn run<K: Kernel>(kernel: K) -> K::Output {
@@ -34,227 +34,414 @@ pub(crate) fn run<K: Kernel>(kernel: K) -> K::Output {
 #[derive(Copy, Clone)]
 struct Neon;
 
-impl Products for Neon {
-    type Kept = Signed;
+/// What stands before the copy of a panel.
+#[repr(C, align(64))]
+struct Head {
+    /// 128 times the sum of each column's weights, as the two sums that it is until the end, of each half.
+    again: [Sums; 2],
+    /// How many blocks of each half come first.
+    light: [usize; 2],
+}
 
+/// Where the parts of a kept panel are.
+struct Parts {
+    head: *mut Head,
+    /// The numbers of the blocks, `[half][blocks]`.
+    order: *mut u16,
+    /// The blocks, `[half][blocks][group][eight columns]`.
+    weights: *mut i8,
+}
+
+impl Parts {
+    /// How many lines the numbers take.
+    const fn order_lines(blocks: usize) -> usize {
+        (4 * blocks).div_ceil(64)
+    }
+
+    /// The parts of what begins at `panel`, whose blocks are so many.
+    #[inline(always)]
+    fn of(panel: *mut i8, blocks: usize) -> Self {
+        let order = panel.wrapping_add(size_of::<Head>());
+        Parts {
+            head: panel.cast(),
+            order: order.cast(),
+            weights: order.wrapping_add(64 * Parts::order_lines(blocks)),
+        }
+    }
+}
+
+impl Products for Neon {
     const ROWS: usize = 4;
     const STEP: usize = 1;
+    const ONE: bool = true;
 
     #[inline(always)]
-    fn keep(self) -> Signed {
-        Signed::none()
+    fn lines(groups: usize) -> usize {
+        let blocks = blocks(groups);
+        size_of::<Head>() / 64 + Parts::order_lines(blocks) + 4 * blocks
     }
 
     #[inline(always)]
-    unsafe fn ready<const N: usize>(self, w: Panels, kept: &mut Signed) {
-        for n in 0..N {
-            // SAFETY: the caller grants reads of `64 * groups` bytes of each panel.
-            kept.again[n] = unsafe { again(w.start.add(n * w.stride), w.groups) };
+    unsafe fn panel(self, w: *const i8, groups: usize, to: *mut i8) {
+        // SAFETY: the caller grants the same.
+        unsafe { sort(w, groups, to) }
+    }
+
+    #[inline(always)]
+    unsafe fn rows<const M: usize>(self, a: *const u8, row: usize, groups: usize, to: *mut i8) {
+        // SAFETY: the caller grants the same.
+        unsafe { copy::<M>(a, row, groups, to) }
+    }
+
+    #[inline(always)]
+    unsafe fn product<const M: usize>(
+        self,
+        rows: *const i8,
+        _w: *const i8,
+        panel: *const i8,
+        groups: usize,
+        to: *mut Sums,
+    ) {
+        // SAFETY: the caller grants the rest.
+        unsafe {
+            match M {
+                1 => one_row(rows, panel, blocks(groups), to),
+                2 => two_rows(rows, panel, blocks(groups), to),
+                3 => three_rows(rows, panel, blocks(groups), to),
+                _ => four_rows(rows, panel, blocks(groups), to),
+            }
         }
     }
 
     #[inline(always)]
-    unsafe fn tile<const M: usize, const N: usize>(
-        self,
-        a: *const u8,
-        row: usize,
-        w: Panels,
-        kept: &mut Signed,
-        out: &mut [[Sums; N]; M],
-    ) {
-        kept.begin(out);
-        let mut done = 0;
-        while done < w.groups {
-            let now = (w.groups - done).min(COPIED);
-            // SAFETY: the caller grants reads of these activations, and `now` is not above `COPIED`.
-            unsafe { copy::<M>(a.add(4 * done), row, now / 4, &mut kept.rows) };
-            for half in 0..2 * N {
-                // SAFETY: the caller grants reads of `64 * groups` bytes of each panel, of which these
-                // are the halves of `now`, and of as many groups of each row, of which all whole
-                // blocks were just copied. The sums of half a panel are two of the four registers of
-                // each row's.
-                unsafe {
-                    let a = a.add(4 * done);
-                    let w = w.start.add(half / 2 * w.stride + 64 * done + half % 2 * 32);
-                    let to = out.as_mut_ptr().cast::<int32x4_t>().add(2 * half);
-                    half_panel::<M>(&kept.rows, (a, row), w, now, to, 4 * N);
+    unsafe fn one(self, a: *const u8, w: *const i8, groups: usize, to: *mut Sums) {
+        // SAFETY: the caller grants the same.
+        unsafe { single(a, w, groups, to) }
+    }
+}
+
+/// Sorts the halves of a panel.
+///
+/// # Safety
+/// As for [`Products::panel`].
+#[inline(never)]
+unsafe fn sort(w: *const i8, groups: usize, to: *mut i8) {
+    let blocks = blocks(groups);
+    let Parts {
+        head,
+        order,
+        weights,
+    } = Parts::of(to, blocks);
+    for half in 0..2 {
+        let mut again = [have!(vdupq_n_s32(0)); 4];
+        let (mut light, mut heavy) = (0, blocks);
+        // SAFETY: the caller grants reads of all blocks, and writes of everything behind `to`: `light` counts
+        // up and `heavy` down, and they meet when each block has a place.
+        unsafe {
+            let (order, weights) = (order.add(half * blocks), weights.add(128 * half * blocks));
+            for block in 0..blocks {
+                let eight = half_block(w, groups, block, half);
+                add_sums(&mut again, &eight);
+                let at = if is_light(&eight) {
+                    light += 1;
+                    light - 1
+                } else {
+                    heavy -= 1;
+                    heavy
+                };
+                order.add(at).write(block as u16);
+                let to = weights.add(128 * at);
+                for (j, register) in eight.into_iter().enumerate() {
+                    vst1q_s8(to.add(16 * j), register);
                 }
             }
-            done += now;
+            (&raw mut (*head).light[half]).write(light);
+            (&raw mut (*head).again[half]).write(again.map(|sum| vshlq_n_s32::<7>(sum)));
         }
     }
 }
 
-/// How many groups' sums of two signed bytes fit into 16 bits: `127 * 2 * 128` does.
-const SHORT: usize = 128;
-
-/// 128 times the sum of each column's weights.
+/// Eight columns of a block: two registers of each group.
 ///
 /// # Safety
-/// `64 * groups` bytes can be read at `w`.
-#[inline(never)]
-unsafe fn again(w: *const i8, groups: usize) -> Sums {
-    let mut sums = no_sums();
-    for from in (0..groups).step_by(SHORT) {
-        let mut pairs = [have!(vdupq_n_s16(0)); 4];
-        for group in from..groups.min(from + SHORT) {
-            for j in 0..4 {
-                // SAFETY: the caller grants the read.
-                let four = unsafe { vld1q_s8(w.add(64 * group + 16 * j)) };
-                pairs[j] = have!(vpadalq_s8(pairs[j], four));
-            }
-        }
-        for j in 0..4 {
-            sums[j] = have!(vpadalq_s16(sums[j], pairs[j]));
-        }
-    }
-    sums.map(|sum| have!(vshlq_n_s32::<7>(sum)))
-}
-
-/// Copies `M` rows of `16 * blocks` activations as signed bytes, block by block.
-///
-/// # Safety
-/// `a` is valid for reads of `(M - 1) * row + 16 * blocks` bytes, and `blocks` is at most `COPIED / 4`.
-#[inline(never)]
-unsafe fn copy<const M: usize>(a: *const u8, row: usize, blocks: usize, to: &mut Copies) {
-    for (block, to) in to.chunks_exact_mut(M).take(blocks).enumerate() {
-        for m in 0..M {
-            // SAFETY: the caller grants the read.
-            let bytes = unsafe { vld1q_s8(a.add(m * row + 16 * block).cast()) };
-            to[m].write(less_128(bytes));
-        }
-    }
-}
-
-/// Adds the products of `M` rows with 8 of a panel's 16 columns. A function of its own, so that the
-/// registers are given out for it alone.
-///
-/// # Safety
-/// The whole blocks of `groups` groups of `M` rows have been copied to `rows`, and the rest can be read from
-/// `a.0` on, where rows are `a.1` apart. 32 bytes can be read at each of `groups` steps of 64 bytes from `w`
-/// on. Two registers can be read and written for each row from `to` on, `stride` apart.
-#[inline(never)]
-unsafe fn half_panel<const M: usize>(
-    rows: &Copies,
-    a: (*const u8, usize),
-    w: *const i8,
-    groups: usize,
-    to: *mut int32x4_t,
-    stride: usize,
-) {
-    // For each row four registers with two sums for each of two columns.
-    let mut sums = [no_sums(); M];
-    let mut rows = rows.as_ptr().cast::<i8>();
-    for block in 0..groups / 4 {
-        let w = w.wrapping_add(256 * block);
-        // SAFETY: the caller grants these reads.
-        let weights = unsafe {
-            [
-                [vld1q_s8(w), vld1q_s8(w.add(16))],
-                [vld1q_s8(w.add(64)), vld1q_s8(w.add(80))],
-                [vld1q_s8(w.add(128)), vld1q_s8(w.add(144))],
-                [vld1q_s8(w.add(192)), vld1q_s8(w.add(208))],
-            ]
-        };
-        for m in 0..M {
-            // SAFETY: the caller has copied this block; behind it is the next, or the end of the copy.
-            rows = unsafe { four_groups(&mut sums[m], rows, &weights) };
-        }
-    }
-    for group in groups / 4 * 4..groups {
-        // SAFETY: the caller grants these reads.
-        unsafe { last_group::<M>(&mut sums, a.0.add(4 * group), a.1, w.add(64 * group)) };
-    }
-    for m in 0..M {
-        for j in 0..2 {
-            // SAFETY: the caller grants two registers of each row.
-            let to = unsafe { &mut *to.add(m * stride + j) };
-            let columns = have!(vpaddq_s32(sums[m][2 * j], sums[m][2 * j + 1]));
-            *to = have!(vaddq_s32(*to, columns));
-        }
-    }
-}
-
-/// Adds the products of four groups of a row, copied to `row`, with 8 columns, and returns where the copy goes
-/// on. One block of assembly, since sums, weights, activations and products take all 32 registers, and a
-/// compiler that moves a single product keeps sums in memory.
-///
-/// # Safety
-/// Sixteen bytes can be read at `row`.
+/// `64 * groups` bytes can be read at `w`, and `block` is one of their blocks.
 #[inline(always)]
-unsafe fn four_groups(sums: &mut Sums, mut row: *const i8, w: &[[int8x16_t; 2]; 4]) -> *const i8 {
-    let [mut s0, mut s1, mut s2, mut s3] = *sums;
-    // SAFETY: NEON is there wherever this is compiled. Sixteen bytes are read, which the caller grants;
-    // everything else happens in the registers named here.
+unsafe fn half_block(w: *const i8, groups: usize, block: usize, half: usize) -> [int8x16_t; 8] {
+    // SAFETY: the caller grants the reads.
     unsafe {
-        asm!(
-            "ld4r {{v0.4s, v1.4s, v2.4s, v3.4s}}, [{row}], #16",
-            "smull v4.8h, v0.8b, {w00:v}.8b",
-            "smull2 v5.8h, v0.16b, {w00:v}.16b",
-            "smull v6.8h, v0.8b, {w01:v}.8b",
-            "smull2 v7.8h, v0.16b, {w01:v}.16b",
-            "smlal v4.8h, v1.8b, {w10:v}.8b",
-            "smlal2 v5.8h, v1.16b, {w10:v}.16b",
-            "smlal v6.8h, v1.8b, {w11:v}.8b",
-            "smlal2 v7.8h, v1.16b, {w11:v}.16b",
-            "sadalp {s0:v}.4s, v4.8h",
-            "sadalp {s1:v}.4s, v5.8h",
-            "sadalp {s2:v}.4s, v6.8h",
-            "sadalp {s3:v}.4s, v7.8h",
-            "smull v4.8h, v2.8b, {w20:v}.8b",
-            "smull2 v5.8h, v2.16b, {w20:v}.16b",
-            "smull v6.8h, v2.8b, {w21:v}.8b",
-            "smull2 v7.8h, v2.16b, {w21:v}.16b",
-            "smlal v4.8h, v3.8b, {w30:v}.8b",
-            "smlal2 v5.8h, v3.16b, {w30:v}.16b",
-            "smlal v6.8h, v3.8b, {w31:v}.8b",
-            "smlal2 v7.8h, v3.16b, {w31:v}.16b",
-            "sadalp {s0:v}.4s, v4.8h",
-            "sadalp {s1:v}.4s, v5.8h",
-            "sadalp {s2:v}.4s, v6.8h",
-            "sadalp {s3:v}.4s, v7.8h",
-            row = inout(reg) row,
-            s0 = inout(vreg) s0, s1 = inout(vreg) s1, s2 = inout(vreg) s2, s3 = inout(vreg) s3,
-            w00 = in(vreg) w[0][0], w01 = in(vreg) w[0][1],
-            w10 = in(vreg) w[1][0], w11 = in(vreg) w[1][1],
-            w20 = in(vreg) w[2][0], w21 = in(vreg) w[2][1],
-            w30 = in(vreg) w[3][0], w31 = in(vreg) w[3][1],
-            out("v0") _, out("v1") _, out("v2") _, out("v3") _,
-            out("v4") _, out("v5") _, out("v6") _, out("v7") _,
-            options(readonly, nostack, preserves_flags)
-        )
+        if block < groups / 4 {
+            let w = w.add(256 * block + 32 * half);
+            [0, 16, 64, 80, 128, 144, 192, 208].map(|at| vld1q_s8(w.add(at)))
+        } else {
+            let last = last_block(w, groups);
+            [0, 1, 4, 5, 8, 9, 12, 13].map(|at| last[at + 2 * half])
+        }
     }
-    *sums = [s0, s1, s2, s3];
-    row
 }
 
-/// Adds the products of two groups with 8 columns.
+/// Adds a block's weights to two sums for each of eight columns.
 #[inline(always)]
-fn two_groups(sums: &mut Sums, a: [int8x16_t; 2], w: [[int8x16_t; 2]; 2]) {
+fn add_sums(sums: &mut Sums, eight: &[int8x16_t; 8]) {
     for j in 0..2 {
+        // Sixteen bits hold neighbours of four groups.
+        let mut pairs = have!(vpaddlq_s8(eight[j]));
+        for group in 1..4 {
+            pairs = have!(vpadalq_s8(pairs, eight[2 * group + j]));
+        }
         have!({
-            let low = vmull_s8(vget_low_s8(a[0]), vget_low_s8(w[0][j]));
-            let low = vmlal_s8(low, vget_low_s8(a[1]), vget_low_s8(w[1][j]));
-            sums[2 * j] = vpadalq_s16(sums[2 * j], low);
-            let high = vmull_high_s8(a[0], w[0][j]);
-            let high = vmlal_high_s8(high, a[1], w[1][j]);
-            sums[2 * j + 1] = vpadalq_s16(sums[2 * j + 1], high);
+            sums[2 * j] = vaddw_s16(sums[2 * j], vget_low_s16(pairs));
+            sums[2 * j + 1] = vaddw_high_s16(sums[2 * j + 1], pairs);
         });
     }
 }
 
-/// Adds the products of one group with 8 columns.
+/// Whether the magnitudes of all four weights that are multiplied into the same 16 bits add up to 255 or less. Some
+/// that do are not recognized.
+#[inline(always)]
+fn is_light(eight: &[int8x16_t; 8]) -> bool {
+    let [low, high] = [0, 1].map(|j| {
+        have!({
+            let zero = vdupq_n_s8(0);
+            // 127 is taken for the first magnitude of a pair where it is 128, so that a pair fits into a
+            // byte; the sum of both pairs saturates at 255.
+            let first = vabaq_s8(vqabsq_s8(eight[j]), eight[2 + j], zero);
+            let second = vabaq_s8(vqabsq_s8(eight[4 + j]), eight[6 + j], zero);
+            vqaddq_u8(vreinterpretq_u8_s8(first), vreinterpretq_u8_s8(second))
+        })
+    });
+    have!(vmaxvq_u8(vmaxq_u8(low, high))) <= 252
+}
+
+/// How far the blocks of so many rows are apart: a power of two, since they are found by their numbers.
+const fn apart(rows: usize) -> usize {
+    16 * rows.next_power_of_two()
+}
+
+/// Copies `M` rows as signed bytes, block by block.
 ///
 /// # Safety
-/// Four bytes can be read of each of `M` rows from `a` on, `row` apart, and 32 bytes at `w`.
-#[inline(always)]
-unsafe fn last_group<const M: usize>(sums: &mut [Sums; M], a: *const u8, row: usize, w: *const i8) {
-    // SAFETY: the caller grants the reads.
-    let w = unsafe { [vld1q_s8(w), vld1q_s8(w.add(16))] };
-    let nothing = have!(vdupq_n_s8(0));
-    for m in 0..M {
-        // SAFETY: the caller grants the read.
-        let four = unsafe { four_less_128(a.add(m * row)) };
-        two_groups(&mut sums[m], [four, nothing], [w, w]);
+/// `a` is valid for reads of `(M - 1) * row + 4 * groups` bytes, and `to` for writes of as much as each block
+/// takes.
+#[inline(never)]
+unsafe fn copy<const M: usize>(a: *const u8, row: usize, groups: usize, to: *mut i8) {
+    let whole = groups / 4;
+    for block in 0..whole {
+        for m in 0..M {
+            // SAFETY: the caller grants the read and the write.
+            unsafe {
+                let bytes = vld1q_s8(a.add(m * row + 16 * block).cast());
+                vst1q_s8(to.add(apart(M) * block + 16 * m), less_128(bytes));
+            }
+        }
+    }
+    if !groups.is_multiple_of(4) {
+        for m in 0..M {
+            // SAFETY: the caller grants reads of the groups behind the whole blocks, and the write.
+            unsafe {
+                let bytes = row_block(a.add(m * row), groups, whole);
+                vst1q_s8(to.add(apart(M) * whole + 16 * m), less_128(bytes));
+            }
+        }
     }
 }
+
+/// The products of a row with a panel, both as they lie in memory: sorting would cost more.
+///
+/// # Safety
+/// As for [`Products::one`].
+#[inline(never)]
+unsafe fn single(a: *const u8, w: *const i8, groups: usize, to: *mut Sums) {
+    let nothing = [have!(vdupq_n_s32(0)); 4];
+    let (mut sums, mut again) = ([nothing; 2], [nothing; 2]);
+    for block in 0..blocks(groups) {
+        // SAFETY: the caller grants reads of this block of the row.
+        let row = unsafe { vreinterpretq_s32_s8(less_128(row_block(a, groups, block))) };
+        let four = have!([
+            vdupq_laneq_s32::<0>(row),
+            vdupq_laneq_s32::<1>(row),
+            vdupq_laneq_s32::<2>(row),
+            vdupq_laneq_s32::<3>(row),
+        ]);
+        let four = four.map(|group| have!(vreinterpretq_s8_s32(group)));
+        for half in 0..2 {
+            // SAFETY: the caller grants reads of this block of the panel.
+            let eight = unsafe { half_block(w, groups, block, half) };
+            add_sums(&mut again[half], &eight);
+            add_products(&mut sums[half], &four, &eight);
+        }
+    }
+    for half in 0..2 {
+        for j in 0..2 {
+            let [left, right] = [2 * j, 2 * j + 1].map(|i| {
+                let again = have!(vshlq_n_s32::<7>(again[half][i]));
+                have!(vaddq_s32(sums[half][i], again))
+            });
+            // SAFETY: the caller grants sixteen sums.
+            unsafe { (*to)[2 * half + j] = vpaddq_s32(left, right) };
+        }
+    }
+}
+
+/// Adds the products of a row's block with eight columns to two sums for each of them.
+#[inline(always)]
+fn add_products(sums: &mut Sums, four: &[int8x16_t; 4], eight: &[int8x16_t; 8]) {
+    for j in 0..2 {
+        for pair in 0..2 {
+            let (a, b) = (four[2 * pair], four[2 * pair + 1]);
+            let (v, w) = (eight[4 * pair + j], eight[4 * pair + 2 + j]);
+            have!({
+                let low = vmull_s8(vget_low_s8(a), vget_low_s8(v));
+                let low = vmlal_s8(low, vget_low_s8(b), vget_low_s8(w));
+                sums[2 * j] = vpadalq_s16(sums[2 * j], low);
+                let high = vmlal_high_s8(vmull_high_s8(a, v), b, w);
+                sums[2 * j + 1] = vpadalq_s16(sums[2 * j + 1], high);
+            });
+        }
+    }
+}
+
+/// One group of a row times eight columns: its register, the operation, and the two registers of weights.
+macro_rules! group {
+    ($op:literal, $a:literal, $w0:literal $w1:literal) => {
+        concat!(
+            line!($op, " v4.8h, v", $a, ".8b, v", $w0, ".8b"),
+            line!($op, "2 v5.8h, v", $a, ".16b, v", $w0, ".16b"),
+            line!($op, " v6.8h, v", $a, ".8b, v", $w1, ".8b"),
+            line!($op, "2 v7.8h, v", $a, ".16b, v", $w1, ".16b"),
+        )
+    };
+}
+
+/// Adds the products to a row's four registers of sums.
+macro_rules! add {
+    ($s0:literal $s1:literal $s2:literal $s3:literal) => {
+        concat!(
+            line!("sadalp v", $s0, ".4s, v4.8h"),
+            line!("sadalp v", $s1, ".4s, v5.8h"),
+            line!("sadalp v", $s2, ".4s, v6.8h"),
+            line!("sadalp v", $s3, ".4s, v7.8h"),
+        )
+    };
+}
+
+/// A row's block of the one kind or the other, whose weights are in `v8` to `v15`.
+macro_rules! row {
+    (light, $s0:literal $s1:literal $s2:literal $s3:literal) => {
+        concat!(
+            line!("ld4r {{v0.4s, v1.4s, v2.4s, v3.4s}}, [{row}], #16"),
+            group!("smull", 0, 8 9), group!("smlal", 1, 10 11),
+            group!("smlal", 2, 12 13), group!("smlal", 3, 14 15), add!($s0 $s1 $s2 $s3),
+        )
+    };
+    (heavy, $s0:literal $s1:literal $s2:literal $s3:literal) => {
+        concat!(
+            line!("ld4r {{v0.4s, v1.4s, v2.4s, v3.4s}}, [{row}], #16"),
+            group!("smull", 0, 8 9), group!("smlal", 1, 10 11), add!($s0 $s1 $s2 $s3),
+            group!("smull", 2, 12 13), group!("smlal", 3, 14 15), add!($s0 $s1 $s2 $s3),
+        )
+    };
+}
+
+/// A block of one kind. The shift says how far the blocks of the rows are apart.
+macro_rules! block {
+    ($kind:ident, $shift:literal, $($s0:literal $s1:literal $s2:literal $s3:literal),*) => {
+        concat!(
+            line!("ldrh {row:w}, [{order}], #2"),
+            line!("ld1 {{v8.16b, v9.16b, v10.16b, v11.16b}}, [{w}], #64"),
+            line!("add {row}, {rows}, {row}, lsl #", $shift),
+            line!("ld1 {{v12.16b, v13.16b, v14.16b, v15.16b}}, [{w}], #64"),
+            $(row!($kind, $s0 $s1 $s2 $s3),)*
+        )
+    };
+}
+
+/// All blocks of one kind, two by two, and from the second on where they are odd.
+macro_rules! kind {
+    ($($block:tt)*) => {
+        concat!(
+            line!("tbnz {left}, #0, 3f"),
+            line!("2:"),
+            block!($($block)*),
+            line!("3:"),
+            block!($($block)*),
+            line!("subs {left}, {left}, #2"),
+            line!("b.gt 2b"),
+        )
+    };
+}
+
+/// The products of some rows with a panel: a function of its own, so that the registers are given out for it
+/// alone.
+macro_rules! product {
+    ($name:ident, $rows:literal rows, $shift:literal,
+        $($m:literal: $s0:literal $r0:tt $s1:literal $r1:tt $s2:literal $r2:tt $s3:literal $r3:tt),*) => {
+        /// The products of so many rows with a panel.
+        ///
+        /// # Safety
+        /// As for [`Products::product`].
+        #[inline(never)]
+        unsafe fn $name(rows: *const i8, panel: *const i8, blocks: usize, to: *mut Sums) {
+            const { assert!(1 << $shift == apart($rows)) };
+            let Parts { head, mut order, mut weights } = Parts::of(panel.cast_mut(), blocks);
+            for half in 0..2 {
+                // SAFETY: the caller says that the panel was written, and with it the head.
+                let (again, light) = unsafe { ((*head).again[half], (*head).light[half]) };
+                let mut sums = [again; $rows];
+                /// The blocks of one kind, so many of them.
+                macro_rules! blocks {
+                    ($kind:ident, $left:expr) => {
+                        // SAFETY: NEON is there wherever this is compiled. What is read the caller
+                        // grants, and everything else happens in the registers named here.
+                        unsafe {
+                            asm!(
+                                kind!($kind, $shift, $($s0 $s1 $s2 $s3),*),
+                                rows = in(reg) rows, row = out(reg) _, order = inout(reg) order,
+                                w = inout(reg) weights, left = inout(reg) $left => _,
+                                $(inout($r0) sums[$m][0], inout($r1) sums[$m][1],
+                                inout($r2) sums[$m][2], inout($r3) sums[$m][3],)*
+                                out("v0") _, out("v1") _, out("v2") _, out("v3") _,
+                                out("v4") _, out("v5") _, out("v6") _, out("v7") _,
+                                out("v8") _, out("v9") _, out("v10") _, out("v11") _,
+                                out("v12") _, out("v13") _, out("v14") _, out("v15") _,
+                                options(readonly, nostack)
+                            )
+                        }
+                    };
+                }
+                if light > 0 {
+                    blocks!(light, light);
+                }
+                if light < blocks {
+                    blocks!(heavy, blocks - light);
+                }
+                for m in 0..$rows {
+                    for j in 0..2 {
+                        let columns = have!(vpaddq_s32(sums[m][2 * j], sums[m][2 * j + 1]));
+                        // SAFETY: the caller grants sixteen sums of each row.
+                        unsafe { (*to.add(m))[2 * half + j] = columns };
+                    }
+                }
+            }
+        }
+    };
+}
+
+product!(one_row, 1 rows, 4, 0: 16 "v16" 17 "v17" 18 "v18" 19 "v19");
+product!(
+    two_rows, 2 rows, 5,
+    0: 16 "v16" 17 "v17" 18 "v18" 19 "v19",
+    1: 20 "v20" 21 "v21" 22 "v22" 23 "v23"
+);
+product!(
+    three_rows, 3 rows, 6,
+    0: 16 "v16" 17 "v17" 18 "v18" 19 "v19",
+    1: 20 "v20" 21 "v21" 22 "v22" 23 "v23",
+    2: 24 "v24" 25 "v25" 26 "v26" 27 "v27"
+);
+product!(
+    four_rows, 4 rows, 6,
+    0: 16 "v16" 17 "v17" 18 "v18" 19 "v19",
+    1: 20 "v20" 21 "v21" 22 "v22" 23 "v23",
+    2: 24 "v24" 25 "v25" 26 "v26" 27 "v27",
+    3: 28 "v28" 29 "v29" 30 "v30" 31 "v31"
+);

@@ -1,9 +1,11 @@
 //! Plain Rust for every machine: loops over sixteen lanes, which the compiler turns into whatever
 //! vectors the target has.
 
+use core::mem::MaybeUninit;
+
 use crate::LANES;
 use crate::scalar;
-use crate::simd::{Kernel, Panels, Simd};
+use crate::simd::{At, Kernel, Panels, Simd};
 
 /// Runs a kernel with nothing but the instructions that the program was compiled for.
 pub(crate) fn run<K: Kernel>(kernel: K) -> K::Output {
@@ -205,9 +207,6 @@ impl Simd for Portable {
     fn keep(self) {}
 
     #[inline(always)]
-    unsafe fn ready<const N: usize>(self, _w: Panels, (): &mut ()) {}
-
-    #[inline(always)]
     unsafe fn tile<const M: usize, const N: usize>(
         self,
         a: *const u8,
@@ -218,7 +217,8 @@ impl Simd for Portable {
             groups,
         }: Panels,
         (): &mut (),
-        to: &mut [[Lanes<i32>; N]; M],
+        _at: At,
+        to: &mut MaybeUninit<[[Lanes<i32>; N]; M]>,
     ) {
         let mut out = [[Lanes([0; LANES]); N]; M];
         for group in 0..groups {
@@ -235,7 +235,7 @@ impl Simd for Portable {
                 }
             }
         }
-        *to = out;
+        to.write(out);
     }
 }
 
