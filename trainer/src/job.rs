@@ -79,6 +79,7 @@ impl Job<'_> {
     /// that `transformers` writes.
     pub(crate) fn check(&self) -> Result<Vec<String>, TrainError> {
         self.recipe.check()?;
+        self.recipe.device.check()?;
         self.weighing()?;
         let labels = match self.task {
             Task::TextPairRegression => vec!["LABEL_0".to_owned()],
@@ -266,8 +267,9 @@ impl Job<'_> {
 
 /// The settings that a resumed run must share with its beginning: with others, the same step would see other examples
 /// or round otherwise.
-const DECISIVE: [&str; 5] = [
+const DECISIVE: [&str; 6] = [
     "bf16",
+    "device",
     "seed",
     "per_device_train_batch_size",
     "gradient_accumulation_steps",
