@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::inputs::{Packed, Sums};
-use super::kernels::{AdamW, CHUNK, Narrow, Squares, Stream, Total, WIDEST_HEAD};
+use super::kernels::{AdamW, CHUNK, Narrow, Squares, Stream, Total};
 use super::layout::Layout;
 use super::loss::PackedTargets;
 use super::machine::{Address, Buffer, Machine, Memory, Operand};
@@ -72,17 +72,6 @@ pub struct Trained {
     memory: Arc<Memory>,
     /// What the encoder's products read in training.
     operand: Operand,
-}
-
-/// Why a device can't take a model.
-pub fn problem_of(model: &Bert) -> Option<String> {
-    let layers = &model.encoder().layers;
-    let head = layers
-        .iter()
-        .map(|layer| layer.attention.heads.size)
-        .max()?;
-    (head > WIDEST_HEAD)
-        .then(|| format!("heads of {head} columns; the kernels are made for {WIDEST_HEAD} at most"))
 }
 
 impl Trained {

@@ -124,7 +124,7 @@ impl Pass<'_> {
             ..self.elements(to, from.at(), rows, classifier.dense.inputs())
         };
         // SAFETY: both have `rows` rows of the classifier's inputs.
-        unsafe { self.stream.mask(Operand::Full, argument) }
+        unsafe { self.stream.mask_elements(Operand::Full, argument) }
     }
 
     /// `x Wᵀ`

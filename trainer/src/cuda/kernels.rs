@@ -10,7 +10,6 @@ use crate::kernels::dropout;
 use crate::random;
 
 /// The kernels' source, in the order in which it is compiled.
-#[cfg_attr(not(any(feature = "cuda", test)), expect(dead_code))]
 pub const SOURCE: &str = concat!(
     include_str!("kernels/prelude.cu"),
     include_str!("kernels/rows.cu"),
@@ -32,6 +31,7 @@ pub const CHUNK: usize = 4096;
 const ATTENTION: u32 = 128;
 
 /// Columns of the widest head.
+#[cfg(feature = "cuda")]
 pub const WIDEST_HEAD: usize = 128;
 
 /// Rows that attention works on at a time, so that its tiles fit the shared memory of a block, 48 KB: TILE.
@@ -40,7 +40,6 @@ pub fn tile(head: usize) -> usize {
 }
 
 /// What the source is compiled with, for heads of `head` columns.
-#[cfg_attr(not(any(feature = "cuda", test)), expect(dead_code))]
 pub fn defines(operand: Operand, head: usize) -> [String; 3] {
     [
         format!("-DMIXED={}", u8::from(operand == Operand::Half)),
@@ -255,7 +254,7 @@ kernels! {
     fn relu_forward(a) = by_elements(a.count), BLOCK;
     fn tanh_backward(a) = by_elements(a.count), BLOCK;
     fn relu_backward(a) = by_elements(a.count), BLOCK;
-    fn mask(a) = by_elements(a.count), BLOCK;
+    fn mask_elements(a) = by_elements(a.count), BLOCK;
 
     /// Cross-entropy.
     struct Choices {

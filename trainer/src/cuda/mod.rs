@@ -51,7 +51,8 @@ mod opening {
     use std::sync::Arc;
 
     use super::driver::{self, Gpu};
-    use super::engine::{Trained, problem_of};
+    use super::engine::Trained;
+    use super::kernels::WIDEST_HEAD;
     use super::machine::Operand;
     use crate::device::{Device, DeviceError};
     use crate::model::Bert;
@@ -63,15 +64,14 @@ mod opening {
     /// # Errors
     /// If the GPU can't be had, or the model does not fit it.
     pub fn open(device: Device, model: &Bert, mixed: bool) -> Result<Trained, DeviceError> {
-        if let Some(problem) = problem_of(model) {
+        let operand = if mixed { Operand::Half } else { Operand::Full };
+        let layers = &model.encoder().layers;
+        let head = layers.first().map_or(1, |layer| layer.attention.heads.size);
+        if head > WIDEST_HEAD {
+            let problem =
+                format!("heads of {head} columns; the kernels are made for {WIDEST_HEAD} at most");
             return Err(DeviceError::Unfit { device, problem });
         }
-        let operand = if mixed { Operand::Half } else { Operand::Full };
-        let head = model
-            .encoder()
-            .layers
-            .first()
-            .map_or(1, |layer| layer.attention.heads.size);
         let gpu = Gpu::open(device, head, operand)?;
         Trained::new(Arc::new(gpu), model, operand)
     }

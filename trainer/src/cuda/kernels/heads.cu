@@ -38,7 +38,7 @@ extern "C" __global__ void relu_backward(Elements a) {
 }
 
 // x = m·with; with may be x itself.
-extern "C" __global__ void mask(Elements a) {
+extern "C" __global__ void mask_elements(Elements a) {
     u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x;
     if (i < a.count) a.x[i] = a.with[i] * factor(a.dropout, (u32)i);
 }

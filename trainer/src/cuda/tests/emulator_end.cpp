@@ -22,7 +22,7 @@ static const emulator::Entry ENTRIES[] = {
     KERNEL(Elements, relu_forward),
     KERNEL(Elements, tanh_backward),
     KERNEL(Elements, relu_backward),
-    KERNEL(Elements, mask),
+    KERNEL(Elements, mask_elements),
     KERNEL(Choices, cross_entropy),
     KERNEL(Values, binary_cross_entropy),
     KERNEL(Values, squared_error),
