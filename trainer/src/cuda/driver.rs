@@ -19,6 +19,9 @@ use crate::device::{Device, DeviceError};
 /// Compute capability from which on cuBLAS multiplies bf16.
 const BF16_SINCE: (i32, i32) = (8, 0);
 
+/// Bytes of arguments that a kernel can have.
+const MOST_ARGUMENTS: usize = 4096;
+
 /// A GPU with the kernels loaded.
 pub struct Gpu {
     device: driver_sys::CUdevice,
@@ -182,6 +185,7 @@ impl Machine for Gpu {
         self.make_current()?;
         let function = self.function(&launch)?;
         let [x, y, z] = launch.blocks;
+        debug_assert!(launch.size <= MOST_ARGUMENTS);
         let mut arguments = [launch.argument.cast_mut()];
         // SAFETY: the function is of a loaded module; its one argument is copied before this returns, and is what the
         // kernel takes, by the caller's promise.
@@ -293,10 +297,10 @@ fn name(operand: Operand) -> &'static str {
 
 fn capability(device: driver_sys::CUdevice) -> Result<(i32, i32), DeviceError> {
     use driver_sys::CUdevice_attribute as Attribute;
-    // SAFETY: `device` is one that the driver gave.
     let of = |attribute| {
-        unsafe { driver::device::get_attribute(device, attribute) }
-            .map_err(call("cuDeviceGetAttribute"))
+        // SAFETY: `device` is one that the driver gave.
+        let got = unsafe { driver::device::get_attribute(device, attribute) };
+        got.map_err(call("cuDeviceGetAttribute"))
     };
     Ok((
         of(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,

@@ -2,10 +2,9 @@
 // emulator_end.cpp after them.
 //
 // The threads of a block are contexts of their own that take turns. One runs until it waits: at __syncthreads for its
-// block, at a shuffle for its warp. Blocks run one after the other, so __shared__ is a static variable; it is filled with
-// rubbish nowhere, but threads take turns in two orders, ascending and descending, and a kernel that lacks a barrier
-// gives different results in the two. A barrier that not all threads reach, and a shuffle that not all lanes reach, end
-// the process with a message.
+// block, at a shuffle for its warp. Blocks run one after the other, so __shared__ is a static variable. Threads can take
+// turns in two orders, ascending and descending: a kernel that lacks a barrier is wrong in one of the two. A barrier that
+// not all threads reach, and a shuffle that not all lanes reach, end the process with a message.
 
 #include <cmath>
 #include <cstdio>

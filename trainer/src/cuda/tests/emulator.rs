@@ -241,9 +241,12 @@ pub fn to_bf16(x: f32) -> u16 {
     ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
 }
 
+/// By operand and columns of a head; none where there is no compiler.
+type Compiled = HashMap<(u8, usize), Option<Library>>;
+
 /// The kernels for this operand and head, compiled once.
 fn library(operand: Operand, head: usize) -> Option<Library> {
-    static COMPILED: OnceLock<Mutex<HashMap<(u8, usize), Option<Library>>>> = OnceLock::new();
+    static COMPILED: OnceLock<Mutex<Compiled>> = OnceLock::new();
     let compiled = COMPILED.get_or_init(Mutex::default);
     let mut compiled = compiled.lock().unwrap_or_else(PoisonError::into_inner);
     let entry = compiled.entry((operand as u8, head));

@@ -365,10 +365,9 @@ fn compare_attention(head: usize, lengths: &[usize], only_first: bool, mask: dro
 #[test]
 fn attention_of_heads_of_every_kind_is_the_cpus() {
     let mask = dropout::Dropout::new(0.2, 8);
-    // As in a small BERT, in a large one, of an odd width, and of one for which tiles are smaller.
+    // As in BERT, of an odd width, and of one for which tiles are smaller.
     for (head, lengths) in [
-        (32, &[1, 31, 32, 33][..]),
-        (64, &[65, 2]),
+        (64, &[1, 31, 32, 33][..]),
         (5, &[33, 1]),
         (65, &[17, 1, 16]),
     ] {
