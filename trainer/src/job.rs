@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::batches::Plan;
 use crate::check::{Limits, check_targets};
 use crate::checkpoints::{self, Card};
+use crate::device::Device;
 use crate::early_stopping;
 use crate::error::TrainError;
 use crate::imbalance::{self, Imbalance};
@@ -115,10 +116,12 @@ impl Job<'_> {
         total: u64,
         kind: HeadKind,
     ) -> Result<(), TrainError> {
-        let Some(available) = memory::available() else {
+        let recipe = self.recipe;
+        // Another device has memory of its own, and says at a batch what it lacks.
+        let there = memory::available().filter(|_| recipe.device == Device::Cpu);
+        let Some(available) = there else {
             return Ok(());
         };
-        let recipe = self.recipe;
         let pieces: HashSet<u32> = self
             .train
             .iter()
