@@ -3,7 +3,7 @@
 use super::encoder::Sum;
 use super::kernels::{self, ColumnSums, Dropout};
 use super::machine::{Address, Buffer, Operand};
-use super::pass::{Dense, Into, Pass, Rows};
+use super::pass::{Dense, Output, Pass, Rows};
 use crate::device::DeviceError;
 use crate::kernels::attention::Rows as Asked;
 use crate::ops::self_attention::{Asking, SelfAttention};
@@ -61,7 +61,7 @@ impl Pass<'_> {
         unsafe { self.stream.attention_forward(self.operand, argument) }?;
 
         let z = self.full(asked * width)?;
-        let into = Into {
+        let into = Output {
             at: z.at(),
             written: Operand::Full,
             add: false,
@@ -102,7 +102,7 @@ impl Pass<'_> {
         let output = Dense::of(&layer.output);
         self.backward_weight(self.operand, output, asked, doutput.at(), kept.context.at())?;
         let dcontext = self.operands(asked * width)?;
-        let into = Into {
+        let into = Output {
             at: dcontext.at(),
             written: self.operand,
             add: false,
@@ -181,7 +181,7 @@ impl Pass<'_> {
         unsafe { self.stream.column_sums(self.operand, argument) }?;
         // The biases lie one after the other, as the weights do.
         self.add_partials(&partials, 1, rows, dense.outputs, &[&first.bias])?;
-        let into = Into {
+        let into = Output {
             at: dx.at(),
             written: Operand::Full,
             add,
@@ -197,7 +197,7 @@ impl Pass<'_> {
     ) -> Result<Asked<Buffer>, DeviceError> {
         let product = |dense: Dense<'_>, rows: usize, x: Address| {
             let y = self.operands(rows * dense.outputs)?;
-            let into = Into {
+            let into = Output {
                 at: y.at(),
                 written: self.operand,
                 add: false,

@@ -3,7 +3,7 @@
 use super::encoder::Sum;
 use super::kernels::Gelu;
 use super::machine::{Buffer, Operand};
-use super::pass::{Dense, Into, Pass, Rows};
+use super::pass::{Dense, Output, Pass, Rows};
 use crate::device::DeviceError;
 use crate::ops::Site;
 use crate::ops::feed_forward::FeedForward;
@@ -88,8 +88,8 @@ impl Pass<'_> {
     }
 
     /// Over whatever a buffer holds, as products read it.
-    fn over(&self, buffer: &Buffer) -> Into {
-        Into {
+    fn over(&self, buffer: &Buffer) -> Output {
+        Output {
             at: buffer.at(),
             written: self.operand,
             add: false,
@@ -98,8 +98,8 @@ impl Pass<'_> {
 }
 
 /// In f32.
-fn full(buffer: &Buffer, add: bool) -> Into {
-    Into {
+fn full(buffer: &Buffer, add: bool) -> Output {
+    Output {
         at: buffer.at(),
         written: Operand::Full,
         add,

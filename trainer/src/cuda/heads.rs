@@ -2,7 +2,7 @@
 
 use super::kernels::{ColumnSums, Dropout, Elements};
 use super::machine::{Address, Buffer, Operand};
-use super::pass::{Dense, Into, Pass};
+use super::pass::{Dense, Output, Pass};
 use crate::device::DeviceError;
 use crate::kernels::dropout;
 use crate::model::Head;
@@ -171,8 +171,8 @@ impl Pass<'_> {
 }
 
 /// In f32, over whatever a buffer holds.
-fn over(buffer: &Buffer) -> Into {
-    Into {
+fn over(buffer: &Buffer) -> Output {
+    Output {
         at: buffer.at(),
         written: Operand::Full,
         add: false,

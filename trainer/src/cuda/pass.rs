@@ -86,7 +86,7 @@ impl<'a> Dense<'a> {
 
 /// A result of a product: where it is written, as what, and whether it is added to.
 #[derive(Copy, Clone)]
-pub struct Into {
+pub struct Output {
     /// Its first number.
     pub at: Address,
     /// Of its numbers.
@@ -143,7 +143,7 @@ impl Pass<'_> {
         dense: Dense<'_>,
         rows: usize,
         x: Address,
-        y: Into,
+        y: Output,
     ) -> Result<(), DeviceError> {
         let weight = self.model.weight(operand, dense.weight);
         self.product(Product {
@@ -166,7 +166,7 @@ impl Pass<'_> {
         dense: Dense<'_>,
         rows: usize,
         dy: Address,
-        dx: Into,
+        dx: Output,
     ) -> Result<(), DeviceError> {
         let weight = self.model.weight(operand, dense.weight);
         self.product(Product {
