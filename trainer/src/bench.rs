@@ -10,6 +10,7 @@ use berth_checkpoint::Checkpoint;
 use thiserror::Error;
 
 use crate::batches::Batch;
+use crate::device::Device;
 use crate::error::TrainError;
 use crate::kernels::adamw::Betas;
 use crate::kernels::embed::Token;
@@ -135,6 +136,18 @@ impl TrainBench {
         })
     }
 
+    /// Steps are taken on a device from now on, with products of bf16 if `mixed`; on the CPU they stay as they are.
+    ///
+    /// # Errors
+    /// If the device can't be had, or the model does not fit it.
+    pub fn move_to(&mut self, device: Device, mixed: bool) -> Result<(), TrainError> {
+        self.model.move_to(device, mixed)?;
+        match self.model.engine() {
+            Some(engine) => Ok(self.optimizer.move_to(engine.clone())?),
+            None => Ok(()),
+        }
+    }
+
     /// Takes `warm_up` steps and then `steps` that are timed, at least one, each on a batch of its own.
     ///
     /// # Errors
@@ -192,9 +205,9 @@ impl TrainBench {
         let classes = Targets::Classes((0..shape.sequences as i64).map(|i| i % 2).collect());
         let isa = Isa::best();
         let started = Instant::now();
-        let logits = self.model.forward(&batch, Some(self.optimizer.steps()))?;
-        classes.loss(&logits)?.backward()?;
-        let clip = (1.0 / self.optimizer.gradient_norm(isa)).min(1.0);
+        self.model
+            .learn(&batch, self.optimizer.steps(), classes, None)?;
+        let clip = (1.0 / self.optimizer.gradient_norm(isa)?).min(1.0);
         self.optimizer.step(isa, 5e-5, clip)?;
         Ok(started.elapsed().as_secs_f64())
     }

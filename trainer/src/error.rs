@@ -7,6 +7,7 @@ use berth_data::EvaluationError;
 use berth_task::Task;
 use thiserror::Error;
 
+use crate::device::DeviceError;
 use crate::imbalance::Imbalance;
 use crate::memory::TooLarge;
 use crate::model::ModelError;
@@ -30,6 +31,9 @@ pub enum TrainError {
     /// The predictions could not be measured.
     #[error(transparent)]
     Evaluation(#[from] EvaluationError),
+    /// The device that was asked for can't be had, or failed.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// candle refused a computation.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),

@@ -145,7 +145,7 @@ impl<'a> Run<'a> {
         if !job.start.resumes() {
             job.check_memory(&plan, total, kind)?;
         }
-        let (mut model, optimizer, state, resumed) = match job.prepare(&labels, total)? {
+        let (mut model, mut optimizer, state, resumed) = match job.prepare(&labels, total)? {
             Beginning::Finished => return Ok(None),
             Beginning::Base => {
                 let model = Bert::load(job.base, kind, Missing::Seeded(recipe.seed))?;
@@ -167,6 +167,10 @@ impl<'a> Run<'a> {
             }
         };
         model.train_in(recipe.precision()?);
+        model.move_to(recipe.device, recipe.bf16)?;
+        if let Some(engine) = model.engine() {
+            optimizer.move_to(engine.clone())?;
+        }
         Ok(Some(Self {
             job,
             isa: Isa::best(),
@@ -245,7 +249,7 @@ impl<'a> Run<'a> {
                 ));
             }
         }
-        let norm = self.optimizer.gradient_norm(self.isa) / batches.len() as f64;
+        let norm = self.optimizer.gradient_norm(self.isa)? / batches.len() as f64;
         if !norm.is_finite() {
             return Err(fault("gradient"));
         }
@@ -288,12 +292,10 @@ impl<'a> Run<'a> {
             self.state.global_step,
             part,
         ]);
-        let loss = targets.weighed_loss(
-            &self.model.forward(&batch, Some(masks))?,
-            self.weighing.as_ref(),
-        )?;
-        loss.backward()?;
-        Ok((f64::from(loss.to_scalar::<f32>()?), tokens))
+        let loss = self
+            .model
+            .learn(&batch, masks, targets, self.weighing.as_ref())?;
+        Ok((loss, tokens))
     }
 
     fn not_finite(&self, what: &'static str, batches: &[Vec<usize>]) -> TrainError {
@@ -406,6 +408,8 @@ impl<'a> Run<'a> {
         if self.saved.as_ref().is_some_and(|(saved, _)| *saved == step) {
             return Ok(());
         }
+        self.model.fetch()?;
+        self.optimizer.fetch()?;
         let folder = checkpoints::save(
             self.job.output_dir,
             &self.card,
@@ -432,6 +436,7 @@ impl<'a> Run<'a> {
         {
             self.load_weights(&checkpoints::path(self.job.output_dir, best))?;
         }
+        self.model.fetch()?;
         let mut eval = Map::new();
         let (mut predictions, mut logits) = (Vec::new(), Vec::new());
         if let (Some(measured), Some(dev)) = (self.evaluate()?, self.job.dev) {
@@ -494,7 +499,7 @@ impl<'a> Run<'a> {
             let tensor = checkpoint.tensor(parameter.name())?;
             parameter.update(|values| values.copy_from_slice(&tensor.data))?;
         }
-        Ok(())
+        Ok(self.model.send()?)
     }
 }
 

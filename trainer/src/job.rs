@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::batches::Plan;
 use crate::check::{Limits, check_targets};
 use crate::checkpoints::{self, Card};
+use crate::device::Device;
 use crate::early_stopping;
 use crate::error::TrainError;
 use crate::imbalance::{self, Imbalance};
@@ -79,6 +80,7 @@ impl Job<'_> {
     /// that `transformers` writes.
     pub(crate) fn check(&self) -> Result<Vec<String>, TrainError> {
         self.recipe.check()?;
+        self.recipe.device.check()?;
         self.weighing()?;
         let labels = match self.task {
             Task::TextPairRegression => vec!["LABEL_0".to_owned()],
@@ -114,10 +116,12 @@ impl Job<'_> {
         total: u64,
         kind: HeadKind,
     ) -> Result<(), TrainError> {
-        let Some(available) = memory::available() else {
+        let recipe = self.recipe;
+        // Another device has memory of its own, and says at a batch what it lacks.
+        let there = memory::available().filter(|_| recipe.device == Device::Cpu);
+        let Some(available) = there else {
             return Ok(());
         };
-        let recipe = self.recipe;
         let pieces: HashSet<u32> = self
             .train
             .iter()
@@ -266,8 +270,9 @@ impl Job<'_> {
 
 /// The settings that a resumed run must share with its beginning: with others, the same step would see other examples
 /// or round otherwise.
-const DECISIVE: [&str; 5] = [
+const DECISIVE: [&str; 6] = [
     "bf16",
+    "device",
     "seed",
     "per_device_train_batch_size",
     "gradient_accumulation_steps",

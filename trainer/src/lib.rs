@@ -13,6 +13,7 @@
 //! * [`model`]: the parts put together, read from a Hugging Face checkpoint.
 //! * [`batches`], [`schedule`], [`optimizer`], [`recipe`], [`imbalance`], [`curve`], [`state`]: what a run is made of.
 //! * [`memory`]: whether it will fit.
+//! * [`device`]: where it is computed, if not on the CPU; with the feature `cuda`, on a GPU.
 //! * [`finetune()`]: the run. [`Predictor`]: logits without training. [`mod@bench`]: steps to be timed.
 //!
 //! Principles:
@@ -29,7 +30,10 @@ pub mod batches;
 pub mod bench;
 mod check;
 mod checkpoints;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 pub mod curve;
+pub mod device;
 mod early_stopping;
 mod error;
 pub mod finetune;

@@ -8,14 +8,17 @@ use candle_core::Tensor;
 use thiserror::Error;
 
 use crate::batches::Batch;
+use crate::device::{Device, DeviceError, Engine, Numbers};
 use crate::kernels::attention::Heads;
 use crate::kernels::gemm::Precision;
 use crate::kernels::isa::Isa;
+use crate::kernels::loss::Weighing;
 use crate::kernels::workspace::Workspace;
 use crate::ops::classifier::Classifier;
 use crate::ops::embeddings::Embeddings;
 use crate::ops::encoder::{Encoder, Layer};
 use crate::ops::feed_forward::FeedForward;
+use crate::ops::loss::Targets;
 use crate::ops::pooler::{Pooler, Squash};
 use crate::ops::self_attention::{Asking, SelfAttention};
 use crate::ops::{Dense, LayerNorm, Parameter, Pass};
@@ -46,6 +49,7 @@ pub enum ModelError {
 }
 
 /// What stands on the encoder.
+#[derive(Clone)]
 pub enum Head {
     /// One answer for a text or two: pooler and classifier on the first row of each sequence.
     Sequence {
@@ -106,6 +110,8 @@ pub struct Bert {
     head: Head,
     workspace: Workspace,
     precision: Precision,
+    /// The device that has the parameters, if it is not the CPU.
+    engine: Option<Arc<dyn Engine>>,
 }
 
 impl Bert {
@@ -139,6 +145,7 @@ impl Bert {
             head,
             workspace: Workspace::default(),
             precision: Precision::F32,
+            engine: None,
         })
     }
 
@@ -146,6 +153,84 @@ impl Bert {
     /// their gradients and everything else stay f32, and so does all of a pass without dropout's masks.
     pub fn train_in(&mut self, precision: Precision) {
         self.precision = precision;
+    }
+
+    /// Computes on a device from now on, where it is not the CPU, with products of bf16 in training if `mixed`. The
+    /// parameters here are then those of the last [`Bert::fetch`].
+    ///
+    /// # Errors
+    /// If the device can't be had, or the model does not fit it.
+    pub fn move_to(&mut self, device: Device, mixed: bool) -> Result<(), DeviceError> {
+        self.engine = device.engine(self, mixed)?;
+        Ok(())
+    }
+
+    /// The device that has the parameters, if it is not the CPU.
+    pub fn engine(&self) -> Option<&Arc<dyn Engine>> {
+        self.engine.as_ref()
+    }
+
+    /// Gets the parameters from the device that has them.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn fetch(&self) -> candle_core::Result<()> {
+        let Some(engine) = &self.engine else {
+            return Ok(());
+        };
+        for (index, parameter) in self.parameters.iter().enumerate() {
+            let values = engine.read(Numbers::Values, index).map_err(other)?;
+            parameter.update(|all| all.copy_from_slice(&values))?;
+        }
+        Ok(())
+    }
+
+    /// Gives the parameters, changed here, to the device that is to have them.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn send(&self) -> Result<(), DeviceError> {
+        let Some(engine) = &self.engine else {
+            return Ok(());
+        };
+        let mut parameters = self.parameters.iter().enumerate();
+        parameters.try_for_each(|(index, p)| engine.write(Numbers::Values, index, &p.values()))
+    }
+
+    /// The embeddings and layers.
+    pub fn encoder(&self) -> &Arc<Encoder> {
+        &self.encoder
+    }
+
+    /// What stands on them.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Adds the gradients of a batch's mean loss to the parameters', and returns the loss. `masks` is what dropout's
+    /// masks depend on.
+    ///
+    /// # Errors
+    /// As [`Bert::forward`], and if the targets are not those of the batch.
+    pub fn learn(
+        &self,
+        batch: &Batch,
+        masks: u64,
+        targets: Targets,
+        weighing: Option<&Arc<Weighing>>,
+    ) -> candle_core::Result<f64> {
+        if let Some(engine) = &self.engine {
+            let rows = match self.answers_tokens() {
+                true => batch.packing.rows(),
+                false => batch.packing.sequences(),
+            };
+            targets.check(rows, self.head.outputs())?;
+            let loss = engine.learn(batch, masks, &targets, weighing.map(Arc::as_ref));
+            return loss.map_err(other);
+        }
+        let loss = targets.weighed_loss(&self.forward(batch, Some(masks))?, weighing)?;
+        loss.backward()?;
+        Ok(f64::from(loss.to_scalar::<f32>()?))
     }
 
     /// All parameters, in the order of their names.
@@ -158,11 +243,18 @@ impl Bert {
         matches!(self.head, Head::Token(_))
     }
 
-    /// The logits of a batch: `[sequences, outputs]`, or `[tokens, outputs]` under a [`Head::Token`]. With `masks`, dropout is on and candle tracks the graph.
+    /// The logits of a batch: `[sequences, outputs]`, or `[tokens, outputs]` under a [`Head::Token`]. With `masks`,
+    /// dropout is on, and on the CPU candle tracks the graph.
     ///
     /// # Errors
     /// If a token is not in the vocabulary or a sequence longer than the position table.
     pub fn forward(&self, batch: &Batch, masks: Option<u64>) -> candle_core::Result<Tensor> {
+        if let Some(engine) = &self.engine {
+            let logits = engine.logits(batch, masks).map_err(other)?;
+            let outputs = self.head.outputs();
+            let shape = (logits.len() / outputs, outputs);
+            return Tensor::from_vec(logits, shape, &candle_core::Device::Cpu);
+        }
         self.workspace.begin_pass();
         let pass = Pass {
             isa: Isa::best(),
@@ -182,9 +274,23 @@ impl Bert {
     }
 }
 
+/// What a device says, as candle says it.
+fn other(error: DeviceError) -> candle_core::Error {
+    candle_core::Error::wrap(error)
+}
+
 impl Head {
+    /// Columns of the logits.
+    pub fn outputs(&self) -> usize {
+        match self {
+            Self::Sequence { classifier, .. } | Self::Token(classifier) => {
+                classifier.dense.outputs()
+            }
+        }
+    }
+
     /// The rows of the last layer that the head reads.
-    fn asking(&self) -> Asking {
+    pub(crate) fn asking(&self) -> Asking {
         match self {
             Self::Sequence { .. } => Asking::FirstRows,
             Self::Token(_) => Asking::EveryRow,

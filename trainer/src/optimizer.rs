@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use berth_checkpoint::save::TensorParts;
 
+use crate::device::{DeviceError, Engine, Numbers};
 use crate::kernels::adamw::{Betas, Update};
 use crate::kernels::isa::Isa;
 use crate::ops::Parameter;
@@ -25,6 +26,8 @@ pub struct AdamW {
     betas: Betas,
     weight_decay: f64,
     steps: u64,
+    /// The device that has the gradients and the moments, if it is not the CPU.
+    engine: Option<Arc<dyn Engine>>,
 }
 
 /// Both moments of the dense parameters.
@@ -47,6 +50,9 @@ enum Moments {
     /// A table's are here.
     Table(RowMoments),
 }
+
+/// What a device calls them.
+const MOMENT_NUMBERS: [Numbers; 2] = [Numbers::FirstMoment, Numbers::SecondMoment];
 
 /// What a moment is called in a file, after its parameter's name and a dot.
 const MOMENTS: [&str; 2] = ["exp_avg", "exp_avg_sq"];
@@ -81,7 +87,40 @@ impl AdamW {
             betas,
             weight_decay,
             steps: 0,
+            engine: None,
         }
+    }
+
+    /// Works on a device from now on, which has the parameters. The moments here are then those of the last
+    /// [`AdamW::fetch`].
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn move_to(&mut self, engine: Arc<dyn Engine>) -> Result<(), DeviceError> {
+        for (place, moment) in self.moments().into_iter().enumerate() {
+            let (which, parameter) = (place / self.members.len(), place % self.members.len());
+            let values: Vec<f32> = moment.parts.flatten().copied().collect();
+            engine.write(MOMENT_NUMBERS[which], parameter, &values)?;
+        }
+        self.engine = Some(engine);
+        Ok(())
+    }
+
+    /// Gets the moments from the device that has them.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn fetch(&mut self) -> Result<(), DeviceError> {
+        let Some(engine) = self.engine.clone() else {
+            return Ok(());
+        };
+        // In the order in which `restore` asks.
+        let both = |i| MOMENT_NUMBERS.map(|numbers| (numbers, i));
+        let mut asked = (0..self.members.len()).flat_map(both);
+        self.restore(self.steps, |_, _| {
+            let (numbers, parameter) = asked.next().expect("two moments a parameter");
+            engine.read(numbers, parameter)
+        })
     }
 
     /// Lets each layer learn at `decay` times the rate of the one above it: the head at the full rate, the last of
@@ -100,6 +139,10 @@ impl AdamW {
 
     /// The parameters that no op has given a gradient.
     pub fn without_gradient(&self) -> Vec<&str> {
+        if let Some(engine) = &self.engine {
+            let missing = engine.without_gradient().into_iter();
+            return missing.map(|i| self.members[i].parameter.name()).collect();
+        }
         let missing = |member: &&Member| !member.parameter.gradient().is_filled();
         self.members
             .iter()
@@ -109,29 +152,43 @@ impl AdamW {
     }
 
     /// The L2 norm of all gradients together.
-    pub fn gradient_norm(&self, isa: Isa) -> f64 {
+    ///
+    /// # Errors
+    /// If the device that has them fails.
+    pub fn gradient_norm(&self, isa: Isa) -> Result<f64, DeviceError> {
+        if let Some(engine) = &self.engine {
+            return engine.gradient_norm();
+        }
         let squares = self
             .members
             .iter()
             .map(|member| member.parameter.gradient().sum_of_squares(isa));
-        squares.sum::<f64>().sqrt()
+        Ok(squares.sum::<f64>().sqrt())
     }
 
     /// Moves every parameter along its gradient times `scale`, and clears the gradients.
     ///
     /// # Errors
-    /// Those of candle, if a parameter can't be written to.
+    /// Those of candle, if a parameter can't be written to, or of the device that has it.
     pub fn step(&mut self, isa: Isa, learning_rate: f64, scale: f64) -> candle_core::Result<()> {
         self.steps += 1;
+        let (betas, steps, weight_decay) = (self.betas, self.steps, self.weight_decay);
+        let update = |member: &Member| {
+            let decay = if member.decays { weight_decay } else { 0.0 };
+            Update::new(
+                betas,
+                learning_rate * member.rate,
+                decay,
+                steps,
+                scale as f32,
+            )
+        };
+        if let Some(engine) = &self.engine {
+            let updates: Vec<Update> = self.members.iter().map(update).collect();
+            return engine.step(&updates).map_err(candle_core::Error::wrap);
+        }
         for member in &mut self.members {
-            let decay = if member.decays {
-                self.weight_decay
-            } else {
-                0.0
-            };
-            let rate = learning_rate * member.rate;
-            let update = Update::new(self.betas, rate, decay, self.steps, scale as f32);
-            member.step(isa, update, &mut self.flat)?;
+            member.step(isa, update(member), &mut self.flat)?;
         }
         Ok(())
     }
@@ -378,7 +435,9 @@ mod tests {
         let pair = pair();
         pair[0].add_values(&[3.0; 30]);
         pair[1].add_rows([2].into_iter(), |_, values| values.fill(4.0));
-        let norm = AdamW::new(&pair, BETAS, 0.0).gradient_norm(Isa::best());
+        let norm = AdamW::new(&pair, BETAS, 0.0)
+            .gradient_norm(Isa::best())
+            .unwrap();
         assert!((norm - (30.0 * 9.0 + 5.0 * 16.0f64).sqrt()).abs() < 1e-5);
     }
 }

@@ -1,5 +1,6 @@
 //! How a model is trained: the settings, named as in Hugging Face's `TrainingArguments`.
 
+use crate::device::Device;
 use crate::kernels::gemm::{Bf16, Precision};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -97,6 +98,8 @@ pub struct Recipe {
     pub threads: usize,
     /// Mixed precision: the factors of the encoder's products are rounded to bf16, everything else is f32.
     pub bf16: bool,
+    /// Where the model is trained.
+    pub device: Device,
 }
 
 impl Default for Recipe {
@@ -134,6 +137,7 @@ impl Default for Recipe {
             layerwise_lr_decay: 1.0,
             threads: 0,
             bf16: false,
+            device: Device::Cpu,
         }
     }
 }
@@ -176,7 +180,7 @@ impl Recipe {
     /// # Errors
     /// If bf16 is asked for where the processor has no instructions for it.
     pub fn precision(&self) -> Result<Precision, RecipeError> {
-        match (self.bf16, Bf16::detect()) {
+        match (self.bf16 && self.device == Device::Cpu, Bf16::detect()) {
             (false, _) => Ok(Precision::F32),
             (true, Some(bf16)) => Ok(Precision::Mixed(bf16)),
             (true, None) => Err(RecipeError::NoBf16),

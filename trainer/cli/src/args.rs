@@ -6,6 +6,7 @@
 
 use berth_task::{Aggregation, LongTexts, Task};
 use berth_trainer::bench::Shape;
+use berth_trainer::device::Device;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use std::ffi::OsString;
@@ -183,9 +184,9 @@ pub struct FinetuneArgs {
     /// Write what the runs are worth in f32 and in int8 to this file; the bundles stay in the output folder
     #[arg(long)]
     pub metrics_file: Option<PathBuf>,
-    /// cpu; no other device yet
+    /// cpu, or cuda:N for an NVIDIA GPU, in a program built with `--features cuda`
     #[arg(long, default_value = "cpu")]
-    pub device: String,
+    pub device: Device,
     /// Continue: `true` for the newest whole checkpoint of the output folder, or a checkpoint's folder
     #[arg(long)]
     pub resume_from_checkpoint: Option<String>,
@@ -206,7 +207,7 @@ pub struct FinetuneSwitches {
     /// Measure on the validation file at the end
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = true, action = clap::ArgAction::Set)]
     pub do_eval: bool,
-    /// Mixed precision: products of factors rounded to bf16, f32 weights; on CPUs with AVX512_BF16
+    /// Mixed precision: products of factors rounded to bf16, f32 weights; on CPUs with AVX512_BF16 and on GPUs
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
     pub bf16: bool,
     /// One JSON object on stdout, nothing else there
@@ -547,6 +548,9 @@ pub struct TrainBenchArgs {
     /// With --train, steps of each shape that are timed
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub steps: u32,
+    /// With --train, where: cpu, or cuda:N, as berth finetune --device
+    #[arg(long, default_value = "cpu")]
+    pub device: Device,
     /// With --train, mixed precision, as berth finetune --bf16
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
     pub bf16: bool,

@@ -36,24 +36,35 @@ fn a_mistyped_flag_is_a_usage_error_that_names_the_nearest() {
 }
 
 #[test]
-fn what_is_not_there_yet_is_said_before_anything_is_read() {
-    let output = berth(&[
-        "finetune",
-        "--task_name",
-        "mr",
-        "--train_file",
-        "nowhere.tsv",
-        "--output_dir",
-        "nowhere",
-        "--device",
-        "cuda:0",
-    ]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(
-        stderr(&output).contains("not there yet"),
-        "{}",
-        stderr(&output)
-    );
+fn a_device_that_is_not_there_is_said_before_anything_is_read() {
+    let finetune = |device| {
+        berth(&[
+            "finetune",
+            "--task_name",
+            "mr",
+            "--train_file",
+            "nowhere.tsv",
+            "--output_dir",
+            "nowhere",
+            "--device",
+            device,
+        ])
+    };
+    let bench = |device| berth(&["bench", "--train", "--device", device]);
+    // Number 999 is nowhere, whether the program was built for GPUs or not.
+    for output in [finetune("cuda:999"), bench("cuda:999")] {
+        assert_eq!(output.status.code(), Some(1));
+        let said = stderr(&output);
+        assert!(said.contains("cuda:999: "), "{said}");
+        if cfg!(not(feature = "cuda")) {
+            assert!(said.contains("build it with `--features cuda`"), "{said}");
+        }
+    }
+    for output in [finetune("gpu"), bench("gpu")] {
+        assert_eq!(output.status.code(), Some(2));
+        let said = stderr(&output);
+        assert!(said.contains("cpu, cuda or cuda:N"), "{said}");
+    }
 }
 
 #[test]

@@ -65,6 +65,22 @@ impl Update {
         }
     }
 
+    /// Its numbers in their order, for those who compute it elsewhere.
+    #[cfg(any(feature = "cuda", test))]
+    pub(crate) fn numbers(self) -> [f32; 8] {
+        let Self {
+            keep,
+            rate,
+            spread,
+            fresh1,
+            beta2,
+            fresh2,
+            eps,
+            scale,
+        } = self;
+        [keep, rate, spread, fresh1, beta2, fresh2, eps, scale]
+    }
+
     /// Moves parameters `p` along gradients `g`, with moments `m` and `v`, all of one length.
     pub fn apply(self, isa: Isa, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
         let tasks = p

@@ -55,6 +55,13 @@ impl Dropout {
         }
     }
 
+    /// Threshold, scale and key of a mask that begins at element 0, for those who compute it elsewhere.
+    #[cfg(any(feature = "cuda", test))]
+    pub(crate) fn parts(self) -> (u32, f32, u64) {
+        debug_assert_eq!(self.first, 0);
+        (self.threshold, self.scale, self.key)
+    }
+
     /// Whether everything is kept.
     #[inline(always)]
     pub fn is_off(&self) -> bool {

@@ -30,7 +30,7 @@ impl Embeddings {
     ///
     /// # Errors
     /// Naming the first token that asks for a row that its table does not have.
-    pub(super) fn check(&self, tokens: &[Token]) -> Result<()> {
+    pub(crate) fn check(&self, tokens: &[Token]) -> Result<()> {
         let tables = [
             (&self.word, "word"),
             (&self.position, "position"),

@@ -48,7 +48,7 @@ impl Targets {
         })
     }
 
-    fn check(&self, rows: usize, outputs: usize) -> Result<()> {
+    pub(crate) fn check(&self, rows: usize, outputs: usize) -> Result<()> {
         match self {
             Self::Classes(classes) => {
                 let known =

@@ -110,18 +110,23 @@ pub enum Site {
 impl Pass {
     /// The mask at `site` with probability `p`; none outside training.
     pub fn dropout(&self, p: f64, site: Site) -> Dropout {
-        let Some(masks) = self.masks else {
-            return Dropout::OFF;
-        };
-        let (kind, layer) = match site {
-            Site::Embeddings => (0, 0),
-            Site::Attention(layer) => (1, layer),
-            Site::AttentionOutput(layer) => (2, layer),
-            Site::FeedForwardOutput(layer) => (3, layer),
-            Site::Classifier => (4, 0),
-        };
-        Dropout::new(p, random::key(&[masks, kind, layer as u64]))
+        dropout(self.masks, p, site)
     }
+}
+
+/// The mask at `site` with probability `p`; none without `masks`.
+pub(crate) fn dropout(masks: Option<u64>, p: f64, site: Site) -> Dropout {
+    let Some(masks) = masks else {
+        return Dropout::OFF;
+    };
+    let (kind, layer) = match site {
+        Site::Embeddings => (0, 0),
+        Site::Attention(layer) => (1, layer),
+        Site::AttentionOutput(layer) => (2, layer),
+        Site::FeedForwardOutput(layer) => (3, layer),
+        Site::Classifier => (4, 0),
+    };
+    Dropout::new(p, random::key(&[masks, kind, layer as u64]))
 }
 
 /// A layer norm's parameters.

@@ -6,9 +6,9 @@ use crate::error::Error;
 use crate::{fetch, show};
 use berth_checkpoint::Checkpoint;
 use berth_runtime::measure::{cpu_name, peak_rss_mb};
-use berth_trainer::Recipe;
 use berth_trainer::bench::{Shape, Timing, TrainBench};
 use berth_trainer::kernels::gemm::Precision;
+use berth_trainer::{Recipe, TrainError};
 use serde_json::{Map, Value, json};
 
 /// Steps of each shape before those that count.
@@ -22,11 +22,13 @@ pub fn run(args: &BenchArgs) -> Result<(), Error> {
     let train = &args.train;
     let recipe = Recipe {
         bf16: train.bf16,
+        device: train.device,
         ..Recipe::default()
     };
     let precision = recipe
         .precision()
         .map_err(|error| Error::Usage(error.to_string()))?;
+    train.device.check().map_err(TrainError::from)?;
     let folder = fetch::resolve(
         &train.model_name_or_path,
         &fetch::Options::from_environment(),
@@ -50,6 +52,7 @@ fn measure(
     precision: Precision,
 ) -> Result<Vec<(Shape, Timing)>, Error> {
     let mut bench = TrainBench::new(base, precision)?;
+    bench.move_to(train.device, train.bf16)?;
     let bar = show::progress(train.shapes.len() as u64, "shapes");
     let timings = train.shapes.iter().map(|&shape| {
         let timing = bench.time(shape, WARM_UP, train.steps as usize)?;

@@ -199,12 +199,9 @@ fn check_published(args: &FinetuneArgs) -> Result<(), Error> {
 
 /// The trainer's recipe, from the flags of the same names.
 fn recipe(args: &FinetuneArgs, known: &Known) -> Result<Recipe, Error> {
-    if args.device != "cpu" {
-        let device = &args.device;
-        return Err(Error::Usage(format!(
-            "--device {device} is not there yet; training runs on cpu"
-        )));
-    }
+    args.device
+        .check()
+        .map_err(berth_trainer::TrainError::from)?;
     if !args.switches.do_train {
         let what = "--do_train false leaves nothing to do; berth evaluate measures a checkpoint";
         return Err(Error::Usage(what.into()));
@@ -214,6 +211,7 @@ fn recipe(args: &FinetuneArgs, known: &Known) -> Result<Recipe, Error> {
         .and_then(serde_json::from_value)
         .map_err(|error| Error::Usage(format!("the recipe: {error}")))?;
     recipe.bf16 = args.switches.bf16;
+    recipe.device = args.device;
     let weights = args.recipe.class_weights.as_deref();
     recipe.class_weights = weights.map(class_weights).transpose()?;
     let named = args.data_dir.is_some() && known.task_name.is_some();
