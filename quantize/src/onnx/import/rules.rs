@@ -6,7 +6,7 @@
 //! They work on the graph as it was parsed, not on tract's typed one: there per-channel scales, the
 //! casts around integer products and shapes are folded away before a `Rewriter` sees them.
 
-use crate::onnx::proto::Node;
+use crate::onnx::proto::{Node, told};
 
 use super::graph::{Constant, Graph};
 use super::weights::{MatrixAt, Part, VectorAt};
@@ -83,7 +83,7 @@ impl<'m, 'a> Graph<'m, 'a> {
         rule: &'static str,
         expected: &'static str,
     ) -> Match<T> {
-        let value = value.to_owned();
+        let value = told(value);
         Err(Mismatch {
             value,
             rule,
