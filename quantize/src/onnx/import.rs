@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  bytes ─[proto]─► Model ─[graph]─► values to walk back from
-//!                                       │ [rules]: linear, GELU, layer norm, attention;
+//!                                       │ [rules], [attention]: linear, GELU, layer norm, attention;
 //!                                       │ [fused], [by_row]: as ONNX Runtime and Berth write them
 //!                                       │ [bert]:  head ◄ layers ◄ embeddings
 //!                                       ▼
@@ -16,6 +16,7 @@
 //!
 //! A graph that holds anything else is refused, with every node that no rule explains.
 
+mod attention;
 mod bert;
 mod by_row;
 mod fused;

@@ -2,8 +2,9 @@
 
 use crate::onnx::proto::{Node, told};
 
+use super::attention::Attention;
 use super::graph::{Constant, Graph};
-use super::rules::{Attention, Linear, Match, Mismatch, Norm, Sum};
+use super::rules::{Linear, Match, Mismatch, Norm, Sum};
 
 /// The most layers that are looked for.
 const MOST_LAYERS: usize = 1 << 10;
