@@ -97,6 +97,41 @@ test_on_arm() {
     done
 }
 
+# Machines without an operating system, each with a bundle in its flash: they have to print what berth-bare
+# prints here.
+bare_metal() {
+    local bundle=models/sentiment/sentiment.berth flash=$built/road/flash
+    if ! debian_packages qemu-system-arm; then
+        echo "SKIPPED: machines without an operating system"
+        return
+    fi
+    cp $bundle "$flash"
+    truncate --size 64M "$flash"
+    on_bare_machine virt aarch64-unknown-none $bundle qemu-system-aarch64 -M virt -cpu cortex-a53 -m 128M \
+        -drive if=pflash,unit=1,format=raw,readonly=on,file="$flash"
+    bundle=$built/road/tiny.berth
+    on_bare_machine mps2 thumbv7em-none-eabihf "$bundle" qemu-system-arm -M mps2-an386 \
+        -device loader,file="$bundle",addr=0x100000,force-raw=on
+}
+
+# on_bare_machine NAME TARGET BUNDLE QEMU [ARGUMENT...] builds a machine's program and runs it. What it prints
+# behind the answer is the memory that it takes.
+on_bare_machine() (
+    name=$1 target=$2 bundle=$3 printed=$built/road/$1
+    shift 3
+    if ! bare_toolchain "$target"; then
+        echo "SKIPPED: the machine $name"
+        exit
+    fi
+    "${board_cargo[@]}" rustc "${board_flags[@]}" --target-dir "$board_folder" --profile device \
+        -p berth-bare-metal --bin "berth-$name" --features "$name" -- \
+        -D warnings -C link-arg=-T"$PWD/runtime/bare-metal/$name.ld"
+    timeout 600 "$@" -nographic -nic none -semihosting-config enable=on,target=native,arg="$sentence" \
+        -kernel "$board_folder/$target/device/berth-$name" | tee "$printed"
+    "$built/device/berth-bare" "$sentence" <"$bundle" | diff - <(sed '$d' "$printed")
+    echo "$name answers with the same bits as the workstation"
+)
+
 fuzz_targets="damage bytes tables text json lines ${BERTH_FUZZ_TARGETS:-}"
 
 # Builds the fuzzers with AddressSanitizer, by the toolchain in use: it ships the sanitizer's runtime,

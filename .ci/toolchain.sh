@@ -18,10 +18,7 @@ board_toolchain() {
     board_folder=${CARGO_TARGET_DIR:-target}
     [ -d "$(rustc --print target-libdir --target "$target")" ] && own=1
     if [ $own -eq 0 ]; then
-        packages+=(rustc-web cargo-web)
-        board_cargo=(/usr/bin/cargo)
-        board_folder=$board_folder/debian
-        export RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc CARGO=/usr/bin/cargo
+        use_debian_rust
     fi
     case $target in
         aarch64-unknown-linux-gnu)
@@ -50,6 +47,30 @@ board_toolchain() {
         [ $own -eq 1 ] || echo "Or, with rustup: rustup target add $target"
         return 1
     }
+}
+
+# bare_toolchain TARGET does the same for machines without an operating system, aarch64-unknown-none and
+# thumbv7em-none-eabihf. Debian's Rust builds core from its sources, and needs a linker beside it.
+bare_toolchain() {
+    local packages=()
+    board_cargo=(cargo)
+    board_flags=(--locked --target "$1")
+    board_folder=${CARGO_TARGET_DIR:-target}
+    [ -d "$(rustc --print target-libdir --target "$1")" ] && return
+    use_debian_rust
+    packages+=(rust-web-src lld)
+    board_flags+=(-Zbuild-std=core -Zbuild-std-features=compiler-builtins-mem)
+    export RUSTC_BOOTSTRAP=1
+    export CARGO_TARGET_AARCH64_UNKNOWN_NONE_LINKER=ld.lld CARGO_TARGET_THUMBV7EM_NONE_EABIHF_LINKER=ld.lld
+    debian_packages "${packages[@]}"
+}
+
+# The distribution's own Rust, with a target folder of its own.
+use_debian_rust() {
+    packages+=(rustc-web cargo-web)
+    board_cargo=(/usr/bin/cargo)
+    board_folder=$board_folder/debian
+    export RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc CARGO=/usr/bin/cargo
 }
 
 # Builds the standard library too, from the sources that Debian ships beside its compiler.

@@ -34,6 +34,7 @@ struct Dense<'a> {
 
 impl Kernel for Dense<'_> {
     type Output = ();
+    const PRODUCTS: bool = false;
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {

@@ -206,6 +206,7 @@ struct Product<'a> {
 
 impl Kernel for Product<'_> {
     type Output = ();
+    const PRODUCTS: bool = false;
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
@@ -254,6 +255,7 @@ struct Heads<'a> {
 
 impl Kernel for Heads<'_> {
     type Output = ();
+    const PRODUCTS: bool = false;
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {

@@ -115,33 +115,38 @@ impl Isa {
     /// Runs an algorithm with this tier's instructions.
     #[inline]
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
-        match self.0 {
+        let tier = match self.0 {
+            // In all but their products of bytes the tiers of AArch64 are one.
+            Tier::I8mm | Tier::Dotprod if !K::PRODUCTS => Tier::Neon,
+            tier => tier,
+        };
+        match tier {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `is_here` found what `run` asks for, or this `Isa` would not exist.
-            Tier::Avx512Vnni => unsafe { tiers::avx512::run(kernel) },
+            Tier::Avx512Vnni if may_be(Tier::Avx512Vnni) => unsafe { tiers::avx512::run(kernel) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
-            Tier::Avx2 => unsafe { tiers::avx2::run(kernel) },
+            Tier::Avx2 if may_be(Tier::Avx2) => unsafe { tiers::avx2::run(kernel) },
             #[cfg(all(
                 target_arch = "aarch64",
                 target_feature = "neon",
                 target_endian = "little"
             ))]
             // SAFETY: as above.
-            Tier::I8mm => unsafe { tiers::i8mm::run(kernel) },
+            Tier::I8mm if may_be(Tier::I8mm) => unsafe { tiers::i8mm::run(kernel) },
             #[cfg(all(
                 target_arch = "aarch64",
                 target_feature = "neon",
                 target_endian = "little"
             ))]
             // SAFETY: as above.
-            Tier::Dotprod => unsafe { tiers::dotprod::run(kernel) },
+            Tier::Dotprod if may_be(Tier::Dotprod) => unsafe { tiers::dotprod::run(kernel) },
             #[cfg(all(
                 target_arch = "aarch64",
                 target_feature = "neon",
                 target_endian = "little"
             ))]
-            Tier::Neon => tiers::neon::run(kernel),
+            Tier::Neon if may_be(Tier::Neon) => tiers::neon::run(kernel),
             _ => tiers::portable::run(kernel),
         }
     }
@@ -171,7 +176,23 @@ macro_rules! have_all {
     };
 }
 
+/// Whether an [`Isa`] of a tier can exist. Without the standard library this is known when the program is
+/// compiled, and no other tier's kernels are in it.
+#[cfg(any(
+    target_arch = "x86_64",
+    all(
+        target_arch = "aarch64",
+        target_feature = "neon",
+        target_endian = "little"
+    )
+))]
+#[inline(always)]
+fn may_be(tier: Tier) -> bool {
+    cfg!(feature = "std") || is_here(tier)
+}
+
 /// Whether this machine has all instructions of a tier.
+#[inline]
 fn is_here(tier: Tier) -> bool {
     match tier {
         #[cfg(target_arch = "x86_64")]

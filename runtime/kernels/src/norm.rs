@@ -75,6 +75,7 @@ struct AddNorm<'a> {
 
 impl Kernel for AddNorm<'_> {
     type Output = ();
+    const PRODUCTS: bool = false;
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
@@ -118,6 +119,7 @@ struct Embed<'a> {
 
 impl Kernel for Embed<'_> {
     type Output = ();
+    const PRODUCTS: bool = false;
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {

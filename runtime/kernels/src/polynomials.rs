@@ -95,6 +95,7 @@ struct Tanh<'a> {
 
 impl Kernel for Tanh<'_> {
     type Output = ();
+    const PRODUCTS: bool = false;
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {

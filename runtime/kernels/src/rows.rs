@@ -148,6 +148,7 @@ struct Quantize<'a> {
 
 impl Kernel for Quantize<'_> {
     type Output = ();
+    const PRODUCTS: bool = false;
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {

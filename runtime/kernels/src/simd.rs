@@ -22,6 +22,9 @@ pub(crate) trait Kernel {
     /// What it returns.
     type Output;
 
+    /// Whether it multiplies bytes. Where it does not, tiers that differ in nothing else share its code.
+    const PRODUCTS: bool = true;
+
     /// Runs it. Implementations are `#[inline(always)]`, or the tier's instructions get lost.
     fn run<S: Simd>(self, s: S) -> Self::Output;
 }
