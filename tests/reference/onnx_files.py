@@ -7,7 +7,7 @@ TASK and DIR as `benches/peers/int8.py` has them.
 
 1. Out: `berth export` writes the checkpoint as ONNX; `onnx.checker` checks both files; ONNX Runtime's logits of
    model.onnx are within 1e-4 of those of transformers; model_quantized.onnx has at least 99 % of the bundle's
-   answers there, and no worse a metric. Where `optimum` is installed, the folder opens in its `ORTModelFor…`, with
+   answers there (95 % of spans), and no worse a metric. Where `optimum` is installed, the folder opens in its `ORTModelFor…`, with
    the same logits. Both files come in again: as the same bytes, and as the same weights.
 2. In: torch exports the checkpoint by both exporters, and optimum where it is installed; ONNX Runtime quantizes
    what the first two wrote (dynamic, dynamic by channel, static QDQ by channel, static QOperator by channel) and
@@ -40,6 +40,8 @@ from published import TABLES, path_in, questions, sentences, table  # noqa: E402
 
 OPTIMUM = {"ewt": "TokenClassification", "wnut17": "TokenClassification", "squad": "QuestionAnswering"}
 CALIBRATED = 32
+# Of the bundle's answers, how many ONNX Runtime has to give with what Berth exported: spans flip more easily.
+LEAST, LEAST_SPANS = 0.99, 0.95
 
 
 class Rows:
@@ -157,8 +159,9 @@ class Check:
         """Berth's answers beside ONNX Runtime's to what Berth exported."""
         same, of = self.rows.same(ours, theirs)
         mine, metric = self.rows.metric(ours), self.rows.metric(theirs)
+        least = LEAST_SPANS if self.rows.task == "squad" else LEAST
         self.line(
-            same >= 0.99 * of and mine - metric <= self.most(),
+            same >= least * of and mine - metric <= self.most(),
             f"{name}: ONNX Runtime gives {same} of the bundle's {of} answers ({same / of:.2%}); metric {metric:.2f} "
             f"there, {mine:.2f} of the bundle",
         )

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  bytes ─[proto]─► Model ─[graph]─► values to walk back from
-//!                                       │ [rules]: linear, GELU, layer norm, attention;
+//!                                       │ [rules], [attention]: linear, GELU, layer norm, attention;
 //!                                       │ [fused], [by_row]: as ONNX Runtime and Berth write them
 //!                                       │ [bert]:  head ◄ layers ◄ embeddings
 //!                                       ▼
@@ -16,6 +16,7 @@
 //!
 //! A graph that holds anything else is refused, with every node that no rule explains.
 
+mod attention;
 mod bert;
 mod by_row;
 mod fused;
@@ -32,7 +33,7 @@ use thiserror::Error;
 
 use super::digest::Digest;
 use super::export::{NAME, TENSORS, WEIGHTS};
-use super::proto::{Files, Model, Node, ProtoError};
+use super::proto::{Files, Model, Node, ProtoError, told};
 use crate::error::QuantizeError;
 use bert::{Bert, Head};
 use graph::{Constant, Graph};
@@ -224,7 +225,8 @@ fn describe(node: &Node) -> String {
         .into_iter()
         .find(|name| !name.is_empty())
         .unwrap_or("?");
-    format!("`{name}` ({}, nearest rule {})", node.op, nearest(node.op))
+    let (name, op) = (told(name), told(node.op));
+    format!("`{name}` ({op}, nearest rule {})", nearest(node.op))
 }
 
 /// The rule that knows an operator of this kind.
@@ -426,7 +428,7 @@ impl Parts {
     /// A table; one in steps by row keeps them, as a bundle has its rows.
     fn table(&mut self, graph: &Graph, name: &str, table: Constant) -> Result<(), ImportError> {
         let &[rows, width] = table.dims() else {
-            return Err(ProtoError::Shape(weights::name(&table).to_owned()).into());
+            return Err(ProtoError::Shape(told(weights::name(&table))).into());
         };
         let data = weights::floats(table, graph.files)?;
         self.keep(graph, name, vec![rows, width], data)?;

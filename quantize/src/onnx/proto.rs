@@ -163,6 +163,22 @@ pub enum ProtoError {
     },
 }
 
+/// The most characters of a name that an error tells.
+const TOLD: usize = 120;
+
+/// A name out of a file as an error tells it: on one line, and cut where it is very long.
+pub(super) fn told(name: &str) -> String {
+    let mut told: String = name
+        .chars()
+        .take(TOLD)
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect();
+    if name.chars().nth(TOLD).is_some() {
+        told.push('…');
+    }
+    told
+}
+
 /// A float, or a text, or whatever else a field should be.
 fn text(number: u32, value: Value<'_>) -> Result<&str, ProtoError> {
     let Value::Bytes(bytes) = value else {
@@ -243,7 +259,7 @@ impl<'a> Model<'a> {
                     let tensor = Tensor::read(bytes(5, value)?)?;
                     let name = tensor.name;
                     if self.constants.insert(name, tensor).is_some() {
-                        return Err(ProtoError::Twice(name.to_owned()));
+                        return Err(ProtoError::Twice(told(name)));
                     }
                 }
                 (11, value) => {
@@ -274,14 +290,14 @@ impl<'a> Model<'a> {
                 .find(|name| !name.is_empty() && !known.contains(*name))
             {
                 return Err(ProtoError::Unknown {
-                    node: node.name.to_owned(),
-                    op: node.op.to_owned(),
-                    value: (*value).to_owned(),
+                    node: told(node.name),
+                    op: told(node.op),
+                    value: told(value),
                 });
             }
             for output in node.outputs.iter().filter(|name| !name.is_empty()) {
                 if !known.insert(*output) {
-                    return Err(ProtoError::Twice((*output).to_owned()));
+                    return Err(ProtoError::Twice(told(output)));
                 }
             }
         }
@@ -444,7 +460,7 @@ impl<'a> Tensor<'a> {
             .filter(|_| self.dims.len() < MAX_DIMS)
         {
             Some(dim) => self.dims.push(dim),
-            None => return Err(ProtoError::Shape(self.name.to_owned())),
+            None => return Err(ProtoError::Shape(told(self.name))),
         }
         Ok(())
     }
@@ -458,7 +474,7 @@ impl<'a> Tensor<'a> {
             .dims
             .iter()
             .try_fold(1usize, |count, &dim| count.checked_mul(dim));
-        count.ok_or_else(|| ProtoError::Shape(self.name.to_owned()))
+        count.ok_or_else(|| ProtoError::Shape(told(self.name)))
     }
 
     /// Whether its numbers are floats.
@@ -575,12 +591,12 @@ impl<'a> Tensor<'a> {
         width: usize,
     ) -> Result<&'f [u8], ProtoError> {
         let expected = count.checked_mul(width);
-        let expected = expected.ok_or_else(|| ProtoError::Shape(self.name.to_owned()))?;
+        let expected = expected.ok_or_else(|| ProtoError::Shape(told(self.name)))?;
         let bytes = match &self.external {
             None => self.raw.unwrap_or_default(),
             Some(external) => external.find(files).ok_or_else(|| ProtoError::External {
-                name: self.name.to_owned(),
-                location: external.location.to_owned(),
+                name: told(self.name),
+                location: told(external.location),
                 offset: external.offset,
             })?,
         };
@@ -592,7 +608,7 @@ impl<'a> Tensor<'a> {
 
     fn wrong_length(&self, expected: usize, found: usize) -> ProtoError {
         ProtoError::Length {
-            name: self.name.to_owned(),
+            name: told(self.name),
             dims: self.dims.clone(),
             expected,
             found,
@@ -600,7 +616,7 @@ impl<'a> Tensor<'a> {
     }
 
     fn wrong_kind(&self, kind: i64) -> ProtoError {
-        let name = self.name.to_owned();
+        let name = told(self.name);
         ProtoError::Kind { name, kind }
     }
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tract_onnx::tract_hir::internal::*;
 
-use super::proto::{Model, ProtoError};
+use super::proto::{Model, ProtoError, told};
 
 /// In what steps lengths go up.
 const STEP: usize = 32;
@@ -118,7 +118,7 @@ impl Run {
                 "attention_mask" => Input::Mask,
                 "token_type_ids" => Input::Types,
                 _ => {
-                    let (path, name) = (path.to_owned(), name.clone());
+                    let (path, name) = (path.to_owned(), told(name));
                     return Err(RunError::Input { path, name });
                 }
             };
@@ -297,7 +297,7 @@ fn is_spans(path: &Path) -> Result<bool, RunError> {
         {
             return Err(proto(ProtoError::External {
                 name: "?".to_owned(),
-                location: location.to_owned(),
+                location: told(location),
                 offset: external.offset,
             }));
         }

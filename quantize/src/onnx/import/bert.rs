@@ -1,9 +1,10 @@
 //! A whole BERT out of its blocks: from the outputs back, layer by layer, to the embeddings.
 
-use crate::onnx::proto::Node;
+use crate::onnx::proto::{Node, told};
 
+use super::attention::Attention;
 use super::graph::{Constant, Graph};
-use super::rules::{Attention, Linear, Match, Mismatch, Norm, Sum};
+use super::rules::{Linear, Match, Mismatch, Norm, Sum};
 
 /// The most layers that are looked for.
 const MOST_LAYERS: usize = 1 << 10;
@@ -54,7 +55,7 @@ pub(super) enum Head<'g, 'a> {
 }
 
 fn no<T>(value: &str, rule: &'static str, expected: &'static str) -> Match<T> {
-    let value = value.to_owned();
+    let value = told(value);
     Err(Mismatch {
         value,
         rule,

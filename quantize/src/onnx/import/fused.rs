@@ -12,9 +12,10 @@
 
 use crate::onnx::proto::Node;
 
+use super::attention::Attention;
 use super::bert::Embeddings;
 use super::graph::{Constant, Graph};
-use super::rules::{Attention, Linear, Norm, Sum, is_vector};
+use super::rules::{Linear, Norm, Sum, is_vector};
 use super::weights::{MatrixAt, Part, VectorAt};
 
 /// What these operators add to a variance where they don't say it.

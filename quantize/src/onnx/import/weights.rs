@@ -1,6 +1,6 @@
 //! The numbers of matched constants: floats, or int8 steps that are kept as they are.
 
-use crate::onnx::proto::{Files, ProtoError, Tensor};
+use crate::onnx::proto::{Files, ProtoError, Tensor, told};
 
 use super::graph::Constant;
 
@@ -59,7 +59,7 @@ impl VectorAt<'_, '_> {
     pub fn read(&self, files: &Files) -> Result<Vec<f32>, ProtoError> {
         let data = floats(self.constant, files)?;
         let range = self.part.range(data.len());
-        let range = range.ok_or_else(|| ProtoError::Shape(name(&self.constant).to_owned()))?;
+        let range = range.ok_or_else(|| ProtoError::Shape(told(name(&self.constant))))?;
         Ok(data[range].to_vec())
     }
 }
@@ -96,7 +96,7 @@ impl MatrixAt<'_, '_> {
         let size = size.filter(|(inputs, outputs)| *inputs > 0 && *outputs > 0);
         let part = size.and_then(|(_, outputs)| self.part.range(outputs));
         let (Some((inputs, outputs)), Some(part)) = (size, part) else {
-            return Err(ProtoError::Shape(name(&self.constant).to_owned()));
+            return Err(ProtoError::Shape(told(name(&self.constant))));
         };
         let places = part.start * inputs..part.end * inputs;
         let turn = |at: usize| at % inputs * outputs + at / inputs;
@@ -211,7 +211,7 @@ pub(super) fn floats(constant: Constant, files: &Files) -> Result<Vec<f32>, Prot
     }
     let rank = steps.dims.len() as i64;
     let axis = if axis < 0 { axis + rank } else { axis };
-    let wrong = || ProtoError::Shape(scale.name.to_owned());
+    let wrong = || ProtoError::Shape(told(scale.name));
     // How many numbers stand behind one another with one scale, and how many scales there are.
     let (run, count) = match scales.len() {
         1 => (data.len().max(1), 1),
