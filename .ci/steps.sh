@@ -136,8 +136,8 @@ fuzz_targets="damage bytes tables text json lines ${BERTH_FUZZ_TARGETS:-}"
 
 # Builds the fuzzers with AddressSanitizer, by the toolchain in use: it ships the sanitizer's runtime,
 # though it calls the flag unstable. The corpora come from the golden files. BERTH_FUZZ_FEATURES=tract
-# has sessions run through tract, which takes minutes more to build; the feature checkpoint has the target
-# of that name, which BERTH_FUZZ_TARGETS adds to the others.
+# has sessions run through tract, which takes minutes more to build; the feature checkpoint has the targets
+# checkpoint and onnx, which BERTH_FUZZ_TARGETS adds to the others.
 build_fuzzers() {
     local host
     host=$(rustc -vV | sed -n 's/^host: //p')

@@ -73,16 +73,6 @@ pub enum QuantizeError {
         /// Labels in it.
         outputs: usize,
     },
-    /// The labels don't exclude each other.
-    #[error(
-        "{}: `problem_type` is multi_label_classification; a bundle answers with one label of \
-         several",
-        config.display()
-    )]
-    MultiLabel {
-        /// The config.json.
-        config: PathBuf,
-    },
     /// A size that the kernels don't run.
     #[error("{}: {source}", config.display())]
     Shape {

@@ -103,6 +103,10 @@ pub(crate) fn draft(checkpoint: &Checkpoint, options: &Options) -> Result<Writer
     writer.tokenizer(&tables)?;
     let training = source.training(writer.header());
     writer.training(&training)?;
+    if source.is_multi_label() {
+        let labels = writer.header().labels.len();
+        writer.decisions(&vec![LIKELIER; labels])?;
+    }
     Ok(writer)
 }
 
@@ -134,6 +138,9 @@ impl AnyDense for DenseF32 {
         self.linear()
     }
 }
+
+/// The score above which a label goes that is decided by itself.
+const LIKELIER: f32 = 0.5;
 
 /// The checkpoint that is read from.
 struct Source<'c> {
@@ -205,11 +212,13 @@ impl Source<'_> {
         if !self.checkpoint.has(&format!("{head}.weight")) {
             return Err(QuantizeError::NoHead { dir: dir() });
         }
-        if config.problem_type == Some(ProblemType::MultiLabelClassification) {
-            let config = self.config_file();
-            return Err(QuantizeError::MultiLabel { config });
-        }
         Ok(task)
+    }
+
+    /// Whether each label is decided by itself.
+    fn is_multi_label(&self) -> bool {
+        let config = &self.checkpoint.config;
+        config.problem_type == Some(ProblemType::MultiLabelClassification)
     }
 
     /// The names of the outputs; a number has none.
@@ -256,10 +265,13 @@ impl Source<'_> {
     }
 
     fn embeddings(&self, writer: &mut Writer) -> Result<(), QuantizeError> {
-        let table = |name: &str| self.tensor(&format!("bert.embeddings.{name}.weight"));
-        let word = Rows::of(&table("word_embeddings")?, self.hidden);
-        let position = Rows::of(&table("position_embeddings")?, self.hidden);
-        let kind = table("token_type_embeddings")?;
+        let at = |name: &str| format!("bert.embeddings.{name}.weight");
+        let rows = |name: &str| match self.checkpoint.steps(&at(name)) {
+            Some(steps) => Ok::<_, QuantizeError>(Rows::kept(steps)),
+            None => Ok(Rows::of(&self.tensor(&at(name))?, self.hidden)),
+        };
+        let (word, position) = (rows("word_embeddings")?, rows("position_embeddings")?);
+        let kind = self.tensor(&at("token_type_embeddings"))?;
         let norm = self.norm("bert.embeddings.LayerNorm")?;
         writer.embeddings(&Embeddings {
             word: &word.values,

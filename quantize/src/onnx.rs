@@ -15,6 +15,7 @@ mod digest;
 mod export;
 mod import;
 mod proto;
+#[cfg(feature = "tract")]
 mod run;
 mod wire;
 mod write;
@@ -22,5 +23,6 @@ mod write;
 pub use export::{Form, export};
 pub use import::{ImportError, check, open};
 pub use proto::ProtoError;
+#[cfg(feature = "tract")]
 pub use run::{Run, RunError, Share, Tokens};
 pub use wire::WireError;

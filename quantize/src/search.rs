@@ -14,6 +14,8 @@
 //! metric of a few hundred rows may not. A change that gains nothing is not kept. Nothing is decided by
 //! time: the log tells what a query takes, and any machine finds the same bundle.
 
+use std::fmt;
+
 use berth_bundle::{AlignedBytes, Writer};
 use berth_checkpoint::Checkpoint;
 use berth_data::Evaluator;
@@ -67,6 +69,17 @@ pub enum Change {
     Clipping,
     /// This layer in f32.
     F32Layer(usize),
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Change::None => f.write_str("int8 as it comes"),
+            Change::Smoothing => f.write_str("outliers smoothed into weights"),
+            Change::Clipping => f.write_str("steps of least squared error"),
+            Change::F32Layer(layer) => write!(f, "layer {layer} in f32"),
+        }
+    }
 }
 
 /// One line of the search's log.

@@ -1,5 +1,8 @@
 //! A tiny checkpoint quantized: the bundle holds its weights, to half a step, and nothing else.
 
+#[path = "support/nodes.rs"]
+mod nodes;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -136,6 +139,41 @@ fn close(linear: &Linear<'_>, first: usize, checkpoint: &Checkpoint, name: &str,
         assert_eq!(linear.bias[at], bias[output] * factor, "{name} {output}");
     }
     assert!(linear.outputs >= first + outputs, "{name}");
+}
+
+/// Each label has the score that its logit stands for, whatever the others have.
+#[test]
+fn labels_that_do_not_exclude_each_other_are_decided_one_by_one() {
+    let room = Room::new();
+    let of = |problem_type| {
+        let path = room.tuned(|config, _| config.problem_type = Some(problem_type));
+        let checkpoint = Checkpoint::open(&path).unwrap();
+        let writer = quantize(&checkpoint, &Options::default()).unwrap();
+        Model::from_bytes(&writer.to_bytes().unwrap()).unwrap()
+    };
+    let (one, several) = (
+        of(ProblemType::SingleLabelClassification),
+        of(ProblemType::MultiLabelClassification),
+    );
+    assert!(!one.multi_label() && several.multi_label());
+    assert_eq!(several.bundle().decisions(), Some(&[0.5; LABELS.len()][..]));
+    let logits = |model: &Model| {
+        let mut session = model.session().unwrap();
+        session.logits("film", None).unwrap().values.to_vec()
+    };
+    assert_eq!(logits(&one), logits(&several));
+    let expected: Vec<f32> = logits(&several)
+        .into_iter()
+        .map(berth_task::sigmoid)
+        .collect();
+    let mut session = several.session().unwrap();
+    let answer = session.classify("film").unwrap();
+    let scores: Vec<f32> = answer.iter().map(|row| row.score).collect();
+    assert!(scores.is_sorted_by(|a, b| a >= b), "{scores:?}");
+    for row in answer.iter() {
+        let label = LABELS.iter().position(|label| *label == row.label).unwrap();
+        assert_eq!(row.score, expected[label]);
+    }
 }
 
 #[test]
@@ -432,10 +470,6 @@ fn tasks_and_labels_that_a_bundle_does_not_hold_are_refused() {
             .ends_with("BertForSequenceClassification does not answer token-classification; say the task that it was fine-tuned for"),
         "{refused}"
     );
-    let path = room.tuned(|config, _| {
-        config.problem_type = Some(ProblemType::MultiLabelClassification);
-    });
-    assert!(matches!(refusal(&path), QuantizeError::MultiLabel { .. }));
     let many: Vec<String> = (0..513).map(|i| i.to_string()).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let path = room.tuned_for(Task::TextClassification, &many, |_, _| ());

@@ -15,7 +15,7 @@
 //!
 //! | task | answer |
 //! |---|---|
-//! | text classification, text-pair classification | `[{"label":…,"score":…},…]`, all labels or the `top_k` best, best first |
+//! | text classification, text-pair classification | `[{"label":…,"score":…},…]`, all labels or the `top_k` best, best first; where any number of labels may go, each score stands for itself |
 //! | text-pair regression | `{"score":…}`, in the labels' units |
 //! | text tagging | `[{"entity":…,"score":…,"index":…,"word":…,"start":…,"end":…,…},…]`, a row a word or, with `aggregation_strategy` `none`, a row a piece; with `simple` rows of entities with `entity_group` and no index |
 //! | question answering | `{"answer":…,"score":…,"start":…,"end":…,…}`; with `top_k` a list of them, best first; no answer: `""` and 0 for all places |

@@ -69,7 +69,10 @@ impl Inspection<'_> {
             let comma = if i == 0 { "" } else { ", " };
             write!(f, "{comma}{}", label.escape_debug())?;
         }
-        writeln!(f)
+        match self.0.multi_label() {
+            true => writeln!(f, ": any number, each by itself"),
+            false => writeln!(f),
+        }
     }
 
     /// The layers that run in floats, where there are some.

@@ -118,6 +118,11 @@ impl Model {
         self.bundle().header()
     }
 
+    /// Whether any number of labels may go with a text, each with a score of its own.
+    pub fn multi_label(&self) -> bool {
+        self.bundle().decisions().is_some()
+    }
+
     /// The bundle: its weights and where they lie.
     pub fn bundle(&self) -> &Bundle<'_> {
         self.network().bundle()

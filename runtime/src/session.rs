@@ -140,7 +140,8 @@ impl Session {
         self.long_texts = long_texts;
     }
 
-    /// The most probable label of a text, and all others.
+    /// The most probable label of a text, and all others. Where [any number](Model::multi_label) of them may
+    /// go, each has a score of its own, else the scores sum up to 1.
     ///
     /// # Errors
     /// When the model doesn't classify single texts, or as [`logits`](Self::logits).
@@ -275,7 +276,11 @@ impl Session {
             windows,
         } = reading.logits(text, pair)?;
         let header = self.model.header();
-        berth_task::classify(values, header.temperature(), &mut self.scores);
+        if self.model.multi_label() {
+            berth_task::classify_each(values, &mut self.scores);
+        } else {
+            berth_task::classify(values, header.temperature(), &mut self.scores);
+        }
         Ok(Classification {
             labels: &header.labels,
             scores: &self.scores,

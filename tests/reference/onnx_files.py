@@ -1,19 +1,23 @@
 #!/usr/bin/env python3
-"""ONNX files of other makers, and what Berth makes of them.
+"""ONNX out and in, on a fine-tuned model and published rows: Berth beside ONNX Runtime.
 
-    onnx_files.py --golden tests/golden/onnx
-    onnx_files.py --checkpoint DIR --texts FILE [--rows 500] [--programs target/release] [--work DIR]
+    onnx_files.py CHECKPOINT --task TASK --data DIR [--max_samples N] [--programs target/release] [--work DIR]
 
-1. With --golden: small random models as torch's two exporters and ONNX Runtime's two quantizers write them,
-   with the logits of ONNX Runtime. The tests read these; they are made again only on purpose.
-2. With --checkpoint, a fine-tuned text classifier: `berth export` writes it as ONNX, `onnx.checker` checks both
-   files, and ONNX Runtime's logits are held against those of Berth: within 1e-4 for model.onnx, and at least
-   99 % of the bundle's labels for model_quantized.onnx. Then torch exports the checkpoint by both exporters,
-   ONNX Runtime quantizes the result (dynamic, dynamic per channel, static QDQ per channel), `berth quantize`
-   imports every file, and the labels of bundle and file are compared: at least 98.5 % the same. FILE has a
-   text in each line.
+TASK and DIR as `benches/peers/int8.py` has them.
 
-Prints a line for each comparison; the exit code is 1 when one failed.
+1. Out: `berth export` writes the checkpoint as ONNX; `onnx.checker` checks both files; ONNX Runtime's logits of
+   model.onnx are within 1e-4 of those of transformers; model_quantized.onnx has at least 99 % of the bundle's
+   answers there, and no worse a metric. Where `optimum` is installed, the folder opens in its `ORTModelFor…`, with
+   the same logits. Both files come in again: as the same bytes, and as the same weights.
+2. In: torch exports the checkpoint by both exporters, and optimum where it is installed; ONNX Runtime quantizes
+   what the first two wrote (dynamic, dynamic by channel, static QDQ by channel, static QOperator by channel) and
+   fuses it (its optimizer for transformers; that, then dynamic). `berth quantize` imports every file. f32 files
+   have to become bundles with the checkpoint's own weights, int8 ones to keep at least 98.5 % of ONNX Runtime's
+   answers, or more than ONNX Runtime of those that the file's weights give where layers compute in f32: both
+   quantize activations, each in its own way. The metric is to be no worse by more than 0.3 points or one answer.
+
+ONNX Runtime runs u8 by i8 with its option for exact sums (`onnx_makers.session` says why). Files that are in --work
+are not made again. Prints a line for each comparison; the exit code is 1 when one failed.
 """
 import argparse
 import json
@@ -24,236 +28,286 @@ import tempfile
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 import transformers
-from onnxruntime.quantization import (
-    CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
-)
 
+import onnx_makers as makers
 from programs import ROOT
 
-INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
-KINDS = {
-    "classifier": (transformers.BertForSequenceClassification, ["logits"], 3),
-    "tagger": (transformers.BertForTokenClassification, ["logits"], 3),
-    "questions": (transformers.BertForQuestionAnswering, ["start_logits", "end_logits"], 2),
-}
+sys.path.insert(0, str(ROOT / "benches/peers"))
+import int8 as peer  # noqa: E402
+from published import TABLES, path_in, questions, sentences, table  # noqa: E402
+
+OPTIMUM = {"ewt": "TokenClassification", "wnut17": "TokenClassification", "squad": "QuestionAnswering"}
+CALIBRATED = 32
 
 
-class Outputs(torch.nn.Module):
-    """A model whose outputs are a tuple of tensors."""
+class Rows:
+    """The rows of a dev file, and what a model says to them."""
 
-    def __init__(self, model, names):
-        super().__init__()
-        self.model, self.names = model, names
+    def __init__(self, task, folder, data, most):
+        self.task, self.folder, self.most = task, folder, most
+        self.arguments = json.loads((folder / "training_args.json").read_text())
+        self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        self.model = peer.model_of(task, folder)
+        self.dev = path_in(data, *peer.DEV[task])
+        if task in TABLES:
+            rows = table(task, self.dev)
+        else:
+            rows = questions(self.dev, most) if task == "squad" else sentences(self.dev)
+        self.rows = rows[:most]
 
-    def forward(self, input_ids, attention_mask, token_type_ids):
-        inputs = dict(zip(INPUTS, (input_ids, attention_mask, token_type_ids)))
-        found = self.model(**inputs)
-        return tuple(found[name] for name in self.names)
+    def encoded(self, row):
+        longest = self.arguments["max_seq_length"]
+        if self.task == "squad":
+            return self.tokenizer(row[0], row[1], truncation="only_second", max_length=longest)
+        if self.task in TABLES:
+            return self.tokenizer(*row[0], truncation=True, max_length=longest)
+        return self.tokenizer(row[0], is_split_into_words=True, truncation=True, max_length=longest)
 
+    def inputs(self, most):
+        """Inputs of the first rows, one by one."""
+        rows = [self.encoded(row) for row in self.rows[:most]]
+        return [{name: np.array([row[name]], np.int64) for name in makers.INPUTS} for row in rows]
 
-def export(model, names, path, dynamo, opset=None):
-    """Writes a model by torch's older exporter, or by the one on its compiler."""
-    ids = torch.randint(5, 100, (2, 11))
-    mask = torch.ones_like(ids)
-    mask[1, 8:] = 0
-    types = torch.zeros_like(ids)
-    types[:, 6:] = 1
-    module = Outputs(model, names).eval()
-    settings = {"input_names": INPUTS, "output_names": names, "opset_version": opset}
-    if dynamo:
-        sizes = {0: torch.export.Dim("batch_size"), 1: torch.export.Dim("sequence_length", max=64)}
-        settings |= {"dynamic_shapes": {name: sizes for name in INPUTS}, "external_data": False}
-    else:
-        settings["dynamic_axes"] = {name: {0: "batch_size", 1: "sequence_length"} for name in INPUTS}
-    torch.onnx.export(module, (ids, mask, types), str(path), dynamo=dynamo, **settings)
+    def of_runtime(self, path, exact=True):
+        """ONNX Runtime's answers."""
+        opened = makers.session(path, exact)
+        wanted = [given.name for given in opened.get_inputs()]
 
+        def run(inputs, window=None):
+            row = lambda name: inputs[name] if window is None else inputs[name][window]
+            return [out[0] for out in opened.run(None, {name: np.array([row(name)], np.int64) for name in wanted})]
 
-def strip(path):
-    """Takes out what only tells where a file was made: stack traces, documentation, inferred shapes."""
-    model = onnx.load(path)
-    for part in [model, model.graph, *model.graph.node, *model.graph.initializer, *model.graph.input, *model.graph.output]:
-        part.doc_string = ""
-        part.ClearField("metadata_props")
-    model.graph.ClearField("value_info")
-    onnx.save(model, path)
+        if self.task == "squad":
+            return [peer.answer(self.tokenizer, run, row[0], row[1], self.arguments) for row in self.rows]
+        ask = peer.classify if self.task in TABLES else peer.tag
+        return [ask(self.tokenizer, run, row[0], self.arguments) for row in self.rows]
 
+    def of_bundle(self, programs, bundle, work):
+        """The bundle's answers, as `berth predict` writes them."""
+        most = ["--max_predict_samples", self.most] if self.most else []
+        berth(programs, "predict", bundle, "--test_file", self.dev, "--output_dir", work, *most)
+        number = {name: int(number) for name, number in self.model.config.label2id.items()}
+        if self.task == "squad":
+            return list(json.loads((work / "predict_predictions.json").read_text()).values())
+        if self.task not in TABLES:
+            return [[number[tag] for tag in line.split()] for line in lines(work / "predictions.txt")]
+        said = [line.split("\t")[1] for line in lines(work / "predict_results.txt")[1:]]
+        return [float(label) if self.model.config.num_labels == 1 else number[label] for label in said]
 
-class Calibration(CalibrationDataReader):
-    """Inputs to learn the ranges of activations from."""
+    def same(self, one, other):
+        """How many answers are the same, and of how many."""
+        assert len(one) == len(other) == len(self.rows)
+        # A tag is no answer where either left the word out.
+        if self.task in OPTIMUM and self.task != "squad":
+            one = [[a if b is not None else None for a, b in zip(x, y)] for x, y in zip(one, other)]
+        same = peer.compared(self.task, self.rows, one, other)
+        return sum(same), len(same)
 
-    def __init__(self, inputs):
-        self.inputs = iter(inputs)
-
-    def get_next(self):
-        return next(self.inputs, None)
-
-
-def static(source, path, inputs):
-    settings = {"quant_format": QuantFormat.QDQ, "per_channel": True, "weight_type": QuantType.QInt8}
-    quantize_static(str(source), str(path), Calibration(inputs), **settings)
-
-
-def feed(ids, second):
-    ids = np.array([ids], np.int64)
-    types = (np.arange(ids.shape[1]) >= second).astype(np.int64)[None]
-    return dict(zip(INPUTS, (ids, np.ones_like(ids), types)))
-
-
-def session(path):
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-def answer(opened, inputs):
-    """Rows of logits; start and end side by side."""
-    outputs = opened.run(None, {name.name: inputs[name.name] for name in opened.get_inputs()})
-    both = np.stack(outputs, -1) if len(outputs) == 2 else outputs[0]
-    return both[0].reshape(-1).astype(float).tolist()
+    def metric(self, answers):
+        figures = peer.metric(self.task, self.rows, answers, self.model.config)
+        return figures["eval_f1"] if self.task == "squad" else 100 * next(iter(figures.values()))
 
 
-@torch.no_grad()
-def golden(folder):
-    folder.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(5)
-    expected = {}
-    ids, second = [2, 60, 21, 133, 9, 3, 77, 42, 118, 3], 6
-    draw = np.random.default_rng(5)
-    inputs = [feed(draw.integers(5, 160, 16).tolist(), 9) for _ in range(8)]
-    with tempfile.TemporaryDirectory() as work:
-        plain = pathlib.Path(work) / "plain.onnx"
-        for name, kind, dynamo, attention, opset, quantize in [
-            ("older", "classifier", False, "eager", 14, None),
-            ("newer", "tagger", True, "sdpa", None, None),
-            ("dynamic", "classifier", False, "sdpa", 17, "dynamic"),
-            ("qdq", "questions", True, "eager", None, "static"),
-        ]:
-            make, names, labels = KINDS[kind]
-            config = transformers.BertConfig(
-                vocab_size=192, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
-                max_position_embeddings=64, num_labels=labels, attn_implementation=attention,
-            )
-            model = make(config).eval()
-            for parameter in model.parameters():
-                parameter.add_(0.2 * torch.randn(parameter.shape))
-            path = folder / f"{name}.onnx"
-            export(model, names, plain if quantize else path, dynamo, opset)
-            if quantize == "dynamic":
-                quantize_dynamic(str(plain), str(path))
-            elif quantize == "static":
-                static(plain, path, inputs)
-            strip(path)
-            logits = answer(session(path), feed(ids, second))
-            expected[name] = {"class": make.__name__, "ids": ids, "second": second, "logits": logits}
-    (folder / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")
-
-
-class Check:
-    """What was compared, and whether all of it held."""
-
-    def __init__(self):
-        self.failed = False
-
-    def line(self, what, holds):
-        print(f"{'ok  ' if holds else 'FAIL'} {what}", flush=True)
-        self.failed |= not holds
+def lines(path):
+    return path.read_text(encoding="utf-8").splitlines()
 
 
 def berth(programs, *arguments):
     command = [str(programs / "berth"), *map(str, arguments)]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"berth {arguments[0]}: {done.stderr.strip()}")
+    return done.stdout
 
 
-def edge_labels(programs, bundle, texts):
-    """The best label of each text, as the device says it."""
-    lines = "".join(json.dumps({"text": text}) + "\n" for text in texts)
-    command = [str(programs / "berth-edge"), str(bundle)]
-    out = subprocess.run(command, input=lines, check=True, capture_output=True, text=True).stdout
-    return [json.loads(line)[0]["label"] for line in out.splitlines()]
+class Check:
+    """The comparisons of one model, and whether all of them held."""
 
+    def __init__(self, rows, programs, work):
+        self.rows, self.programs, self.work = rows, programs, work
+        self.failed = False
 
-def file_labels(path, inputs, labels):
-    opened = session(path)
-    return [labels[int(np.argmax(answer(opened, one)))] for one in inputs]
+    def line(self, holds, what):
+        print(f"{'ok  ' if holds else 'FAIL'} {what}", flush=True)
+        self.failed |= not holds
 
+    def bundle(self, source, name, *more):
+        """The bundle of a checkpoint or a file."""
+        path = self.work / f"{name}.berth"
+        beside = ["--tokenizer_name", self.rows.folder] if source != self.rows.folder else []
+        berth(self.programs, "quantize", source, "--output", path, *beside, *more)
+        return path
 
-def same(one, other):
-    return sum(a == b for a, b in zip(one, other)) / len(one)
+    def precise(self, source, name):
+        """The answers of a file's weights, with its layers in f32."""
+        layers = ",".join(map(str, range(self.rows.model.config.num_hidden_layers)))
+        return self.answers(self.bundle(source, f"{name}-f32", "--f32_layers", layers))
+
+    def answers(self, bundle):
+        return self.rows.of_bundle(self.programs, bundle, self.work / "predicted")
+
+    def same_weights(self, one, other):
+        command = [self.programs / "berth", "diff", one, other, "--json"]
+        found = json.loads(subprocess.run(command, capture_output=True, text=True).stdout)
+        return not found["weights"]
+
+    def out(self, name, ours, theirs):
+        """Berth's answers beside ONNX Runtime's to what Berth exported."""
+        same, of = self.rows.same(ours, theirs)
+        mine, metric = self.rows.metric(ours), self.rows.metric(theirs)
+        self.line(
+            same >= 0.99 * of and mine - metric <= self.most(),
+            f"{name}: ONNX Runtime gives {same} of the bundle's {of} answers ({same / of:.2%}); metric {metric:.2f} "
+            f"there, {mine:.2f} of the bundle",
+        )
+
+    def into(self, name, ours, theirs, precise):
+        """Berth's answers beside ONNX Runtime's to a file of another maker."""
+        same, of = self.rows.same(theirs, ours)
+        (by_berth, _), (by_runtime, _) = self.rows.same(precise, ours), self.rows.same(precise, theirs)
+        mine, metric = self.rows.metric(ours), self.rows.metric(theirs)
+        self.line(
+            (same >= 0.985 * of or by_berth > by_runtime) and metric - mine <= self.most(),
+            f"{name}: {same} of ONNX Runtime's {of} answers ({same / of:.2%}); metric {mine:.2f}, of ONNX Runtime "
+            f"{metric:.2f}; of the answers of its weights with layers in f32 Berth gives {by_berth} "
+            f"({by_berth / of:.2%}), ONNX Runtime {by_runtime} ({by_runtime / of:.2%})",
+        )
+
+    def most(self):
+        """By how many points a metric may be worse."""
+        return max(0.3, 100 / len(self.rows.rows))
 
 
 @torch.no_grad()
-def checkpoint(args, work):
-    check = Check()
-    texts = args.texts.read_text(encoding="utf-8").splitlines()[: args.rows]
-    tokenizer = transformers.AutoTokenizer.from_pretrained(args.checkpoint)
-    model = transformers.BertForSequenceClassification.from_pretrained(args.checkpoint, attn_implementation="eager")
-    model = model.eval()
-    labels = [model.config.id2label[at] for at in range(model.config.num_labels)]
-    inputs = [dict(tokenizer(text, truncation=True, max_length=128, return_tensors="np")) for text in texts]
-    inputs = [{name: one[name].astype(np.int64) for name in INPUTS} for one in inputs]
-    theirs = [model(**{k: torch.tensor(v) for k, v in one.items()}).logits[0].tolist() for one in inputs]
+def out(check):
+    """What `berth export` writes. Returns the checkpoint's own bundle."""
+    rows, work = check.rows, check.work
+    folder = work / "exported"
+    if not folder.exists():
+        berth(check.programs, "export", rows.folder, "--output_dir", folder)
+    plain, small = folder / "model.onnx", folder / "model_quantized.onnx"
+    for path in (plain, small):
+        onnx.checker.check_model(str(path), full_check=True)
+    inputs = rows.inputs(100)
+    theirs = [logits(rows.model, one) for one in inputs]
+    opened = makers.session(plain)
+    apart = furthest([makers.answer(opened, one) for one in inputs], theirs)
+    check.line(apart < 1e-4, f"model.onnx in ONNX Runtime: logits of {len(inputs)} rows {apart:.1e} apart at most")
+    own = check.bundle(rows.folder, "own")
+    check.out("model_quantized.onnx", check.answers(own), rows.of_runtime(small))
+    for path, like in ((plain, "the same bytes"), (small, "the same weights")):
+        try:
+            through = check.bundle(path, f"through_{path.stem}")
+        except RuntimeError as error:
+            check.line(False, f"{path.name}: {error}")
+            continue
+        same = through.read_bytes() == own.read_bytes() if path == plain else check.same_weights(own, through)
+        check.line(same, f"{path.name} comes in again as {like}")
+    optimum_opens(check, folder, inputs, theirs)
+    return own
 
-    out = work / "exported"
-    berth(args.programs, "export", args.checkpoint, "--output_dir", out)
-    for name in ["model.onnx", "model_quantized.onnx"]:
-        onnx.checker.check_model(str(out / name), full_check=True)
-        check.line(f"{name}: onnx.checker", True)
-    ours = [answer(one_session, one) for one_session in [session(out / "model.onnx")] for one in inputs]
-    apart = float(np.abs(np.array(ours) - np.array(theirs)).max())
-    check.line(f"model.onnx in ONNX Runtime: logits of {len(texts)} texts {apart:.1e} apart at most", apart < 1e-4)
 
-    def bundle(source, name):
-        path = work / f"{name}.berth"
-        berth(args.programs, "quantize", source, "--output", path, "--task", "text-classification",
-              *(["--tokenizer_name", args.checkpoint] if str(source).endswith(".onnx") else []))
-        return path
+def logits(model, inputs):
+    found = model(**{name: torch.tensor(values) for name, values in inputs.items()})
+    if "start_logits" in found:
+        return torch.stack([found.start_logits, found.end_logits], -1)[0].reshape(-1).tolist()
+    return found.logits[0].reshape(-1).tolist()
 
-    own = bundle(args.checkpoint, "own")
-    through = bundle(out / "model.onnx", "through")
-    check.line("checkpoint → ONNX → bundle: the same bytes", own.read_bytes() == through.read_bytes())
-    own_labels = edge_labels(args.programs, own, texts)
-    share = same(own_labels, file_labels(out / "model_quantized.onnx", inputs, labels))
-    check.line(f"model_quantized.onnx in ONNX Runtime: {share:.2%} of the bundle's labels", share >= 0.99)
 
-    older, newer = work / "older.onnx", work / "newer.onnx"
-    export(model, ["logits"], older, False, 17)
-    export(model, ["logits"], newer, True)
-    made = [older, newer]
-    for source in made[:2]:
-        for name, settings in [("dynamic", {}), ("channels", {"per_channel": True})]:
-            made.append(work / f"{source.stem}-{name}.onnx")
-            quantize_dynamic(str(source), str(made[-1]), **settings)
-        made.append(work / f"{source.stem}-qdq.onnx")
-        static(source, made[-1], inputs[:32])
-    for path in made:
-        imported = edge_labels(args.programs, bundle(path, path.stem), texts)
-        runtime = file_labels(path, inputs, labels)
-        share = same(imported, runtime)
-        check.line(f"{path.name}: imported, {share:.2%} of ONNX Runtime's labels", share >= 0.985)
-    return check.failed
+def furthest(one, other):
+    return max(float(np.abs(np.array(a) - np.array(b)).max()) for a, b in zip(one, other))
+
+
+def optimum_class(task):
+    """optimum's class for a task's models; none where it is not installed."""
+    try:
+        from optimum import onnxruntime as classes
+    except ImportError:
+        return None
+    return getattr(classes, "ORTModelFor" + OPTIMUM.get(task, "SequenceClassification"))
+
+
+def optimum_opens(check, folder, inputs, theirs):
+    opens = optimum_class(check.rows.task)
+    if opens is None:
+        print("     optimum is not installed")
+        return
+    for name, most in (("model.onnx", 1e-4), ("model_quantized.onnx", None)):
+        opened = opens.from_pretrained(folder, file_name=name)
+        apart = furthest([logits(opened, one) for one in inputs], theirs)
+        check.line(most is None or apart < most, f"optimum's {opens.__name__} opens {name}: logits {apart:.1e} apart at most")
+
+
+def made(check):
+    """Files of other makers: name, path, whether in f32, how it is made."""
+    rows, work = check.rows, check.work
+    names = ["start_logits", "end_logits"] if rows.task == "squad" else ["logits"]
+    plain = {name: work / f"{name}.onnx" for name in ("older", "newer")}
+    calibration = rows.inputs(CALIBRATED)
+    yield "older", True, lambda path: makers.export(rows.model, names, path, False, 17)
+    yield "newer", True, lambda path: makers.export(rows.model, names, path, True)
+    if optimum_class(rows.task):
+        yield "optimum", True, lambda path: by_optimum(rows, path)
+    for name, source in plain.items():
+        # Each is made before the loop goes on.
+        yield f"{name}-dynamic", False, lambda path: makers.dynamic(source, path)
+        yield f"{name}-channels", False, lambda path: makers.dynamic(source, path, per_channel=True)
+        yield f"{name}-qdq", False, lambda path: makers.static(source, path, calibration)
+    layout = makers.QuantFormat.QOperator
+    yield "older-qoperator", False, lambda path: makers.static(plain["older"], path, calibration, layout)
+    yield "fused", True, lambda path: makers.optimize(plain["older"], path, rows.model.config)
+    yield "fused-dynamic", False, lambda path: makers.fused_dynamic(plain["older"], path, rows.model.config)
+
+
+def by_optimum(rows, path):
+    opened = optimum_class(rows.task).from_pretrained(rows.folder, export=True)
+    folder = path.with_suffix("")
+    opened.save_pretrained(folder)
+    (folder / "model.onnx").rename(path)
+
+
+@torch.no_grad()
+def into(check, own, only):
+    ours = check.answers(own)
+    for name, plain, make in made(check):
+        if only and name not in only:
+            continue
+        path = check.work / f"{name}.onnx"
+        try:
+            if not path.exists():
+                make(path)
+            bundle = check.bundle(path, name)
+        except RuntimeError as error:
+            check.line(False, f"{name}: {error}")
+            continue
+        if plain:
+            same, of = check.rows.same(ours, check.answers(bundle))
+            check.line(same == of, f"{name}: f32, {same} of {of} answers are those of the checkpoint's bundle")
+        else:
+            theirs = check.rows.of_runtime(path)
+            check.into(name, check.answers(bundle), theirs, check.precise(path, name))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--golden", type=pathlib.Path)
-    parser.add_argument("--checkpoint", type=pathlib.Path)
-    parser.add_argument("--texts", type=pathlib.Path)
-    parser.add_argument("--rows", type=int, default=500)
+    parser.add_argument("checkpoint", type=pathlib.Path)
+    parser.add_argument("--task", required=True, choices=peer.DEV)
+    parser.add_argument("--data", required=True, type=pathlib.Path)
+    parser.add_argument("--max_samples", type=int)
+    parser.add_argument("--only", nargs="*", help="files of other makers to look at, by name")
     parser.add_argument("--programs", type=pathlib.Path, default=ROOT / "target/release")
     parser.add_argument("--work", type=pathlib.Path)
     args = parser.parse_args()
-    if args.golden:
-        golden(args.golden)
-        return 0
-    if args.work:
-        args.work.mkdir(parents=True, exist_ok=True)
-        return int(checkpoint(args, args.work))
-    with tempfile.TemporaryDirectory() as work:
-        return int(checkpoint(args, pathlib.Path(work)))
+    torch.set_num_threads(1)
+    rows = Rows(args.task, args.checkpoint, args.data, args.max_samples)
+    with tempfile.TemporaryDirectory() as temporary:
+        work = args.work or pathlib.Path(temporary)
+        work.mkdir(parents=True, exist_ok=True)
+        check = Check(rows, args.programs, work)
+        into(check, out(check), args.only)
+    return int(check.failed)
 
 
 if __name__ == "__main__":

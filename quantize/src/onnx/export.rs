@@ -15,7 +15,7 @@
 
 mod linear;
 
-use berth_checkpoint::{Checkpoint, Config, hex};
+use berth_checkpoint::{Checkpoint, Config, Family, hex, names};
 use berth_task::Task;
 
 use super::digest::Digest;
@@ -73,7 +73,13 @@ pub fn export(
         form,
     };
     let ending = export.ending(task)?;
-    for name in ["input_ids", "attention_mask", "token_type_ids"] {
+    let inputs = ["input_ids", "attention_mask", "token_type_ids"];
+    let inputs = match checkpoint.config.family {
+        Family::Bert => &inputs[..],
+        // Its token types are zeros that nobody chooses.
+        Family::DistilBert => &inputs[..2],
+    };
+    for name in inputs {
         export.graph.input(name, &[BATCH, LENGTH]);
     }
     let mut x = export.embeddings()?;
@@ -135,13 +141,13 @@ impl Export<'_> {
     fn embeddings(&mut self) -> Result<String, QuantizeError> {
         let table = |name: &str| format!("bert.embeddings.{name}_embeddings.weight");
         let word = self.lookup(&table("word"), "input_ids")?;
-        let types = self.floats(&table("token_type"))?;
-        let types = self.graph.node(
-            "embeddings/token_type",
-            "Gather",
-            &[&types, "token_type_ids"],
-            &[],
-        );
+        let word = match self.checkpoint.config.family {
+            Family::Bert => self.and_token_types(&table("token_type"), &word)?,
+            Family::DistilBert => {
+                self.tensor(&table("token_type"))?;
+                word
+            }
+        };
         let shape = self
             .graph
             .node("embeddings/shape", "Shape", &["input_ids"], &[]);
@@ -153,11 +159,21 @@ impl Export<'_> {
         let position = self.positions(&table("position"), &zero, &length)?;
         let sum = self
             .graph
-            .node("embeddings/word_and_type", "Add", &[&word, &types], &[]);
-        let sum = self
-            .graph
-            .node("embeddings/sum", "Add", &[&sum, &position], &[]);
+            .node("embeddings/sum", "Add", &[&word, &position], &[]);
         self.norm("bert.embeddings.LayerNorm", &sum)
+    }
+
+    /// The rows of words with those of token types added.
+    fn and_token_types(&mut self, table: &str, word: &str) -> Result<String, QuantizeError> {
+        let types = self.floats(table)?;
+        let inputs = [types.as_str(), "token_type_ids"];
+        let types = self
+            .graph
+            .node("embeddings/token_type", "Gather", &inputs, &[]);
+        let sum = [word, types.as_str()];
+        Ok(self
+            .graph
+            .node("embeddings/word_and_type", "Add", &sum, &[]))
     }
 
     /// The rows of a table at the places that an input names.
@@ -329,8 +345,13 @@ impl Export<'_> {
                     &[x, &first],
                     &[("axis", Set::Int(1))],
                 );
-                let pooled = self.linears(&row).of("bert.pooler.dense")?;
-                let pooled = self.graph.node("pooler/tanh", "Tanh", &[&pooled], &[]);
+                let (dense, curve) = match self.checkpoint.config.family {
+                    Family::Bert => ("bert.pooler.dense", "Tanh"),
+                    Family::DistilBert => (names::PRE_CLASSIFIER, "Relu"),
+                };
+                let pooled = self.linears(&row).of(dense)?;
+                let name = format!("pooler/{}", curve.to_lowercase());
+                let pooled = self.graph.node(&name, curve, &[&pooled], &[]);
                 self.last("classifier", &pooled, "logits")?;
                 self.graph.output("logits", &[BATCH, outputs]);
             }

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //!  bytes ─[proto]─► Model ─[graph]─► values to walk back from
-//!                                       │ [rules]: linear, GELU, layer norm, attention
+//!                                       │ [rules]: linear, GELU, layer norm, attention;
+//!                                       │ [fused], [by_row]: as ONNX Runtime and Berth write them
 //!                                       │ [bert]:  head ◄ layers ◄ embeddings
 //!                                       ▼
 //!                           tensors by name, int8 steps kept ([weights]) ─► Checkpoint
@@ -16,6 +17,8 @@
 //! A graph that holds anything else is refused, with every node that no rule explains.
 
 mod bert;
+mod by_row;
+mod fused;
 mod graph;
 mod rules;
 mod weights;
@@ -24,7 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use berth_checkpoint::{Checkpoint, Config, Steps, Tensor, hex, sha256};
+use berth_checkpoint::{Checkpoint, Config, Family, Steps, Tensor, hex, names, sha256};
 use thiserror::Error;
 
 use super::digest::Digest;
@@ -32,12 +35,15 @@ use super::export::{NAME, TENSORS, WEIGHTS};
 use super::proto::{Files, Model, Node, ProtoError};
 use crate::error::QuantizeError;
 use bert::{Bert, Head};
-use graph::Graph;
-use rules::{Linear, Mismatch, Norm};
+use graph::{Constant, Graph};
+use rules::{Linear, Mismatch, Norm, Sum};
 use weights::Values;
 
 /// How many numbers may come out of a file beyond its bytes: small tensors that are shared.
 const SLACK: usize = 1 << 20;
+
+/// How many rows of zeros stand for the token types of a DistilBERT.
+const TOKEN_TYPES: usize = 2;
 
 /// How many nodes an error lists.
 const LISTED: usize = 12;
@@ -185,8 +191,10 @@ fn unexplained(graph: &Graph) -> String {
             let _ = graph.attempt(|| graph.linear(output));
             let _ = graph.attempt(|| graph.gelu(output));
             let _ = graph.attempt(|| graph.attention(output));
-            let _ = graph.attempt(|| graph.residual(output, "layer"));
+            let _ = graph.attempt(|| graph.residual(Sum::Of(output), "layer"));
+            let _ = graph.attempt(|| graph.fused_embeddings(output).ok_or(()));
             if let Ok(norm) = graph.attempt(|| graph.norm(output)) {
+                let _ = graph.attempt(|| graph.residual(norm.input, "layer"));
                 let _ = graph.attempt(|| graph.embeddings(norm));
             }
         }
@@ -227,9 +235,12 @@ fn nearest(op: &str) -> &'static str {
         | "MatMulInteger"
         | "QLinearMatMul"
         | "DynamicQuantizeLinear"
+        | "MatMulIntegerToFloat"
+        | "DynamicQuantizeMatMul"
+        | "FusedMatMul"
         | "Conv" => "linear",
-        "Erf" | "Gelu" | "FastGelu" | "BiasGelu" | "Tanh" | "Relu" | "Sigmoid" | "Elu"
-        | "LeakyRelu" => "GELU",
+        "Erf" | "Gelu" | "FastGelu" | "BiasGelu" | "QuickGelu" | "Tanh" | "Relu" | "Sigmoid"
+        | "Elu" | "LeakyRelu" => "GELU",
         "LayerNormalization"
         | "SkipLayerNormalization"
         | "ReduceMean"
@@ -238,10 +249,10 @@ fn nearest(op: &str) -> &'static str {
         | "Sub"
         | "Div" => "layer norm",
         "Add" | "Mul" => "linear",
-        "Softmax" | "Transpose" | "Reshape" | "Where" | "IsNaN" | "Attention"
-        | "MultiHeadAttention" => "attention",
+        "Softmax" | "Transpose" | "Reshape" | "Where" | "IsNaN" | "Attention" | "QAttention"
+        | "MultiHeadAttention" | "PackedAttention" => "attention",
         "Gather" | "Slice" | "Squeeze" | "Split" => "head",
-        "EmbedLayerNormalization" => "embeddings",
+        "EmbedLayerNormalization" | "QEmbedLayerNormalization" => "embeddings",
         _ => NONE,
     }
 }
@@ -293,6 +304,21 @@ fn compare(bert: &Bert, config: &Config, dir: &Path) -> Result<(), ImportError> 
             return Err(wrong(what, config.layer_norm_eps.to_string()));
         }
     }
+    let distil = config.family == Family::DistilBert;
+    let says = || format!("`model_type` {:?}", config.family.name());
+    match (&bert.head, bert.embeddings.kind) {
+        (Head::First(..), _) if distil => {
+            return Err(wrong("tanh follows its pooler".to_owned(), says()));
+        }
+        (Head::FirstRelu(..), _) if !distil => {
+            return Err(wrong("ReLU follows its pooler".to_owned(), says()));
+        }
+        (_, kind) if kind.is_some() == distil => {
+            let what = if distil { "it has" } else { "it has no" };
+            return Err(wrong(format!("{what} token types"), says()));
+        }
+        _ => (),
+    }
     let mut heads = bert.layers.iter().map(|layer| layer.attention.heads);
     match heads.find(|heads| *heads != config.num_attention_heads) {
         Some(heads) => Err(wrong(
@@ -328,20 +354,20 @@ fn unhex(text: &str) -> Option<[u8; 32]> {
 }
 
 impl Parts {
-    fn of<'m, 'a>(graph: &Graph<'m, 'a>, bert: &Bert<'m, 'a>) -> Result<Self, ImportError> {
+    fn of(graph: &Graph, bert: &Bert) -> Result<Self, ImportError> {
         let mut parts = Parts::default();
         let tables = &bert.embeddings;
         let embeddings = "bert.embeddings";
         for (name, table) in [
-            ("word", tables.word),
-            ("position", tables.position),
+            ("word", Some(tables.word)),
+            ("position", Some(tables.position)),
             ("token_type", tables.kind),
         ] {
-            parts.table(
-                graph,
-                &format!("{embeddings}.{name}_embeddings.weight"),
-                table,
-            )?;
+            let name = format!("{embeddings}.{name}_embeddings.weight");
+            match table {
+                Some(table) => parts.table(graph, &name, table)?,
+                None => parts.no_table(graph, &name, tables)?,
+            }
         }
         parts.norm(graph, &format!("{embeddings}.LayerNorm"), &tables.norm)?;
         for (index, layer) in bert.layers.iter().enumerate() {
@@ -370,6 +396,10 @@ impl Parts {
                 parts.linear(graph, "bert.pooler.dense", pooler)?;
                 parts.linear(graph, "classifier", classifier)?;
             }
+            Head::FirstRelu(pooler, classifier) => {
+                parts.linear(graph, names::PRE_CLASSIFIER, pooler)?;
+                parts.linear(graph, "classifier", classifier)?;
+            }
             Head::Rows(classifier) => parts.linear(graph, "classifier", classifier)?,
             Head::Spans(linear) => parts.linear(graph, "qa_outputs", linear)?,
         }
@@ -393,45 +423,44 @@ impl Parts {
         Ok(())
     }
 
-    fn table<'a>(
-        &mut self,
-        graph: &Graph<'_, 'a>,
-        name: &str,
-        table: &'a str,
-    ) -> Result<(), ImportError> {
-        let constant = graph
-            .table(table)
-            .filter(|constant| constant.dims().len() == 2);
-        let constant = constant.ok_or_else(|| ProtoError::Shape(table.to_owned()))?;
-        let data = weights::floats(constant, graph.files)?;
-        self.keep(graph, name, constant.dims().to_vec(), data)
+    /// A table; one in steps by row keeps them, as a bundle has its rows.
+    fn table(&mut self, graph: &Graph, name: &str, table: Constant) -> Result<(), ImportError> {
+        let &[rows, width] = table.dims() else {
+            return Err(ProtoError::Shape(weights::name(&table).to_owned()).into());
+        };
+        let data = weights::floats(table, graph.files)?;
+        self.keep(graph, name, vec![rows, width], data)?;
+        if let Some((values, scale)) = weights::kept_by_row(&table, graph.files)? {
+            self.steps.insert(name.to_owned(), Steps { values, scale });
+        }
+        Ok(())
     }
 
-    fn norm<'a>(
+    /// Zeros for the token types that a DistilBERT has not.
+    fn no_table(
         &mut self,
-        graph: &Graph<'_, 'a>,
+        graph: &Graph,
         name: &str,
-        norm: &Norm<'a>,
+        tables: &bert::Embeddings,
     ) -> Result<(), ImportError> {
-        for (part, value) in [("weight", norm.weight), ("bias", norm.bias)] {
-            let data = graph.floats(value)?;
-            let data = data.ok_or_else(|| ProtoError::Shape(value.to_owned()))?;
+        // The word table is read by now, so that its width is no lie.
+        let width = tables.word.dims().get(1).copied().unwrap_or(0);
+        let data = vec![0.0; TOKEN_TYPES * width];
+        self.keep(graph, name, vec![TOKEN_TYPES, width], data)
+    }
+
+    fn norm(&mut self, graph: &Graph, name: &str, norm: &Norm) -> Result<(), ImportError> {
+        for (part, vector) in [("weight", norm.weight), ("bias", norm.bias)] {
+            let data = weights::floats(vector, graph.files)?;
             self.keep(graph, &format!("{name}.{part}"), vec![data.len()], data)?;
         }
         Ok(())
     }
 
-    fn linear<'a>(
-        &mut self,
-        graph: &Graph<'_, 'a>,
-        name: &str,
-        linear: &Linear<'_, 'a>,
-    ) -> Result<(), ImportError> {
+    fn linear(&mut self, graph: &Graph, name: &str, linear: &Linear) -> Result<(), ImportError> {
         let matrix = linear.weight.read(graph.files)?;
         let bias = match linear.bias {
-            Some(value) => graph
-                .floats(value)?
-                .ok_or_else(|| ProtoError::Shape(value.to_owned()))?,
+            Some(vector) => vector.read(graph.files)?,
             None => vec![0.0; matrix.outputs],
         };
         let shape = vec![matrix.outputs, matrix.inputs];

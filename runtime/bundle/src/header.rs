@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 use crate::calibration::Calibration;
 use crate::layout;
 use crate::open::OpenError;
-use crate::prefix::{CALIBRATION, F32_LAYERS, RELU_HEADS};
+use crate::prefix::{CALIBRATION, DECISIONS, F32_LAYERS, RELU_HEADS};
 use crate::shape::Shape;
 
 /// The most sections of a bundle.
-pub const MAX_SECTIONS: usize = 66;
+pub const MAX_SECTIONS: usize = 67;
 
 /// The most metrics that a bundle carries.
 pub const MAX_METRICS: usize = 16;
@@ -199,6 +199,10 @@ impl Header {
         if !all_there || !known || !head || !found.all(&mut may_be) {
             return Err(OpenError::SectionTable);
         }
+        let mut kinds = self.sections.iter().map(|section| section.kind);
+        if !kinds.all(|kind| kind.goes_with(self.task)) {
+            return Err(OpenError::SectionTable);
+        }
         for section in &self.sections {
             match layout::section_len(section.kind, &self.shape, self.task) {
                 Some(len) if len != u64::from(section.len) => {
@@ -275,6 +279,8 @@ pub enum SectionKind {
     HeadRelu,
     /// The model's card in short, for people; may be left out.
     Card,
+    /// That each label is decided by itself, and from which score on it goes; may be left out.
+    Decisions,
 }
 
 impl SectionKind {
@@ -285,7 +291,11 @@ impl SectionKind {
     }
 
     /// What may stand behind the others, each once and in this order.
-    pub(crate) const OPTIONAL: [SectionKind; 2] = [SectionKind::Selftest, SectionKind::Card];
+    pub(crate) const OPTIONAL: [SectionKind; 3] = [
+        SectionKind::Decisions,
+        SectionKind::Selftest,
+        SectionKind::Card,
+    ];
 
     /// The first version of the format that has such a section.
     fn since(self) -> u32 {
@@ -293,8 +303,15 @@ impl SectionKind {
             SectionKind::Selftest | SectionKind::LayerF32(_) => F32_LAYERS,
             SectionKind::HeadRelu => RELU_HEADS,
             SectionKind::Card => CALIBRATION,
+            SectionKind::Decisions => DECISIONS,
             _ => 1,
         }
+    }
+
+    /// Whether bundles for this task may have such a section.
+    pub(crate) fn goes_with(self, task: Task) -> bool {
+        let one_of = [Task::TextClassification, Task::TextPairClassification];
+        self != SectionKind::Decisions || one_of.contains(&task)
     }
 
     /// The same, where a layer of either kind is a [`Layer`](Self::Layer), and a head of either kind a
@@ -338,6 +355,7 @@ impl fmt::Display for SectionKind {
             SectionKind::LayerF32(index) => write!(f, "layer {index} in f32"),
             SectionKind::Selftest => f.pad("selftest"),
             SectionKind::Card => f.pad("card"),
+            SectionKind::Decisions => f.pad("decisions"),
         }
     }
 }

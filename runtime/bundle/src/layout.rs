@@ -272,6 +272,7 @@ pub(crate) fn section_len(kind: SectionKind, shape: &Shape, task: Task) -> Optio
         SectionKind::Head | SectionKind::HeadRelu => {
             head(shape, &mut Head::empty(task), &mut measure)
         }
+        SectionKind::Decisions => return Some(4 * u64::from(shape.outputs)),
         SectionKind::Tokenizer
         | SectionKind::Training
         | SectionKind::Selftest

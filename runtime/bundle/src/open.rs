@@ -125,6 +125,15 @@ impl<'a> Bundle<'a> {
         there.then(|| Selftest::read(self.section(SectionKind::Selftest)))
     }
 
+    /// The score above which each label goes, where each is decided by itself; `None` where one of all labels
+    /// is the answer.
+    pub fn decisions(&self) -> Option<&'a [f32]> {
+        let mut kinds = self.header.sections.iter().map(|section| section.kind);
+        let there = kinds.any(|kind| kind == SectionKind::Decisions);
+        // Sections begin at multiples of 64, and this one has 4 bytes for each output.
+        there.then(|| bytemuck::cast_slice(self.section(SectionKind::Decisions)))
+    }
+
     /// The model's card in short, for people; empty where there is none. It should be UTF-8, which nobody
     /// has checked.
     pub fn card(&self) -> &'a [u8] {

@@ -17,7 +17,7 @@ pub const MAX_POSITIONS: u32 = 65_536;
 
 /// The most encoder layers: beside them, the section table names the embeddings, the head, the
 /// tokenizer, the training, the selftest and the card.
-pub const MAX_LAYERS: u32 = MAX_SECTIONS as u32 - 6;
+pub const MAX_LAYERS: u32 = MAX_SECTIONS as u32 - 7;
 
 /// The dimensions of a model.
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]

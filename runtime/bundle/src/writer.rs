@@ -52,7 +52,7 @@ impl Writer {
         self.header.metrics = metrics;
     }
 
-    /// Sets how scores are calibrated, or that they are not. With it a bundle is of format version 3.
+    /// Sets how scores are calibrated, or that they are not. With it a bundle is of format version 4.
     ///
     /// # Errors
     /// When a reader would refuse it; nothing has changed then.
@@ -111,7 +111,7 @@ impl Writer {
         self.any_head(head, SectionKind::Head)
     }
 
-    /// Adds a head whose pooler ReLU follows and not tanh. With it a bundle is of format version 3.
+    /// Adds a head whose pooler ReLU follows and not tanh. With it a bundle is of format version 4.
     ///
     /// # Errors
     /// As [`head`](Self::head), and when it has no pooler.
@@ -158,7 +158,7 @@ impl Writer {
     }
 
     /// Adds the model's card in short, for people, behind all others. A bundle may do without; with it it
-    /// is of format version 3.
+    /// is of format version 4.
     ///
     /// # Errors
     /// When it is longer than [`MAX_CARD_BYTES`], or it is another section's turn.
@@ -167,6 +167,24 @@ impl Writer {
             return Err(WriteError::Card(text.len()));
         }
         self.push(SectionKind::Card, text.as_bytes().to_vec())
+    }
+
+    /// Adds that each label is decided by itself, and the score above which it goes, right behind `training`.
+    /// With it a bundle is of format version 4.
+    ///
+    /// # Errors
+    /// When there is not one for each output, the task is another than classification, or it is another section's turn.
+    pub fn decisions(&mut self, scores: &[f32]) -> Result<(), WriteError> {
+        let outputs = self.header.shape.outputs as usize;
+        if scores.len() != outputs {
+            let found = scores.len();
+            return Err(WriteError::Decisions { found, outputs });
+        }
+        if !SectionKind::Decisions.goes_with(self.header.task) {
+            return Err(WriteError::Refused(OpenError::SectionTable));
+        }
+        let content = bytemuck::cast_slice(scores).to_vec();
+        self.push(SectionKind::Decisions, content)
     }
 
     /// The bundle in memory, as the reader takes it.
@@ -356,6 +374,14 @@ pub enum WriteError {
     /// This section has 4 GiB or more.
     #[error("section \"{0}\" is too long: a section has less than 4 GiB")]
     TooLong(SectionKind),
+    /// Not a score for each output.
+    #[error("{found} scores to decide {outputs} labels by")]
+    Decisions {
+        /// How many scores.
+        found: usize,
+        /// How many outputs.
+        outputs: usize,
+    },
     /// A card of so many bytes.
     #[error("a card of {0} bytes is too long: it has at most {MAX_CARD_BYTES}")]
     Card(usize),

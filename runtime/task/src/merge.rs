@@ -4,8 +4,8 @@
 //! before it has: every piece of the text counts once, and a short last window counts little. Softmax
 //! of that mean is the weighted geometric mean of the windows' probabilities, made to sum up to 1; that
 //! is, log-probabilities are averaged. So a window that tells nothing leaves the others as they are, and
-//! one that is sure counts for more than one that is not. Numbers of a regression are averaged as they
-//! are.
+//! one that is sure counts for more than one that is not. Of labels that are decided one by one the log-odds
+//! are averaged, numbers of a regression as they are.
 
 use core::fmt;
 use core::str::FromStr;

@@ -1,8 +1,8 @@
 //! A checkpoint's folder with one file of its own making: weights, the index of their parts, config.json,
 //! the tokenizer's files.
 //!
-//! The first byte of an input names the file, the rest is its content. The other files are those of a small
-//! whole checkpoint. What is asserted: the folder is read or refused, with one line that names a file of
+//! The first byte of an input names the file, unless `BERTH_FUZZ_FILE` does; the rest is its content. The other
+//! files are those of a small whole checkpoint. What is asserted: the folder is read or refused, with one line that names a file of
 //! it; what is read can be tokenized with. What the files take in memory is libFuzzer's to bound.
 
 use std::fs;
@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 
 use berth_checkpoint::{Checkpoint, TokenizerFiles, tiny, tokenizer};
 use berth_wordpiece::{Piece, Tokenizer};
+use tempfile::TempDir;
 
 /// The files that an input may replace.
 const FILES: [&str; 7] = [
@@ -22,6 +23,9 @@ const FILES: [&str; 7] = [
     "vocab.txt",
     "training_args.json",
 ];
+
+/// Names the one file that every input is the content of, whatever its first byte says.
+const ONLY_VARIABLE: &str = "BERTH_FUZZ_FILE";
 
 /// What the weights are called under an index.
 const PART: &str = "part.safetensors";
@@ -41,39 +45,92 @@ fn whole() -> &'static [Option<Vec<u8>>] {
     })
 }
 
-/// Reads the folder with the file that the bytes tell.
-pub fn run(bytes: &[u8]) {
-    let Some((&file, content)) = bytes.split_first() else {
-        return;
-    };
-    let file = usize::from(file) % FILES.len();
-    let dir = tempfile::tempdir().expect("a folder");
-    let write = |name: &str, content: &[u8]| fs::write(dir.path().join(name), content);
-    for (other, whole) in whole().iter().enumerate() {
-        let Some(whole) = whole.as_deref().filter(|_| other != file) else {
-            continue;
+/// The folder of the small checkpoint, which every input changes one file of.
+struct Folder {
+    dir: TempDir,
+}
+
+impl Folder {
+    fn new() -> Self {
+        let folder = Folder {
+            dir: tempfile::tempdir().expect("a folder"),
         };
-        // An index counts where there is no single file.
-        let part = other == 0 && FILES[file].ends_with(".index.json");
-        let name = if part { PART } else { FILES[other] };
-        write(name, whole).expect("a file in the folder");
+        for (name, content) in FILES.iter().zip(whole()) {
+            if let Some(content) = content {
+                folder.write(name, content);
+            }
+        }
+        folder
     }
-    write(FILES[file], content).expect("a file in the folder");
-    let lot = content.iter().fold(7u32, |lot, &byte| {
-        lot.wrapping_mul(0x0100_0193) ^ u32::from(byte)
-    });
-    if let Err(line) = read(dir.path(), (lot >> 8).is_multiple_of(TABLES)) {
-        let named = dir.path().to_str().is_some_and(|dir| line.contains(dir));
-        assert!(named && !line.contains('\n'), "{line:?}");
+
+    fn write(&self, name: &str, content: &[u8]) {
+        fs::write(self.dir.path().join(name), content).expect("a file in the folder");
+    }
+
+    /// Puts a file of other content into its place while something looks at the folder.
+    fn with<T>(&self, file: usize, content: &[u8], look: impl FnOnce(&Path) -> T) -> T {
+        let at = |name: &str| self.dir.path().join(name);
+        // An index counts where there is no single file.
+        let index = FILES[file].ends_with(".index.json");
+        let rename =
+            |from: &str, to: &str| fs::rename(at(from), at(to)).expect("a file by its name");
+        if index {
+            rename(FILES[0], PART);
+        }
+        self.write(FILES[file], content);
+        let seen = look(self.dir.path());
+        match &whole()[file] {
+            Some(content) => self.write(FILES[file], content),
+            None => fs::remove_file(at(FILES[file])).expect("the file that was there"),
+        }
+        if index {
+            rename(PART, FILES[0]);
+        }
+        seen
     }
 }
 
-/// Reads all that there is; the error as a line.
-fn read(dir: &Path, tables: bool) -> Result<(), String> {
+thread_local! {
+    static FOLDER: Folder = Folder::new();
+}
+
+/// Reads the folder with the file that the bytes tell.
+pub fn run(bytes: &[u8]) {
+    static ONLY: OnceLock<Option<usize>> = OnceLock::new();
+    let only = *ONLY.get_or_init(|| {
+        let name = std::env::var(ONLY_VARIABLE).ok()?;
+        let place = FILES.iter().position(|file| *file == name);
+        Some(place.unwrap_or_else(|| panic!("{ONLY_VARIABLE}: {name} is none of {FILES:?}")))
+    });
+    let Some((&first, content)) = bytes.split_first() else {
+        return;
+    };
+    let file = only.unwrap_or(usize::from(first) % FILES.len());
+    let lot = content.iter().fold(7u32, |lot, &byte| {
+        lot.wrapping_mul(0x0100_0193) ^ u32::from(byte)
+    });
+    let tables = (lot >> 8).is_multiple_of(TABLES);
+    FOLDER.with(|folder| {
+        folder.with(file, content, |dir| {
+            if let Err(line) = read(dir, file, tables) {
+                let named = dir.to_str().is_some_and(|dir| line.contains(dir));
+                assert!(named && !line.contains('\n'), "{line:?}");
+            }
+        });
+    });
+}
+
+/// Reads all that the file has a part in; the error as a line.
+fn read(dir: &Path, file: usize, tables: bool) -> Result<(), String> {
     let line = |error: &dyn std::fmt::Display| error.to_string();
     let model = Checkpoint::open(dir).map_err(|error| line(&error))?;
-    for name in model.names() {
-        model.tensor(name).map_err(|error| line(&error))?;
+    if !["tokenizer.json", "vocab.txt"].contains(&FILES[file]) {
+        for name in model.names() {
+            model.tensor(name).map_err(|error| line(&error))?;
+        }
+    }
+    if FILES[file].contains("safetensors") {
+        return Ok(());
     }
     TokenizerFiles::read(dir).map_err(|error| line(&error))?;
     tokenizer::reference(dir).map_err(|error| line(&error))?;

@@ -18,6 +18,7 @@
 //! | [`text`] | texts, limits and strides for the tokenizer |
 //! | [`json`] | a line of JSON, read beside `serde_json` |
 //! | `checkpoint` | a file of a checkpoint's folder, which the workstation reads; behind the feature of that name |
+//! | `onnx` | an ONNX file, behind the same feature |
 //! | [`lines`] | a stream of lines for `berth-edge`, and the blocks that it arrives in |
 //!
 //! `.ci/run` runs each for seconds, `.ci/full` for long; `.ci/fuzz TARGET SECONDS` one by itself, on a
@@ -32,6 +33,8 @@ pub mod json;
 pub mod lines;
 mod memory;
 mod models;
+#[cfg(feature = "checkpoint")]
+pub mod onnx;
 mod script;
 pub mod tables;
 pub mod text;

@@ -94,6 +94,9 @@ pub fn seeds() -> Vec<(&'static str, Vec<Vec<u8>>)> {
         ),
     ];
     #[cfg(feature = "checkpoint")]
-    seeds.push(("checkpoint", crate::checkpoint::seeds()));
+    seeds.extend([
+        ("checkpoint", crate::checkpoint::seeds()),
+        ("onnx", crate::onnx::seeds()),
+    ]);
     seeds
 }

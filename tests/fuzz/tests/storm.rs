@@ -86,3 +86,9 @@ fn streams_of_lines() {
 fn files_of_a_checkpoint() {
     storm("checkpoint", 10, berth_fuzz::checkpoint::run);
 }
+
+#[cfg(feature = "checkpoint")]
+#[test]
+fn files_of_onnx() {
+    storm("onnx", 1, berth_fuzz::onnx::run);
+}

@@ -3,12 +3,14 @@
 //! `transformers` is the oracle for its logits (`tests/reference/interop.py`); here the stages are held
 //! against each other.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use berth_bundle::Bundle;
 use berth_checkpoint::save::{Existing, Folder, TensorRef};
 use berth_checkpoint::{Checkpoint, Config, Family, TrainingArgs};
 use berth_data::Encoded;
+use berth_quantize::onnx::{self, Form, Run, Tokens};
 use berth_quantize::{Options, quantize};
 use berth_runtime::Model;
 use berth_task::Task;
@@ -62,6 +64,49 @@ fn a_distilbert_answers_as_its_checkpoint_does() {
         let most = if floats { 2e-4 } else { 2e-3 };
         assert!(error / all < most, "{} of the logits", error / all);
     }
+}
+
+#[test]
+fn as_onnx_it_has_no_token_types_and_comes_back_as_it_was() {
+    let dir = fixture::folder();
+    let checkpoint = Checkpoint::open(distilbert(dir.path())).expect("the model");
+    let mut dice = Dice(4);
+    let rows: Vec<Encoded> = (0..40).map(|example| pair(example, &mut dice)).collect();
+    let predictor = Predictor::load(&checkpoint, TASK).expect("its head");
+    let f32 = predictor.logits(&rows, 16).expect("its answers");
+    let options = Options {
+        name: Some("the same".into()),
+        ..Options::default()
+    };
+    let own = quantize(&checkpoint, &options).expect("a bundle");
+    let file = dir.path().join("model.onnx");
+    let write = |form| {
+        let bytes = onnx::export(&checkpoint, None, form).expect("a graph");
+        fs::write(&file, bytes).expect("a file");
+    };
+
+    write(Form::F32);
+    let tokens: Vec<Tokens> = rows
+        .iter()
+        .map(|row| Tokens {
+            ids: &row.ids,
+            second: row.second,
+        })
+        .collect();
+    let mut run = Run::open(&file).expect("a graph that tract runs");
+    let logits = run.logits(&tokens, 128, 1, &|| ()).expect("logits");
+    for (a, b) in logits.iter().flatten().zip(f32.iter().flatten()) {
+        assert!((a - b).abs() < 1e-4, "{a} where {b} should be");
+    }
+    let back = onnx::open(&file, &checkpoint.dir).expect("a DistilBERT");
+    let back = quantize(&back, &options).expect("a bundle");
+    let same = back.to_bytes().expect("bytes")[..] == own.to_bytes().expect("bytes")[..];
+    assert!(same, "the bundles differ");
+
+    write(Form::Int8);
+    let back = onnx::open(&file, &checkpoint.dir).expect("a DistilBERT");
+    let back = quantize(&back, &options).expect("a bundle");
+    assert_eq!(back.header().sections, own.header().sections);
 }
 
 #[test]

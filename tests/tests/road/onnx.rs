@@ -7,6 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use berth_bundle::{AlignedBytes, Bundle};
 use berth_checkpoint::save::{Existing, Folder};
 use berth_checkpoint::{Checkpoint, tiny};
 use berth_data::Encoded;
@@ -182,6 +183,8 @@ fn files_of_other_makers_come_in() {
         ("newer", Task::TokenClassification, 0, 1e-4),
         ("dynamic", Task::TextClassification, 14, 0.2),
         ("qdq", Task::QuestionAnswering, 13, 1.0),
+        ("fused", Task::TokenClassification, 0, 1e-4),
+        ("fused-dynamic", Task::TextClassification, 14, 0.2),
     ] {
         let row = &expected[name];
         let numbers = |key: &str| row[key].as_array().expect("numbers").iter();
@@ -236,6 +239,32 @@ fn files_of_other_makers_come_in() {
 }
 
 #[test]
+fn a_quantized_export_comes_in_again_with_the_same_weights() {
+    let trained = Trained::get();
+    let dir = fixture::folder();
+    let (out, bundle) = (dir.path().join("out"), dir.path().join("again.berth"));
+    export_to(&trained.checkpoint, &out);
+    berth([
+        "quantize".as_ref(),
+        out.join("model_quantized.onnx").as_os_str(),
+        "--output".as_ref(),
+        bundle.as_os_str(),
+    ])
+    .ok();
+    let (one, other) = (
+        fs::read(&trained.bundle).expect("the bundle"),
+        fs::read(&bundle).expect("the other"),
+    );
+    let [one, other] = [&one, &other].map(|bytes| AlignedBytes::copy_of(bytes));
+    let open = |bytes| Bundle::open(bytes).expect("a bundle");
+    let (one, other) = (open(&one), open(&other));
+    assert_eq!(one.header().sections.len(), other.header().sections.len());
+    for (one, other) in one.header().sections.iter().zip(&other.header().sections) {
+        assert_eq!(one, other);
+    }
+}
+
+#[test]
 fn what_is_no_bert_is_refused_with_the_nodes_that_no_rule_knows() {
     let trained = Trained::get();
     let checkpoint = trained.open();
@@ -276,6 +305,7 @@ fn damaged_files_are_errors_and_never_panics() {
         export(&checkpoint, None, Form::F32).expect("a graph"),
         fs::read(golden("dynamic.onnx")).expect("a file"),
         fs::read(golden("qdq.onnx")).expect("a file"),
+        fs::read(golden("fused-dynamic.onnx")).expect("a file"),
     ];
     let mut dice = Dice(9);
     let mut refused = 0;
@@ -300,7 +330,7 @@ fn damaged_files_are_errors_and_never_panics() {
             }
         }
     }
-    assert!(refused > 300, "{refused} of 1,200 were refused");
+    assert!(refused > 300, "{refused} of 1,600 were refused");
     // A thousand graphs inside one another cost nothing.
     let mut deep = vec![];
     for _ in 0..1000 {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::fixture::{self, Dice};
 use crate::predictions::predict;
-use crate::program::berth;
+use crate::program::{berth, edge};
 
 /// A word that decides each label.
 const LABELS: [(&str, &str); 3] = [
@@ -152,6 +152,46 @@ fn rows_with_any_number_of_labels_keep_them() {
     let (f1, accuracy) = figures(&dev, &said);
     assert!((results["eval_f1"].as_f64().expect("a figure") - f1).abs() < 1e-12);
     assert_eq!(results["eval_accuracy"], accuracy);
+
+    let bundle = path("model.berth");
+    let quantize = ["quantize", &path("model"), "--output", &bundle, "--json"];
+    let file = ["--validation_file", &path("dev.jsonl")];
+    let report = json_of(&berth(quantize.into_iter().chain(file)).ok());
+    assert_eq!(report["f32"]["eval_f1"], results["eval_f1"]);
+    let int8 = predicted(&bundle, &path("dev.jsonl"), &dir.path().join("int8"));
+    let kept = said
+        .iter()
+        .zip(&int8)
+        .filter(|(f32, int8)| f32 == int8)
+        .count();
+    assert_eq!(report["agreement"], kept as f64 / dev.len() as f64);
+    assert!(kept * 10 >= dev.len() * 9, "{report}");
+    let measured = evaluate("model.berth", "dev.jsonl");
+    assert_eq!(measured["eval_f1"], report["int8"]["eval_f1"]);
+    let (f1, _) = figures(&dev, &int8);
+    assert!((measured["eval_f1"].as_f64().expect("a figure") - f1).abs() < 1e-12);
+
+    // The device: every label by itself, the most probable first; what it says is what was measured.
+    let lines: String = dev.iter().map(|(text, _)| text.clone() + "\n").collect();
+    let answers = edge([&bundle], &lines).ok();
+    let mut none = 0;
+    for (line, measured) in answers.lines().zip(&int8) {
+        let answer = json_of(line);
+        let rows = answer.as_array().expect("a list");
+        assert_eq!(rows.len(), LABELS.len());
+        let scores: Vec<f64> = rows
+            .iter()
+            .map(|row| row["score"].as_f64().expect("a score"))
+            .collect();
+        assert!(scores.is_sorted_by(|a, b| a >= b), "{answer}");
+        let likely = rows.iter().zip(&scores).filter(|(_, score)| **score > 0.5);
+        let labels = likely.map(|(row, _)| row["label"].as_str().expect("a label").to_owned());
+        assert_eq!(labels.collect::<BTreeSet<_>>(), *measured, "{answer}");
+        none += usize::from(scores.iter().all(|&score| score < 0.5));
+    }
+    assert!(none > 0, "no sentence without a label was seen");
+    let told = berth(["inspect", &bundle]).ok();
+    assert!(told.contains("each by itself"), "{told}");
 }
 
 #[test]

@@ -104,7 +104,7 @@ impl Model {
             path: path.to_owned(),
             training_args: training_args(&model, path)?,
             labels: model.header().labels.iter().map(str::to_owned).collect(),
-            multi_label: false,
+            multi_label: model.multi_label(),
             max_length: model.header().shape.positions as usize,
             kind: Kind::Bundle(model),
         })

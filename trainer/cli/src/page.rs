@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  Training, Quantized ──► sections ──► frame ──► text of one file
-//!   state, figures,         curves, confusion, calibration,
-//!   decisions on a file     mistakes, changed, latency, facts
+//!   state, figures,         curves, confusion, calibration, mistakes,
+//!   decisions on a file     changed, layers, search, latency, facts
 //! ```
 //!
 //! 1. **One file, nothing else.** Style and charts are inside; there is no script, and nothing is fetched.
@@ -16,7 +16,7 @@
 //! Charts are drawn by plotters in stand-in colours, which the style sheet maps to the reader's.
 
 mod answered;
-mod calibration;
+pub mod calibration;
 mod changed;
 mod chart;
 mod confusion;
@@ -24,9 +24,11 @@ mod curves;
 mod facts;
 mod frame;
 mod latency;
+pub mod layers;
 mod mistakes;
 mod passages;
 mod scatter;
+pub mod search;
 mod tags;
 mod text;
 
@@ -35,7 +37,7 @@ mod tests;
 
 use crate::error::Error;
 use berth_checkpoint::TrainingArgs;
-use berth_quantize::Comparison;
+use berth_quantize::{Comparison, Cost, Step};
 use berth_runtime::measure;
 use berth_trainer::state::TrainerState;
 use frame::{Section, Tile};
@@ -81,6 +83,10 @@ pub struct Quantized<'a> {
 pub struct Compared<'a> {
     /// Their figures, and the answers that changed.
     pub comparison: &'a Comparison,
+    /// What each layer costs.
+    pub cost: &'a Cost,
+    /// What was tried to pass a gate.
+    pub search: &'a [Step],
     /// What the checkpoint says.
     pub f32: Answered<'a>,
     /// What the bundle says.
@@ -118,7 +124,10 @@ pub fn quantized(made: &Quantized<'_>) -> Result<String, Error> {
         tiles.extend(facts::cost(compared.comparison));
         sections.push(facts::both(compared.comparison));
         sections.push(changed::section(compared));
-        sections.extend(calibration::beside(&compared.f32, &compared.int8)?);
+        sections.extend(search::section(compared.search));
+        sections.push(layers::section(compared.cost)?);
+        let fitted = compared.comparison.calibration.as_ref();
+        sections.extend(calibration::beside(&compared.f32, &compared.int8, fitted)?);
         let own = of_answers(&compared.int8)?;
         // Its calibration stands beside that of f32 already.
         sections.extend(own.into_iter().filter(|one| one.id != calibration::ID));

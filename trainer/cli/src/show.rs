@@ -13,6 +13,15 @@ pub fn note(line: impl Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
+/// Points of 100 that were lost; what rounds to none has no sign.
+pub fn points(lost: f64) -> String {
+    let text = format!("{lost:.2}");
+    match text.as_str() {
+        "-0.00" => "0.00".to_owned(),
+        _ => text,
+    }
+}
+
 /// A table with a heading; every column after the first is aligned to the right.
 pub fn table(heading: &[&str], rows: &[Vec<String>]) -> Table {
     let mut table = Table::new();

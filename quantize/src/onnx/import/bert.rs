@@ -3,7 +3,7 @@
 use crate::onnx::proto::Node;
 
 use super::graph::{Constant, Graph};
-use super::rules::{Attention, Linear, Match, Mismatch, Norm};
+use super::rules::{Attention, Linear, Match, Mismatch, Norm, Sum};
 
 /// The most layers that are looked for.
 const MOST_LAYERS: usize = 1 << 10;
@@ -11,7 +11,7 @@ const MOST_LAYERS: usize = 1 << 10;
 /// All that a BERT is made of, still in the file.
 #[derive(Debug)]
 pub(super) struct Bert<'g, 'a> {
-    pub embeddings: Embeddings<'a>,
+    pub embeddings: Embeddings<'g, 'a>,
     /// From the embeddings on.
     pub layers: Vec<Layer<'g, 'a>>,
     pub head: Head<'g, 'a>,
@@ -19,11 +19,12 @@ pub(super) struct Bert<'g, 'a> {
 
 /// The tables, and the norm of their sum.
 #[derive(Debug)]
-pub(super) struct Embeddings<'a> {
-    pub word: &'a str,
-    pub position: &'a str,
-    pub kind: &'a str,
-    pub norm: Norm<'a>,
+pub(super) struct Embeddings<'g, 'a> {
+    pub word: Constant<'g, 'a>,
+    pub position: Constant<'g, 'a>,
+    /// Token types; a DistilBERT has none.
+    pub kind: Option<Constant<'g, 'a>>,
+    pub norm: Norm<'g, 'a>,
 }
 
 /// A layer.
@@ -31,17 +32,19 @@ pub(super) struct Embeddings<'a> {
 pub(super) struct Layer<'g, 'a> {
     pub attention: Attention<'g, 'a>,
     pub attention_out: Linear<'g, 'a>,
-    pub attention_norm: Norm<'a>,
+    pub attention_norm: Norm<'g, 'a>,
     pub up: Linear<'g, 'a>,
     pub down: Linear<'g, 'a>,
-    pub output_norm: Norm<'a>,
+    pub output_norm: Norm<'g, 'a>,
 }
 
 /// What the model ends in.
 #[derive(Debug)]
 pub(super) enum Head<'g, 'a> {
-    /// Pooler and classifier on the first row.
+    /// Pooler and classifier on the first row, with tanh between them.
     First(Linear<'g, 'a>, Linear<'g, 'a>),
+    /// The same with ReLU, as a DistilBERT has it.
+    FirstRelu(Linear<'g, 'a>, Linear<'g, 'a>),
     /// A classifier on every row.
     Rows(Linear<'g, 'a>),
     /// Start and end scores on every row.
@@ -65,8 +68,13 @@ impl<'m, 'a> Graph<'m, 'a> {
         let (head, mut x) = self.head()?;
         let mut layers = Vec::new();
         loop {
-            let norm = self.norm(x)?;
-            let embeddings = self.attempt(|| self.embeddings(norm));
+            let embeddings = match self.attempt(|| self.fused_embeddings(x).ok_or(())) {
+                Ok(embeddings) => Ok(embeddings),
+                Err(()) => {
+                    let norm = self.norm(x)?;
+                    self.attempt(|| self.embeddings(norm))
+                }
+            };
             let mismatch = match embeddings {
                 Ok(embeddings) => {
                     layers.reverse();
@@ -107,11 +115,17 @@ impl<'m, 'a> Graph<'m, 'a> {
         }
         let classifier = self.linear(output)?;
         let input = self.through(classifier.input);
-        if let Some(tanh) = self.made_by(input, "Tanh") {
-            let pooler = self.linear(tanh.input(0).unwrap_or_default())?;
+        for (op, head) in [
+            ("Tanh", Head::First as fn(_, _) -> _),
+            ("Relu", Head::FirstRelu),
+        ] {
+            let Some(curve) = self.made_by(input, op) else {
+                continue;
+            };
+            let pooler = self.linear(curve.input(0).unwrap_or_default())?;
             let row = self.through(pooler.input);
             return match self.first_row(row) {
-                Some(rows) => Ok((Head::First(pooler, classifier), rows)),
+                Some(rows) => Ok((head(pooler, classifier), rows)),
                 None => no(row, "head", "the first row, by Gather or Slice"),
             };
         }
@@ -170,7 +184,8 @@ impl<'m, 'a> Graph<'m, 'a> {
     fn layer(&self, x: &'a str) -> Match<(Layer<'m, 'a>, &'a str)> {
         let output_norm = self.norm(x)?;
         let (down, residual) = self.residual(output_norm.input, "feed-forward")?;
-        let up = self.linear(self.gelu(down.input)?)?;
+        let activated = self.gelu(down.input)?;
+        let up = self.linear_and(activated.input, activated.bias)?;
         if !self.same(up.input, residual) {
             return no(
                 residual,
@@ -202,17 +217,24 @@ impl<'m, 'a> Graph<'m, 'a> {
     }
 
     /// The sum of a linear and of the rows that the block took.
-    pub fn residual(&self, sum: &'a str, rule: &'static str) -> Match<(Linear<'m, 'a>, &'a str)> {
-        let sum = self.through(sum);
+    pub fn residual(
+        &self,
+        sum: Sum<'m, 'a>,
+        rule: &'static str,
+    ) -> Match<(Linear<'m, 'a>, &'a str)> {
         let expected = "the output of a linear, added to the block's input";
-        let Some(add) = self.made_by(sum, "Add") else {
-            return no(sum, rule, expected);
-        };
-        let &[one, other] = &add.inputs[..] else {
-            return no(sum, rule, expected);
+        let (one, other, bias) = match sum {
+            Sum::Two(one, other, bias) => (one, other, bias),
+            Sum::Of(sum) => {
+                let sum = self.through(sum);
+                match self.made_by(sum, "Add").map(|add| &add.inputs[..]) {
+                    Some(&[one, other]) => (one, other, None),
+                    _ => return no(sum, rule, expected),
+                }
+            }
         };
         for (out, residual) in [(one, other), (other, one)] {
-            if let Ok(linear) = self.attempt(|| self.linear(out)) {
+            if let Ok(linear) = self.attempt(|| self.linear_and(out, bias)) {
                 return Ok((linear, self.through(residual)));
             }
         }
@@ -221,13 +243,18 @@ impl<'m, 'a> Graph<'m, 'a> {
             Ok(_) => other,
             Err(_) => one,
         };
-        self.linear(out).map(|linear| (linear, sum))
+        self.linear_and(out, bias).map(|linear| (linear, out))
     }
 
-    /// The sum of three tables' rows.
-    pub fn embeddings(&self, norm: Norm<'a>) -> Match<Embeddings<'a>> {
+    /// The sum of the tables' rows; a DistilBERT has no token types.
+    pub fn embeddings(&self, norm: Norm<'m, 'a>) -> Match<Embeddings<'m, 'a>> {
         let rule = "embeddings";
-        let leaves = self.leaves(norm.input, "Add");
+        let leaves = match norm.input {
+            Sum::Of(sum) => self.leaves(sum, "Add"),
+            Sum::Two(one, other, _) => {
+                [self.leaves(one, "Add"), self.leaves(other, "Add")].concat()
+            }
+        };
         let tables: Vec<_> = leaves.iter().filter_map(|leaf| self.lookup(leaf)).collect();
         let of = |wanted: Lookup| {
             let mut found = tables.iter().filter(|(_, lookup)| *lookup == wanted);
@@ -235,15 +262,19 @@ impl<'m, 'a> Graph<'m, 'a> {
         };
         let found = (of(Lookup::Word), of(Lookup::Position), of(Lookup::Kind));
         match (found, leaves.len()) {
-            ((Some(word), Some(position), Some(kind)), 3) => Ok(Embeddings {
-                word,
-                position,
-                kind,
-                norm,
-            }),
-            ((None, None, None), _) => no(norm.input, rule, NO_LOOKUP),
+            ((Some(word), Some(position), kind), count)
+                if count == 2 + usize::from(kind.is_some()) =>
+            {
+                Ok(Embeddings {
+                    word,
+                    position,
+                    kind,
+                    norm,
+                })
+            }
+            ((None, None, None), _) => no(norm.input.value(), rule, NO_LOOKUP),
             _ => no(
-                norm.input,
+                norm.input.value(),
                 rule,
                 "rows for input_ids, for token_type_ids and for places from 0 on",
             ),
@@ -251,50 +282,33 @@ impl<'m, 'a> Graph<'m, 'a> {
     }
 
     /// The table that a value is rows of, and what chooses them.
-    fn lookup(&self, value: &'a str) -> Option<(&'a str, Lookup)> {
+    fn lookup(&self, value: &'a str) -> Option<(Constant<'m, 'a>, Lookup)> {
         let value = self.through(value);
         // Rows of steps are made floats behind the lookup.
-        let value = match self.made_by(value, "DequantizeLinear") {
-            Some(node) => {
-                let rows = node.input(0)?;
-                let gather = self.made_by(rows, "Gather")?;
-                let ids = self.chosen_by(gather)?;
-                return Some((value, ids));
-            }
-            None => value,
-        };
+        if let Some(node) = self.made_by(value, "DequantizeLinear") {
+            let (steps, ids) = self.picked(node.input(0)?)?;
+            let table = self.steps(steps, node.input(1)?, node.input(2), 1)?;
+            let Constant::Steps { scale, .. } = table else {
+                return None;
+            };
+            return (scale.count().ok() == Some(1)).then_some((table, ids));
+        }
+        if let Some(node) = self.made_by(value, "Mul") {
+            return self.rows_of_steps(node);
+        }
+        let (table, ids) = self.picked(value)?;
+        Some((self.constant(table)?, ids))
+    }
+
+    /// The rows of a table, and what picks them: ids, or their places from the first on.
+    pub(super) fn picked(&self, value: &'a str) -> Option<(&'a str, Lookup)> {
+        let value = self.through(value);
         if let Some(gather) = self.made_by(value, "Gather") {
-            self.constant(gather.input(0)?)?;
             return Some((gather.input(0)?, self.chosen_by(gather)?));
         }
         let slice = self.made_by(value, "Slice")?;
-        self.constant(slice.input(0)?)?;
         let first = |place: usize| self.integers(slice.input(place)?).map(|all| all == [0]);
         (first(1)? && first(3)?).then(|| Some((slice.input(0)?, Lookup::Position)))?
-    }
-
-    /// The numbers of a table: a constant, or steps that are made floats behind the lookup.
-    pub fn table(&self, value: &'a str) -> Option<Constant<'m, 'a>> {
-        let value = self.through(value);
-        let Some(node) = self.made_by(value, "DequantizeLinear") else {
-            return self.constant(value);
-        };
-        let Some(gather) = self.made_by(node.input(0)?, "Gather") else {
-            return self.constant(value);
-        };
-        let zero = match node.input(2) {
-            Some(zero) => Some(self.tensor(zero)?),
-            None => None,
-        };
-        let scale = self
-            .tensor(node.input(1)?)
-            .filter(|scale| scale.count().ok() == Some(1))?;
-        Some(Constant::Steps {
-            steps: self.tensor(gather.input(0)?)?,
-            scale,
-            zero,
-            axis: 1,
-        })
     }
 
     fn chosen_by(&self, gather: &Node<'a>) -> Option<Lookup> {
@@ -308,7 +322,7 @@ impl<'m, 'a> Graph<'m, 'a> {
     }
 
     /// Ids without the cast that some exporters put before a lookup.
-    fn ids(&self, value: &'a str) -> &'a str {
+    pub(super) fn ids(&self, value: &'a str) -> &'a str {
         let value = self.through(value);
         match self.made_by(value, "Cast").and_then(|cast| cast.input(0)) {
             Some(input) => self.through(input),
@@ -317,7 +331,7 @@ impl<'m, 'a> Graph<'m, 'a> {
     }
 
     /// Whether a value is 0, 1, 2 and so on.
-    fn counts_up(&self, value: &'a str) -> bool {
+    pub(super) fn counts_up(&self, value: &'a str) -> bool {
         let mut value = self.through(value);
         loop {
             if let Some(all) = self.integers(value) {
@@ -357,7 +371,7 @@ const NO_LOOKUP: &str = "a sum of looked-up rows";
 
 /// What chooses the rows of a table.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
-enum Lookup {
+pub(super) enum Lookup {
     Word,
     Position,
     Kind,

@@ -82,6 +82,15 @@ impl<'m, 'a> Graph<'m, 'a> {
         Some(node)
     }
 
+    /// The node that makes a value, if it is this operator of ONNX Runtime's own.
+    pub fn made_by_runtime(&self, value: &str, op: &str) -> Option<&'m Node<'a>> {
+        let at = *self.makers.get(value)?;
+        let node = &self.model.nodes[at];
+        let fits = node.op == op && node.domain == "com.microsoft";
+        fits.then(|| self.explained.borrow_mut().push(at))?;
+        Some(node)
+    }
+
     /// Tries a rule; what it wrote down counts only where it matches.
     pub fn attempt<T, E>(&self, rule: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         let before = self.explained.borrow().len();
@@ -147,19 +156,31 @@ impl<'m, 'a> Graph<'m, 'a> {
     pub fn constant(&self, value: &'a str) -> Option<Constant<'m, 'a>> {
         let value = self.through(value);
         if let Some(node) = self.made_by(value, "DequantizeLinear") {
-            let zero = match node.input(2) {
-                Some(zero) => Some(self.tensor(zero)?),
-                None => None,
-            };
-            return Some(Constant::Steps {
-                steps: self.tensor(node.input(0)?)?,
-                scale: self.tensor(node.input(1)?)?,
-                zero,
-                axis: node.int("axis").unwrap_or(1),
-            });
+            let axis = node.int("axis").unwrap_or(1);
+            return self.steps(node.input(0)?, node.input(1)?, node.input(2), axis);
         }
         let tensor = self.tensor(value)?;
         tensor.is_float().then_some(Constant::Plain(tensor))
+    }
+
+    /// A constant of steps, by the names of its parts.
+    pub fn steps(
+        &self,
+        steps: &'a str,
+        scale: &'a str,
+        zero: Option<&'a str>,
+        axis: i64,
+    ) -> Option<Constant<'m, 'a>> {
+        let zero = match zero {
+            Some(zero) => Some(self.tensor(zero)?),
+            None => None,
+        };
+        Some(Constant::Steps {
+            steps: self.tensor(steps)?,
+            scale: self.tensor(scale)?,
+            zero,
+            axis,
+        })
     }
 
     /// The numbers of a constant of floats.

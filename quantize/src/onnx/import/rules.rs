@@ -9,7 +9,7 @@
 use crate::onnx::proto::Node;
 
 use super::graph::{Constant, Graph};
-use super::weights::MatrixAt;
+use super::weights::{MatrixAt, Part, VectorAt};
 
 /// Where no rule goes on.
 #[derive(Clone, Debug)]
@@ -29,17 +29,42 @@ pub(super) type Match<T> = Result<T, Mismatch>;
 pub(super) struct Linear<'g, 'a> {
     pub input: &'a str,
     pub weight: MatrixAt<'g, 'a>,
-    /// The value that is added; none for zeros.
-    pub bias: Option<&'a str>,
+    /// What is added; none for zeros.
+    pub bias: Option<VectorAt<'g, 'a>>,
 }
 
 /// A layer norm over the last dimension.
 #[derive(Debug)]
-pub(super) struct Norm<'a> {
-    pub input: &'a str,
-    pub weight: &'a str,
-    pub bias: &'a str,
+pub(super) struct Norm<'g, 'a> {
+    pub input: Sum<'g, 'a>,
+    pub weight: Constant<'g, 'a>,
+    pub bias: Constant<'g, 'a>,
     pub eps: f64,
+}
+
+/// What a layer norm is of: a value, or a sum that has no name because the operator adds it up itself.
+#[derive(Copy, Clone, Debug)]
+pub(super) enum Sum<'g, 'a> {
+    /// A value.
+    Of(&'a str),
+    /// Two values, and the bias of the linear that one of them is the product of.
+    Two(&'a str, &'a str, Option<VectorAt<'g, 'a>>),
+}
+
+impl<'a> Sum<'_, 'a> {
+    /// A name to tell where it is.
+    pub fn value(&self) -> &'a str {
+        match self {
+            Sum::Of(value) | Sum::Two(value, ..) => value,
+        }
+    }
+}
+
+/// What GELU is applied to: a value, and what it adds to it first.
+#[derive(Debug)]
+pub(super) struct Activated<'g, 'a> {
+    pub input: &'a str,
+    pub bias: Option<VectorAt<'g, 'a>>,
 }
 
 /// Attention with its three linears.
@@ -52,7 +77,12 @@ pub(super) struct Attention<'g, 'a> {
 }
 
 impl<'m, 'a> Graph<'m, 'a> {
-    fn no<T>(&self, value: &str, rule: &'static str, expected: &'static str) -> Match<T> {
+    pub(super) fn no<T>(
+        &self,
+        value: &str,
+        rule: &'static str,
+        expected: &'static str,
+    ) -> Match<T> {
         let value = value.to_owned();
         Err(Mismatch {
             value,
@@ -62,30 +92,25 @@ impl<'m, 'a> Graph<'m, 'a> {
     }
 
     /// The two inputs of a node, in both orders.
-    fn either(node: &Node<'a>) -> Option<[(&'a str, &'a str); 2]> {
+    pub(super) fn either(node: &Node<'a>) -> Option<[(&'a str, &'a str); 2]> {
         let (one, other) = (node.input(0)?, node.input(1)?);
         Some([(one, other), (other, one)])
     }
 
-    /// A dense layer, whatever its product: `MatMul`, `Gemm`, or `MatMulInteger` on rows quantized at
+    /// A dense layer, whatever its product: `MatMul`, `Gemm`, or `MatMulInteger` on values quantized at
     /// run time, with the bias before or behind.
     pub fn linear(&self, value: &'a str) -> Match<Linear<'m, 'a>> {
         let value = self.through(value);
         let rule = "linear";
+        if let Ok(found) = self.attempt(|| self.by_row(value).ok_or(())) {
+            return Ok(found);
+        }
         if let Some(add) = self.made_by(value, "Add") {
             for (bias, product) in Self::either(add).into_iter().flatten() {
-                let vector = self
-                    .constant(bias)
-                    .is_some_and(|constant| is_vector(&constant));
-                let found = self.attempt(|| self.product(self.through(product)));
-                if let (true, Ok(found)) = (
-                    vector && found.as_ref().is_ok_and(|f| f.bias.is_none()),
-                    found,
-                ) {
-                    return Ok(Linear {
-                        bias: Some(bias),
-                        ..found
-                    });
+                if let Some(bias) = self.vector(bias)
+                    && let Ok(found) = self.attempt(|| self.linear_and(product, Some(bias)))
+                {
+                    return Ok(found);
                 }
             }
             return self.no(
@@ -95,6 +120,29 @@ impl<'m, 'a> Graph<'m, 'a> {
             );
         }
         self.product(value)
+    }
+
+    /// A product to which a bias is added elsewhere, so that it may have none of its own.
+    pub fn linear_and(
+        &self,
+        value: &'a str,
+        bias: Option<VectorAt<'m, 'a>>,
+    ) -> Match<Linear<'m, 'a>> {
+        let value = self.through(value);
+        if bias.is_none() {
+            return self.linear(value);
+        }
+        match self.product(value)? {
+            found if found.bias.is_none() => Ok(Linear { bias, ..found }),
+            _ => self.no(value, "linear", "a product without a bias of its own"),
+        }
+    }
+
+    /// A constant vector.
+    pub(super) fn vector(&self, value: &'a str) -> Option<VectorAt<'m, 'a>> {
+        let constant = self.constant(value)?;
+        let part = Part::WHOLE;
+        is_vector(&constant).then_some(VectorAt { constant, part })
     }
 
     fn product(&self, value: &'a str) -> Match<Linear<'m, 'a>> {
@@ -119,6 +167,9 @@ impl<'m, 'a> Graph<'m, 'a> {
         {
             return Ok(found);
         }
+        if let Ok(found) = self.attempt(|| self.fused_product(value).ok_or(())) {
+            return Ok(found);
+        }
         self.no(
             value,
             rule,
@@ -130,10 +181,14 @@ impl<'m, 'a> Graph<'m, 'a> {
         let one = |name: &str| node.float(name).is_none_or(|factor| factor == 1.0);
         let plain = one("alpha") && one("beta") && node.int("transA").unwrap_or(0) == 0;
         let by_row = node.int("transB").unwrap_or(0) != 0;
+        let bias = match node.input(2) {
+            Some(bias) => Some(self.vector(bias)?),
+            None => None,
+        };
         Some(Linear {
             input: plain.then(|| node.input(0))??,
             weight: self.matrix(node.input(1)?, by_row)?,
-            bias: node.input(2),
+            bias,
         })
     }
 
@@ -147,23 +202,8 @@ impl<'m, 'a> Graph<'m, 'a> {
             let scales = self.made_by(scales, "Mul")?;
             let mut both = Self::either(scales)?.into_iter();
             let (_, scale) = both.find(|(row, _)| Some(row) == rows.outputs.get(1))?;
-            let zero = match product.input(3) {
-                Some(zero) => Some(self.tensor(zero)?),
-                None => None,
-            };
-            let constant = Constant::Steps {
-                steps: self
-                    .tensor(product.input(1)?)
-                    .filter(|steps| steps.is_byte())?,
-                scale: self.tensor(scale)?,
-                zero,
-                axis: 1,
-            };
-            let weight = MatrixAt {
-                constant,
-                by_row: false,
-            };
-            weight.size().filter(|_| zero_fits)?;
+            let weight = self.bytes(product.input(1)?, scale, product.input(3))?;
+            zero_fits.then_some(())?;
             let input = rows.input(0)?;
             Some(Linear {
                 input,
@@ -171,6 +211,22 @@ impl<'m, 'a> Graph<'m, 'a> {
                 bias: None,
             })
         })
+    }
+
+    /// A matrix of bytes, its columns the outputs.
+    pub(super) fn bytes(
+        &self,
+        steps: &'a str,
+        scale: &'a str,
+        zero: Option<&'a str>,
+    ) -> Option<MatrixAt<'m, 'a>> {
+        self.tensor(steps).filter(|steps| steps.is_byte())?;
+        let weight = MatrixAt {
+            constant: self.steps(steps, scale, zero, 1)?,
+            by_row: false,
+            part: Part::WHOLE,
+        };
+        weight.size().map(|_| weight)
     }
 
     /// Constant weights; `by_row` where each row is an output.
@@ -181,22 +237,31 @@ impl<'m, 'a> Graph<'m, 'a> {
             return swaps.then(|| self.matrix(turned.input(0)?, !by_row))?;
         }
         let constant = self.constant(value)?;
-        let matrix = MatrixAt { constant, by_row };
+        let part = Part::WHOLE;
+        let matrix = MatrixAt {
+            constant,
+            by_row,
+            part,
+        };
         matrix.size().map(|_| matrix)
     }
 
     /// GELU: one operator, by `Erf`, or by `Tanh`, which is within 5e-4 of the other. Returns what it
     /// is applied to.
-    pub fn gelu(&self, value: &'a str) -> Match<&'a str> {
+    pub fn gelu(&self, value: &'a str) -> Match<Activated<'m, 'a>> {
         let value = self.through(value);
         let rule = "GELU";
         if let Some(node) = self.maker(value)
-            && ["Gelu", "FastGelu"].contains(&node.op)
-            && ["", "com.microsoft"].contains(&node.domain)
-            && node.input(1).is_none()
-            && let Some(input) = node.input(0)
+            && ["Gelu", "FastGelu", "BiasGelu", "QuickGelu"].contains(&node.op)
         {
-            return Ok(input);
+            return match self.one_operator_gelu(node) {
+                Some(found) => Ok(found),
+                None => self.no(
+                    value,
+                    rule,
+                    "Gelu, FastGelu or BiasGelu with a constant bias",
+                ),
+            };
         }
         let factors = self.leaves(value, "Mul");
         let (numbers, rest): (Vec<&str>, Vec<&str>) = factors
@@ -217,13 +282,26 @@ impl<'m, 'a> Graph<'m, 'a> {
             .into_iter()
             .find(|(x, phi)| self.twice_phi(x, phi));
         match found.filter(|_| (half - 0.5).abs() < 1e-3) {
-            Some((x, _)) => Ok(x),
+            Some((input, _)) => Ok(Activated { input, bias: None }),
             None => self.no(
                 value,
                 rule,
                 "0.5 · x · (1 + Erf(x / √2)), the same with Tanh, or Gelu",
             ),
         }
+    }
+
+    fn one_operator_gelu(&self, node: &Node<'a>) -> Option<Activated<'m, 'a>> {
+        let theirs = ["FastGelu", "BiasGelu"].contains(&node.op);
+        let known = node.domain == "com.microsoft" || (node.domain.is_empty() && !theirs);
+        let bias = match node.input(1) {
+            Some(bias) => Some(self.vector(bias)?),
+            None => None,
+        };
+        (known && node.op != "QuickGelu").then_some(Activated {
+            input: node.input(0)?,
+            bias,
+        })
     }
 
     /// Whether `value` is `1 + Erf(x / √2)`, or `1 + Tanh(√(2 / π) · (x + 0.044715 · x³))`.
@@ -313,20 +391,25 @@ impl<'m, 'a> Graph<'m, 'a> {
     }
 
     /// A layer norm: one operator, or mean, variance and root written out.
-    pub fn norm(&self, value: &'a str) -> Match<Norm<'a>> {
+    pub fn norm(&self, value: &'a str) -> Match<Norm<'m, 'a>> {
         let value = self.through(value);
         let expected = "LayerNormalization over the last dimension, or (x − mean) / √(variance + eps) · weight + bias";
         if let Some(node) = self.made_by(value, "LayerNormalization") {
             let last = [-1, 2].contains(&node.int("axis").unwrap_or(-1));
-            if let (true, &[input, weight, bias, ..]) = (last, &node.inputs[..]) {
+            if let (true, &[input, weight, bias, ..]) = (last, &node.inputs[..])
+                && let (Some(weight), Some(bias)) = (self.constant(weight), self.constant(bias))
+            {
                 let eps = f64::from(node.float("epsilon").unwrap_or(1e-5));
                 return Ok(Norm {
-                    input,
+                    input: Sum::Of(input),
                     weight,
                     bias,
                     eps,
                 });
             }
+        }
+        if let Ok(norm) = self.attempt(|| self.skip_norm(value).ok_or(())) {
+            return Ok(norm);
         }
         match self.attempt(|| self.decomposed_norm(value).ok_or(())) {
             Ok(norm) => Ok(norm),
@@ -334,7 +417,7 @@ impl<'m, 'a> Graph<'m, 'a> {
         }
     }
 
-    fn decomposed_norm(&self, value: &'a str) -> Option<Norm<'a>> {
+    fn decomposed_norm(&self, value: &'a str) -> Option<Norm<'m, 'a>> {
         let vector = |value| {
             self.constant(value)
                 .is_some_and(|constant| is_vector(&constant))
@@ -365,10 +448,10 @@ impl<'m, 'a> Graph<'m, 'a> {
         let sub = self.made_by(centred, "Sub")?;
         let (input, mean) = (sub.input(0)?, sub.input(1)?);
         let fits = squared && self.same(self.mean_of(mean)?, input);
-        fits.then_some(Norm {
-            input,
-            weight,
-            bias,
+        Some(Norm {
+            input: Sum::Of(fits.then_some(input)?),
+            weight: self.constant(weight)?,
+            bias: self.constant(bias)?,
             eps,
         })
     }
@@ -388,6 +471,9 @@ impl<'m, 'a> Graph<'m, 'a> {
     pub fn attention(&self, value: &'a str) -> Match<Attention<'m, 'a>> {
         let rule = "attention";
         let value = self.through(value);
+        if let Ok(found) = self.attempt(|| self.fused_attention(value).ok_or(())) {
+            return Ok(found);
+        }
         let Some(context) = self.merged(value) else {
             return self.no(
                 value,
@@ -570,7 +656,7 @@ impl<'m, 'a> Graph<'m, 'a> {
         Ok(value)
     }
 
-    fn is_mask(&self, value: &'a str) -> bool {
+    pub(super) fn is_mask(&self, value: &'a str) -> bool {
         let (mut seen, mut next) = (std::collections::HashSet::new(), vec![value]);
         while let Some(value) = next.pop() {
             if !seen.insert(value) || self.model.constants.contains_key(value) {
@@ -585,6 +671,11 @@ impl<'m, 'a> Graph<'m, 'a> {
             let Some(node) = self.maker(value) else {
                 return false;
             };
+            // What the embeddings' operator says of the mask alone.
+            if let Some(mask) = Self::mask_of_embeddings(node, value) {
+                next.extend(mask);
+                continue;
+            }
             // A shape says nothing about the values that have it.
             if node.op == "Shape" {
                 continue;
@@ -603,7 +694,7 @@ impl<'m, 'a> Graph<'m, 'a> {
 
 /// The arithmetic of masks. Comparisons of two positions (`Less`, `Trilu`) are not among them: a
 /// model that looks only back has another mask.
-const MASK_OPS: [&str; 35] = [
+const MASK_OPS: [&str; 36] = [
     "Add",
     "And",
     "Cast",
@@ -628,6 +719,7 @@ const MASK_OPS: [&str; 35] = [
     "QuantizeLinear",
     "Range",
     "ReduceProd",
+    "ReduceSum",
     "Reshape",
     "ScatterND",
     "Size",
@@ -641,6 +733,6 @@ const MASK_OPS: [&str; 35] = [
     "Where",
 ];
 
-fn is_vector(constant: &Constant) -> bool {
+pub(super) fn is_vector(constant: &Constant) -> bool {
     matches!(constant.dims(), [_])
 }

@@ -24,16 +24,63 @@ pub(super) enum Values {
     Steps(Vec<i8>, Vec<f32>),
 }
 
-/// A matrix in the file: columns are outputs unless it is `by_row`.
+/// Which of several equal parts of a tensor's outputs are meant.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub(super) struct Part {
+    /// Counted from 0.
+    pub index: usize,
+    /// How many there are.
+    pub of: usize,
+}
+
+impl Part {
+    /// All outputs.
+    pub const WHOLE: Part = Part { index: 0, of: 1 };
+
+    /// This part of `all` numbers, if they can be divided so.
+    fn range(self, all: usize) -> Option<std::ops::Range<usize>> {
+        let each = all.is_multiple_of(self.of).then_some(all / self.of)?;
+        Some(self.index * each..(self.index + 1) * each)
+    }
+}
+
+/// A vector in the file, or a part of one.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct VectorAt<'g, 'a> {
+    pub constant: Constant<'g, 'a>,
+    pub part: Part,
+}
+
+impl VectorAt<'_, '_> {
+    /// Reads the numbers.
+    ///
+    /// # Errors
+    /// When a shape lies.
+    pub fn read(&self, files: &Files) -> Result<Vec<f32>, ProtoError> {
+        let data = floats(self.constant, files)?;
+        let range = self.part.range(data.len());
+        let range = range.ok_or_else(|| ProtoError::Shape(name(&self.constant).to_owned()))?;
+        Ok(data[range].to_vec())
+    }
+}
+
+/// A matrix in the file, or a part of its outputs: columns are outputs unless it is `by_row`.
 #[derive(Copy, Clone, Debug)]
 pub(super) struct MatrixAt<'g, 'a> {
     pub constant: Constant<'g, 'a>,
     pub by_row: bool,
+    pub part: Part,
 }
 
 impl MatrixAt<'_, '_> {
     /// Inputs and outputs.
     pub fn size(&self) -> Option<(usize, usize)> {
+        let (inputs, outputs) = self.whole()?;
+        Some((inputs, self.part.range(outputs)?.len()))
+    }
+
+    /// Inputs and outputs of the whole.
+    fn whole(&self) -> Option<(usize, usize)> {
         match (self.constant.dims(), self.by_row) {
             (&[inputs, outputs], false) | (&[outputs, inputs], true) => Some((inputs, outputs)),
             _ => None,
@@ -45,39 +92,42 @@ impl MatrixAt<'_, '_> {
     /// # Errors
     /// When a shape lies, or there is no number at all.
     pub fn read(&self, files: &Files) -> Result<Matrix, ProtoError> {
-        let size = self.size();
+        let size = self.whole();
         let size = size.filter(|(inputs, outputs)| *inputs > 0 && *outputs > 0);
-        let Some((inputs, outputs)) = size else {
+        let part = size.and_then(|(_, outputs)| self.part.range(outputs));
+        let (Some((inputs, outputs)), Some(part)) = (size, part) else {
             return Err(ProtoError::Shape(name(&self.constant).to_owned()));
         };
+        let places = part.start * inputs..part.end * inputs;
         let turn = |at: usize| at % inputs * outputs + at / inputs;
         let place = |at: usize| if self.by_row { at } else { turn(at) };
         let values = match kept(&self.constant, self.by_row, outputs, files)? {
             Some((steps, scale)) => {
-                let steps = (0..steps.len()).map(|at| steps[place(at)]).collect();
-                Values::Steps(steps, scale)
+                let steps = places.map(|at| steps[place(at)]).collect();
+                Values::Steps(steps, scale[part.clone()].to_vec())
             }
             None => {
                 let data = floats(self.constant, files)?;
-                Values::Floats((0..data.len()).map(|at| data[place(at)]).collect())
+                Values::Floats(places.map(|at| data[place(at)]).collect())
             }
         };
         Ok(Matrix {
             inputs,
-            outputs,
+            outputs: part.len(),
             values,
         })
     }
 }
 
-fn name<'a>(constant: &Constant<'_, 'a>) -> &'a str {
+/// What a constant is called in the file.
+pub(super) fn name<'a>(constant: &Constant<'_, 'a>) -> &'a str {
     match constant {
         Constant::Plain(tensor) | Constant::Steps { steps: tensor, .. } => tensor.name,
     }
 }
 
 /// Steps of i8, and what one step of each output is worth.
-type Kept = (Vec<i8>, Vec<f32>);
+pub(super) type Kept = (Vec<i8>, Vec<f32>);
 
 /// The steps as they are, where they fit into i8 and each output has one scale.
 fn kept(
@@ -118,6 +168,19 @@ fn kept(
     };
     let steps: Option<Vec<i8>> = data.into_iter().enumerate().map(from_zero).collect();
     Ok(steps.map(|steps| (steps, each)))
+}
+
+/// The steps of a table that has a scale for each row, where they fit into i8.
+///
+/// # Errors
+/// When a shape lies.
+pub(super) fn kept_by_row(constant: &Constant, files: &Files) -> Result<Option<Kept>, ProtoError> {
+    match *constant {
+        Constant::Steps { steps, scale, .. } if steps.dims[0] > 1 && scale.count()? > 1 => {
+            kept(constant, true, steps.dims[0], files)
+        }
+        _ => Ok(None),
+    }
 }
 
 fn zeros(zero: Option<&Tensor>, files: &Files) -> Result<Vec<i64>, ProtoError> {

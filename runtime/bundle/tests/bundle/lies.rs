@@ -76,7 +76,7 @@ fn magic() {
 #[test]
 fn format_version() {
     for (version, word) in [
-        (4u32, "newer"),
+        (5u32, "newer"),
         (u32::MAX, "newer"),
         (0, "not read any more"),
     ] {
@@ -456,7 +456,7 @@ fn section_table() {
     // Version 1 of the format has no layers in floats.
     let in_floats = |sections: &mut Vec<Section>| sections[2].kind = SectionKind::LayerF32(1);
     assert_eq!(lie(&in_floats), table);
-    let many = vec![(3u8, 0u32, 0u32); 67];
+    let many = vec![(3u8, 0u32, 0u32); 68];
     assert_eq!(
         with_field(7, &postcard::to_stdvec(&many).unwrap()),
         UNREADABLE

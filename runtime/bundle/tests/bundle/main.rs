@@ -2,6 +2,7 @@
 
 mod calibration;
 mod damage;
+mod decisions;
 mod example;
 mod golden;
 mod lies;

@@ -183,6 +183,7 @@ fn the_fullest_header_is_written_and_read() {
     writer.head(&head).unwrap();
     writer.tokenizer(example::TABLES).unwrap();
     writer.training(example::TRAINING).unwrap();
+    writer.decisions(&[0.5; MAX_LABELS]).unwrap();
     let golden = Golden {
         ids: &[2],
         second: 1,

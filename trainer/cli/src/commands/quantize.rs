@@ -10,12 +10,12 @@ use crate::error::Error;
 use crate::model::{Model, onnx_folder};
 use crate::sources::Known;
 use crate::{page, show};
-use berth_bundle::{Calibration, Threshold, Writer};
+use berth_bundle::{Calibration, Writer};
 use berth_checkpoint::Checkpoint;
 use berth_checkpoint::save::write_file;
 use berth_data::{Answer, Decision, EvaluationError, Label};
 use berth_quantize::{
-    Change, Changed, Comparison, Cost, Findings, Gate, Latency, Measured, Missed, Options,
+    Changed, Comparison, Cost, Findings, Gate, Latency, LayerCost, Measured, Missed, Options,
     QuantizeError, Step, Trials,
 };
 use berth_runtime::measure;
@@ -233,6 +233,8 @@ impl Compared {
         let answered = |decisions| page::Answered::of(&self.rows.evaluator(&[]), decisions);
         page::Compared {
             comparison: &self.measured.comparison,
+            cost: &self.measured.cost,
+            search: &self.measured.search,
             f32: answered(&self.f32),
             int8: answered(&self.int8),
         }
@@ -306,7 +308,7 @@ fn for_people(done: &Converted, output: &Path) -> String {
     };
     let mut parts = Vec::new();
     if !done.search.is_empty() {
-        parts.push(search_table(done, comparison));
+        parts.push(search_table(&done.search));
     }
     parts.push(comparison_table(comparison));
     parts.extend(done.cost.as_ref().map(layer_table));
@@ -326,68 +328,29 @@ fn for_people(done: &Converted, output: &Path) -> String {
 }
 
 /// What was tried to pass the gate: what each change bought, and what it cost in time.
-fn search_table(done: &Converted, comparison: &Comparison) -> String {
-    let row = |step: &Step| {
-        let change = match step.change {
-            Change::None => "int8 as it comes".to_owned(),
-            Change::Smoothing => "outliers smoothed into weights".to_owned(),
-            Change::Clipping => "steps of least squared error".to_owned(),
-            Change::F32Layer(layer) => format!("layer {layer} in f32"),
-        };
-        vec![
-            change,
-            format!("{:.5}", step.error),
-            format!("{:.2}", step.drop),
-            show::percent(step.agreement),
-            format!("{:.2}", step.latency.p50_ms),
-            show::size(step.bytes),
-            if step.kept { "yes" } else { "no" }.to_owned(),
-        ]
-    };
-    let rows: Vec<Vec<String>> = done.search.iter().map(row).collect();
-    let points = format!("points of {}", comparison.main_metric);
-    let heading = [
-        "tried",
-        "logit error",
-        &points,
-        "agreement",
-        "ms",
-        "size",
-        "kept",
-    ];
-    format!(
-        "the gate was missed, and this was tried:\n{}",
-        show::table(&heading, &rows)
-    )
+fn search_table(search: &[Step]) -> String {
+    let rows: Vec<Vec<String>> = search
+        .iter()
+        .map(|step| page::search::cells(step).into())
+        .collect();
+    let table = show::table(&page::search::HEADING, &rows);
+    format!("the gate was missed, and this was tried:\n{table}")
 }
 
 /// Where int8 loses it.
 fn layer_table(cost: &Cost) -> String {
-    let decibels = |snr: f64| match snr.is_finite() {
-        true => format!("{snr:.1} dB"),
-        false => "exact".to_owned(),
+    let row = |layer: &LayerCost| {
+        vec![
+            layer.layer.to_string(),
+            page::layers::decibels(layer.own_snr_db),
+            page::layers::decibels(layer.snr_db),
+            show::percent(layer.explains),
+        ]
     };
-    let rows: Vec<Vec<String>> = cost
-        .layers
-        .iter()
-        .map(|layer| {
-            vec![
-                layer.layer.to_string(),
-                decibels(layer.own_snr_db),
-                decibels(layer.snr_db),
-                show::percent(layer.explains),
-            ]
-        })
-        .collect();
-    let heading = [
-        "layer",
-        "signal to noise",
-        "with those before",
-        "of the error",
-    ];
+    let rows: Vec<Vec<String>> = cost.layers.iter().map(row).collect();
     format!(
         "{}\nembeddings and head alone leave {} of the error; measured on {} tokens",
-        show::table(&heading, &rows),
+        show::table(&page::layers::HEADING, &rows),
         show::percent(cost.rest),
         cost.tokens,
     )
@@ -413,10 +376,10 @@ pub fn comparison_table(comparison: &Comparison) -> String {
     let (low, high) = comparison.agreement_interval();
     let [least, most] = comparison.drop_interval;
     format!(
-        "{}\nint8 costs {:.2} points of {} (95 % interval {least:.2} to {most:.2})\n\
+        "{}\nint8 costs {} points of {} (95 % interval {least:.2} to {most:.2})\n\
          agreement {} of {} answers, {} (95 % interval {} to {})",
         show::table(&["metric", "f32", "int8", "difference"], &rows),
-        comparison.drop(),
+        show::points(comparison.drop()),
         comparison.main_metric,
         comparison.same,
         comparison.asked,
@@ -428,37 +391,11 @@ pub fn comparison_table(comparison: &Comparison) -> String {
 
 /// The temperature, what it did, and what abstaining buys.
 pub fn calibration_table(calibration: &Calibration) -> String {
-    let Calibration {
-        temperature,
-        answers,
-        error_before: before,
-        error_after: after,
-        error_held_out: held_out,
-        ..
-    } = *calibration;
-    let found = if temperature == 1.0 {
-        format!(
-            "scores are as the model gives them, calibration error {before:.4}: \
-             no temperature did good on rows that it was not fitted on"
-        )
-    } else {
-        format!(
-            "scores at temperature {temperature}, calibration error {before:.4} → {after:.4} on the \
-             {answers} answers that it was fitted on, \
-             {held_out:.4} where each half has the other's temperature"
-        )
-    };
-    let row = |threshold: &Threshold| {
-        let precision = threshold.precision().map_or("–".into(), show::percent);
-        vec![
-            threshold.min_score.to_string(),
-            show::percent(threshold.coverage(answers)),
-            precision,
-        ]
-    };
-    let rows: Vec<_> = calibration.thresholds.iter().map(row).collect();
-    let table = show::table(&["--min_score", "answered", "of these right"], &rows);
-    format!("{found}\n{table}")
+    let rows: Vec<Vec<String>> = page::calibration::abstaining(calibration)
+        .map(Vec::from)
+        .collect();
+    let table = show::table(&page::calibration::ABSTAINING, &rows);
+    format!("{}\n{table}", page::calibration::found(calibration))
 }
 
 /// The answers that changed, a line each.

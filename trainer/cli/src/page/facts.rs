@@ -3,7 +3,7 @@
 use super::Training;
 use super::frame::{Section, Tile, table};
 use super::text::shown;
-use crate::show::percent;
+use crate::show::{percent, points};
 use berth_checkpoint::{DataFile, Provenance, TrainingArgs};
 use berth_quantize::Comparison;
 use berth_task::Task;
@@ -50,9 +50,12 @@ pub fn cost(comparison: &Comparison) -> Vec<Tile> {
     let name = comparison.main_metric;
     let of = |value: Option<f64>| value.map_or("–".to_owned(), in_short);
     let (low, high) = comparison.agreement_interval();
+    let [least, most] = comparison.drop_interval;
     vec![
         Tile::new(name, of(comparison.int8.get(name)))
             .note(format!("{} in f32", of(comparison.f32.get(name)))),
+        Tile::new("points lost", points(comparison.drop()))
+            .note(format!("of {name}; 95 % interval {least:.2} to {most:.2}")),
         Tile::new("answers that stay", percent(comparison.agreement())).note(format!(
             "{} of {}; 95 % interval {} to {}",
             comparison.same,

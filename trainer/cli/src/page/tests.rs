@@ -1,9 +1,10 @@
 //! Whole pages, of hostile texts for every task.
 
 use super::*;
+use berth_bundle::{Calibration, Threshold};
 use berth_checkpoint::{DataFile, Provenance};
 use berth_data::{Answer, Decision, Evaluation, Example, GoldAnswer, Label};
-use berth_quantize::Changed;
+use berth_quantize::{Change, Changed, LayerCost};
 use berth_runtime::measure::{Latency, Report};
 use berth_task::Task;
 use serde_json::json;
@@ -175,6 +176,55 @@ fn a_page_of_a_fine_tuning_shows_hostile_texts_as_texts() {
     }
 }
 
+/// A temperature, and a score that 80 of 100 answers have.
+fn calibration() -> Calibration {
+    let threshold = Threshold {
+        min_score: 0.75,
+        answered: 80,
+        right: 76,
+    };
+    Calibration {
+        temperature: 1.5,
+        answers: 100,
+        error_before: 0.125,
+        error_after: 0.0625,
+        error_held_out: 0.09375,
+        thresholds: [threshold].into_iter().collect(),
+    }
+}
+
+/// Two layers, of which the second is in floats.
+fn cost() -> Cost {
+    let layer = |layer, own_snr_db, explains| LayerCost {
+        layer,
+        snr_db: 21.5,
+        own_snr_db,
+        explains,
+    };
+    Cost {
+        layers: vec![layer(0, 24.25, 0.5), layer(1, f64::INFINITY, -0.025)],
+        rest: 0.125,
+        inputs: 3,
+        tokens: 60,
+    }
+}
+
+fn smoothing() -> Step {
+    Step {
+        change: Change::Smoothing,
+        kept: true,
+        error: 0.0125,
+        drop: 0.5,
+        agreement: 0.9,
+        latency: berth_quantize::Latency {
+            tokens: 64,
+            p50_ms: 4.5,
+            min_ms: 4.25,
+        },
+        bytes: 23_700_000,
+    }
+}
+
 #[test]
 fn a_page_of_a_quantization_has_every_changed_answer() {
     let labels = ["<no>".to_owned(), "yes".to_owned()];
@@ -208,10 +258,11 @@ fn a_page_of_a_quantization_has_every_changed_answer() {
         same: 40,
         cosine: 0.99,
         error: 0.0,
-        drop_interval: [0.0; 2],
+        drop_interval: [-1.25, 6.75],
         changed: (1000..1060).map(changed).collect(),
-        calibration: None,
+        calibration: Some(calibration()),
     };
+    let (cost, search) = (cost(), [smoothing()]);
     let answered = Answered {
         task: Task::TextClassification,
         labels: &labels,
@@ -243,6 +294,8 @@ fn a_page_of_a_quantization_has_every_changed_answer() {
         latency: &latency,
         compared: Some(Compared {
             comparison: &comparison,
+            cost: &cost,
+            search: &search,
             f32: answered,
             int8: answered,
         }),
@@ -264,6 +317,12 @@ fn a_page_of_a_quantization_has_every_changed_answer() {
         "Layers [2]",
         "&lt;no&gt;",
         "1.50",
+        "2.50</div>",
+        "95 % interval -1.25 to 6.75",
+        "temperature 1.5,",
+        "<td>0.75</td><td>80.00 %</td><td>95.00 %</td>",
+        "<td>1</td><td>exact</td><td>21.5 dB</td><td>-2.50 %</td>",
+        "outliers smoothed into weights",
     ] {
         assert!(page.contains(shown), "{shown}");
     }
@@ -280,6 +339,8 @@ fn a_page_of_a_quantization_has_every_changed_answer() {
             changed: vec![cut, changed(8)],
             ..comparison
         },
+        cost: &cost,
+        search: &[],
         f32: answered,
         int8: answered,
     };

@@ -4,6 +4,11 @@
 //! learnt from ([Guo, Pleiss, Sun and Weinberger 2017][guo]). It is sought by golden-section search: over
 //! the inverse of the temperature the likelihood has one minimum, since it is convex there.
 //!
+//! The score of a span is the product of two probabilities, of a start and of an end that go together, and so it
+//! is too low where labels are likely. For questions another likelihood is taken: that the span which is answered
+//! is right or wrong, as its score foretells. It need not be convex, and what the search finds may be one minimum
+//! of several; whether it does good is measured on other rows.
+//!
 //! How far scores are from the share of right answers is told by [`Reliability`].
 //!
 //! [guo]: https://proceedings.mlr.press/v70/guo17a.html
@@ -13,7 +18,7 @@ use rayon::prelude::*;
 
 use super::evaluator::{Answer, Evaluator};
 use super::reliability::Reliability;
-use super::texts::{cross_entropy_at, rows};
+use super::texts::{rows, surprise};
 use super::{EvaluationError, questions, tags};
 use crate::dataset::Label;
 use crate::encode::Target;
@@ -38,11 +43,60 @@ pub struct Judged {
     pub right: bool,
 }
 
-/// The outputs of one softmax, and the one that is right.
+/// What an example says about a temperature.
+#[derive(Clone, PartialEq, Debug)]
 pub(super) struct Graded {
     pub(super) example: usize,
+    pub(super) outcome: Outcome,
+}
+
+/// What has a probability, and is to have a high one.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Outcome {
+    /// The output that is right.
+    Label(Output),
+    /// That the start and the end which were chosen are an answer, or that they are none.
+    Span { sides: [Output; 2], right: bool },
+}
+
+/// One of the outputs of a softmax.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Output {
+    /// All of them.
     pub(super) logits: Vec<f32>,
-    pub(super) gold: usize,
+    /// Its own logit.
+    pub(super) logit: f32,
+}
+
+/// A span is never surer than this, in natural logarithms.
+const SUREST: f64 = 1e-9;
+
+impl Output {
+    /// One of `logits` by its number.
+    pub(super) fn of(logits: Vec<f32>, number: usize) -> Self {
+        let logit = logits[number];
+        Output { logits, logit }
+    }
+
+    fn surprise(&self, inverse: f64) -> f64 {
+        surprise(&self.logits, self.logit, inverse)
+    }
+}
+
+impl Outcome {
+    /// The negative log-likelihood at a temperature, whose `inverse` is given.
+    fn surprise(&self, inverse: f64) -> f64 {
+        match self {
+            Outcome::Label(output) => output.surprise(inverse),
+            Outcome::Span { sides, right } => {
+                let surprise: f64 = sides.iter().map(|side| side.surprise(inverse)).sum();
+                match right {
+                    true => surprise,
+                    false => -(-(-surprise.max(SUREST)).exp_m1()).ln(),
+                }
+            }
+        }
+    }
 }
 
 /// The expected calibration error of the scores; 0 where there are none.
@@ -88,8 +142,8 @@ impl Evaluator<'_> {
         Ok(decisions.iter().filter_map(judge).collect())
     }
 
-    /// The temperature at which the labels of the examples that are `chosen` are most likely, to a
-    /// thousandth. `None` where none of them tells anything, and where the likelihood grows all the way to
+    /// The temperature at which the labels of the examples that are `chosen` are most likely, for questions that
+    /// answers are right or wrong, to a thousandth. `None` where none of them tells anything, and where the likelihood grows all the way to
     /// an end of the range: then every answer is right, or all are no better than thrown.
     ///
     /// # Errors
@@ -106,8 +160,8 @@ impl Evaluator<'_> {
         }
         let loss = |inverse: f64| {
             let sum = |block: &[Graded]| {
-                let one = |one: &Graded| cross_entropy_at(&one.logits, one.gold, inverse);
-                block.iter().map(one).sum::<f64>()
+                let surprises = block.iter().map(|one| one.outcome.surprise(inverse));
+                surprises.sum::<f64>()
             };
             // Blocks are added in their order, so that the sum is the same on any number of threads.
             let sums: Vec<f64> = graded.par_chunks(BLOCK).map(sum).collect();
@@ -126,15 +180,17 @@ impl Evaluator<'_> {
         match self.task {
             Task::TextPairRegression => Ok(Vec::new()),
             Task::TokenClassification => tags::graded(self, logits),
-            Task::QuestionAnswering => Ok(questions::graded(self, logits)),
+            Task::QuestionAnswering => questions::graded(self, logits),
             Task::TextClassification | Task::TextPairClassification => {
                 let rows = rows(logits, self.inputs)?.into_iter();
                 Ok(rows
                     .filter_map(|row| match row.input.target {
                         Target::Class(gold) => Some(Graded {
                             example: row.input.example,
-                            logits: row.logits.into_owned(),
-                            gold: gold as usize,
+                            outcome: Outcome::Label(Output::of(
+                                row.logits.into_owned(),
+                                gold as usize,
+                            )),
                         }),
                         _ => None,
                     })

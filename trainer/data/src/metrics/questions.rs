@@ -7,7 +7,7 @@
 use berth_task::{Pair, Span, SpanDecoder, SpanRules, Temperature, Window};
 use serde_json::{Map, Value, json};
 
-use super::calibration::Graded;
+use super::calibration::{Graded, Outcome, Output};
 use super::evaluator::{Answer, Decision, Evaluator};
 use super::squad::{Mean, Rules, Score, Threshold, Undecided};
 use super::texts::cross_entropy;
@@ -188,43 +188,46 @@ pub(super) fn is_right(evaluator: &Evaluator<'_>, text: &str, gold: &[GoldAnswer
     Score::of(evaluator.spans.scoring_rules(), text, &texts(gold)).exact > 0.0
 }
 
-/// The starts and the ends of each question's passage, over which scores are taken, and where they are
-/// right: the first answer's, or `[CLS]` where there is none and that is known of. Questions whose answer
-/// stands in no window are left out.
-pub(super) fn graded<L: AsRef<[f32]>>(evaluator: &Evaluator<'_>, logits: &[L]) -> Vec<Graded> {
-    let knows_none = evaluator.spans.scoring_rules() == Rules::V2;
+/// The starts and the ends of each question's passage, over which scores are taken, the span that is answered, and
+/// whether it is right.
+pub(super) fn graded<L: AsRef<[f32]>>(
+    evaluator: &Evaluator<'_>,
+    logits: &[L],
+) -> Result<Vec<Graded>, EvaluationError> {
+    let answered = Answered::of(evaluator, logits, Temperature::ONE)?;
     let mut graded = Vec::new();
     let mut row = 0;
-    for inputs in evaluator.inputs.chunk_by(|a, b| a.example == b.example) {
-        let logits = &logits[row..row + inputs.len()];
+    let inputs = evaluator.inputs.chunk_by(|a, b| a.example == b.example);
+    for (inputs, question) in inputs.zip(&answered.questions) {
+        let (mut pairs, null) = pooled(inputs, &logits[row..row + inputs.len()]);
         row += inputs.len();
-        let (mut pairs, mut gold, null) = pooled(inputs, logits);
-        if let Some(null) = null.filter(|_| knows_none) {
-            let label = &evaluator.examples[inputs[0].example].label;
-            if matches!(label, Label::Answers(answers) if answers.is_empty()) {
-                gold = Some([pairs.len(); 2]);
-            }
-            pairs.push(null);
+        if answered.threshold.is_some() {
+            pairs.extend(null);
         }
-        let Some(gold) = gold else { continue };
-        graded.extend([0, 1].map(|side| Graded {
-            example: inputs[0].example,
+        let span = answered.chosen(question);
+        let text = text(evaluator, question, span);
+        let sides = [0, 1].map(|side| Output {
             logits: pairs.iter().map(|pair| pair[side]).collect(),
-            gold: gold[side],
-        }));
+            logit: span.logits[side],
+        });
+        // A passage without pieces says nothing.
+        if sides[0].logits.is_empty() {
+            continue;
+        }
+        let right = is_right(evaluator, text, gold(evaluator, question.example)?);
+        graded.push(Graded {
+            example: question.example,
+            outcome: Outcome::Span { sides, right },
+        });
     }
-    graded
+    Ok(graded)
 }
 
-/// Where an answer begins and ends, by piece of the passage.
-type Place = Option<[usize; 2]>;
-
-/// The best logits of each piece of a passage among the windows that hold it; the place of its answer, if a
-/// window has one; and the logits of `[CLS]` in the window where their sum is least.
-fn pooled<L: AsRef<[f32]>>(inputs: &[Encoded], logits: &[L]) -> (Vec<Pair>, Place, Option<Pair>) {
+/// The best logits of each piece of a passage among the windows that hold it; and those of `[CLS]` in the window
+/// where their sum is least.
+fn pooled<L: AsRef<[f32]>>(inputs: &[Encoded], logits: &[L]) -> (Vec<Pair>, Option<Pair>) {
     let mut pairs: Vec<Pair> = Vec::new();
     let mut null: Option<Pair> = None;
-    let mut gold = None;
     for (input, logits) in inputs.iter().zip(logits) {
         let (window, _) = logits.as_ref().as_chunks::<2>();
         let begun = pairs.len() - input.shared.min(pairs.len());
@@ -241,14 +244,8 @@ fn pooled<L: AsRef<[f32]>>(inputs: &[Encoded], logits: &[L]) -> (Vec<Pair>, Plac
             .into_iter()
             .chain(cls)
             .min_by(|a, b| sum(a).total_cmp(&sum(b)));
-        if let Target::Span(start, end) = input.target
-            && start > 0
-        {
-            let place = |piece: u32| begun + piece as usize - input.second;
-            gold = gold.or(Some([place(start), place(end)]));
-        }
     }
-    (pairs, gold, null)
+    (pairs, null)
 }
 
 /// The spans of a question by their sums, with a softmax over these.
@@ -597,8 +594,8 @@ mod tests {
     /// Two windows of three pieces, of which they share one; what is shared counts with its best logits.
     #[test]
     fn a_temperature_is_fitted_on_all_pieces_of_a_passage() {
-        let graded_of = |answers: &[&str], targets: [Target; 2], threshold| {
-            let mut inputs = targets.map(|target| input(0, target));
+        let graded_of = |answers: &[&str], target, threshold| {
+            let mut inputs = [Target::Span(0, 0), target].map(|target| input(0, target));
             inputs[1].shared = 1;
             let examples = [example(answers)];
             let evaluator = Evaluator {
@@ -616,25 +613,69 @@ mod tests {
                     fit_threshold: false,
                 },
             };
-            let graded = graded(&evaluator, &[logits(7.0), logits(-1.0)]);
-            let graded = graded.into_iter().map(|one| (one.logits, one.gold));
-            graded.collect::<Vec<_>>()
+            let graded = graded(&evaluator, &[logits(7.0), logits(-1.0)]).unwrap();
+            let [graded] = &graded[..] else {
+                panic!("{graded:?}");
+            };
+            match &graded.outcome {
+                Outcome::Span { sides, right } => (sides.clone(), *right),
+                other => panic!("{other:?}"),
+            }
         };
-        let (none, second) = (Target::Span(0, 0), Target::Span(3, 4));
-        let (starts, ends) = (vec![1.0, 3.0, 3.0], vec![0.0, 2.0, 2.0]);
-        // The second window begins with the first one's last piece.
-        let found = graded_of(&["beta"], [none.clone(), second], None);
-        assert_eq!(found, [(starts.clone(), 1), (ends.clone(), 2)]);
-        let found = graded_of(&["beta"], [none.clone(), none.clone()], None);
-        assert_eq!(found, []);
-        // `[CLS]` counts where there may be no answer, with its least sum; it is right where there is none.
-        let with = |mut logits: Vec<f32>, null: f32| {
-            logits.push(null);
-            logits
+        let output = |logits: &[f32], logit| Output {
+            logits: logits.to_vec(),
+            logit,
         };
-        let found = graded_of(&[], [none.clone(), none.clone()], Some(0.0));
-        assert_eq!(found, [(with(starts, -1.0), 3), (with(ends, 0.0), 3)]);
-        let found = graded_of(&["elsewhere"], [none.clone(), none], Some(0.0));
-        assert_eq!(found, []);
+        let chosen = |starts: &[f32], ends: &[f32], [start, end]: Pair| {
+            [output(starts, start), output(ends, end)]
+        };
+        let (starts, ends) = ([1.0, 3.0, 3.0], [0.0, 2.0, 2.0]);
+        let best = chosen(&starts, &ends, [3.0, 2.0]);
+        let second = Target::Span(3, 4);
+        assert_eq!(
+            graded_of(&["beta"], second.clone(), None),
+            (best.clone(), true)
+        );
+        assert_eq!(graded_of(&["else"], second, None), (best, false));
+        // `[CLS]` counts where there may be no answer, with its least sum.
+        let with = ([1.0, 3.0, 3.0, -1.0], [0.0, 2.0, 2.0, 0.0]);
+        let none = Target::Span(0, 0);
+        let found = graded_of(&[], none.clone(), Some(0.0));
+        assert_eq!(found, (chosen(&with.0, &with.1, [3.0, 2.0]), false));
+        let found = graded_of(&[], none, Some(-9.0));
+        assert_eq!(found, (chosen(&with.0, &with.1, [-1.0, 0.0]), true));
+    }
+
+    /// Three questions of four are answered rightly, with the same logits.
+    #[test]
+    fn a_temperature_makes_scores_the_share_of_right_answers() {
+        let inputs: Vec<Encoded> = (0..8).map(|row| input(row, Target::Span(4, 4))).collect();
+        let of = |row: usize| {
+            example(&[if row.is_multiple_of(4) {
+                "else"
+            } else {
+                "beta"
+            }])
+        };
+        let examples: Vec<Example> = (0..8).map(of).collect();
+        let evaluator = Evaluator {
+            task: Task::QuestionAnswering,
+            task_name: None,
+            multi_label: false,
+            labels: &[],
+            examples: &examples,
+            inputs: &inputs,
+            spans: SpanScoring::default(),
+        };
+        let logits = vec![logits(0.0); 8];
+        let fitted = evaluator
+            .fit_temperature(&logits, |_| true)
+            .unwrap()
+            .unwrap();
+        let judged = evaluator.judged(&logits, fitted).unwrap();
+        assert_eq!(judged.iter().filter(|one| one.right).count(), 6);
+        for one in judged {
+            assert!((one.score - 0.75).abs() < 1e-3, "{fitted:?}: {}", one.score);
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use berth_task::{Temperature, argmax, is_entity_label};
 
-use super::calibration::Graded;
+use super::calibration::{Graded, Outcome, Output};
 use super::evaluator::{Decision, Evaluator};
 use super::texts::{best, cross_entropy};
 use super::{EntityCounts, EvaluationError, Measured};
@@ -91,8 +91,7 @@ pub(super) fn graded<L: AsRef<[f32]>>(
         let asked = asked(row, logits.as_ref(), input, evaluator.labels.len())?;
         graded.extend(asked.map(|word| Graded {
             example: input.example,
-            logits: word.logits.to_vec(),
-            gold: word.gold,
+            outcome: Outcome::Label(Output::of(word.logits.to_vec(), word.gold)),
         }));
     }
     Ok(graded)

@@ -89,17 +89,17 @@ pub(super) fn classify(rows: &[Row<'_>]) -> Result<Measured, EvaluationError> {
 
 /// Minus the logarithm of the probability of `gold`, in f64.
 pub(super) fn cross_entropy(logits: &[f32], gold: usize) -> f64 {
-    cross_entropy_at(logits, gold, 1.0)
+    surprise(logits, logits[gold], 1.0)
 }
 
-/// The same at a temperature, whose `inverse` is given.
-pub(super) fn cross_entropy_at(logits: &[f32], gold: usize, inverse: f64) -> f64 {
+/// The same for a logit that may be none of `logits`, at a temperature whose `inverse` is given.
+pub(super) fn surprise(logits: &[f32], logit: f32, inverse: f64) -> f64 {
     let largest = f64::from(logits[argmax(logits)]);
     let sum: f64 = logits
         .iter()
         .map(|&logit| (inverse * (f64::from(logit) - largest)).exp())
         .sum();
-    sum.ln() + inverse * (largest - f64::from(logits[gold]))
+    sum.ln() + inverse * (largest - f64::from(logit))
 }
 
 /// The figures of numbers, one for each row.

@@ -1,0 +1,88 @@
+//! Labels that are decided one by one: the section that says so.
+
+use berth_bundle::{
+    AlignedBytes, Bundle, Golden, Header, OpenError, SectionKind, WriteError, Writer,
+};
+use berth_task::Task;
+
+use crate::example::{self, header_bytes, repair, u32_at};
+
+fn writer() -> Writer {
+    let mut writer = example::writer();
+    let ids = &[2, 3];
+    let golden = Golden {
+        ids,
+        second: 2,
+        crc: 5,
+    };
+    writer.decisions(&[0.5, 0.25]).unwrap();
+    writer.selftest(&[golden]).unwrap();
+    writer
+}
+
+#[test]
+fn what_was_written_is_read() {
+    let mut writer = writer();
+    writer.card("a card").unwrap();
+    let file = writer.to_bytes().unwrap();
+    assert_eq!(u32_at(&file, 8), 4);
+    let mut older = file.to_vec();
+    older[8] = 3;
+    repair(&mut older);
+    let refused = Bundle::open(&AlignedBytes::copy_of(&older)).map(drop);
+    assert_eq!(refused, Err(OpenError::SectionTable));
+    let bundle = Bundle::open(&file).unwrap();
+    bundle.verify().unwrap();
+    assert_eq!(bundle.decisions(), Some(&[0.5, 0.25][..]));
+    assert_eq!(
+        (bundle.card(), bundle.selftest().unwrap().count()),
+        (&b"a card"[..], 1)
+    );
+    let section = bundle.header().sections[6];
+    assert_eq!((section.kind, section.len), (SectionKind::Decisions, 8));
+    assert_eq!(section.kind.to_string(), "decisions");
+    assert_eq!(postcard::to_stdvec(&section.kind).unwrap(), [9]);
+    assert_eq!(Bundle::open(&example::bundle()).unwrap().decisions(), None);
+}
+
+#[test]
+fn only_labels_are_decided_each_by_one_number_and_once() {
+    let mut writer = writer();
+    assert!(matches!(
+        writer.decisions(&[0.5; 2]),
+        Err(WriteError::Order { expected: None, .. })
+    ));
+    let mut fresh = example::writer();
+    let error = fresh.decisions(&[0.5]).unwrap_err();
+    assert_eq!(error.to_string(), "1 scores to decide 2 labels by");
+    fresh.card("a card").unwrap();
+    assert!(matches!(
+        fresh.decisions(&[0.5; 2]),
+        Err(WriteError::Order { expected: None, .. })
+    ));
+
+    let refuse = |edit: fn(&mut Header)| {
+        let file = self::writer().to_bytes().unwrap();
+        let mut header = Bundle::open(&file).unwrap().header().clone();
+        edit(&mut header);
+        let encoded = header.encode();
+        let mut lie = file.to_vec();
+        assert_eq!(encoded.len(), header_bytes(&file).len());
+        lie[64..64 + encoded.len()].copy_from_slice(&encoded);
+        repair(&mut lie);
+        Bundle::open(&AlignedBytes::copy_of(&lie)).map(drop)
+    };
+    assert_eq!(refuse(|_| ()), Ok(()));
+    assert_eq!(
+        refuse(|lie| lie.task = Task::TextPairClassification),
+        Ok(())
+    );
+    // A head for tags has no pooler, and so another length too; the table comes first.
+    let refused = refuse(|lie| lie.task = Task::TokenClassification);
+    assert_eq!(refused, Err(OpenError::SectionTable));
+    let refused = refuse(|lie| lie.sections[6].len = 4);
+    assert_eq!(
+        refused,
+        Err(OpenError::SectionLength(SectionKind::Decisions))
+    );
+}
