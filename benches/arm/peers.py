@@ -18,6 +18,7 @@ of the answer and the f32 reference's: an engine that takes a way through its ke
 
 import argparse
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -59,9 +60,12 @@ def tell_core(root, part):
     """What the emulated machine's /proc/cpuinfo says."""
     folder = root / "proc"
     folder.mkdir(exist_ok=True)
-    lines = ["processor : 0", "Features : fp asimd", "CPU implementer : 0x41", "CPU architecture: 8"]
-    lines += ["CPU variant : 0x0", f"CPU part : {part:#x}", "CPU revision : 0", "", ""]
-    (folder / "cpuinfo").write_text("\n".join(lines))
+    # As many processors as there are here: ONNX Runtime counts them elsewhere and looks up each.
+    with open(folder / "cpuinfo", "w") as file:
+        for number in range(os.cpu_count()):
+            print(f"processor : {number}", "Features : fp asimd", "CPU implementer : 0x41", sep="\n", file=file)
+            print("CPU architecture: 8", "CPU variant : 0x0", f"CPU part : {part:#x}", sep="\n", file=file)
+            print("CPU revision : 0", end="\n\n", file=file)
 
 
 def run(library, out, root, core, arguments):
