@@ -126,7 +126,9 @@ on_bare_machine() (
     "${board_cargo[@]}" rustc "${board_flags[@]}" --target-dir "$board_folder" --profile device \
         -p berth-bare-metal --bin "berth-$name" --features "$name" -- \
         -D warnings -C link-arg=-T"$PWD/runtime/bare-metal/$name.ld"
-    timeout 600 "$@" -nographic -nic none -semihosting-config enable=on,target=native,arg="$sentence" \
+    # What the program prints goes to standard output, and there alone; qemu's own words go elsewhere.
+    timeout 600 "$@" -display none -serial none -monitor none -nic none -chardev stdio,id=console \
+        -semihosting-config enable=on,target=native,chardev=console,arg="$sentence" \
         -kernel "$board_folder/$target/device/berth-$name" | tee "$printed"
     "$built/device/berth-bare" "$sentence" <"$bundle" | diff - <(sed '$d' "$printed")
     echo "$name answers with the same bits as the workstation"
