@@ -194,13 +194,8 @@ impl Header {
         let all_there = SectionKind::all(&self.shape).all(|kind| found.next() == Some(kind));
         let mut may_be = |kind| optional.any(|&other| other == kind);
         let mut kinds = self.sections.iter().map(|section| section.kind);
-        let known = kinds.all(|kind| kind.since() <= version);
-        let head = !self.has_relu_head() || self.task.reads_first_row_only();
-        if !all_there || !known || !head || !found.all(&mut may_be) {
-            return Err(OpenError::SectionTable);
-        }
-        let mut kinds = self.sections.iter().map(|section| section.kind);
-        if !kinds.all(|kind| kind.goes_with(self.task)) {
+        let fit = kinds.all(|kind| kind.since() <= version && kind.goes_with(self.task));
+        if !all_there || !fit || !found.all(&mut may_be) {
             return Err(OpenError::SectionTable);
         }
         for section in &self.sections {
@@ -310,8 +305,16 @@ impl SectionKind {
 
     /// Whether bundles for this task may have such a section.
     pub(crate) fn goes_with(self, task: Task) -> bool {
-        let one_of = [Task::TextClassification, Task::TextPairClassification];
-        self != SectionKind::Decisions || one_of.contains(&task)
+        match self {
+            SectionKind::HeadRelu => task.reads_first_row_only(),
+            SectionKind::Decisions => {
+                matches!(
+                    task,
+                    Task::TextClassification | Task::TextPairClassification
+                )
+            }
+            _ => true,
+        }
     }
 
     /// The same, where a layer of either kind is a [`Layer`](Self::Layer), and a head of either kind a

@@ -120,18 +120,15 @@ impl<'a> Bundle<'a> {
 
     /// The inputs with known answers that the bundle carries; `None` where it has none.
     pub fn selftest(&self) -> Option<Selftest<'a>> {
-        let mut kinds = self.header.sections.iter().map(|section| section.kind);
-        let there = kinds.any(|kind| kind == SectionKind::Selftest);
-        there.then(|| Selftest::read(self.section(SectionKind::Selftest)))
+        self.optional(SectionKind::Selftest).map(Selftest::read)
     }
 
     /// The score above which each label goes, where each is decided by itself; `None` where one of all labels
     /// is the answer.
     pub fn decisions(&self) -> Option<&'a [f32]> {
-        let mut kinds = self.header.sections.iter().map(|section| section.kind);
-        let there = kinds.any(|kind| kind == SectionKind::Decisions);
         // Sections begin at multiples of 64, and this one has 4 bytes for each output.
-        there.then(|| bytemuck::cast_slice(self.section(SectionKind::Decisions)))
+        self.optional(SectionKind::Decisions)
+            .map(bytemuck::cast_slice)
     }
 
     /// The model's card in short, for people; empty where there is none. It should be UTF-8, which nobody
@@ -150,13 +147,15 @@ impl<'a> Bundle<'a> {
         })
     }
 
-    /// The bytes of a section; `open` has seen that every kind is there and inside the file.
+    /// The bytes of a section, none where it is left out.
     fn section(&self, kind: SectionKind) -> &'a [u8] {
+        self.optional(kind).unwrap_or_default()
+    }
+
+    /// The bytes of a section, if there is one; `open` has seen that it is inside the file.
+    fn optional(&self, kind: SectionKind) -> Option<&'a [u8]> {
         let found = self.spans().find(|(section, _)| section.kind == kind);
-        match found {
-            Some((_, span)) => self.bytes(span),
-            None => &[],
-        }
+        found.map(|(_, span)| self.bytes(span))
     }
 
     /// The bytes of a span.

@@ -15,8 +15,8 @@ use berth_checkpoint::Checkpoint;
 use berth_checkpoint::save::write_file;
 use berth_data::{Answer, Decision, EvaluationError, Label};
 use berth_quantize::{
-    Changed, Comparison, Cost, Findings, Gate, Latency, LayerCost, Measured, Missed, Options,
-    QuantizeError, Step, Trials,
+    Changed, Comparison, Cost, Findings, Gate, Latency, Measured, Missed, Options, QuantizeError,
+    Step, Trials,
 };
 use berth_runtime::measure;
 use berth_task::{SpanRules, Task, Temperature};
@@ -339,15 +339,10 @@ fn search_table(search: &[Step]) -> String {
 
 /// Where int8 loses it.
 fn layer_table(cost: &Cost) -> String {
-    let row = |layer: &LayerCost| {
-        vec![
-            layer.layer.to_string(),
-            page::layers::decibels(layer.own_snr_db),
-            page::layers::decibels(layer.snr_db),
-            show::percent(layer.explains),
-        ]
-    };
-    let rows: Vec<Vec<String>> = cost.layers.iter().map(row).collect();
+    let layers = cost.layers.iter();
+    let rows: Vec<Vec<String>> = layers
+        .map(|layer| page::layers::cells(layer).into())
+        .collect();
     format!(
         "{}\nembeddings and head alone leave {} of the error; measured on {} tokens",
         show::table(&page::layers::HEADING, &rows),

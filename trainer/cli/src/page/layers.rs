@@ -41,18 +41,8 @@ pub fn section(cost: &Cost) -> Result<Section, Error> {
 }
 
 fn numbers(cost: &Cost) -> Markup {
-    let rows = cost.layers.iter().map(|layer| {
-        let figures = [
-            decibels(layer.own_snr_db),
-            decibels(layer.snr_db),
-            percent(layer.explains),
-        ];
-        let figures = figures.map(|figure| html! { (figure) });
-        [html! { (layer.layer) }]
-            .into_iter()
-            .chain(figures)
-            .collect()
-    });
+    let rows = cost.layers.iter();
+    let rows = rows.map(|layer| cells(layer).map(|cell| html! { (cell) }).into());
     table(&HEADING, &rows.collect::<Vec<_>>())
 }
 
@@ -64,8 +54,18 @@ pub const HEADING: [&str; 4] = [
     "of the error",
 ];
 
+/// What int8 costs in a layer.
+pub fn cells(layer: &LayerCost) -> [String; 4] {
+    [
+        layer.layer.to_string(),
+        decibels(layer.own_snr_db),
+        decibels(layer.snr_db),
+        percent(layer.explains),
+    ]
+}
+
 /// A ratio for people; a layer in f32 has no noise of its own.
-pub fn decibels(snr: f64) -> String {
+fn decibels(snr: f64) -> String {
     match snr.is_finite() {
         true => format!("{snr:.1} dB"),
         false => "exact".to_owned(),

@@ -486,6 +486,28 @@ mod tests {
         .concat()
     }
 
+    fn evaluator<'e>(
+        examples: &'e [Example],
+        inputs: &'e [Encoded],
+        threshold: Option<f32>,
+    ) -> Evaluator<'e> {
+        Evaluator {
+            task: Task::QuestionAnswering,
+            task_name: None,
+            labels: &[],
+            multi_label: false,
+            examples,
+            inputs,
+            spans: SpanScoring {
+                rules: SpanRules {
+                    null_score_diff_threshold: threshold,
+                    ..SpanRules::default()
+                },
+                fit_threshold: false,
+            },
+        }
+    }
+
     fn evaluate(
         threshold: Option<f32>,
         fit: bool,
@@ -493,21 +515,8 @@ mod tests {
     ) -> (super::super::Evaluation, Vec<(&'static str, Value)>) {
         let examples = [example(&["the Beta", "gamma"]), example(&[])];
         let inputs = [input(0, Target::Span(4, 4)), input(1, Target::Span(0, 0))];
-        let evaluator = Evaluator {
-            task: Task::QuestionAnswering,
-            task_name: None,
-            labels: &[],
-            multi_label: false,
-            examples: &examples,
-            inputs: &inputs,
-            spans: SpanScoring {
-                rules: SpanRules {
-                    null_score_diff_threshold: threshold,
-                    ..SpanRules::default()
-                },
-                fit_threshold: fit,
-            },
-        };
+        let mut evaluator = evaluator(&examples, &inputs, threshold);
+        evaluator.spans.fit_threshold = fit;
         let logits = nulls.map(logits);
         (
             evaluator.evaluate(&logits).unwrap(),
@@ -598,21 +607,7 @@ mod tests {
             let mut inputs = [Target::Span(0, 0), target].map(|target| input(0, target));
             inputs[1].shared = 1;
             let examples = [example(answers)];
-            let evaluator = Evaluator {
-                task: Task::QuestionAnswering,
-                task_name: None,
-                multi_label: false,
-                labels: &[],
-                examples: &examples,
-                inputs: &inputs,
-                spans: SpanScoring {
-                    rules: SpanRules {
-                        null_score_diff_threshold: threshold,
-                        ..SpanRules::default()
-                    },
-                    fit_threshold: false,
-                },
-            };
+            let evaluator = evaluator(&examples, &inputs, threshold);
             let graded = graded(&evaluator, &[logits(7.0), logits(-1.0)]).unwrap();
             let [graded] = &graded[..] else {
                 panic!("{graded:?}");
@@ -658,15 +653,7 @@ mod tests {
             }])
         };
         let examples: Vec<Example> = (0..8).map(of).collect();
-        let evaluator = Evaluator {
-            task: Task::QuestionAnswering,
-            task_name: None,
-            multi_label: false,
-            labels: &[],
-            examples: &examples,
-            inputs: &inputs,
-            spans: SpanScoring::default(),
-        };
+        let evaluator = evaluator(&examples, &inputs, None);
         let logits = vec![logits(0.0); 8];
         let fitted = evaluator
             .fit_temperature(&logits, |_| true)
