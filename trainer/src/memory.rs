@@ -10,7 +10,7 @@
 //!
 //! With `H` the hidden size, `I` the intermediate one and `n` the pieces of a batch, a layer keeps `n·(6H + I)` numbers
 //! (queries, keys and values, the context, two sums, the first product of the feed-forward half), and going back
-//! through one takes `n·(4H + 2I)` more for a while. Where the head reads first rows alone, the last layer keeps but
+//! through one takes `4nH` more for a while, and `2I` for each row of a block of the feed-forward half. Where the head reads first rows alone, the last layer keeps but
 //! keys and values. The estimate is held to the measured peak by a test: between it and 15 % below.
 
 mod available;
@@ -23,6 +23,7 @@ use thiserror::Error;
 use crate::batches::Plan;
 use crate::kernels::gemm::Precision;
 use crate::model::HeadKind;
+use crate::ops::feed_forward::ROWS;
 
 /// Query rows that attention works on at a time, for each of three squares a thread.
 const ATTENTION_BLOCK: f64 = 128.0;
@@ -130,12 +131,15 @@ impl Sizes {
 
     fn training_pass(&self, load: Load) -> f64 {
         let kept = self.layers * (6.0 * self.hidden + self.inner) + 3.0 * self.hidden;
-        let backward = 4.0 * self.hidden + 2.0 * self.inner;
-        4.0 * load.tokens as f64 * (kept + backward)
+        let tokens = load.tokens as f64;
+        let block = 2.0 * self.inner * tokens.min(ROWS as f64);
+        4.0 * (tokens * (kept + 4.0 * self.hidden) + block)
     }
 
     fn measuring_pass(&self, load: Load) -> f64 {
-        4.0 * load.tokens as f64 * (6.0 * self.hidden + 2.0 * self.inner)
+        let tokens = load.tokens as f64;
+        let block = self.inner * tokens.min(ROWS as f64);
+        4.0 * (tokens * (6.0 * self.hidden + self.inner) + block)
     }
 
     fn scratch(&self, training: Load, measuring: Load) -> f64 {

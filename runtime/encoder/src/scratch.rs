@@ -19,7 +19,7 @@ use crate::team::{Alone, Team};
 /// Its inside is the widest thing that a layer computes. A few rows of it stay in the second-level
 /// cache and keep the scratch small; so many that reading the weights anew for each block of rows
 /// takes no time beside the products with them.
-pub(crate) const BLOCK: usize = 96;
+pub(crate) const BLOCK: usize = 128;
 
 /// How many columns of queries are computed at a time, at least: four panels of weights fill the
 /// widest tile that a kernel has.

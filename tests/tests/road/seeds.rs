@@ -240,6 +240,7 @@ fn finished_runs_are_measured_in_f32_and_int8_without_training_again() {
             kept["bytes"],
             fs::metadata(&bundle).expect("the bundle").len()
         );
+        assert_eq!(kept["f32_layers"], json!([]));
         let weights = runs.path(&format!("out/{run}/model.safetensors"));
         assert_eq!(kept["weights_sha256"], digest(&weights));
         let dev = runs.path("data/dev.tsv");
@@ -262,8 +263,15 @@ fn finished_runs_are_measured_in_f32_and_int8_without_training_again() {
         );
     }
 
-    // Runs of other settings are no runs of this recipe.
+    // A gate that no bundle passes: nothing is written.
     fs::remove_file(&metrics).expect("the file");
+    let gate = runs
+        .run("out", &[&more[..], &["--max_drop=-100"]].concat())
+        .refused();
+    assert!(gate.contains("-100 are allowed"), "{gate}");
+    assert!(!metrics.exists());
+
+    // Runs of other settings are no runs of this recipe.
     let other = runs
         .run("out", &[&more[..], &["--weight_decay", "0.5"]].concat())
         .refused();
@@ -302,6 +310,7 @@ fn what_does_not_go_together_is_said_before_anything_is_written() {
             "--metrics_file needs",
         ),
         (&["--seeds", "1,x"], 2, "invalid value 'x'"),
+        (&["--max_drop", "x"], 2, "invalid value 'x'"),
     ] {
         let output = runs.run("out", more);
         assert_eq!(output.code, Some(code), "{output:?}");

@@ -184,6 +184,9 @@ pub struct FinetuneArgs {
     /// Write what the runs are worth in f32 and in int8 to this file; the bundles stay in the output folder
     #[arg(long)]
     pub metrics_file: Option<PathBuf>,
+    /// The bundles' gate, with --metrics_file
+    #[command(flatten)]
+    pub gate: GateArgs,
     /// cpu, or cuda:N for an NVIDIA GPU, in a program built with `--features cuda`
     #[arg(long, default_value = "cpu")]
     pub device: Device,
@@ -416,18 +419,26 @@ pub struct QuantizeArgs {
     /// Layers that stay in f32, for what int8 hurts: `0,5`, or names such as `encoder.layer.0`
     #[arg(long, value_delimiter = ',', value_parser = layer_number)]
     pub f32_layers: Vec<usize>,
-    /// Fail, and write nothing, when the main metric drops by more points (of 100)
-    #[arg(long)]
-    pub max_drop: Option<f64>,
-    /// Fail, and write nothing, when a smaller share of answers stays the same
-    #[arg(long)]
-    pub min_agreement: Option<f64>,
+    #[command(flatten)]
+    pub gate: GateArgs,
     /// Threads; every core when not given
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub threads: Option<u32>,
     /// One JSON object on stdout, nothing else there
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
     pub json: bool,
+}
+
+/// What a bundle must keep to be written; other bundles are tried first.
+#[derive(Args, Debug, Default, Clone)]
+#[command(rename_all = "snake_case", args_override_self = true)]
+pub struct GateArgs {
+    /// Fail, and write no bundle, when the main metric drops by more points (of 100)
+    #[arg(long)]
+    pub max_drop: Option<f64>,
+    /// Fail, and write no bundle, when a smaller share of answers stays the same
+    #[arg(long)]
+    pub min_agreement: Option<f64>,
 }
 
 /// `berth export`.

@@ -63,7 +63,7 @@ pub struct Converted {
     /// What the file is too small for.
     doubts: Vec<String>,
     /// The bound that was missed, if one was; nothing has been written then.
-    missed: Option<Missed>,
+    pub missed: Option<Missed>,
 }
 
 impl Converted {
@@ -102,8 +102,8 @@ impl Converted {
 /// Where the checkpoint or the file can't be read.
 pub fn convert(args: &QuantizeArgs) -> Result<Converted, Error> {
     let gate = Gate {
-        max_drop: args.max_drop,
-        min_agreement: args.min_agreement,
+        max_drop: args.gate.max_drop,
+        min_agreement: args.gate.min_agreement,
     };
     if args.validation_file.is_none() && !gate.is_open() {
         let what = "--max_drop and --min_agreement need a --validation_file to be measured on";

@@ -9,7 +9,7 @@
 //! f32, int8      each metric's mean, NAME_std, NAME_each
 //! agreement      the share of answers that int8 leaves as they were, likewise
 //! answers        for each seed: how many are the same, of how many
-//! bundles        for each seed: bytes and SHA-256, and the SHA-256 of the weights that it was made of
+//! bundles        for each seed: bytes and SHA-256, the layers in f32, and the SHA-256 of the weights that it was made of
 //! berth          the version
 //! ```
 
@@ -33,18 +33,23 @@ use serde_json::{Map, Value, json};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// Whether there is something to measure on, where a file of metrics is asked for.
+/// Whether there is something to measure on where a file of metrics is asked for, and such a file where a gate is, unless
+/// a recipe asks for it in case.
 ///
 /// # Errors
 /// When there is not.
 pub fn check(args: &FinetuneArgs) -> Result<(), Error> {
     let measured = args.validation_file.is_some() || args.data_dir.is_some();
-    match args.metrics_file.is_some() && !(measured && args.switches.do_eval) {
-        false => Ok(()),
-        true => Err(Error::Usage(
-            "--metrics_file needs a --validation_file, or --data_dir, to measure on".into(),
-        )),
-    }
+    let asked = args.metrics_file.is_some();
+    let gate = args.gate.max_drop.is_some() || args.gate.min_agreement.is_some();
+    let what = if asked && !(measured && args.switches.do_eval) {
+        "--metrics_file needs a --validation_file, or --data_dir, to measure on"
+    } else if gate && !asked && args.config.is_none() {
+        "--max_drop and --min_agreement are for the bundles that --metrics_file makes"
+    } else {
+        return Ok(());
+    };
+    Err(Error::Usage(what.into()))
 }
 
 /// Measures the finished runs and writes the file that `--metrics_file` names; the table for people. None where no
@@ -98,6 +103,7 @@ fn runs(args: &FinetuneArgs) -> Vec<Run> {
 struct Measured {
     comparison: Comparison,
     bytes: u64,
+    f32_layers: Vec<usize>,
     bundle_sha256: String,
     weights_sha256: String,
 }
@@ -118,11 +124,19 @@ fn measure(
     let quantize = QuantizeArgs {
         data: args.data.clone(),
         max_eval_samples: args.max_eval_samples,
+        gate: args.gate.clone(),
         ..quickstart::parse(typed)?
     };
     let Converted {
-        bytes, comparison, ..
+        bytes,
+        f32_layers,
+        comparison,
+        missed,
+        ..
     } = convert(&quantize)?;
+    if let Some(missed) = missed {
+        return Err(missed.into());
+    }
     let comparison = comparison.ok_or_else(|| Error::Model {
         path: run.folder.clone(),
         what: "was not measured".into(),
@@ -131,6 +145,7 @@ fn measure(
     Ok(Measured {
         comparison,
         bytes,
+        f32_layers,
         bundle_sha256: hex(&bundle),
         weights_sha256: hex(&checkpoint.sha256()?),
     })
@@ -221,7 +236,14 @@ fn report(
     let agreement = |run: &Measured| {
         Map::from_iter([("agreement".to_owned(), run.comparison.agreement().into())])
     };
-    let bundle = |run: &Measured| json!({"bytes": run.bytes, "sha256": run.bundle_sha256, "weights_sha256": run.weights_sha256});
+    let bundle = |run: &Measured| {
+        json!({
+            "bytes": run.bytes,
+            "f32_layers": run.f32_layers,
+            "sha256": run.bundle_sha256,
+            "weights_sha256": run.weights_sha256,
+        })
+    };
     let first = measured.first().map(|run| &run.comparison);
     let mut report = json!({
         "recipe": args.config.as_deref().and_then(name),
