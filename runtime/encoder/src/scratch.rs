@@ -16,10 +16,10 @@ use crate::team::{Alone, Team};
 
 /// How many rows are taken through the feed-forward block at a time.
 ///
-/// Its inside is the widest thing that a layer computes. A few rows of it stay in the second-level
-/// cache and keep the scratch small; so many that reading the weights anew for each block of rows
-/// takes no time beside the products with them.
-pub(crate) const BLOCK: usize = 128;
+/// Its inside is the widest thing that a layer computes, and what keeps the scratch small is a part of it. But the
+/// weights are read anew for each block, from beyond the caches of a small board; so an input of 128 tokens is one
+/// block. It is a multiple of the rows that a tile has on any tier, 6 or fewer.
+pub(crate) const BLOCK: usize = 132;
 
 /// How many columns of queries are computed at a time, at least: four panels of weights fill the
 /// widest tile that a kernel has.
@@ -361,7 +361,7 @@ mod tests {
 
     #[test]
     fn too_little_is_refused() {
-        for tokens in [1, 9, 16, 97] {
+        for tokens in [1, 9, 16, BLOCK + 1] {
             let bytes = scratch_bytes(&header(), tokens);
             let mut memory = vec![0; bytes + ALIGNMENT];
             let start = memory.as_ptr().align_offset(ALIGNMENT) + 1;

@@ -38,23 +38,39 @@ impl Kernel for Dense<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        let outputs = self.bias.len().max(1);
         let rows = self.x.chunks_exact(self.width);
-        let outs = self.out.chunks_exact_mut(self.bias.len().max(1));
-        for (x, out) in rows.zip(outs) {
-            let weights = self.weight.chunks_exact(self.width);
-            for ((out, weight), bias) in out.iter_mut().zip(weights).zip(self.bias) {
-                *out = dot(s, x, weight) + bias;
+        for (x, out) in rows.zip(self.out.chunks_exact_mut(outputs)) {
+            let (together, singly) = out.as_chunks_mut::<TOGETHER>();
+            let mut weights = self.weight.chunks_exact(TOGETHER * self.width);
+            for (out, weights) in together.iter_mut().zip(&mut weights) {
+                *out = dots(s, x, weights);
+            }
+            let weights = weights.remainder().chunks_exact(self.width);
+            for (out, weight) in singly.iter_mut().zip(weights) {
+                [*out] = dots(s, x, weight);
+            }
+            for (out, bias) in out.iter_mut().zip(self.bias) {
+                *out += bias;
             }
         }
     }
 }
 
-/// The sum of products over sixteen lanes, then over the lanes as a tree.
+/// How many outputs are computed side by side: a value is read once for all of them.
+const TOGETHER: usize = 4;
+
+/// For each of `N` rows of weights the sum of products over sixteen lanes, then over the lanes as a tree.
 #[inline(always)]
-fn dot<S: Simd>(s: S, a: &[f32], b: &[f32]) -> f32 {
-    let mut sum = s.splat(0.0);
-    for (a, b) in a.as_chunks().0.iter().zip(b.as_chunks().0) {
-        sum = s.add(sum, s.mul(s.load(a), s.load(b)));
+fn dots<S: Simd, const N: usize>(s: S, x: &[f32], weights: &[f32]) -> [f32; N] {
+    let rows: [_; N] = core::array::from_fn(|n| weights[n * x.len()..][..x.len()].as_chunks().0);
+    let x = x.as_chunks().0;
+    let mut sums = [s.splat(0.0); N];
+    for i in 0..x.len() {
+        let value = s.load(&x[i]);
+        for n in 0..N {
+            sums[n] = s.add(sums[n], s.mul(value, s.load(&rows[n][i])));
+        }
     }
-    s.sum(sum)
+    sums.map(|sum| s.sum(sum))
 }

@@ -98,10 +98,10 @@ const LINES: usize = 1_580;
 /// How many groups are brought into a tier's order at a time. A panel of so many fits into the lines.
 const CHUNK: usize = 1_536;
 
-/// How many lines of rows are kept: 128 of 1,536 values.
-const ROW_LINES: usize = 128 * 1_536 / 64;
+/// How many lines of rows are kept: 132 of 1,536 values.
+const ROW_LINES: usize = 132 * 1_536 / 64;
 
-/// Panels and rows, in a tier's order: 291 KiB, of which no more is touched than is used.
+/// Panels and rows, in a tier's order: 297 KiB, of which no more is touched than is used.
 pub(super) struct Kept {
     panels: [Line; LINES],
     rows: [Line; ROW_LINES],
