@@ -97,6 +97,21 @@ test_on_arm() {
     done
 }
 
+# Counts the instructions of queries on emulated ARM cores, and fails where they are more than 1 % above the newest
+# record's.
+count_instructions() {
+    local target=aarch64-unknown-linux-gnu classifier=models/sentiment/sentiment.berth
+    local tagger=$built/road/tagger.berth records=(benches/record/*-arm.json)
+    if ! { board_toolchain $target && debian_packages qemu-user; }; then
+        echo "SKIPPED: instructions on emulated ARM cores"
+        return
+    fi
+    "${board_cargo[@]}" build "${board_flags[@]}" --target-dir "$board_folder" --release -p berth-count
+    "$built/debug/berth-peer" --tagger $classifier "$tagger"
+    python3 benches/arm/count.py --program "$board_folder/$target/release/berth-count" \
+        --bundle tagger="$tagger" --bundle classifier=$classifier --lengths 16 128 384 --check "${records[-1]}"
+}
+
 # Machines without an operating system, each with a bundle in its flash: they have to print what berth-bare
 # prints here.
 bare_metal() {

@@ -14,12 +14,18 @@ use berth_kernels::{AttentionScratch, Isa, LANES, Rows, RowsMut};
 
 use crate::team::{Alone, Team};
 
-/// How many rows are taken through the feed-forward block at a time.
+/// How many rows are taken through the feed-forward block at a time: a multiple of the rows of a tile on any tier, 6 or
+/// fewer.
 ///
-/// Its inside is the widest thing that a layer computes, and what keeps the scratch small is a part of it. But the
-/// weights are read anew for each block, from beyond the caches of a small board; so an input of 128 tokens is one
-/// block. It is a multiple of the rows that a tile has on any tier, 6 or fewer.
-pub(crate) const BLOCK: usize = 132;
+/// Its inside is the widest thing that a layer computes. A few rows of it stay in the second-level cache and keep the
+/// scratch small; but the weights are read anew for each block. A workstation reads them from its third-level cache,
+/// which takes no time beside the products. A board reads them from memory, and looks at them once a block; so there an
+/// input of 128 tokens is a single one.
+pub(crate) const BLOCK: usize = if cfg!(target_arch = "aarch64") {
+    132
+} else {
+    96
+};
 
 /// How many columns of queries are computed at a time, at least: four panels of weights fill the
 /// widest tile that a kernel has.
