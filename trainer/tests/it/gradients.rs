@@ -8,7 +8,7 @@ use berth_trainer::kernels::gemm::Precision;
 use berth_trainer::kernels::isa::Isa;
 use berth_trainer::kernels::workspace::Workspace;
 use berth_trainer::model::{Bert, HeadKind, Missing};
-use berth_trainer::ops::{Packing, Pass};
+use berth_trainer::ops::{Packing, Pass, feed_forward};
 use berth_trainer::random::Random;
 
 use crate::common::Base;
@@ -104,6 +104,14 @@ fn gradients_of_every_parameter_agree_with_f64() {
     let base = Base::new().without_dropout();
     compare(&base, &[9, 1, 16, 17, 33]);
     compare(&base, &[1]);
+}
+
+/// The feed-forward half takes so many rows in blocks, the last of them a short one.
+#[test]
+fn gradients_of_a_batch_of_several_blocks_agree_with_f64() {
+    let lengths = [50; 21];
+    assert!(lengths.iter().sum::<usize>() > 2 * feed_forward::ROWS);
+    compare(&Base::new(), &lengths);
 }
 
 #[test]

@@ -22,7 +22,7 @@ const FLASH: usize = 0x0400_0000;
 const FLASH_BYTES: usize = 0x0400_0000;
 
 /// For texts of 512 pieces, in a model of 384 values a token.
-static mut MEMORY: Memory<512, 2_700_000> = Memory::new();
+static mut MEMORY: Memory<512, 3_000_000> = Memory::new();
 
 global_asm!(include_str!("start.s"));
 
