@@ -10,8 +10,9 @@
 //!
 //! With `H` the hidden size, `I` the intermediate one and `n` the pieces of a batch, a layer keeps `n·(6H + I)` numbers
 //! (queries, keys and values, the context, two sums, the first product of the feed-forward half), and going back
-//! through one takes `4nH` more for a while, and `2I` for each row of a block of the feed-forward half. Where the head reads first rows alone, the last layer keeps but
-//! keys and values. The estimate is held to the measured peak by a test: between it and 15 % below.
+//! through one takes `4nH` more for a while, and `2I` for each row of a block of the feed-forward half. Where the head
+//! reads first rows alone, the last layer keeps but keys and values. The estimate is held to the measured peak by a
+//! test: between it and 15 % below.
 
 mod available;
 

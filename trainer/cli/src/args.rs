@@ -4,6 +4,7 @@
 //! `--train_file` are the same, and a switch may stand bare or be followed by `true` or `false`. A flag
 //! given twice: the last one wins.
 
+use berth_quantize::Gate;
 use berth_task::{Aggregation, LongTexts, Task};
 use berth_trainer::bench::Shape;
 use berth_trainer::device::Device;
@@ -439,6 +440,15 @@ pub struct GateArgs {
     /// Fail, and write no bundle, when a smaller share of answers stays the same
     #[arg(long)]
     pub min_agreement: Option<f64>,
+}
+
+impl From<&GateArgs> for Gate {
+    fn from(args: &GateArgs) -> Self {
+        Gate {
+            max_drop: args.max_drop,
+            min_agreement: args.min_agreement,
+        }
+    }
 }
 
 /// `berth export`.

@@ -101,10 +101,7 @@ impl Converted {
 /// # Errors
 /// Where the checkpoint or the file can't be read.
 pub fn convert(args: &QuantizeArgs) -> Result<Converted, Error> {
-    let gate = Gate {
-        max_drop: args.gate.max_drop,
-        min_agreement: args.gate.min_agreement,
-    };
+    let gate = Gate::from(&args.gate);
     if args.validation_file.is_none() && !gate.is_open() {
         let what = "--max_drop and --min_agreement need a --validation_file to be measured on";
         return Err(Error::Usage(what.into()));

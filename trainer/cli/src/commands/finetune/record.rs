@@ -24,7 +24,7 @@ use crate::{seeds, show};
 use berth_checkpoint::save::write_file;
 use berth_checkpoint::{Checkpoint, hex, sha256};
 use berth_data::Evaluation;
-use berth_quantize::Comparison;
+use berth_quantize::{Comparison, Gate};
 use berth_trainer::Recipe;
 use berth_trainer::state::{STATE_FILE, TrainerState};
 use comfy_table::Table;
@@ -41,7 +41,7 @@ use std::path::{Path, PathBuf};
 pub fn check(args: &FinetuneArgs) -> Result<(), Error> {
     let measured = args.validation_file.is_some() || args.data_dir.is_some();
     let asked = args.metrics_file.is_some();
-    let gate = args.gate.max_drop.is_some() || args.gate.min_agreement.is_some();
+    let gate = !Gate::from(&args.gate).is_open();
     let what = if asked && !(measured && args.switches.do_eval) {
         "--metrics_file needs a --validation_file, or --data_dir, to measure on"
     } else if gate && !asked && args.config.is_none() {
