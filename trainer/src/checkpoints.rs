@@ -153,24 +153,28 @@ pub(crate) fn forget(output_dir: &Path) -> Result<(), TrainError> {
         .try_for_each(|step| remove(output_dir, step))
 }
 
-/// Removes what an interrupted save of this run may have left: hidden folders of its checkpoints, and of
-/// `output_dir` itself beside it.
+/// Removes what an interrupted run may have left: hidden folders of its checkpoints and hidden files in `output_dir`,
+/// and hidden folders of `output_dir` itself beside it.
 pub(crate) fn tidy(output_dir: &Path) -> Result<(), TrainError> {
     let absolute = std::path::absolute(output_dir).unwrap_or_else(|_| output_dir.to_owned());
-    let beside = absolute.parent().zip(absolute.file_name());
-    let own =
-        beside.map(|(parent, name)| (parent.to_owned(), format!(".{}.", name.to_string_lossy())));
-    for (dir, prefix) in own
-        .into_iter()
-        .chain([(absolute.clone(), format!(".{PREFIX}"))])
-    {
-        for name in names(&dir)? {
-            let own =
-                name.starts_with(&prefix) || (dir == absolute && name.starts_with(".replaced."));
-            if own && name.ends_with(".partial") {
-                let path = dir.join(name);
-                fs::remove_dir_all(&path).map_err(|source| TrainError::Io { path, source })?;
-            }
+    if let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) {
+        remove_partial(parent, &[&format!(".{}.", name.to_string_lossy())])?;
+    }
+    let checkpoints = format!(".{PREFIX}");
+    remove_partial(&absolute, &[&checkpoints, ".replaced.", ".berth"])
+}
+
+/// Removes the half-written files and folders of `dir` whose names begin with one of `prefixes`.
+fn remove_partial(dir: &Path, prefixes: &[&str]) -> Result<(), TrainError> {
+    for name in names(dir)? {
+        let begun = prefixes.iter().any(|&prefix| name.starts_with(prefix));
+        if begun && name.ends_with(".partial") {
+            let path = dir.join(name);
+            let removed = match path.is_dir() {
+                true => fs::remove_dir_all(&path),
+                false => fs::remove_file(&path),
+            };
+            removed.map_err(|source| TrainError::Io { path, source })?;
         }
     }
     Ok(())
@@ -243,6 +247,9 @@ mod tests {
             "out/.replaced.ef56.partial",
         ] {
             fs::create_dir_all(dir.path().join(name)).unwrap();
+        }
+        for name in [".berth.ab12.partial", ".berth-ab12.partial"] {
+            fs::write(output.join(name), "half").unwrap();
         }
         tidy(&output).unwrap();
         assert_eq!(names(&output).unwrap(), ["checkpoint-5"]);

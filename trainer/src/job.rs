@@ -209,26 +209,29 @@ impl Job<'_> {
             Start::Fresh if !checkpoints::names(dir)?.is_empty() => {
                 return Err(TrainError::OutputNotEmpty(dir.to_owned()));
             }
-            Start::Fresh => {}
             Start::Overwrite => checkpoints::forget(dir)?,
-            Start::ResumeNewest | Start::ResumeFrom(_) => {
-                let stopped =
-                    |state: &TrainerState| early_stopping::has_stopped(self.recipe, state);
-                let finished = |state: TrainerState| state.global_step >= total || stopped(&state);
-                if Checkpoint::open(dir).is_ok() && state::read(dir)?.is_some_and(finished) {
-                    return Ok(Beginning::Finished);
-                }
-            }
+            Start::Fresh | Start::ResumeNewest | Start::ResumeFrom(_) => {}
         }
         checkpoints::tidy(dir)?;
-        match &self.start {
-            Start::Fresh | Start::Overwrite => Ok(Beginning::Base),
-            Start::ResumeFrom(checkpoint) => self.open_same_run(checkpoint, labels),
+        let checkpoint = match &self.start {
+            Start::Fresh | Start::Overwrite => return Ok(Beginning::Base),
+            _ if self.has_finished(total)? => return Ok(Beginning::Finished),
+            Start::ResumeFrom(checkpoint) => checkpoint.clone(),
             Start::ResumeNewest => match checkpoints::steps(dir)?.last() {
-                Some(&step) => self.open_same_run(&checkpoints::path(dir, step), labels),
-                None => Err(TrainError::NothingToResume(dir.to_owned())),
+                Some(&step) => checkpoints::path(dir, step),
+                None => return Err(TrainError::NothingToResume(dir.to_owned())),
             },
-        }
+        };
+        self.open_same_run(&checkpoint, labels)
+    }
+
+    /// Whether the output folder has the result of a run of `total` steps, or of one that stopped early.
+    fn has_finished(&self, total: u64) -> Result<bool, TrainError> {
+        let ended = |state: TrainerState| {
+            state.global_step >= total || early_stopping::has_stopped(self.recipe, &state)
+        };
+        let dir = self.output_dir;
+        Ok(Checkpoint::open(dir).is_ok() && state::read(dir)?.is_some_and(ended))
     }
 
     /// Opens a checkpoint if it is of the same run: what decides its course must not have changed.

@@ -25,18 +25,25 @@ fn a_run_killed_again_and_again_ends_with_the_same_weights() {
     let kills = env::var("BERTH_TEST_KILLS").map_or(KILLS, |text| text.parse().expect("a number"));
     let dir = fixture::folder();
     let run = TinyRun::new(dir.path());
-    let begun = Instant::now();
-    run.to_the_end("whole");
-    let whole = begun.elapsed();
-    let mut patience = whole;
+    let pace = run.paced("whole");
+    let mut patience = pace.begin;
 
     let mut dice = Dice(11);
     let (mut done, mut laps, mut in_saves, mut resumed) = (0, 0, 0, 0);
     while done < kills {
         let out = run.path("out");
         resumed += usize::from(!checkpoints(&out).is_empty());
-        let moment = patience.mul_f64(0.01 * dice.below(100) as f64);
-        match outlived(run.start("out"), moment) {
+        // By turns, at any moment from the start on, and once it has saved something.
+        let chance = 0.01 * dice.below(100) as f64;
+        let ended = match done % 2 {
+            0 => outlived(run.start("out"), || true, patience.mul_f64(chance)),
+            _ => {
+                let before = newest(&out);
+                let has_saved = || newest(&out) > before;
+                outlived(run.start("out"), has_saved, pace.save.mul_f64(chance))
+            }
+        };
+        match ended {
             Ended::Killed => {
                 done += 1;
                 in_saves += usize::from(hold_to_promise(&out));
@@ -47,7 +54,7 @@ fn a_run_killed_again_and_again_ends_with_the_same_weights() {
             }
             Ended::Finished => {
                 laps += 1;
-                patience = whole;
+                patience = pace.begin;
                 assert_same(&run, "out");
                 fs::remove_dir_all(out).expect("a folder");
             }
@@ -102,10 +109,13 @@ enum Ended {
     Finished,
 }
 
-/// Kills a run after a while, if it has not ended by then.
-fn outlived(mut run: Child, patience: Duration) -> Ended {
-    let deadline = Instant::now() + patience;
-    while Instant::now() < deadline {
+/// Kills a run a while after it has come to some point, if it has not ended by then.
+fn outlived(mut run: Child, has_come: impl Fn() -> bool, patience: Duration) -> Ended {
+    let mut deadline = None;
+    while deadline.is_none_or(|deadline| Instant::now() < deadline) {
+        if deadline.is_none() && has_come() {
+            deadline = Some(Instant::now() + patience);
+        }
         if let Some(status) = run.try_wait().expect("a child") {
             assert!(status.success(), "{status}");
             return Ended::Finished;
@@ -117,6 +127,14 @@ fn outlived(mut run: Child, patience: Duration) -> Ended {
         true => Ended::Finished,
         false => Ended::Killed,
     }
+}
+
+/// How long a run takes.
+struct Pace {
+    /// To its first checkpoint, and half as long again.
+    begin: Duration,
+    /// From there to its end.
+    save: Duration,
 }
 
 /// A run on the tiny model that saves after each of its 12 steps.
@@ -171,6 +189,27 @@ impl TinyRun {
         command.spawn().expect("the program")
     }
 
+    fn paced(&self, out: &str) -> Pace {
+        let begun = Instant::now();
+        let mut child = self.start(out);
+        let mut first = None;
+        let status = loop {
+            if first.is_none() && newest(&self.path(out)).is_some() {
+                first = Some(begun.elapsed());
+            }
+            match child.try_wait().expect("a child") {
+                Some(status) => break status,
+                None => std::thread::sleep(Duration::from_millis(1)),
+            }
+        };
+        assert!(status.success(), "{status}");
+        let first = first.unwrap_or_default();
+        Pace {
+            begin: first.mul_f64(1.5),
+            save: begun.elapsed() - first,
+        }
+    }
+
     /// Runs it to its end.
     ///
     /// # Panics
@@ -200,6 +239,12 @@ pub fn checkpoints(out: &Path) -> Vec<PathBuf> {
     let names = names(out).into_iter();
     let named = names.filter(|name| name.starts_with("checkpoint-"));
     named.map(|name| out.join(name)).collect()
+}
+
+/// The newest of them, by its step.
+fn newest(out: &Path) -> Option<u64> {
+    let step = |name: String| name.strip_prefix("checkpoint-")?.parse().ok();
+    names(out).into_iter().filter_map(step).max()
 }
 
 /// Holds what a run has left, at any moment, to the promise that whatever has a checkpoint's name is one. Says whether

@@ -218,6 +218,13 @@ fn a_run_killed_before_its_result_was_written_finishes_from_the_last_checkpoint(
     ));
     assert_eq!(weights(&out), result);
     assert!(names(&out).iter().all(|name| !name.contains("partial")));
+
+    // One killed later, over the files that come after the result, has nothing to train; it tidies up all the same.
+    std::fs::write(out.join(".berth.abc.partial"), "half a page").unwrap();
+    std::fs::create_dir(base.path(".out.abc.partial")).unwrap();
+    finetune(&again, &mut Unobserved).unwrap();
+    assert!(names(&out).iter().all(|name| !name.contains("partial")));
+    assert!(!base.path(".out.abc.partial").exists());
 }
 
 #[test]
