@@ -240,6 +240,7 @@ impl Packed {
                 start: start.as_ptr().cast(),
                 stride,
                 groups,
+                columns: None,
             },
             count,
             together: tile::together(s, groups),

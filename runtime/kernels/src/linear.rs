@@ -6,7 +6,7 @@ use core::ops::Range;
 use crate::columns::{ColumnsMut, Spare};
 use crate::polynomials::gelu;
 use crate::rows::{Rows, row_bytes};
-use crate::simd::{At, Kernel, Panels, Simd, lanes};
+use crate::simd::{At, Columns, Kernel, Panels, Simd, lanes};
 use crate::tile::{self, Tiles, each, unroll};
 use crate::weights::GROUP;
 use crate::{Isa, LANES, Linear};
@@ -150,11 +150,18 @@ impl<S: Simd, const GELU: bool> Running<'_, '_, S, GELU> {
     #[inline(always)]
     unsafe fn weights(&self, panel: usize) -> Panels {
         let stride = LANES * GROUP * self.groups;
-        Panels {
-            // SAFETY: the weights are as long as the dimensions ask, which `is_whole` has seen to.
-            start: unsafe { self.linear.weights.as_ptr().add(panel * stride) },
-            stride,
-            groups: self.groups,
+        // SAFETY: the weights and the numbers of the columns are as long as the dimensions ask, which `is_whole` has
+        // seen to.
+        unsafe {
+            Panels {
+                start: self.linear.weights.as_ptr().add(panel * stride),
+                stride,
+                groups: self.groups,
+                columns: Some(Columns {
+                    scale: self.linear.scale.as_ptr().cast::<[f32; LANES]>().add(panel),
+                    sum: self.linear.sum.as_ptr().cast::<[f32; LANES]>().add(panel),
+                }),
+            }
         }
     }
 

@@ -132,7 +132,8 @@ pub(crate) trait Simd: Copy {
     /// places than there are need not be looked at.
     ///
     /// # Safety
-    /// `w.start` is valid for reads of `(count - 1) * w.stride + 64 * w.groups` bytes.
+    /// `w.start` is valid for reads of `(count - 1) * w.stride + 64 * w.groups` bytes, and what is known of the
+    /// columns can be read for so many panels.
     #[inline(always)]
     unsafe fn ready(
         self,
@@ -172,7 +173,7 @@ pub(crate) trait Simd: Copy {
     ///
     /// # Safety
     /// `a` is valid for reads of `(M - 1) * row + 4 * w.groups` bytes, and `w` of `(N - 1) * w.stride + 64 *
-    /// w.groups`. [`rows`](Self::rows) has looked at the rows, and [`ready`](Self::ready) at the panels, and `kept`
+    /// w.groups`; what is known of the columns can be read for `N` panels. [`rows`](Self::rows) has looked at the rows, and [`ready`](Self::ready) at the panels, and `kept`
     /// still has what they left at the slot and from the place on.
     unsafe fn tile<const M: usize, const N: usize>(
         self,
@@ -194,6 +195,38 @@ pub(crate) struct Panels {
     pub(crate) stride: usize,
     /// How many groups of four inputs each of them has.
     pub(crate) groups: usize,
+    /// What is known of the columns of these panels and of those behind them.
+    // Only AArch64 asks for it.
+    #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
+    pub(crate) columns: Option<Columns>,
+}
+
+/// What two numbers for each column of some panels say about its weights.
+#[derive(Copy, Clone)]
+#[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
+pub(crate) struct Columns {
+    /// What one step of the weights is worth.
+    pub(crate) scale: *const [f32; LANES],
+    /// That times the sum of the weights' integers.
+    pub(crate) sum: *const [f32; LANES],
+}
+
+impl Columns {
+    /// The sums of the integers of panel `n`.
+    ///
+    /// `sum / scale` is within a relative `4 * 2^-24` of it, since both may have been multiplied by a factor after
+    /// the product was rounded. No more than 16,384 integers of magnitudes up to 127 add up to less than 2^21, so the
+    /// nearest integer is the one.
+    ///
+    /// # Safety
+    /// The numbers of panel `n` can be read.
+    #[inline(always)]
+    #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
+    pub(crate) unsafe fn totals<S: Simd>(&self, s: S, n: usize) -> S::I32 {
+        // SAFETY: the caller grants both reads.
+        let [sum, scale] = unsafe { [&*self.sum.add(n), &*self.scale.add(n)] };
+        s.round(s.div(s.load(sum), s.load(scale)))
+    }
 }
 
 /// Where what is kept of a tile begins.
@@ -220,4 +253,52 @@ pub(crate) fn lanes<T>(x: &[T], index: usize) -> &[T; LANES] {
 #[inline(always)]
 pub(crate) fn lanes_mut<T>(x: &mut [T], index: usize) -> &mut [T; LANES] {
     &mut x.as_chunks_mut().0[index]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Isa;
+
+    /// The totals of a panel, as floats.
+    struct Totals(Columns);
+
+    impl Kernel for Totals {
+        type Output = [f32; LANES];
+
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) -> Self::Output {
+            let mut told = [0.0; LANES];
+            // SAFETY: the test's arrays are read, which are there.
+            s.store(s.float(unsafe { self.0.totals(s, 0) }), &mut told);
+            told
+        }
+    }
+
+    #[test]
+    fn the_sums_of_integers_come_back_whatever_the_scale() {
+        let query = core::f32::consts::LOG2_E * (1.0 / 32f32.sqrt());
+        let largest = 127 * 16_384;
+        for isa in Isa::available() {
+            for step in 0..40_000 {
+                let seed = (step as u32).wrapping_mul(0x9E37_79B9);
+                let scale = f32::from_bits(0x1900_0000 + seed % 0x2900_0000);
+                let totals: [i32; LANES] = core::array::from_fn(|lane| match step % 3 {
+                    0 => largest - lane as i32,
+                    1 => lane as i32 - largest,
+                    _ => (seed >> lane) as i32 % 200_000 - 100_000,
+                });
+                for factor in [1.0, query] {
+                    let scales = [scale * factor; LANES];
+                    let sums = totals.map(|total| scale * total as f32 * factor);
+                    let columns = Columns {
+                        scale: &raw const scales,
+                        sum: &raw const sums,
+                    };
+                    let told = isa.run(Totals(columns));
+                    assert_eq!(told, totals.map(|total| total as f32), "{scale:e}");
+                }
+            }
+        }
+    }
 }

@@ -32,6 +32,8 @@ pub(super) trait Products: Copy {
     const ROWS: usize;
     /// As [`Simd::STEP`].
     const STEP: usize;
+    /// Whether the sums of a panel's columns are made use of.
+    const TOTALS: bool = false;
     /// Whether a single row is multiplied with panels as they lie in the file, by [`one`](Self::one).
     const ONE: bool = false;
 
@@ -39,12 +41,12 @@ pub(super) trait Products: Copy {
     /// so it is no less than the panel has, even where most of it is not copied.
     fn lines(groups: usize) -> usize;
 
-    /// Looks at a panel and keeps of it what `product` asks for.
+    /// Looks at a panel and keeps of it what `product` asks for. The sums of its columns may be known.
     ///
     /// # Safety
     /// `64 * groups` bytes can be read at `w`, and [`lines`](Self::lines) lines written at `to`, which is aligned
     /// to one.
-    unsafe fn panel(self, w: *const i8, groups: usize, to: *mut i8);
+    unsafe fn panel(self, w: *const i8, groups: usize, totals: Option<Sums>, to: *mut i8);
 
     /// Copies `M` rows.
     ///
@@ -68,11 +70,18 @@ pub(super) trait Products: Copy {
         to: *mut Sums,
     );
 
-    /// Writes the sums of one row and a panel that nothing was done with.
+    /// Writes the sums of one row and a panel that nothing was done with. The sums of its columns may be known.
     ///
     /// # Safety
     /// `4 * groups` bytes can be read at `a`, `64 * groups` at `w`, and sixteen sums can be written at `to`.
-    unsafe fn one(self, _a: *const u8, _w: *const i8, _groups: usize, _to: *mut Sums) {
+    unsafe fn one(
+        self,
+        _a: *const u8,
+        _w: *const i8,
+        _groups: usize,
+        _totals: Option<Sums>,
+        _to: *mut Sums,
+    ) {
         unreachable!("only where it is said to be there")
     }
 }
@@ -421,11 +430,13 @@ impl<P: Products> Simd for Arm<P> {
             .take(count)
             .enumerate()
         {
-            // SAFETY: the caller grants reads of the panel; `to` has as many lines as it takes.
+            // SAFETY: the caller grants reads of the panel and of what is known of its columns; `to` has as many lines
+            // as it takes.
             unsafe {
-                self.0
-                    .panel(w.start.add(n * w.stride), w.groups, to.as_mut_ptr().cast())
-            };
+                let totals = totals(self, w, n);
+                let (w, groups) = (w.start.add(n * w.stride), w.groups);
+                self.0.panel(w, groups, totals, to.as_mut_ptr().cast());
+            }
         }
     }
 
@@ -464,8 +475,8 @@ impl<P: Products> Simd for Arm<P> {
         debug_assert!(N == 1, "one panel at a time");
         let to = out.as_mut_ptr().cast::<Sums>();
         if M == 1 && kept.one {
-            // SAFETY: the caller grants the reads of a row and of a panel.
-            unsafe { self.0.one(a, w.start, w.groups, to) };
+            // SAFETY: the caller grants the reads of a row, and of a panel and what is known of its columns.
+            unsafe { self.0.one(a, w.start, w.groups, totals(self, w, 0), to) };
         } else if w.groups <= CHUNK {
             let panel = kept.panels[place..].as_ptr().cast();
             let rows = &kept.rows[slot * slot_lines(P::ROWS, w.groups)..];
@@ -480,6 +491,18 @@ impl<P: Products> Simd for Arm<P> {
             unsafe { chunks::<P, M>(self.0, (a, row), w, kept, to) };
         }
     }
+}
+
+/// The sums of the columns of panel `n`, where the tier makes use of them and they are known.
+///
+/// # Safety
+/// What is known of the columns of that panel can be read.
+#[inline(always)]
+unsafe fn totals<P: Products>(s: Arm<P>, w: Panels, n: usize) -> Option<Sums> {
+    const { assert!(4 * CHUNK <= 16_384, "sums that are exact") };
+    let columns = w.columns.filter(|_| P::TOTALS && w.groups <= CHUNK)?;
+    // SAFETY: the caller grants the same.
+    Some(unsafe { columns.totals(s, n) })
 }
 
 /// Adds up a tile whose groups do not fit into what is kept, so many at a time.
@@ -504,7 +527,7 @@ unsafe fn chunks<P: Products, const M: usize>(
             let panel = kept.panels.as_mut_ptr().cast();
             let w = w.start.add(64 * from);
             p.rows::<M>(a.add(4 * from), row, groups, rows);
-            p.panel(w, groups, panel);
+            p.panel(w, groups, None, panel);
             p.product::<M>(rows, w, panel, groups, sums.as_mut_ptr());
         }
         for m in 0..M {

@@ -242,6 +242,7 @@ impl Simd for Avx2 {
             start: w,
             stride: panel,
             groups,
+            ..
         }: Panels,
         (): &mut (),
         _at: At,

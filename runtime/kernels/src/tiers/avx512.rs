@@ -198,6 +198,7 @@ impl Simd for Avx512 {
             start: w,
             stride: panel,
             groups,
+            ..
         }: Panels,
         (): &mut (),
         _at: At,

@@ -49,6 +49,7 @@ struct Kept {
 impl Products for Dotprod {
     const ROWS: usize = 6;
     const STEP: usize = 1;
+    const TOTALS: bool = true;
 
     #[inline(always)]
     fn lines(groups: usize) -> usize {
@@ -56,12 +57,13 @@ impl Products for Dotprod {
     }
 
     #[inline(always)]
-    unsafe fn panel(self, w: *const i8, groups: usize, to: *mut i8) {
+    unsafe fn panel(self, w: *const i8, groups: usize, totals: Option<Sums>, to: *mut i8) {
         // SAFETY: the token says that the machine has the instruction; the caller grants the rest, and a
         // line is aligned as registers are.
         unsafe {
             let to = to.cast::<Kept>();
-            (&raw mut (*to).again).write(again(self, w, groups));
+            let totals = totals.unwrap_or_else(|| column_sums(self, w, groups));
+            (&raw mut (*to).again).write(totals.map(|sum| vshlq_n_s32::<7>(sum)));
             if !groups.is_multiple_of(4) {
                 (&raw mut (*to).last).write(last_block(w, groups));
             }
@@ -98,13 +100,13 @@ impl Products for Dotprod {
     }
 }
 
-/// 128 times the sum of each column's weights.
+/// The sum of each column's weights.
 ///
 /// # Safety
 /// `64 * groups` bytes can be read at `w`.
 #[target_feature(enable = "dotprod")]
 #[inline(never)]
-unsafe fn again(_token: Dotprod, mut w: *const i8, groups: usize) -> Sums {
+unsafe fn column_sums(_token: Dotprod, mut w: *const i8, groups: usize) -> Sums {
     let ones = vdupq_n_s8(1);
     let mut sums = [vdupq_n_s32(0); 4];
     macro_rules! group {
@@ -142,7 +144,7 @@ unsafe fn again(_token: Dotprod, mut w: *const i8, groups: usize) -> Sums {
         add!(group!(), groups % 4);
     }
     let _ = w;
-    sums.map(|sum| vshlq_n_s32::<7>(sum))
+    sums
 }
 
 /// How many registers hold a block of four groups of so many rows.

@@ -47,7 +47,7 @@ impl Products for I8mm {
     }
 
     #[inline(always)]
-    unsafe fn panel(self, w: *const i8, groups: usize, to: *mut i8) {
+    unsafe fn panel(self, w: *const i8, groups: usize, _totals: Option<Sums>, to: *mut i8) {
         // SAFETY: the caller grants the same.
         unsafe { zip(w, groups, to) }
     }
@@ -78,7 +78,14 @@ impl Products for I8mm {
     }
 
     #[inline(always)]
-    unsafe fn one(self, a: *const u8, w: *const i8, groups: usize, to: *mut Sums) {
+    unsafe fn one(
+        self,
+        a: *const u8,
+        w: *const i8,
+        groups: usize,
+        _totals: Option<Sums>,
+        to: *mut Sums,
+    ) {
         // SAFETY: the token says that the machine has the instruction; the caller grants the rest.
         unsafe { single(self, a, w, groups, to) }
     }
@@ -89,62 +96,52 @@ impl Products for I8mm {
 /// # Safety
 /// `64 * groups` bytes can be read at `w`, and `256 * blocks(groups)` written at `to`.
 #[inline(never)]
-unsafe fn zip(mut w: *const i8, groups: usize, mut to: *mut i8) {
-    for _ in 0..groups / 4 {
-        // SAFETY: the caller grants a block.
-        unsafe { zip_block(w, to) };
-        (w, to) = (w.wrapping_add(256), to.wrapping_add(256));
+unsafe fn zip(w: *const i8, groups: usize, to: *mut i8) {
+    let whole = groups / 4;
+    if whole > 0 {
+        // SAFETY: the caller grants so many blocks.
+        unsafe { zip_blocks(w, whole, to) };
     }
     if !groups.is_multiple_of(4) {
         // SAFETY: the caller grants reads of the groups behind the whole blocks, and writes of a block more.
         unsafe {
-            let last = last_block(w, groups % 4);
-            zip_block(last.as_ptr().cast(), to);
+            let last = last_block(w.add(256 * whole), groups % 4);
+            zip_blocks(last.as_ptr().cast(), 1, to.add(256 * whole));
         }
     }
 }
 
-/// Zips a block.
+/// Two groups from `$at` on: a store of two registers puts their columns side by side.
+macro_rules! zip_couple {
+    ($($at:literal)*) => {
+        concat!($(
+            line!("ldp q0, q2, [{w}, #", $at, "]"),
+            line!("ldp q1, q3, [{w}, #64 + ", $at, "]"),
+            line!("st2 {{v0.4s, v1.4s}}, [{to}], #32"),
+            line!("st2 {{v2.4s, v3.4s}}, [{to}], #32"),
+        )*)
+    };
+}
+
+/// Zips whole blocks.
 ///
 /// # Safety
-/// 256 bytes can be read at `w`, and written at `to`.
+/// `256 * blocks` bytes can be read at `w`, and written at `to`; there is one block at least.
 #[inline(always)]
-unsafe fn zip_block(w: *const i8, to: *mut i8) {
+unsafe fn zip_blocks(w: *const i8, blocks: usize, to: *mut i8) {
     // SAFETY: NEON is there wherever this is compiled; the caller grants the reads and the writes.
     unsafe {
         asm!(
-            "ld1 {{v0.16b, v1.16b, v2.16b, v3.16b}}, [{w}], #64",
-            "ld1 {{v4.16b, v5.16b, v6.16b, v7.16b}}, [{w}], #64",
-            "ld1 {{v16.16b, v17.16b, v18.16b, v19.16b}}, [{w}], #64",
-            "ld1 {{v20.16b, v21.16b, v22.16b, v23.16b}}, [{w}]",
-            "zip1 v24.4s, v0.4s, v4.4s",
-            "zip2 v25.4s, v0.4s, v4.4s",
-            "zip1 v26.4s, v1.4s, v5.4s",
-            "zip2 v27.4s, v1.4s, v5.4s",
-            "zip1 v28.4s, v2.4s, v6.4s",
-            "zip2 v29.4s, v2.4s, v6.4s",
-            "zip1 v30.4s, v3.4s, v7.4s",
-            "zip2 v31.4s, v3.4s, v7.4s",
-            "zip1 v0.4s, v16.4s, v20.4s",
-            "zip2 v1.4s, v16.4s, v20.4s",
-            "zip1 v2.4s, v17.4s, v21.4s",
-            "zip2 v3.4s, v17.4s, v21.4s",
-            "zip1 v4.4s, v18.4s, v22.4s",
-            "zip2 v5.4s, v18.4s, v22.4s",
-            "zip1 v6.4s, v19.4s, v23.4s",
-            "zip2 v7.4s, v19.4s, v23.4s",
-            "st1 {{v24.16b, v25.16b, v26.16b, v27.16b}}, [{to}], #64",
-            "st1 {{v28.16b, v29.16b, v30.16b, v31.16b}}, [{to}], #64",
-            "st1 {{v0.16b, v1.16b, v2.16b, v3.16b}}, [{to}], #64",
-            "st1 {{v4.16b, v5.16b, v6.16b, v7.16b}}, [{to}]",
-            w = inout(reg) w => _, to = inout(reg) to => _,
+            concat!(
+                line!("2:"),
+                zip_couple!(0 32 128 160),
+                line!("add {w}, {w}, #256"),
+                line!("subs {blocks}, {blocks}, #1"),
+                line!("b.ne 2b"),
+            ),
+            w = inout(reg) w => _, to = inout(reg) to => _, blocks = inout(reg) blocks => _,
             out("v0") _, out("v1") _, out("v2") _, out("v3") _,
-            out("v4") _, out("v5") _, out("v6") _, out("v7") _,
-            out("v16") _, out("v17") _, out("v18") _, out("v19") _,
-            out("v20") _, out("v21") _, out("v22") _, out("v23") _,
-            out("v24") _, out("v25") _, out("v26") _, out("v27") _,
-            out("v28") _, out("v29") _, out("v30") _, out("v31") _,
-            options(nostack, preserves_flags)
+            options(nostack)
         )
     }
 }

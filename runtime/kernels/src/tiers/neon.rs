@@ -73,6 +73,7 @@ impl Parts {
 impl Products for Neon {
     const ROWS: usize = 4;
     const STEP: usize = 1;
+    const TOTALS: bool = true;
     const ONE: bool = true;
 
     #[inline(always)]
@@ -82,9 +83,12 @@ impl Products for Neon {
     }
 
     #[inline(always)]
-    unsafe fn panel(self, w: *const i8, groups: usize, to: *mut i8) {
+    unsafe fn panel(self, w: *const i8, groups: usize, totals: Option<Sums>, to: *mut i8) {
         // SAFETY: the caller grants the same.
-        unsafe { sort(w, groups, to) }
+        unsafe {
+            let again = totals.map_or_else(|| column_sums(w, groups), in_halves);
+            sort(w, groups, &again, to);
+        }
     }
 
     #[inline(always)]
@@ -114,10 +118,54 @@ impl Products for Neon {
     }
 
     #[inline(always)]
-    unsafe fn one(self, a: *const u8, w: *const i8, groups: usize, to: *mut Sums) {
+    unsafe fn one(
+        self,
+        a: *const u8,
+        w: *const i8,
+        groups: usize,
+        totals: Option<Sums>,
+        to: *mut Sums,
+    ) {
         // SAFETY: the caller grants the same.
-        unsafe { single(a, w, groups, to) }
+        unsafe {
+            let again = totals.map_or_else(|| column_sums(w, groups), in_halves);
+            single(a, w, groups, &again, to);
+        }
     }
+}
+
+/// What each half of a panel begins with: 128 times the sum of each column's weights, as the two sums that it is until
+/// the end, the second of them 0.
+#[inline(always)]
+fn in_halves(totals: Sums) -> [Sums; 2] {
+    let zero = have!(vdupq_n_s32(0));
+    let again = totals.map(|sum| have!(vshlq_n_s32::<7>(sum)));
+    [0, 2].map(|at| {
+        let [left, right] = [again[at], again[at + 1]];
+        have!([
+            vzip1q_s32(left, zero),
+            vzip2q_s32(left, zero),
+            vzip1q_s32(right, zero),
+            vzip2q_s32(right, zero),
+        ])
+    })
+}
+
+/// The same, where nothing is known of the columns.
+///
+/// # Safety
+/// `64 * groups` bytes can be read at `w`.
+#[inline(never)]
+unsafe fn column_sums(w: *const i8, groups: usize) -> [Sums; 2] {
+    [0, 1].map(|half| {
+        let mut sums = [have!(vdupq_n_s32(0)); 4];
+        for block in 0..blocks(groups) {
+            // SAFETY: the caller grants reads of all blocks.
+            let eight = unsafe { half_block(w, groups, block, half) };
+            add_sums(&mut sums, &eight);
+        }
+        sums.map(|sum| have!(vshlq_n_s32::<7>(sum)))
+    })
 }
 
 /// Sorts the halves of a panel.
@@ -125,15 +173,16 @@ impl Products for Neon {
 /// # Safety
 /// As for [`Products::panel`].
 #[inline(never)]
-unsafe fn sort(w: *const i8, groups: usize, to: *mut i8) {
+unsafe fn sort(w: *const i8, groups: usize, again: &[Sums; 2], to: *mut i8) {
     let blocks = blocks(groups);
     let Parts {
         head,
         order,
         weights,
     } = Parts::of(to, blocks);
+    // SAFETY: the caller grants writes of everything behind `to`.
+    unsafe { (&raw mut (*head).again).write(*again) };
     for half in 0..2 {
-        let mut again = [have!(vdupq_n_s32(0)); 4];
         let (mut light, mut heavy) = (0, blocks);
         // SAFETY: the caller grants reads of all blocks, and writes of everything behind `to`: `light` counts
         // up and `heavy` down, and they meet when each block has a place.
@@ -141,7 +190,6 @@ unsafe fn sort(w: *const i8, groups: usize, to: *mut i8) {
             let (order, weights) = (order.add(half * blocks), weights.add(128 * half * blocks));
             for block in 0..blocks {
                 let eight = half_block(w, groups, block, half);
-                add_sums(&mut again, &eight);
                 let at = if is_light(&eight) {
                     light += 1;
                     light - 1
@@ -156,7 +204,6 @@ unsafe fn sort(w: *const i8, groups: usize, to: *mut i8) {
                 }
             }
             (&raw mut (*head).light[half]).write(light);
-            (&raw mut (*head).again[half]).write(again.map(|sum| vshlq_n_s32::<7>(sum)));
         }
     }
 }
@@ -199,17 +246,19 @@ fn add_sums(sums: &mut Sums, eight: &[int8x16_t; 8]) {
 /// that do are not recognized.
 #[inline(always)]
 fn is_light(eight: &[int8x16_t; 8]) -> bool {
-    let [low, high] = [0, 1].map(|j| {
+    let mut most = have!(vdupq_n_u8(0));
+    for j in 0..2 {
         have!({
             let zero = vdupq_n_s8(0);
             // 127 is taken for the first magnitude of a pair where it is 128, so that a pair fits into a
             // byte; the sum of both pairs saturates at 255.
             let first = vabaq_s8(vqabsq_s8(eight[j]), eight[2 + j], zero);
             let second = vabaq_s8(vqabsq_s8(eight[4 + j]), eight[6 + j], zero);
-            vqaddq_u8(vreinterpretq_u8_s8(first), vreinterpretq_u8_s8(second))
-        })
-    });
-    have!(vmaxvq_u8(vmaxq_u8(low, high))) <= 252
+            let four = vqaddq_u8(vreinterpretq_u8_s8(first), vreinterpretq_u8_s8(second));
+            most = vmaxq_u8(most, four);
+        });
+    }
+    have!(vmaxvq_u8(most)) <= 252
 }
 
 /// How far the blocks of so many rows are apart: a power of two, since they are found by their numbers.
@@ -241,61 +290,6 @@ unsafe fn copy<const M: usize>(a: *const u8, row: usize, groups: usize, to: *mut
                 let bytes = row_block(a.add(m * row), groups, whole);
                 vst1q_s8(to.add(apart(M) * whole + 16 * m), less_128(bytes));
             }
-        }
-    }
-}
-
-/// The products of a row with a panel, both as they lie in memory: sorting would cost more.
-///
-/// # Safety
-/// As for [`Products::one`].
-#[inline(never)]
-unsafe fn single(a: *const u8, w: *const i8, groups: usize, to: *mut Sums) {
-    let nothing = [have!(vdupq_n_s32(0)); 4];
-    let (mut sums, mut again) = ([nothing; 2], [nothing; 2]);
-    for block in 0..blocks(groups) {
-        // SAFETY: the caller grants reads of this block of the row.
-        let row = unsafe { vreinterpretq_s32_s8(less_128(row_block(a, groups, block))) };
-        let four = have!([
-            vdupq_laneq_s32::<0>(row),
-            vdupq_laneq_s32::<1>(row),
-            vdupq_laneq_s32::<2>(row),
-            vdupq_laneq_s32::<3>(row),
-        ]);
-        let four = four.map(|group| have!(vreinterpretq_s8_s32(group)));
-        for half in 0..2 {
-            // SAFETY: the caller grants reads of this block of the panel.
-            let eight = unsafe { half_block(w, groups, block, half) };
-            add_sums(&mut again[half], &eight);
-            add_products(&mut sums[half], &four, &eight);
-        }
-    }
-    for half in 0..2 {
-        for j in 0..2 {
-            let [left, right] = [2 * j, 2 * j + 1].map(|i| {
-                let again = have!(vshlq_n_s32::<7>(again[half][i]));
-                have!(vaddq_s32(sums[half][i], again))
-            });
-            // SAFETY: the caller grants sixteen sums.
-            unsafe { (*to)[2 * half + j] = vpaddq_s32(left, right) };
-        }
-    }
-}
-
-/// Adds the products of a row's block with eight columns to two sums for each of them.
-#[inline(always)]
-fn add_products(sums: &mut Sums, four: &[int8x16_t; 4], eight: &[int8x16_t; 8]) {
-    for j in 0..2 {
-        for pair in 0..2 {
-            let (a, b) = (four[2 * pair], four[2 * pair + 1]);
-            let (v, w) = (eight[4 * pair + j], eight[4 * pair + 2 + j]);
-            have!({
-                let low = vmull_s8(vget_low_s8(a), vget_low_s8(v));
-                let low = vmlal_s8(low, vget_low_s8(b), vget_low_s8(w));
-                sums[2 * j] = vpadalq_s16(sums[2 * j], low);
-                let high = vmlal_high_s8(vmull_high_s8(a, v), b, w);
-                sums[2 * j + 1] = vpadalq_s16(sums[2 * j + 1], high);
-            });
         }
     }
 }
@@ -445,3 +439,83 @@ product!(
     2: 24 "v24" 25 "v25" 26 "v26" 27 "v27",
     3: 28 "v28" 29 "v29" 30 "v30" 31 "v31"
 );
+
+/// Eight columns of a row's block, both as they lie in memory: where the weights of its groups stand behind `{w}`.
+macro_rules! half {
+    ($g0:literal $g1:literal $g2:literal $g3:literal, $s0:literal $s1:literal $s2:literal $s3:literal) => {
+        concat!(
+            line!("ldp q8, q9, [{w}, #", $g0, "]"),
+            line!("ldp q10, q11, [{w}, #", $g1, "]"),
+            line!("ldp q12, q13, [{w}, #", $g2, "]"),
+            line!("ldp q14, q15, [{w}, #", $g3, "]"),
+            group!("smull", 0, 8 9), group!("smlal", 1, 10 11), add!($s0 $s1 $s2 $s3),
+            group!("smull", 2, 12 13), group!("smlal", 3, 14 15), add!($s0 $s1 $s2 $s3),
+        )
+    };
+}
+
+/// The products of a row with a panel, both as they lie in memory: sorting would cost more.
+///
+/// # Safety
+/// As for [`Products::one`].
+#[inline(never)]
+unsafe fn single(a: *const u8, w: *const i8, groups: usize, again: &[Sums; 2], to: *mut Sums) {
+    let mut sums = *again;
+    if groups >= 4 {
+        // SAFETY: the caller grants reads of so many blocks.
+        unsafe { single_blocks(a, w, groups / 4, &mut sums) };
+    }
+    if !groups.is_multiple_of(4) {
+        // SAFETY: the caller grants reads of the groups behind them, which become a block.
+        unsafe {
+            let row = row_block(a, groups, groups / 4);
+            let w = last_block(w, groups);
+            single_blocks((&raw const row).cast(), w.as_ptr().cast(), 1, &mut sums);
+        }
+    }
+    for half in 0..2 {
+        for j in 0..2 {
+            let columns = have!(vpaddq_s32(sums[half][2 * j], sums[half][2 * j + 1]));
+            // SAFETY: the caller grants sixteen sums.
+            unsafe { (*to)[2 * half + j] = columns };
+        }
+    }
+}
+
+/// Adds the products of whole blocks to the sums of both halves.
+///
+/// # Safety
+/// `16 * blocks` bytes can be read at `a`, and `256 * blocks` at `w`; there is one at least.
+#[inline(always)]
+unsafe fn single_blocks(a: *const u8, w: *const i8, blocks: usize, sums: &mut [Sums; 2]) {
+    // SAFETY: NEON is there wherever this is compiled. What is read the caller grants, and everything else happens in
+    // the registers named here.
+    unsafe {
+        asm!(
+            concat!(
+                line!("movi v24.16b, #0x80"),
+                line!("2:"),
+                line!("ld4r {{v0.4s, v1.4s, v2.4s, v3.4s}}, [{a}], #16"),
+                line!("eor v0.16b, v0.16b, v24.16b"),
+                line!("eor v1.16b, v1.16b, v24.16b"),
+                line!("eor v2.16b, v2.16b, v24.16b"),
+                line!("eor v3.16b, v3.16b, v24.16b"),
+                half!(0 64 128 192, 16 17 18 19),
+                half!(32 96 160 224, 20 21 22 23),
+                line!("add {w}, {w}, #256"),
+                line!("subs {blocks}, {blocks}, #1"),
+                line!("b.ne 2b"),
+            ),
+            a = inout(reg) a => _, w = inout(reg) w => _, blocks = inout(reg) blocks => _,
+            inout("v16") sums[0][0], inout("v17") sums[0][1],
+            inout("v18") sums[0][2], inout("v19") sums[0][3],
+            inout("v20") sums[1][0], inout("v21") sums[1][1],
+            inout("v22") sums[1][2], inout("v23") sums[1][3],
+            out("v0") _, out("v1") _, out("v2") _, out("v3") _,
+            out("v4") _, out("v5") _, out("v6") _, out("v7") _,
+            out("v8") _, out("v9") _, out("v10") _, out("v11") _,
+            out("v12") _, out("v13") _, out("v14") _, out("v15") _, out("v24") _,
+            options(readonly, nostack)
+        )
+    }
+}

@@ -215,6 +215,7 @@ impl Simd for Portable {
             start: w,
             stride: panel,
             groups,
+            ..
         }: Panels,
         (): &mut (),
         _at: At,
