@@ -1,5 +1,7 @@
-//! From encoded examples to packed batches, in an order that depends on the seed and the epoch alone.
+//! From encoded examples to packed batches, in an order that depends on the seed and the epoch alone, and from a batch to
+//! the passes that go through the network.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use berth_data::{Encoded, Target};
@@ -11,6 +13,32 @@ use crate::memory::Load;
 use crate::ops::Packing;
 use crate::ops::loss::Targets;
 use crate::random::{self, Random};
+
+/// About how many pieces go through the network at a time on a CPU, unless a single sequence has more. What a layer leaves
+/// for the next one is then still near, and a large batch takes no more memory than a small one.
+pub const PASS: usize = 1024;
+
+/// The sequences of each pass over a batch whose sequences are so long: as equal as whole sequences can be.
+pub fn passes(lengths: impl Iterator<Item = usize> + Clone) -> Vec<Range<usize>> {
+    let tokens: usize = lengths.clone().sum();
+    let count = tokens.div_ceil(PASS).max(1);
+    let (mut passes, mut first, mut start) = (Vec::with_capacity(count), 0, 0);
+    let mut number = 0;
+    let mut sequences = 0;
+    for (sequence, length) in lengths.enumerate() {
+        // A sequence belongs where its middle is.
+        let at = (2 * start + length) * count / (2 * tokens).max(1);
+        if at > number && sequence > first {
+            passes.push(first..sequence);
+            first = sequence;
+        }
+        (number, start, sequences) = (at, start + length, sequence + 1);
+    }
+    if sequences > first {
+        passes.push(first..sequences);
+    }
+    passes
+}
 
 /// Sequences one after the other, without padding.
 pub struct Batch {
@@ -33,6 +61,18 @@ impl Batch {
         Self {
             tokens: tokens.collect(),
             packing: Arc::new(Packing::new(rows.map(|row| row.ids.len()))),
+        }
+    }
+
+    /// Some of its sequences.
+    ///
+    /// # Panics
+    /// If it has no such sequences.
+    pub fn part(&self, sequences: Range<usize>) -> Self {
+        let rows = self.packing.rows_of(sequences.clone());
+        Self {
+            tokens: self.tokens[rows].to_vec(),
+            packing: Arc::new(self.packing.part(sequences)),
         }
     }
 }
@@ -132,9 +172,12 @@ impl Plan {
         Self::new(lengths, self.sampling, self.seed, batch, accumulation)
     }
 
-    /// What decides how much memory the batch of these examples takes.
-    pub fn load(&self, batch: &[usize]) -> Load {
-        Load::of(batch.iter().map(|&example| self.lengths[example]))
+    /// What decides how much memory each pass over the batch of these examples takes.
+    pub fn loads(&self, batch: &[usize]) -> Vec<Load> {
+        let lengths: Vec<usize> = batch.iter().map(|&row| self.lengths[row]).collect();
+        let passes = passes(lengths.iter().copied()).into_iter();
+        let load = |pass: Range<usize>| Load::of(lengths[pass].iter().copied());
+        passes.map(load).collect()
     }
 
     /// Updates that see every example once.
@@ -200,6 +243,27 @@ mod tests {
 
     fn flat(updates: Vec<Vec<Vec<usize>>>) -> Vec<usize> {
         updates.into_iter().flatten().flatten().collect()
+    }
+
+    #[test]
+    fn a_batch_is_cut_into_passes_between_its_sequences() {
+        let cut = |lengths: &[usize]| passes(lengths.iter().copied());
+        assert!(cut(&[]).is_empty());
+        assert_eq!(cut(&[PASS]), [0..1]);
+        assert_eq!(cut(&[128; 8]), [0..8]);
+        assert_eq!(cut(&[128; 32]), [0..8, 8..16, 16..24, 24..32]);
+        assert_eq!(cut(&[384; 8]), [0..3, 3..5, 5..8]);
+        assert_eq!(cut(&[3 * PASS, 1, 1]), [0..1, 1..3]);
+        assert_eq!(cut(&[1, 3 * PASS, 0, 5]), [0..1, 1..2, 2..4]);
+        for count in 1..200 {
+            let lengths: Vec<usize> = (0..count).map(|i| 1 + i * 97 % 512).collect();
+            let found = cut(&lengths);
+            assert!(found.iter().all(|pass| !pass.is_empty()));
+            assert!(found.windows(2).all(|two| two[0].end == two[1].start));
+            assert_eq!((found[0].start, found[found.len() - 1].end), (0, count));
+            let longest = |pass: &Range<usize>| lengths[pass.clone()].iter().sum::<usize>();
+            assert!(found.iter().map(longest).all(|tokens| tokens < PASS + 512));
+        }
     }
 
     #[test]

@@ -4,11 +4,11 @@
 //! ```text
 //! parameters, their gradients and moments          4 + 4 + 8 bytes a number; of tables, gradients and moments of the
 //!                                                  rows that the examples take
-//! + a pass over the largest batch of the plan      what is kept for the backward pass, and its scratch
+//! + the largest pass over a batch of the plan      what is kept for the backward pass, and its scratch
 //! + some for the program itself
 //! ```
 //!
-//! With `H` the hidden size, `I` the intermediate one and `n` the pieces of a batch, a layer keeps `n·(6H + I)` numbers
+//! With `H` the hidden size, `I` the intermediate one and `n` the pieces of a pass, a layer keeps `n·(6H + I)` numbers
 //! (queries, keys and values, the context, two sums, the first product of the feed-forward half), and going back
 //! through one takes `4nH` more for a while, and `2I` for each row of a block of the feed-forward half. Where the head
 //! reads first rows alone, the last layer keeps but keys and values. The estimate is held to the measured peak by a
@@ -54,7 +54,7 @@ pub struct Sizes {
     pub mixed: bool,
 }
 
-/// What of a batch decides how much memory it needs.
+/// What of a pass decides how much memory it needs.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Load {
     /// Pieces of all its sequences.
@@ -117,7 +117,7 @@ impl Sizes {
     }
 
     /// The most memory that the process holds at once, in bytes, but for its examples: `training` is the run's largest
-    /// batch, `measuring` the largest of its evaluations.
+    /// pass, `measuring` the largest of its evaluations.
     pub fn peak(&self, training: Load, measuring: Load) -> u64 {
         let pass = f64::max(self.training_pass(training), self.measuring_pass(measuring));
         // In f64, where no size is too large.
@@ -160,7 +160,7 @@ impl Sizes {
 /// A run would need more memory than there is.
 #[derive(Clone, Debug, PartialEq, Error)]
 #[error(
-    "a batch of {batch} sequences, the largest with {tokens} pieces, needs about {} MB, and {} MB are there; {}",
+    "a batch of {batch} sequences needs about {} MB, with up to {tokens} pieces at a time, and {} MB are there; {}",
     megabytes(*needed),
     available / 1_000_000,
     way_out(*fits)
@@ -168,7 +168,7 @@ impl Sizes {
 pub struct TooLarge {
     /// Sequences of a batch.
     pub batch: usize,
-    /// Pieces of the largest batch.
+    /// Pieces of the largest pass over a batch.
     pub tokens: u64,
     /// Bytes that the run needs.
     pub needed: u64,
@@ -227,11 +227,11 @@ pub fn check(
     })
 }
 
-/// The batch of a plan that needs the most memory, in the first [`EPOCHS`] epochs.
+/// The pass of a plan's batches that needs the most memory, in the first [`EPOCHS`] epochs.
 fn largest(sizes: &Sizes, plan: &Plan, epochs: u64) -> Load {
     let of_epoch = |epoch| {
         let batches = plan.epoch(epoch).into_iter().flatten();
-        let loads: Vec<Load> = batches.map(|batch| plan.load(&batch)).collect();
+        let loads: Vec<Load> = batches.flat_map(|batch| plan.loads(&batch)).collect();
         loads
     };
     let all = (0..epochs.clamp(1, EPOCHS)).flat_map(of_epoch);
@@ -266,31 +266,25 @@ mod tests {
     fn what_fits_is_let_through_and_what_does_not_is_told_what_would() {
         let sizes = sizes();
         let needed = |batch| sizes.peak(Load::of([512].repeat(batch).into_iter()), Load::default());
-        check(&sizes, &plan(512, 32, 1), 3, Load::default(), needed(32)).unwrap();
-        let error = check(
-            &sizes,
-            &plan(512, 32, 1),
-            3,
-            Load::default(),
-            needed(32) - 1,
-        )
-        .unwrap_err();
-        assert_eq!((error.fits, error.tokens), (Some((16, 2)), 16_384));
-        let error = check(&sizes, &plan(512, 32, 1), 3, Load::default(), needed(8)).unwrap_err();
+        // Two sequences are a pass.
+        check(&sizes, &plan(512, 32, 1), 3, Load::default(), needed(2)).unwrap();
+        let error =
+            check(&sizes, &plan(512, 32, 1), 3, Load::default(), needed(2) - 1).unwrap_err();
+        assert_eq!((error.fits, error.tokens), (Some((1, 32)), 1024));
         assert_eq!(
             error.to_string(),
             format!(
-                "a batch of 32 sequences, the largest with 16384 pieces, needs about {} MB, and {} MB are there; \
-                 --per_device_train_batch_size 8 --gradient_accumulation_steps 4 fits, with as many sequences an update",
-                needed(32).div_ceil(1_000_000),
-                needed(8) / 1_000_000
+                "a batch of 32 sequences needs about {} MB, with up to 1024 pieces at a time, and {} MB are there; \
+                 --per_device_train_batch_size 1 --gradient_accumulation_steps 32 fits, with as many sequences an update",
+                needed(2).div_ceil(1_000_000),
+                (needed(2) - 1) / 1_000_000
             )
         );
         // Only what divides an update makes others of the same size.
-        let error = check(&sizes, &plan(512, 6, 5), 3, Load::default(), needed(5)).unwrap_err();
+        let needed = |batch| sizes.peak(Load::of([100].repeat(batch).into_iter()), Load::default());
+        let error = check(&sizes, &plan(100, 6, 5), 3, Load::default(), needed(5)).unwrap_err();
         assert_eq!(error.fits, Some((5, 6)));
-        let error =
-            check(&sizes, &plan(512, 32, 1), 3, Load::default(), needed(1) - 1).unwrap_err();
+        let error = check(&sizes, &plan(100, 6, 1), 3, Load::default(), needed(1) - 1).unwrap_err();
         assert_eq!(error.fits, None);
         assert!(
             error
@@ -300,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_batch_is_the_one_that_the_plan_has() {
+    fn the_largest_pass_is_one_that_the_plan_has() {
         let lengths: Vec<usize> = (1..=64).collect();
         let in_order = Plan::new(lengths.clone(), Sampling::Sequential, 1, 8, 1);
         let largest_of = |plan: &Plan| largest(&sizes(), plan, 3);
@@ -309,6 +303,11 @@ mod tests {
         assert!(
             shuffled.tokens < (57..=64).sum::<usize>() as u64,
             "{shuffled:?}"
+        );
+        // However large a batch is.
+        assert_eq!(
+            largest_of(&plan(512, 512, 1)),
+            Load::of([512; 2].into_iter())
         );
     }
 

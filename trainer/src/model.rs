@@ -7,7 +7,7 @@ use berth_task::Task;
 use candle_core::Tensor;
 use thiserror::Error;
 
-use crate::batches::Batch;
+use crate::batches::{self, Batch};
 use crate::device::{Device, DeviceError, Engine, Numbers};
 use crate::kernels::attention::Heads;
 use crate::kernels::gemm::Precision;
@@ -21,7 +21,7 @@ use crate::ops::feed_forward::FeedForward;
 use crate::ops::loss::Targets;
 use crate::ops::pooler::{Pooler, Squash};
 use crate::ops::self_attention::{Asking, SelfAttention};
-use crate::ops::{Dense, LayerNorm, Parameter, Pass};
+use crate::ops::{Before, Dense, LayerNorm, Parameter, Pass};
 use crate::random::{self, Random};
 
 /// Why a model could not be made from a checkpoint.
@@ -208,7 +208,7 @@ impl Bert {
     }
 
     /// Adds the gradients of a batch's mean loss to the parameters', and returns the loss. `masks` is what dropout's
-    /// masks depend on.
+    /// masks depend on. On a CPU a large batch takes [several passes](batches::passes).
     ///
     /// # Errors
     /// As [`Bert::forward`], and if the targets are not those of the batch.
@@ -219,18 +219,42 @@ impl Bert {
         targets: Targets,
         weighing: Option<&Arc<Weighing>>,
     ) -> candle_core::Result<f64> {
+        let packing = &batch.packing;
+        let rows = match self.answers_tokens() {
+            true => packing.rows(),
+            false => packing.sequences(),
+        };
+        targets.check(rows, self.head.outputs())?;
         if let Some(engine) = &self.engine {
-            let rows = match self.answers_tokens() {
-                true => batch.packing.rows(),
-                false => batch.packing.sequences(),
-            };
-            targets.check(rows, self.head.outputs())?;
             let loss = engine.learn(batch, masks, &targets, weighing.map(Arc::as_ref));
             return loss.map_err(other);
         }
-        let loss = targets.weighed_loss(&self.forward(batch, Some(masks))?, weighing)?;
-        loss.backward()?;
-        Ok(f64::from(loss.to_scalar::<f32>()?))
+        let passes = batches::passes(packing.lengths());
+        if passes.len() < 2 {
+            let loss = targets.weighed_loss(&self.forward(batch, Some(masks))?, weighing)?;
+            loss.backward()?;
+            return Ok(f64::from(loss.to_scalar::<f32>()?));
+        }
+        let (whole, mut sum) = (targets.weight(weighing), 0.0);
+        for pass in passes {
+            let rows = packing.rows_of(pass.clone());
+            let before = Before {
+                sequences: pass.start,
+                rows: rows.start,
+            };
+            let answers = match self.answers_tokens() {
+                true => rows,
+                false => pass.clone(),
+            };
+            let targets = targets.part(pass.clone(), answers);
+            // Where nothing counts, each loss is 0.
+            let share = targets.weight(weighing) / if whole > 0.0 { whole } else { 1.0 };
+            let logits = self.run(&batch.part(pass), Some(masks), before)?;
+            let loss = (targets.weighed_loss(&logits, weighing)? * share)?;
+            loss.backward()?;
+            sum += f64::from(loss.to_scalar::<f32>()?);
+        }
+        Ok(sum)
     }
 
     /// All parameters, in the order of their names.
@@ -255,6 +279,16 @@ impl Bert {
             let shape = (logits.len() / outputs, outputs);
             return Tensor::from_vec(logits, shape, &candle_core::Device::Cpu);
         }
+        self.run(batch, masks, Before::default())
+    }
+
+    /// A pass on the CPU.
+    fn run(
+        &self,
+        batch: &Batch,
+        masks: Option<u64>,
+        before: Before,
+    ) -> candle_core::Result<Tensor> {
         self.workspace.begin_pass();
         let pass = Pass {
             isa: Isa::best(),
@@ -262,12 +296,13 @@ impl Bert {
             workspace: self.workspace.clone(),
             packing: batch.packing.clone(),
             masks,
+            before,
         };
         let asking = self.head.asking();
         let x = self.encoder.forward(batch.tokens.clone(), asking, &pass)?;
         match &self.head {
             Head::Sequence { pooler, classifier } => {
-                classifier.forward(&pooler.forward(&x, &pass)?, &pass)
+                classifier.forward(&pooler.forward(&x, &pass)?, &pass.of_first_rows())
             }
             Head::Token(classifier) => classifier.forward(&x, &pass),
         }

@@ -16,6 +16,7 @@ use berth_runtime::Model;
 use berth_task::Task;
 use berth_tests::naive::Matrix;
 use berth_trainer::Predictor;
+use berth_trainer::batches::{Plan, Sampling};
 use berth_trainer::kernels::gemm::Precision;
 use berth_trainer::memory::{Load, Sizes};
 use berth_trainer::model::HeadKind;
@@ -149,8 +150,11 @@ fn the_memory(ground: &Ground) {
         let rows = vocabulary * (1.0 - (-draws / vocabulary).exp()) + length as f64;
         let kind = HeadKind::Sequence { outputs: 2 };
         let sizes = Sizes::new(&config, kind, rows as usize, 1, Precision::F32);
-        let batch = Load::of([length].repeat(sequences).into_iter());
-        let foretold = sizes.peak(batch, Load::default()) as f64 / 1e6;
+        let batch = vec![length; sequences];
+        let plan = Plan::new(batch, Sampling::Sequential, 1, sequences, 1);
+        let loads = plan.loads(&Vec::from_iter(0..sequences)).into_iter();
+        let needed = loads.map(|load| sizes.peak(load, Load::default())).max();
+        let foretold = needed.expect("a pass") as f64 / 1e6;
         say(&format!(
             "real data: {shape}: {found:.0} MB, foretold {foretold:.0}"
         ));

@@ -89,6 +89,8 @@ pub struct Attention<'a> {
     pub heads: Heads,
     /// First row of each sequence, then the end of the last.
     pub starts: &'a [usize],
+    /// How many sequences of the batch come before these.
+    pub first: usize,
     /// The mask of the probabilities: part `sequence * heads + head`, element `query * keys + key`.
     pub dropout: Dropout,
 }
@@ -275,7 +277,8 @@ impl Attention<'_> {
         if self.dropout.is_off() {
             Dropout::OFF
         } else {
-            self.dropout.part(sequence.index * self.heads.count + head)
+            let sequence = self.first + sequence.index;
+            self.dropout.part(sequence * self.heads.count + head)
         }
     }
 
@@ -532,6 +535,7 @@ mod tests {
     ) -> (Vec<f32>, Vec<f32>) {
         let workspace = Workspace::default();
         let kernel = Attention {
+            first: 0,
             isa,
             precision: Precision::F32,
             workspace: &workspace,
@@ -591,6 +595,7 @@ mod tests {
             });
             let workspace = Workspace::default();
             let kernel = Attention {
+                first: 0,
                 isa: Isa::best(),
                 precision: Precision::F32,
                 workspace: &workspace,

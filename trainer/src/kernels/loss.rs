@@ -63,7 +63,8 @@ pub struct Weighing {
 }
 
 impl Weighing {
-    fn weight(&self, class: usize) -> f64 {
+    /// That of a class.
+    pub fn weight(&self, class: usize) -> f64 {
         self.weights.get(class).copied().unwrap_or(1.0)
     }
 

@@ -23,7 +23,7 @@ impl Classifier {
     /// # Errors
     /// Those of candle.
     pub fn forward(self: &Arc<Self>, x: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let dropout = pass.dropout(self.dropout, Site::Classifier);
+        let dropout = pass.row_dropout(self.dropout, Site::Classifier, self.dense.inputs());
         x.apply_op1(Op {
             weights: self.clone(),
             pass: pass.clone(),

@@ -99,6 +99,6 @@ impl Embeddings {
     }
 
     fn mask(&self, pass: &Pass) -> Dropout {
-        pass.dropout(self.dropout, Site::Embeddings)
+        pass.row_dropout(self.dropout, Site::Embeddings, self.norm.weight.len())
     }
 }

@@ -96,7 +96,7 @@ impl CustomOp1 for Op {
         let mut layers = Vec::with_capacity(weights.layers.len());
         for (i, layer) in weights.layers.iter().enumerate() {
             let (between, attention) = layer.attention.forward(&x, self.asking_of(i), pass);
-            let (y, feed_forward) = layer.feed_forward.forward(&between, pass);
+            let (y, feed_forward) = layer.feed_forward.forward(&between, &self.pass_behind(i));
             x = y;
             if pass.masks.is_some() {
                 layers.push(LayerActivations {
@@ -125,11 +125,12 @@ impl CustomOp1 for Op {
             Ok(d)
         })?;
         while let Some(kept) = layers.pop() {
-            let layer = &weights.layers[layers.len()];
+            let (i, layer) = (layers.len(), &weights.layers[layers.len()]);
             let between = layer.attention.again(&kept.attention, pass);
+            let behind = self.pass_behind(i);
             d = layer
                 .feed_forward
-                .backward(&between, d, kept.feed_forward, pass);
+                .backward(&between, d, kept.feed_forward, &behind);
             drop(between);
             let input = match layers.last() {
                 Some(below) => weights.layers[layers.len() - 1]
@@ -150,6 +151,14 @@ impl Op {
             self.asking
         } else {
             Asking::EveryRow
+        }
+    }
+
+    /// The pass for what stands behind a layer's attention.
+    fn pass_behind(&self, layer: usize) -> Pass {
+        match self.asking_of(layer) {
+            Asking::EveryRow => self.pass.clone(),
+            Asking::FirstRows => self.pass.of_first_rows(),
         }
     }
 }

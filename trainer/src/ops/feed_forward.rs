@@ -143,6 +143,7 @@ impl FeedForward {
     }
 
     fn mask(&self, pass: &Pass) -> Dropout {
-        pass.dropout(self.dropout, Site::FeedForwardOutput(self.layer))
+        let site = Site::FeedForwardOutput(self.layer);
+        pass.row_dropout(self.dropout, site, self.output.outputs())
     }
 }

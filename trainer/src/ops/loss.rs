@@ -1,6 +1,7 @@
 //! The loss of a batch: mean cross-entropy over the rows that have a class, mean binary cross-entropy where each row has
 //! any number of them, mean squared error, or mean cross-entropy over the places where a span may begin and where it may end.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
@@ -48,6 +49,32 @@ impl Targets {
         })
     }
 
+    /// What they weigh together: a mean over several parts of a batch is the mean of theirs, each by its weight.
+    pub(crate) fn weight(&self, weighing: Option<&Arc<Weighing>>) -> f64 {
+        match self {
+            Self::Classes(classes) => {
+                let counted = classes.iter().filter(|&&class| class != IGNORED);
+                let weight = |&class: &i64| weighing.map_or(1.0, |w| w.weight(class as usize));
+                counted.map(weight).sum()
+            }
+            Self::Sets(sets) => sets.len() as f64,
+            Self::Values(values) => values.len() as f64,
+            Self::Spans(_, spans) => spans.len() as f64,
+        }
+    }
+
+    /// Those of some sequences, to which the given rows of logits belong.
+    pub(crate) fn part(&self, sequences: Range<usize>, rows: Range<usize>) -> Self {
+        match self {
+            Self::Classes(classes) => Self::Classes(classes[rows].to_vec()),
+            Self::Sets(sets) => Self::Sets(sets[rows].to_vec()),
+            Self::Values(values) => Self::Values(values[rows].to_vec()),
+            Self::Spans(packing, spans) => {
+                Self::Spans(packing.part(sequences.clone()), spans[sequences].to_vec())
+            }
+        }
+    }
+
     pub(crate) fn check(&self, rows: usize, outputs: usize) -> Result<()> {
         match self {
             Self::Classes(classes) => {
@@ -81,8 +108,7 @@ impl Targets {
                         spans.len()
                     );
                 }
-                let lengths = packing.starts().windows(2).map(|ends| ends[1] - ends[0]);
-                for (span, length) in spans.iter().zip(lengths) {
+                for (span, length) in spans.iter().zip(packing.lengths()) {
                     if span.iter().any(|&row| row >= length) {
                         bail!("span {span:?} of a sequence of {length} rows");
                     }

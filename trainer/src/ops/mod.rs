@@ -24,6 +24,7 @@ pub mod parameter;
 pub mod pooler;
 pub mod self_attention;
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{CpuStorage, Device, Layout, Result, Storage, Tensor, bail};
@@ -75,6 +76,27 @@ impl Packing {
     pub fn rows(&self) -> usize {
         self.starts[self.sequences()]
     }
+
+    /// The length of each sequence.
+    pub fn lengths(&self) -> impl Iterator<Item = usize> + Clone {
+        self.starts.windows(2).map(|ends| ends[1] - ends[0])
+    }
+
+    /// The rows of some sequences.
+    ///
+    /// # Panics
+    /// If there are no such sequences.
+    pub fn rows_of(&self, sequences: Range<usize>) -> Range<usize> {
+        self.starts[sequences.start]..self.starts[sequences.end]
+    }
+
+    /// Some of the sequences.
+    ///
+    /// # Panics
+    /// If there are no such sequences.
+    pub fn part(&self, sequences: Range<usize>) -> Self {
+        Self::new(self.lengths().skip(sequences.start).take(sequences.len()))
+    }
 }
 
 /// One run of the network over one batch: what every op needs to know.
@@ -90,6 +112,17 @@ pub struct Pass {
     pub packing: Arc<Packing>,
     /// In training, what dropout's masks depend on: seed and batch.
     pub masks: Option<u64>,
+    /// Where the pass begins in its batch.
+    pub before: Before,
+}
+
+/// What of a batch comes before a pass over some of its sequences. Masks are those of a pass over all of them.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Before {
+    /// Sequences.
+    pub sequences: usize,
+    /// Their rows.
+    pub rows: usize,
 }
 
 /// The places that have a dropout mask of their own.
@@ -108,9 +141,26 @@ pub enum Site {
 }
 
 impl Pass {
-    /// The mask at `site` with probability `p`; none outside training.
+    /// The mask at `site` with probability `p`, from the batch's beginning on; none outside training.
     pub fn dropout(&self, p: f64, site: Site) -> Dropout {
         dropout(self.masks, p, site)
+    }
+
+    /// The same over rows of `width`, from this pass's first row on.
+    fn row_dropout(&self, p: f64, site: Site, width: usize) -> Dropout {
+        self.dropout(p, site).skip(self.before.rows * width)
+    }
+
+    /// The same for what works on a single row of each sequence.
+    pub(crate) fn of_first_rows(&self) -> Self {
+        let before = Before {
+            rows: self.before.sequences,
+            ..self.before
+        };
+        Self {
+            before,
+            ..self.clone()
+        }
     }
 }
 

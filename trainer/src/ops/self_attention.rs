@@ -72,7 +72,7 @@ impl SelfAttention {
         let weight = self.output.weight.values();
         linear::forward(pass.precision, dims, &context, &weight, None, &mut sum);
         let mut y = pass.workspace.take(residual.len());
-        let (bias, mask) = (self.output.bias.values(), self.output_mask(pass));
+        let (bias, mask) = (self.output.bias.values(), self.output_mask(asking, pass));
         self.norm.with(|norm| {
             norm::add_forward(pass.isa, norm, &bias, mask, &residual, &mut sum, &mut y)
         });
@@ -94,7 +94,11 @@ impl SelfAttention {
         // The residual's gradient, to which the others are added.
         let mut dresidual = pass.workspace.take(dy.len());
         let mut doutput = pass.workspace.take(dy.len());
-        let mask = self.output_mask(pass);
+        let asking = match &kept.projected {
+            Rows::Every(_) => Asking::EveryRow,
+            Rows::First { .. } => Asking::FirstRows,
+        };
+        let mask = self.output_mask(asking, pass);
         let sums = self.norm.with(|norm| {
             norm::add_backward(
                 pass.isa,
@@ -209,12 +213,18 @@ impl SelfAttention {
             workspace: &pass.workspace,
             heads: self.heads,
             starts: pass.packing.starts(),
+            first: pass.before.sequences,
             dropout: pass.dropout(self.probability_dropout, Site::Attention(self.layer)),
         }
     }
 
-    fn output_mask(&self, pass: &Pass) -> Dropout {
-        pass.dropout(self.output_dropout, Site::AttentionOutput(self.layer))
+    fn output_mask(&self, asking: Asking, pass: &Pass) -> Dropout {
+        let site = Site::AttentionOutput(self.layer);
+        let mask = |pass: &Pass| pass.row_dropout(self.output_dropout, site, self.heads.width());
+        match asking {
+            Asking::EveryRow => mask(pass),
+            Asking::FirstRows => mask(&pass.of_first_rows()),
+        }
     }
 }
 

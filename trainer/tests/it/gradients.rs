@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use berth_data::{Encoded, Target};
-use berth_trainer::batches::{Batch, targets};
+use berth_trainer::batches::{Batch, passes, targets};
 use berth_trainer::kernels::gemm::Precision;
 use berth_trainer::kernels::isa::Isa;
+use berth_trainer::kernels::loss::Weighing;
 use berth_trainer::kernels::workspace::Workspace;
 use berth_trainer::model::{Bert, HeadKind, Missing};
-use berth_trainer::ops::{Packing, Pass, feed_forward};
+use berth_trainer::ops::{Before, Packing, Pass, feed_forward};
 use berth_trainer::random::Random;
 
 use crate::common::Base;
@@ -53,6 +54,7 @@ fn compare(base: &Base, lengths: &[usize]) {
         workspace: Workspace::default(),
         packing: Arc::new(Packing::new(lengths.iter().copied())),
         masks: MASKS,
+        before: Before::default(),
     };
     let classes: Vec<i64> = rows
         .iter()
@@ -117,6 +119,76 @@ fn gradients_of_a_batch_of_several_blocks_agree_with_f64() {
 #[test]
 fn gradients_under_dropout_agree_with_f64() {
     compare(&Base::new(), &[9, 1, 16, 17, 33]);
+}
+
+/// A large batch goes through in several passes, with the masks, the loss and the gradients of one.
+#[test]
+fn a_batch_in_several_passes_has_the_gradients_of_the_whole() {
+    let base = Base::new();
+    let lengths: Vec<usize> = (0..70).map(|i| 1 + 37 * i % 64).collect();
+    assert!(passes(lengths.iter().copied()).len() > 2);
+    let sequence = |outputs| HeadKind::Sequence { outputs };
+    /// The target of a sequence by its number and its length.
+    type Made = fn(usize, usize) -> Target;
+    let kinds: [(HeadKind, Made); 5] = [
+        (sequence(3), |i, _| Target::Class(i as u32 % 3)),
+        (sequence(3), |i, _| Target::Set(vec![i as u32 % 2, 2])),
+        (sequence(1), |i, _| Target::Value(i as f32 * 0.1)),
+        (HeadKind::Token { outputs: 3 }, |i, length| {
+            // Some sequences have no row that counts.
+            let class = |row: usize| (i % 5 > 0 && row % 3 > 0).then_some((i + row) as u32 % 3);
+            Target::Classes((0..length).map(class).collect())
+        }),
+        (HeadKind::Span, |i, length| {
+            Target::Span((i % length) as u32, length as u32 - 1)
+        }),
+    ];
+    let weighing = Arc::new(Weighing {
+        weights: vec![0.2, 1.0, 3.0],
+        smoothing: 0.1,
+        gamma: 2.0,
+    });
+    for (kind, target) in kinds {
+        let mut rows = rows(&lengths);
+        for (i, row) in rows.iter_mut().enumerate() {
+            row.target = target(i, row.ids.len());
+        }
+        let weighings = match target(0, 1) {
+            Target::Class(_) | Target::Classes(_) => vec![None, Some(&weighing)],
+            _ => vec![None],
+        };
+        let model = Bert::load(&base.checkpoint, kind, Missing::Seeded(9)).unwrap();
+        let batch = Batch::new(rows.iter());
+        for weighing in weighings {
+            let gradients = || {
+                let read = |p: &Arc<berth_trainer::ops::Parameter>| {
+                    let gradient = p.gradient().to_vec(p.len());
+                    p.gradient().clear();
+                    gradient
+                };
+                model.parameters().iter().map(read).collect::<Vec<_>>()
+            };
+            let targets = targets(rows.iter()).unwrap();
+            let logits = model.forward(&batch, MASKS).unwrap();
+            let whole = targets.clone().weighed_loss(&logits, weighing).unwrap();
+            whole.backward().unwrap();
+            let expected = gradients();
+            let whole = f64::from(whole.to_scalar::<f32>().unwrap());
+            let found = model.learn(&batch, 77, targets, weighing).unwrap();
+            assert!((found - whole).abs() < 1e-6 * whole, "{found} {whole}");
+            for ((p, found), expected) in model.parameters().iter().zip(gradients()).zip(expected) {
+                let exact: Vec<f64> = expected.iter().map(|&x| f64::from(x)).collect();
+                let (difference, size) = norms(&found, &exact);
+                // The biases of the keys have no true gradient.
+                let bound = if size < 1e-7 { 1e-7 } else { 1e-5 * size };
+                assert!(
+                    difference <= bound,
+                    "{kind:?}, {}: {difference:e} of {size:e}",
+                    p.name()
+                );
+            }
+        }
+    }
 }
 
 #[test]

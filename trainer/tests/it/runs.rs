@@ -482,7 +482,7 @@ fn bad_jobs_are_refused_before_anything_is_written() {
         let error = finetune(&job, &mut Unobserved).unwrap_err().to_string();
         assert!(!out.exists());
         assert!(
-            error.starts_with("a batch of 4 sequences, the largest with "),
+            error.starts_with("a batch of 4 sequences needs about "),
             "{error}"
         );
         assert!(

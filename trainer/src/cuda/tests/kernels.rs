@@ -272,6 +272,7 @@ fn compare_attention(head: usize, lengths: &[usize], only_first: bool, mask: dro
     };
     let workspace = Workspace::default();
     let cpu = attention::Attention {
+        first: 0,
         isa: Isa::best(),
         precision: Precision::F32,
         workspace: &workspace,

@@ -33,8 +33,8 @@ use serde_json::{Map, Value, json};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// Whether there is something to measure on where a file of metrics is asked for, and such a file where a gate is, unless
-/// a recipe asks for it in case.
+/// Whether there is something to measure on where a file of metrics is asked for, and such a file where a gate is. A
+/// recipe may ask for a gate in case; then it is said that there is none.
 ///
 /// # Errors
 /// When there is not.
@@ -44,8 +44,13 @@ pub fn check(args: &FinetuneArgs) -> Result<(), Error> {
     let gate = !Gate::from(&args.gate).is_open();
     let what = if asked && !(measured && args.switches.do_eval) {
         "--metrics_file needs a --validation_file, or --data_dir, to measure on"
-    } else if gate && !asked && args.config.is_none() {
-        "--max_drop and --min_agreement are for the bundles that --metrics_file makes"
+    } else if gate && !asked {
+        let what = "--max_drop and --min_agreement are for the bundles that --metrics_file makes";
+        if args.config.is_some() {
+            show::note(format!("{what}: none is asked for, so there is no gate"));
+            return Ok(());
+        }
+        what
     } else {
         return Ok(());
     };
