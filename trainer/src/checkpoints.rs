@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 
 use berth_checkpoint::save::{Existing, Folder, TensorRef};
 use berth_checkpoint::weights::TensorFile;
-use berth_checkpoint::{Config, TokenizerFiles, TrainingArgs};
+use berth_checkpoint::{Checkpoint, Config, TokenizerFiles, TrainingArgs};
 
 use crate::error::TrainError;
 use crate::model::Bert;
 use crate::optimizer::AdamW;
-use crate::state::{STATE_FILE, TrainerState};
+use crate::state::{self, STATE_FILE, TrainerState};
 
 /// The optimizer's moments.
 const OPTIMIZER_FILE: &str = "optimizer.safetensors";
@@ -90,6 +90,53 @@ pub(crate) fn steps(output_dir: &Path) -> Result<Vec<u64>, TrainError> {
     }
     steps.sort_unstable();
     Ok(steps)
+}
+
+/// The newest checkpoint that is whole, and why newer ones are not. None where there is no whole one.
+///
+/// # Errors
+/// If the folder can't be read.
+pub(crate) fn newest_whole(
+    output_dir: &Path,
+) -> Result<(Option<PathBuf>, Vec<TrainError>), TrainError> {
+    let mut damaged = Vec::new();
+    for step in steps(output_dir)?.into_iter().rev() {
+        let folder = path(output_dir, step);
+        match check_whole(&folder) {
+            Ok(()) => return Ok((Some(folder), damaged)),
+            Err(error) => damaged.push(error),
+        }
+    }
+    Ok((None, damaged))
+}
+
+/// That a checkpoint has every file that a run goes on with, each as long as it says.
+fn check_whole(folder: &Path) -> Result<(), TrainError> {
+    let missing = |name: &str| TrainError::Damaged {
+        path: folder.join(name),
+        problem: "is not there".to_owned(),
+    };
+    let checkpoint = Checkpoint::open(folder)?;
+    checkpoint.tokenizer_files()?;
+    if checkpoint.training_args().is_none() {
+        return Err(missing("training_args.json"));
+    }
+    TensorFile::open(folder.join(OPTIMIZER_FILE))?;
+    state::read(folder)?.map_or_else(|| Err(missing(STATE_FILE)), |_| Ok(()))
+}
+
+/// That files can be made in a run's folder, which is made where it is missing.
+pub(crate) fn check_writable(output_dir: &Path) -> Result<(), TrainError> {
+    let made = fs::create_dir_all(output_dir).and_then(|()| {
+        let mut file = tempfile::Builder::new();
+        file.prefix(".berth.").suffix(".partial");
+        file.tempfile_in(output_dir)
+    });
+    // Told without the name of the file that was tried.
+    made.map(drop).map_err(|error| TrainError::Io {
+        path: output_dir.to_owned(),
+        source: error.kind().into(),
+    })
 }
 
 /// Brings the optimizer to where it was when `folder` was written, after `steps` updates.

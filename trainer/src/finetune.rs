@@ -20,7 +20,7 @@ use crate::batches::{Batch, Plan, targets};
 use crate::checkpoints::{self, Card};
 use crate::early_stopping;
 use crate::error::TrainError;
-use crate::job::{Beginning, Job};
+use crate::job::{Beginning, Job, Saved};
 use crate::kernels::adamw::Betas;
 use crate::kernels::isa::Isa;
 use crate::kernels::loss::Weighing;
@@ -86,6 +86,9 @@ pub fn finetune(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Outcome, T
             Some(run) => run,
             None => return Ok(Outcome::AlreadyFinished),
         };
+        for problem in &run.passed_over {
+            observer.on_damaged(problem);
+        }
         if let Some(from) = &run.resumed {
             observer.on_resume(from, run.state.global_step);
         }
@@ -114,6 +117,8 @@ struct Run<'a> {
     weighing: Option<Arc<Weighing>>,
     state: TrainerState,
     resumed: Option<PathBuf>,
+    /// Why checkpoints newer than that were not gone on with.
+    passed_over: Vec<TrainError>,
     started: Instant,
     /// The step that the run began or resumed at.
     first_step: u64,
@@ -141,10 +146,12 @@ impl<'a> Run<'a> {
             optimizer.slow_lower_layers(recipe.layerwise_lr_decay, layers);
             optimizer
         };
+        job.check_best_metric(kind)?;
         // Before a folder is touched; but a run that has finished needs no memory.
         if !job.start.resumes() {
             job.check_memory(&plan, total, kind)?;
         }
+        let mut passed_over = Vec::new();
         let (mut model, mut optimizer, state, resumed) = match job.prepare(&labels, total)? {
             Beginning::Finished => return Ok(None),
             Beginning::Base => {
@@ -154,7 +161,12 @@ impl<'a> Run<'a> {
             }
             Beginning::Saved(saved) => {
                 job.check_memory(&plan, total, kind)?;
-                let (checkpoint, state) = *saved;
+                let Saved {
+                    checkpoint,
+                    state,
+                    damaged,
+                } = *saved;
+                passed_over = damaged;
                 let model = Bert::load(&checkpoint, kind, Missing::Refused)?;
                 let mut optimizer = optimizer(&model);
                 checkpoints::restore(&checkpoint.dir, state.global_step, &mut optimizer)?;
@@ -189,6 +201,7 @@ impl<'a> Run<'a> {
             saved: resumed.clone().map(|dir| (state.global_step, dir)),
             state,
             resumed,
+            passed_over,
             started: Instant::now(),
         }))
     }
@@ -378,20 +391,17 @@ impl<'a> Run<'a> {
     /// Whether this evaluation is the best so far, which early stopping counts.
     fn remember_best(&mut self, metrics: &[(String, f64)]) -> Result<bool, TrainError> {
         let recipe = self.job.recipe;
-        let name = recipe.best_metric();
-        let Some((_, value)) = metrics.iter().find(|(found, _)| *found == name) else {
-            if !recipe.load_best_model_at_end {
-                return Ok(false);
-            }
-            let known = metrics.iter().map(|(known, _)| known.clone()).collect();
-            return Err(TrainError::NoMetric { name, known });
+        let value = match recipe.best_among(metrics) {
+            Ok(value) => value,
+            Err(_) if !recipe.load_best_model_at_end => return Ok(false),
+            Err(error) => return Err(error),
         };
-        early_stopping::count_evaluation(recipe, &mut self.state, *value);
+        early_stopping::count_evaluation(recipe, &mut self.state, value);
         let best = self.state.best_metric;
-        let is_best = best.is_none_or(|best| recipe.is_better(*value, best));
+        let is_best = best.is_none_or(|best| recipe.is_better(value, best));
         if is_best {
             let step = self.state.global_step;
-            self.state.best_metric = Some(*value);
+            self.state.best_metric = Some(value);
             self.state.best_global_step = Some(step);
             self.state.best_model_checkpoint = Some(
                 checkpoints::path(self.job.output_dir, step)
@@ -471,7 +481,30 @@ impl<'a> Run<'a> {
             readme(self.job, &self.card.training_args, labels, &results).as_bytes(),
         )?;
         folder.commit(Existing::Merge)?;
+        self.remove_old_results(&results, &predictions)?;
         Ok(results)
+    }
+
+    /// Removes what an earlier run in this folder measured and this one has not.
+    fn remove_old_results(
+        &self,
+        results: &Results,
+        predictions: &[(&str, Value)],
+    ) -> Result<(), TrainError> {
+        let is_written = |name: &str| match name {
+            "eval_results.json" => !results.eval.is_empty(),
+            _ => predictions.iter().any(|(written, _)| *written == name),
+        };
+        let all = berth_data::MEASURED_FILES
+            .into_iter()
+            .chain(["eval_results.json"]);
+        for name in all.filter(|name| !is_written(name)) {
+            let path = self.job.output_dir.join(name);
+            if path.exists() {
+                std::fs::remove_file(&path).map_err(|source| TrainError::Io { path, source })?;
+            }
+        }
+        Ok(())
     }
 
     fn train_results(&self) -> Map<String, Value> {

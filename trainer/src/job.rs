@@ -62,10 +62,19 @@ pub enum Start {
 pub(crate) enum Beginning {
     /// At the base model.
     Base,
-    /// At a checkpoint of the same run, with what that had come to.
-    Saved(Box<(Checkpoint, TrainerState)>),
+    /// At a checkpoint of the same run.
+    Saved(Box<Saved>),
     /// There is nothing left to do.
     Finished,
+}
+
+/// A checkpoint that a run goes on with.
+pub(crate) struct Saved {
+    pub checkpoint: Checkpoint,
+    /// What the run had come to.
+    pub state: TrainerState,
+    /// Why newer checkpoints are passed over.
+    pub damaged: Vec<TrainError>,
 }
 
 impl Start {
@@ -104,6 +113,24 @@ impl Job<'_> {
     /// What the classes weigh in the loss, where the recipe says anything of it.
     pub(crate) fn weighing(&self) -> Result<Option<Weighing>, Imbalance> {
         imbalance::weighing(self.recipe, self.task, self.labels, self.train)
+    }
+
+    /// That evaluations have the metric which is to tell the best model.
+    ///
+    /// # Errors
+    /// With the metrics that they have.
+    pub(crate) fn check_best_metric(&self, kind: HeadKind) -> Result<(), TrainError> {
+        let Some(dev) = self.dev.filter(|_| self.recipe.load_best_model_at_end) else {
+            return Ok(());
+        };
+        // What a model might say; not the same to all, where a correlation would be none.
+        let logits =
+            |(i, input): (usize, &Encoded)| vec![(i % 7) as f32; kind.logits(input.ids.len())];
+        let logits: Vec<_> = dev.inputs.iter().enumerate().map(logits).collect();
+        let mut known = dev.evaluate(&logits)?.entries();
+        let timed = ["eval_runtime", "eval_samples_per_second"];
+        known.extend(timed.map(|name| (name.to_owned(), 0.0)));
+        self.recipe.best_among(&known).map(drop)
     }
 
     /// Whether there is memory for `total` steps over `plan`, where that can be told.
@@ -213,16 +240,30 @@ impl Job<'_> {
             Start::Fresh | Start::ResumeNewest | Start::ResumeFrom(_) => {}
         }
         checkpoints::tidy(dir)?;
-        let checkpoint = match &self.start {
-            Start::Fresh | Start::Overwrite => return Ok(Beginning::Base),
-            _ if self.has_finished(total)? => return Ok(Beginning::Finished),
-            Start::ResumeFrom(checkpoint) => checkpoint.clone(),
-            Start::ResumeNewest => match checkpoints::steps(dir)?.last() {
-                Some(&step) => checkpoints::path(dir, step),
-                None => return Err(TrainError::NothingToResume(dir.to_owned())),
+        let (checkpoint, damaged) = match &self.start {
+            _ if self.start.resumes() && self.has_finished(total)? => {
+                return Ok(Beginning::Finished);
+            }
+            Start::Fresh | Start::Overwrite => {
+                checkpoints::check_writable(dir)?;
+                return Ok(Beginning::Base);
+            }
+            Start::ResumeFrom(checkpoint) => (checkpoint.clone(), Vec::new()),
+            Start::ResumeNewest => match checkpoints::newest_whole(dir)? {
+                (Some(checkpoint), damaged) => (checkpoint, damaged),
+                (None, damaged) => {
+                    let nothing = || TrainError::NothingToResume(dir.to_owned());
+                    return Err(damaged.into_iter().next().unwrap_or_else(nothing));
+                }
             },
         };
-        self.open_same_run(&checkpoint, labels)
+        let (checkpoint, state) = self.open_same_run(&checkpoint, labels)?;
+        checkpoints::check_writable(dir)?;
+        Ok(Beginning::Saved(Box::new(Saved {
+            checkpoint,
+            state,
+            damaged,
+        })))
     }
 
     /// Whether the output folder has the result of a run of `total` steps, or of one that stopped early.
@@ -235,7 +276,11 @@ impl Job<'_> {
     }
 
     /// Opens a checkpoint if it is of the same run: what decides its course must not have changed.
-    fn open_same_run(&self, dir: &Path, labels: &[String]) -> Result<Beginning, TrainError> {
+    fn open_same_run(
+        &self,
+        dir: &Path,
+        labels: &[String],
+    ) -> Result<(Checkpoint, TrainerState), TrainError> {
         let Some(state) = state::read(dir)? else {
             return Err(TrainError::NothingToResume(dir.to_owned()));
         };
@@ -258,6 +303,7 @@ impl Job<'_> {
                 labels.join(","),
             ),
         ];
+        facts.extend(self.inputs_of(&checkpoint)?);
         facts.extend(DECISIVE.map(|name| (name, recipe[name].to_string(), now[name].to_string())));
         match facts.into_iter().find(|(_, then, now)| then != now) {
             Some((what, then, now)) => Err(TrainError::OtherRun {
@@ -266,8 +312,50 @@ impl Job<'_> {
                 then,
                 now,
             }),
-            None => Ok(Beginning::Saved(Box::new((checkpoint, state)))),
+            None => Ok((checkpoint, state)),
         }
+    }
+
+    /// What makes the inputs and the network that reads them: in a checkpoint, and now.
+    fn inputs_of(
+        &self,
+        checkpoint: &Checkpoint,
+    ) -> Result<Vec<(&'static str, String, String)>, TrainError> {
+        let (then, now) = (&checkpoint.config, &self.base.config);
+        let mut facts: Vec<_> = [
+            ("vocab_size", then.vocab_size, now.vocab_size),
+            ("hidden_size", then.hidden_size, now.hidden_size),
+            (
+                "num_hidden_layers",
+                then.num_hidden_layers,
+                now.num_hidden_layers,
+            ),
+            (
+                "intermediate_size",
+                then.intermediate_size,
+                now.intermediate_size,
+            ),
+            (
+                "num_attention_heads",
+                then.num_attention_heads,
+                now.num_attention_heads,
+            ),
+        ]
+        .map(|(what, then, now)| (what, then.to_string(), now.to_string()))
+        .into();
+        if let Some(args) = checkpoint.training_args() {
+            facts.push((
+                "--max_seq_length",
+                args.max_seq_length.to_string(),
+                self.training_args.max_seq_length.to_string(),
+            ));
+        }
+        let same = self.base.tokenizer_files()?;
+        if !same.makes_the_same_pieces(&checkpoint.tokenizer_files()?) {
+            let (then, now) = ("the checkpoint's", "that of another base model");
+            facts.push(("the tokenizer", then.to_owned(), now.to_owned()));
+        }
+        Ok(facts)
     }
 }
 

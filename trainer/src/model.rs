@@ -92,6 +92,15 @@ impl HeadKind {
             Task::QuestionAnswering => Self::Span,
         }
     }
+
+    /// How many logits a sequence of `rows` pieces has.
+    pub(crate) fn logits(self, rows: usize) -> usize {
+        match self {
+            Self::Sequence { outputs } => outputs,
+            Self::Token { outputs } => rows * outputs,
+            Self::Span => 2 * rows,
+        }
+    }
 }
 
 /// Where parameters come from that the checkpoint lacks.

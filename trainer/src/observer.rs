@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use crate::error::TrainError;
+
 /// A step that was just made.
 #[derive(Copy, Clone, Debug, PartialEq)]
 pub struct StepInfo {
@@ -47,6 +49,9 @@ pub trait Observer: Send {
 
     /// When a run ends before its last step, since `evaluations` in a row have not bettered the best.
     fn on_early_stop(&mut self, _step: u64, _evaluations: u32) {}
+
+    /// When a checkpoint is passed over in favour of an older one, since it is not whole.
+    fn on_damaged(&mut self, _problem: &TrainError) {}
 
     /// When a run goes on from a checkpoint.
     fn on_resume(&mut self, _checkpoint: &Path, _step: u64) {}

@@ -1,6 +1,7 @@
 //! How a model is trained: the settings, named as in Hugging Face's `TrainingArguments`.
 
 use crate::device::Device;
+use crate::error::TrainError;
 use crate::kernels::gemm::{Bf16, Precision};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -343,6 +344,19 @@ impl Recipe {
         } else {
             format!("eval_{name}")
         }
+    }
+
+    /// Its value among an evaluation's metrics.
+    ///
+    /// # Errors
+    /// If it is none of them.
+    pub(crate) fn best_among(&self, metrics: &[(String, f64)]) -> Result<f64, TrainError> {
+        let name = self.best_metric();
+        let found = metrics.iter().find(|(found, _)| *found == name);
+        found.map(|(_, value)| *value).ok_or_else(|| {
+            let known = metrics.iter().map(|(known, _)| known.clone()).collect();
+            TrainError::NoMetric { name, known }
+        })
     }
 
     /// Whether `new` is better than `old`.

@@ -1,6 +1,6 @@
 //! A file that appears whole or not at all.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
@@ -12,6 +12,12 @@ pub(crate) fn write(
     path: &Path,
     content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
+    // A link stays one, and what is no file stays what it is.
+    let path = match fs::metadata(path) {
+        Ok(there) if !there.is_file() => return Err(io::Error::other("is no regular file")),
+        Ok(_) => &fs::canonicalize(path)?,
+        Err(_) => path,
+    };
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -49,7 +55,6 @@ fn sync_folder(_: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
     use std::string::String;
     use std::vec::Vec;
 
@@ -99,6 +104,23 @@ mod tests {
         assert_eq!(names(folder.path()), ["a.berth"]);
         write(&folder.path().join("missing/b.berth"), |_| Ok(())).unwrap_err();
         assert_eq!(names(folder.path()), ["a.berth"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_stays_a_link_and_a_device_a_device() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let [file, link, null] =
+            ["a.berth", "b.berth", "null"].map(|name| folder.path().join(name));
+        fs::write(&file, "old").unwrap();
+        symlink(&file, &link).unwrap();
+        symlink("/dev/null", &null).unwrap();
+        write(&link, |file| file.write_all(b"new")).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        write(&null, |file| file.write_all(b"new")).unwrap_err();
+        assert!(fs::symlink_metadata(&null).unwrap().is_symlink());
     }
 
     #[cfg(unix)]

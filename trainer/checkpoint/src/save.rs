@@ -309,6 +309,14 @@ impl Folder {
 pub fn write_file(path: impl AsRef<Path>, bytes: &[u8]) -> Result<(), SaveError> {
     let path = path.as_ref();
     let write = || {
+        // A link stays one, and what is no file stays what it is.
+        let path = match fs::metadata(path) {
+            Ok(there) if !there.is_file() => {
+                return Err(io::Error::other("is no regular file"));
+            }
+            Ok(_) => &fs::canonicalize(path)?,
+            Err(_) => path,
+        };
         let parent = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),

@@ -36,6 +36,20 @@ pub struct TokenizerFiles {
 }
 
 impl TokenizerFiles {
+    /// Whether both make the same pieces of every text.
+    pub fn makes_the_same_pieces(&self, other: &Self) -> bool {
+        let parts = [
+            "model",
+            "normalizer",
+            "pre_tokenizer",
+            "post_processor",
+            "added_tokens",
+        ];
+        parts
+            .iter()
+            .all(|part| self.tokenizer.get(part) == other.tokenizer.get(part))
+    }
+
     /// Reads the files of a checkpoint. Only tokenizer.json must be there, or else vocab.txt, from
     /// which it is then made; the others follow.
     ///

@@ -463,7 +463,7 @@ pub struct ExportArgs {
     /// What the head answers, for a checkpoint made elsewhere whose config.json does not say it
     #[arg(long)]
     pub task: Option<Task>,
-    /// Replace what the output folder holds
+    /// Write into an output folder that is not empty, over files of the same names
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
     pub overwrite_output_dir: bool,
     /// One JSON object on stdout, nothing else there

@@ -29,6 +29,7 @@ mod fetch;
 mod interrupt;
 mod model;
 mod names;
+mod outputs;
 mod page;
 mod seeds;
 mod show;

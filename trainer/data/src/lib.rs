@@ -39,8 +39,8 @@ pub use format::{Format, UnknownFormatName};
 pub use input::read_bytes;
 pub use lengths::Lengths;
 pub use metrics::{
-    Answer, Decision, Evaluation, EvaluationError, Evaluator, Judged, SpanScoring, Units,
-    expected_calibration_error,
+    Answer, Decision, Evaluation, EvaluationError, Evaluator, Judged, MEASURED_FILES, SpanScoring,
+    Units, expected_calibration_error,
 };
 pub use read::read;
 pub use source::{Columns, Source};

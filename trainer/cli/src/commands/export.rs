@@ -1,12 +1,13 @@
 //! `berth export`: a checkpoint as ONNX, for other runtimes.
 //!
 //! The folder is one that `optimum` opens: both graphs, config.json, the tokenizer's files, and
-//! training_args.json where the checkpoint has one. It appears whole or not at all.
+//! training_args.json where the checkpoint has one. It appears whole or not at all; in a folder that is there the files
+//! come beside what else it has, which may be the checkpoint itself.
 
 use super::print;
 use crate::args::ExportArgs;
 use crate::error::Error;
-use crate::show;
+use crate::{outputs, show};
 use berth_checkpoint::Checkpoint;
 use berth_checkpoint::config::CONFIG_FILE;
 use berth_checkpoint::save::{Existing, Folder};
@@ -28,7 +29,8 @@ pub fn run(args: &ExportArgs) -> Result<(), Error> {
     let output = &args.output_dir;
     let taken = std::fs::read_dir(output).is_ok_and(|mut entries| entries.next().is_some());
     if taken && !args.overwrite_output_dir {
-        let what = "not empty; name another --output_dir, or replace it by --overwrite_output_dir";
+        let what =
+            "not empty; name another --output_dir, or write into it by --overwrite_output_dir";
         return Err(Error::Model {
             path: output.clone(),
             what: what.into(),
@@ -41,16 +43,19 @@ pub fn run(args: &ExportArgs) -> Result<(), Error> {
         folder.bytes(name, &bytes)?;
         sizes.push((name, bytes.len() as u64));
     }
-    folder.json(CONFIG_FILE, &checkpoint.config.to_json())?;
-    folder.tokenizer(&checkpoint.tokenizer_files()?, checkpoint.max_length())?;
-    if let Some(training) = checkpoint.training_args() {
-        folder.training_args(training)?;
-    }
-    if let Ok(card) = std::fs::read(args.checkpoint.join(CARD_FILE)) {
-        folder.bytes(CARD_FILE, &card)?;
+    // The checkpoint's own folder has the rest.
+    if !outputs::are_the_same(output, &args.checkpoint) {
+        folder.json(CONFIG_FILE, &checkpoint.config.to_json())?;
+        folder.tokenizer(&checkpoint.tokenizer_files()?, checkpoint.max_length())?;
+        if let Some(training) = checkpoint.training_args() {
+            folder.training_args(training)?;
+        }
+        if let Ok(card) = std::fs::read(args.checkpoint.join(CARD_FILE)) {
+            folder.bytes(CARD_FILE, &card)?;
+        }
     }
     let existing = match args.overwrite_output_dir {
-        true => Existing::Replace,
+        true => Existing::Merge,
         false => Existing::Refuse,
     };
     let written = folder.commit(existing)?;

@@ -13,7 +13,7 @@ use crate::args::FinetuneArgs;
 use crate::error::Error;
 use crate::{interrupt, seeds, show};
 use berth_runtime::measure::peak_rss_mb;
-use berth_trainer::{Control, Observer, Outcome, Start, StepInfo};
+use berth_trainer::{Control, Observer, Outcome, Start, StepInfo, TrainError};
 use comfy_table::Table;
 use indicatif::ProgressBar;
 use lessons::Lessons;
@@ -33,20 +33,23 @@ pub fn run(args: &FinetuneArgs) -> Result<(), Error> {
     }
     let lessons = Lessons::read(args)?;
     let all = match is_several {
-        true => Some(several::train(args, &lessons)?),
+        true => several::train(args, &lessons)?,
         false => train_one(args, &lessons)?,
     };
     if let Some(mb) = peak_rss_mb() {
         show::note(format!("peak memory {mb:.0} MB"));
     }
-    let recorded = record::write(args, &lessons)?;
+    // What was trained is told, whether its bundle passes or not.
+    let recorded = record::write(args, &lessons);
     if args.switches.json {
-        return all.map_or(Ok(()), |all| print(Value::Object(all)));
+        print(Value::Object(all))?;
+        return recorded.map(drop);
     }
-    for table in all.iter().map(results).chain(recorded) {
+    print(results(&all))?;
+    if let Some(table) = recorded? {
         print(table)?;
     }
-    all.map_or(Ok(()), |_| print(args.output_dir.display()))
+    print(args.output_dir.display())
 }
 
 /// The figures of one run or of several, for people.
@@ -60,22 +63,19 @@ fn results(all: &Map<String, Value>) -> Table {
     show::table(&["result", "value"], &rows)
 }
 
-/// Fine-tunes once; the figures, or none where the run had finished before.
-fn train_one(
-    args: &FinetuneArgs,
-    lessons: &Lessons<'_>,
-) -> Result<Option<Map<String, Value>>, Error> {
+/// Fine-tunes once; the figures, those that are there where the run had finished before.
+fn train_one(args: &FinetuneArgs, lessons: &Lessons<'_>) -> Result<Map<String, Value>, Error> {
     let output = &args.output_dir;
     match lessons.train(args.recipe.seed, output, start(args))? {
         Outcome::Finished(results) => {
             let mut all = results.all();
             lessons.measure_mismatched(output, &mut all)?;
-            Ok(Some(all))
+            Ok(all)
         }
         Outcome::AlreadyFinished => {
-            let output = output.display();
-            show::note(format!("{output}: this run has finished; nothing to do"));
-            Ok(None)
+            let folder = output.display();
+            show::note(format!("{folder}: this run has finished; nothing to do"));
+            lessons::figures(&output.join(lessons::ALL_RESULTS))
         }
         Outcome::Interrupted { checkpoint, step } => Err(interrupted(&checkpoint, step, output)),
     }
@@ -176,6 +176,10 @@ impl Observer for Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+
+    fn on_damaged(&mut self, problem: &TrainError) {
+        self.say(&format!("warning: {problem}; an older checkpoint is tried"));
     }
 
     fn on_resume(&mut self, checkpoint: &Path, step: u64) {

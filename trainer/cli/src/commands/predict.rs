@@ -7,13 +7,13 @@ use super::{print, use_threads};
 use crate::args::PredictArgs;
 use crate::error::Error;
 use crate::model::Model;
-use crate::show;
 use crate::sources::Known;
+use crate::{outputs, show};
 use berth_checkpoint::save::write_file;
 use berth_data::{Answer, Decision, EncodeOptions, cut_examples};
 use berth_task::Task;
 use serde_json::{Map, Value, json};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// Predicts, writes and prints.
@@ -22,7 +22,7 @@ pub fn run(args: &PredictArgs) -> Result<(), Error> {
     let model = Model::open(&args.model)?;
     let predicted = predict(&model, args)?;
     let report = predicted.report(&model.labels);
-    let files = write(&args.output_dir, &predicted.files, &report)?;
+    let files = write(args, &predicted.files, &report)?;
     if args.json {
         return print(Value::Object(report));
     }
@@ -129,15 +129,20 @@ fn predict(model: &Model, args: &PredictArgs) -> Result<Predicted, Error> {
 
 /// Writes each file whole or not at all; returns their paths.
 fn write(
-    folder: &Path,
+    args: &PredictArgs,
     files: &[(&'static str, String)],
     report: &Map<String, Value>,
 ) -> Result<Vec<PathBuf>, Error> {
+    let folder = &args.output_dir;
     std::fs::create_dir_all(folder).map_err(|source| Error::file(folder, source))?;
     let report = serde_json::to_string_pretty(report).unwrap_or_default() + "\n";
     let report = ("predict_results.json", report);
+    let all = || files.iter().chain([&report]);
+    for (name, _) in all() {
+        outputs::check_apart(&folder.join(name), &[&args.test_file])?;
+    }
     let mut written = Vec::new();
-    for (name, content) in files.iter().chain([&report]) {
+    for (name, content) in all() {
         let path = folder.join(name);
         write_file(&path, content.as_bytes())?;
         written.push(path);

@@ -9,7 +9,7 @@ use crate::args::QuantizeArgs;
 use crate::error::Error;
 use crate::model::{Model, onnx_folder};
 use crate::sources::Known;
-use crate::{page, show};
+use crate::{outputs, page, show};
 use berth_bundle::{Calibration, Writer};
 use berth_checkpoint::Checkpoint;
 use berth_checkpoint::save::write_file;
@@ -20,7 +20,7 @@ use berth_quantize::{
 };
 use berth_runtime::measure;
 use berth_task::{SpanRules, Task, Temperature};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// How many changed answers are listed for people.
@@ -106,6 +106,7 @@ pub fn convert(args: &QuantizeArgs) -> Result<Converted, Error> {
         let what = "--max_drop and --min_agreement need a --validation_file to be measured on";
         return Err(Error::Usage(what.into()));
     }
+    check_outputs(args)?;
     let checkpoint = Arc::new(open(args)?);
     let options = Options {
         spans: spans(args, &checkpoint)?,
@@ -157,6 +158,25 @@ pub fn convert(args: &QuantizeArgs) -> Result<Converted, Error> {
     })
 }
 
+/// That bundle and page are written over nothing but earlier ones.
+fn check_outputs(args: &QuantizeArgs) -> Result<(), Error> {
+    outputs::check(&args.output, outputs::Kind::Bundle, "--output")?;
+    let page = page_path(args);
+    outputs::check(&page, outputs::Kind::Page, "--report")?;
+    match outputs::are_the_same(&args.output, &page) {
+        true => Err(Error::Usage(
+            "--output and --report name the same file".into(),
+        )),
+        false => Ok(()),
+    }
+}
+
+/// Where the page goes: where it was asked for, else beside the bundle.
+fn page_path(args: &QuantizeArgs) -> PathBuf {
+    let beside = || args.output.with_extension(page::FILE);
+    args.report.clone().unwrap_or_else(beside)
+}
+
 /// Writes the bundle, and the page about it.
 fn written(
     args: &QuantizeArgs,
@@ -178,7 +198,7 @@ fn open(args: &QuantizeArgs) -> Result<Checkpoint, Error> {
     }
 }
 
-/// Writes the report of a quantization: where it was asked for, else beside the bundle.
+/// Writes the report of a quantization.
 fn write_page(
     args: &QuantizeArgs,
     bytes: u64,
@@ -202,9 +222,7 @@ fn write_page(
         latency: &measure::measure(&args.output, &options)?,
         compared,
     })?;
-    let path = args.report.clone();
-    let path = path.unwrap_or_else(|| args.output.with_extension(page::FILE));
-    Ok(write_file(path, text.as_bytes())?)
+    Ok(write_file(page_path(args), text.as_bytes())?)
 }
 
 /// The lengths to be timed that the bundle takes.

@@ -19,7 +19,7 @@ type File = (&'static str, String);
 
 /// The names of the files of questions while a labelled file is measured: answers, best spans, and by
 /// how much "no answer" exceeds the best of them.
-pub(super) const MEASURED: [&str; 3] = [
+pub const MEASURED: [&str; 3] = [
     "eval_predictions.json",
     "eval_nbest_predictions.json",
     "eval_null_odds.json",

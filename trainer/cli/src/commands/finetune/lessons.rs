@@ -62,8 +62,15 @@ impl<'a> Lessons<'a> {
             &fetch::Options::from_environment(),
         )?;
         let base = Checkpoint::open(&folder)?;
-        let usual = known.usual_length();
-        let limit = known.max_seq_length(usual.min(base.config.max_position_embeddings));
+        let positions = base.config.max_position_embeddings;
+        let asked = known.max_seq_length(known.usual_length().min(positions));
+        if asked > positions {
+            show::note(format!(
+                "warning: --max_seq_length {asked} is more than the model's {positions} positions; \
+                 {positions} is used"
+            ));
+        }
+        let limit = asked.min(positions);
         for dataset in [Some(&train), dev.as_ref()].into_iter().flatten() {
             known.check(dataset, limit)?;
         }

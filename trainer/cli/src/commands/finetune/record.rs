@@ -16,11 +16,11 @@
 use super::lessons::Lessons;
 use super::several;
 use crate::args::{FinetuneArgs, QuantizeArgs};
-use crate::commands::quantize::{Converted, convert};
+use crate::commands::quantize::{Converted, comparison_table, convert};
 use crate::commands::quickstart;
 use crate::config::published::content_sha256;
 use crate::error::Error;
-use crate::{seeds, show};
+use crate::{outputs, seeds, show};
 use berth_checkpoint::save::write_file;
 use berth_checkpoint::{Checkpoint, hex, sha256};
 use berth_data::Evaluation;
@@ -42,6 +42,9 @@ pub fn check(args: &FinetuneArgs) -> Result<(), Error> {
     let measured = args.validation_file.is_some() || args.data_dir.is_some();
     let asked = args.metrics_file.is_some();
     let gate = !Gate::from(&args.gate).is_open();
+    if let Some(path) = &args.metrics_file {
+        outputs::check(path, outputs::Kind::Json, "--metrics_file")?;
+    }
     let what = if asked && !(measured && args.switches.do_eval) {
         "--metrics_file needs a --validation_file, or --data_dir, to measure on"
     } else if gate && !asked {
@@ -132,6 +135,8 @@ fn measure(
         gate: args.gate.clone(),
         ..quickstart::parse(typed)?
     };
+    // One of an earlier run is none of these weights.
+    outputs::remove(&run.bundle)?;
     let Converted {
         bytes,
         f32_layers,
@@ -140,6 +145,9 @@ fn measure(
         ..
     } = convert(&quantize)?;
     if let Some(missed) = missed {
+        if let Some(comparison) = &comparison {
+            show::note(comparison_table(comparison));
+        }
         return Err(missed.into());
     }
     let comparison = comparison.ok_or_else(|| Error::Model {

@@ -7,11 +7,10 @@ use super::lessons::{ALL_RESULTS, Lessons, figures};
 use super::{interrupted, start};
 use crate::args::FinetuneArgs;
 use crate::error::Error;
-use crate::{seeds, show};
+use crate::{outputs, seeds, show};
 use berth_checkpoint::save::write_file;
 use berth_trainer::{Outcome, Start, TrainError};
 use serde_json::{Map, Value};
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Trains with each seed; returns the figures of all, as the output folder's file has them too.
@@ -53,13 +52,7 @@ pub fn prepare(args: &FinetuneArgs) -> Result<(), Error> {
     match start(args) {
         Start::Fresh if is_used() => Err(TrainError::OutputNotEmpty(output.clone()).into()),
         Start::Fresh => Ok(()),
-        Start::Overwrite => {
-            let path = output.join(ALL_RESULTS);
-            match std::fs::remove_file(&path) {
-                Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::file(path, error)),
-                _ => Ok(()),
-            }
-        }
+        Start::Overwrite => outputs::remove(&output.join(ALL_RESULTS)),
         Start::ResumeNewest if folders(args).iter().any(|(_, folder)| folder.is_dir()) => Ok(()),
         Start::ResumeNewest => Err(TrainError::NothingToResume(output.clone()).into()),
         Start::ResumeFrom(_) => Err(Error::Usage(

@@ -1,0 +1,332 @@
+//! What stays as it is: files that a command reads or that others made, and a run's identity when it is gone on with.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::fixture::{self, Trained};
+use crate::kills::{TinyRun, checkpoints};
+use crate::program::{Run, berth};
+
+/// A folder, and its files by name.
+fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_file() {
+            let name = path.file_name().expect("a name").to_string_lossy();
+            files.push((name.into_owned(), fs::read(&path).expect("a file")));
+        }
+    }
+    files.sort();
+    files
+}
+
+/// Copies a folder with what it holds.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("a copy");
+        }
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+#[test]
+fn an_export_into_a_folder_keeps_what_else_it_holds() {
+    let dir = fixture::folder();
+    let own = dir.path().join("own");
+    copy(&Trained::get().checkpoint, &own);
+    fs::write(own.join("notes.txt"), "mine").expect("a note");
+    let before = files(&own);
+    let export = |more: &[&str]| -> Run {
+        let fixed = ["export", text(&own), "--output_dir", text(&own)];
+        berth(fixed.iter().chain(more))
+    };
+    let refused = export(&[]).refused();
+    assert!(refused.contains("--overwrite_output_dir"), "{refused}");
+    assert_eq!(files(&own), before);
+    export(&["--overwrite_output_dir"]).ok();
+    let after = files(&own);
+    let new = ["model.onnx", "model_quantized.onnx"];
+    assert!(new.iter().all(|name| own.join(name).is_file()));
+    let rest = after
+        .into_iter()
+        .filter(|(name, _)| !new.contains(&name.as_str()));
+    assert_eq!(rest.collect::<Vec<_>>(), before);
+}
+
+#[test]
+fn outputs_are_written_over_nothing_but_their_own_kind() {
+    let dir = fixture::folder();
+    let trained = Trained::get();
+    let own = dir.path().join("own");
+    copy(&trained.checkpoint, &own);
+    let data = dir.path().join("dev.tsv");
+    fs::copy(&trained.dev, &data).expect("a copy");
+    let (bundle, weights) = (dir.path().join("a.berth"), own.join("model.safetensors"));
+    let quantize = |output: &Path, more: &[&str]| -> Run {
+        let fixed = ["quantize", text(&own), "--output", text(output)];
+        berth(fixed.iter().chain(more))
+    };
+    for taken in [&weights, &data] {
+        let before = fs::read(taken).expect("a file");
+        let line = quantize(taken, &[]).refused();
+        assert!(
+            line.contains(text(taken)) && line.contains("no bundle"),
+            "{line}"
+        );
+        let line = quantize(&bundle, &["--report", text(taken)]).refused();
+        assert!(
+            line.contains(text(taken)) && line.contains("--report"),
+            "{line}"
+        );
+        assert_eq!(fs::read(taken).expect("a file"), before);
+        assert!(!bundle.exists());
+    }
+    quantize(&bundle, &[]).ok();
+    quantize(&bundle, &[]).ok();
+    assert_eq!(
+        quantize(&bundle, &["--report", text(&bundle)]).code,
+        Some(1)
+    );
+    let fresh = dir.path().join("b.berth");
+    assert_eq!(quantize(&fresh, &["--report", text(&fresh)]).code, Some(2));
+    assert!(!fresh.exists());
+
+    // A test file by a name that predictions have.
+    let out = dir.path().join("out");
+    let test = out.join("predict_results.txt");
+    fs::create_dir(&out).expect("a folder");
+    fs::copy(&data, &test).expect("a copy");
+    let before = files(&out);
+    let format = ["--format", "tsv"];
+    let fixed = [
+        "predict",
+        text(&bundle),
+        "--test_file",
+        text(&test),
+        "--output_dir",
+        text(&out),
+    ];
+    let line = berth(fixed.iter().chain(&format)).refused();
+    assert!(line.contains(text(&test)), "{line}");
+    assert_eq!(files(&out), before);
+}
+
+/// Goes on with a run, with more flags.
+fn resume(run: &TinyRun, out: &str, more: &[&str]) -> Run {
+    let arguments = run.arguments(out);
+    let more = more.iter().map(|flag| (*flag).to_owned());
+    berth(arguments.into_iter().chain(more))
+}
+
+#[test]
+fn a_run_goes_on_from_its_newest_whole_checkpoint() {
+    let dir = fixture::folder();
+    let run = TinyRun::new(dir.path());
+    // Eight steps of twelve, the last two of them saved.
+    resume(&run, "begun", &["--max_steps", "8"]).ok();
+    let newest = |out: &Path| {
+        let name = |path: &PathBuf| {
+            path.file_name()?
+                .to_str()?
+                .strip_prefix("checkpoint-")?
+                .parse::<u64>()
+                .ok()
+        };
+        checkpoints(out)
+            .into_iter()
+            .max_by_key(name)
+            .expect("a checkpoint")
+    };
+    // What it comes to without the newest.
+    let undamaged = run.path("undamaged");
+    copy(&run.path("begun"), &undamaged);
+    fs::remove_dir_all(newest(&undamaged)).expect("a folder");
+    resume(&run, "undamaged", &[]).ok();
+    for (number, damage) in [
+        "model.safetensors",
+        "optimizer.safetensors",
+        "trainer_state.json",
+        "training_args.json",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("damaged-{number}");
+        let out = run.path(&name);
+        copy(&run.path("begun"), &out);
+        let damaged = newest(&out).join(damage);
+        match number {
+            3 => fs::remove_file(&damaged).expect("a file"),
+            _ => {
+                let bytes = fs::read(&damaged).expect("a file");
+                fs::write(&damaged, &bytes[..bytes.len() - 7]).expect("a file");
+            }
+        }
+        let done = resume(&run, &name, &[]);
+        assert_eq!(done.code, Some(0), "{done:?}");
+        let warned = done
+            .stderr
+            .lines()
+            .any(|line| line.contains("warning") && line.contains("checkpoint-8"));
+        assert!(warned, "{done:?}");
+        assert!(done.stderr.contains("checkpoint-7, step 7"), "{done:?}");
+        let same = run.weights(&name) == run.weights("undamaged");
+        assert!(same, "{damage}");
+    }
+}
+
+#[test]
+fn a_run_that_has_finished_says_again_what_it_came_to() {
+    let dir = fixture::folder();
+    let run = TinyRun::new(dir.path());
+    run.to_the_end("whole");
+    let before = files(&run.path("whole"));
+    let said = resume(&run, "whole", &["--json"]).ok();
+    let said: Value = serde_json::from_str(&said).expect("one object");
+    let kept = fs::read(run.path("whole").join("all_results.json")).expect("results");
+    assert_eq!(said, serde_json::from_slice::<Value>(&kept).expect("JSON"));
+    assert_eq!(files(&run.path("whole")), before);
+}
+
+#[test]
+fn with_other_inputs_it_would_be_another_run() {
+    let dir = fixture::folder();
+    let run = TinyRun::new(dir.path());
+    resume(&run, "begun", &["--max_steps", "3"]).ok();
+    let before = files(&run.path("begun"));
+    let line = resume(&run, "begun", &["--max_seq_length", "16"]).refused();
+    assert!(
+        line.contains("--max_seq_length was 128 and is now 16"),
+        "{line}"
+    );
+
+    let other = run.path("other");
+    copy(&run.path("base"), &other);
+    let path = other.join("tokenizer.json");
+    let mut tokenizer: Value =
+        serde_json::from_slice(&fs::read(&path).expect("a file")).expect("JSON");
+    let vocabulary = tokenizer["model"]["vocab"].as_object_mut().expect("pieces");
+    let (a, b) = (vocabulary["a"].clone(), vocabulary["b"].clone());
+    vocabulary.insert("a".into(), b);
+    vocabulary.insert("b".into(), a);
+    fs::write(&path, tokenizer.to_string()).expect("a file");
+    fs::remove_file(other.join("vocab.txt")).expect("a file");
+    let line = resume(&run, "begun", &["--model_name_or_path", text(&other)]).refused();
+    assert!(line.contains("the tokenizer was"), "{line}");
+    assert_eq!(files(&run.path("begun")), before);
+}
+
+#[test]
+fn what_can_be_known_before_training_is_said_before() {
+    let dir = fixture::folder();
+    let run = TinyRun::new(dir.path());
+    let train = run.path("train.tsv");
+    run.to_the_end("done");
+    let before = files(&run.path("done"));
+    let best = [
+        "--load_best_model_at_end",
+        "--metric_for_best_model",
+        "nosuch",
+        "--eval_strategy",
+        "epoch",
+        "--save_strategy",
+        "epoch",
+        "--validation_file",
+        text(&train),
+    ];
+    let mut arguments = run.arguments("new");
+    let at = arguments
+        .iter()
+        .position(|argument| argument == "--output_dir")
+        .expect("a flag");
+    arguments[at + 1] = text(&run.path("done")).into();
+    let line = berth(arguments.iter().map(String::as_str).chain(best)).refused();
+    assert!(
+        line.contains("eval_nosuch") && line.contains("eval_accuracy"),
+        "{line}"
+    );
+    assert_eq!(files(&run.path("done")), before);
+
+    let arguments = run.arguments("none");
+    let metrics = [
+        "--validation_file",
+        text(&train),
+        "--metrics_file",
+        "no/such/folder/m.json",
+    ];
+    let line = berth(arguments.iter().map(String::as_str).chain(metrics)).refused();
+    assert!(line.contains("no/such/folder"), "{line}");
+    assert!(!run.path("none").exists());
+
+    // Longer than the model: as long as it can.
+    let arguments = run.arguments("long");
+    let long = ["--max_seq_length", "1000"];
+    let done = berth(arguments.iter().map(String::as_str).chain(long));
+    assert!(
+        done.stderr
+            .contains("warning: --max_seq_length 1000 is more"),
+        "{done:?}"
+    );
+    done.ok();
+    berth([
+        "evaluate",
+        text(&run.path("long")),
+        "--validation_file",
+        text(&train),
+    ])
+    .ok();
+}
+
+#[test]
+fn a_bundle_of_an_earlier_run_does_not_outlive_its_weights() {
+    let dir = fixture::folder();
+    let run = TinyRun::new(dir.path());
+    let (train, metrics) = (run.path("train.tsv"), run.path("metrics.json"));
+    let measured = |more: &[&str]| -> Run {
+        let mut arguments = run.arguments("out");
+        arguments.retain(|argument| argument != "--resume_from_checkpoint" && argument != "true");
+        let flags = [
+            "--validation_file",
+            text(&train),
+            "--metrics_file",
+            text(&metrics),
+            "--overwrite_output_dir",
+        ];
+        let flags = flags.iter().chain(more).map(|flag| (*flag).to_owned());
+        berth(arguments.into_iter().chain(flags))
+    };
+    measured(&[]).ok();
+    let bundle = run.path("out").join("model.berth");
+    assert!(bundle.is_file() && run.path("out").join("eval_results.json").is_file());
+    let missed = measured(&["--max_drop=-30"]);
+    assert_eq!(missed.code, Some(1), "{missed:?}");
+    assert!(missed.stderr.contains("agreement"), "{missed:?}");
+    assert!(!bundle.exists());
+
+    // Nor do measurements.
+    let arguments = run
+        .arguments("out")
+        .into_iter()
+        .filter(|argument| argument != "--resume_from_checkpoint");
+    let arguments: Vec<String> = arguments.filter(|argument| argument != "true").collect();
+    berth(
+        arguments
+            .iter()
+            .map(String::as_str)
+            .chain(["--overwrite_output_dir"]),
+    )
+    .ok();
+    assert!(!run.path("out").join("eval_results.json").exists());
+}
