@@ -127,13 +127,16 @@ fn check_whole(folder: &Path) -> Result<(), TrainError> {
 
 /// That files can be made in a run's folder, which is made where it is missing.
 pub(crate) fn check_writable(output_dir: &Path) -> Result<(), TrainError> {
-    let made = fs::create_dir_all(output_dir).and_then(|()| {
+    let made = || {
+        if !output_dir.exists() {
+            fs::create_dir_all(output_dir)?;
+        }
         let mut file = tempfile::Builder::new();
         file.prefix(".berth.").suffix(".partial");
-        file.tempfile_in(output_dir)
-    });
+        file.tempfile_in(output_dir)?.close()
+    };
     // Told without the name of the file that was tried.
-    made.map(drop).map_err(|error| TrainError::Io {
+    made().map_err(|error| TrainError::Io {
         path: output_dir.to_owned(),
         source: error.kind().into(),
     })

@@ -39,8 +39,11 @@ pub fn run(args: &FinetuneArgs) -> Result<(), Error> {
     if let Some(mb) = peak_rss_mb() {
         show::note(format!("peak memory {mb:.0} MB"));
     }
-    // What was trained is told, whether its bundle passes or not.
-    let recorded = record::write(args, &lessons);
+    // What was trained is told, whether its bundle passes the gate or not.
+    let recorded = match record::write(args, &lessons) {
+        Err(error) if !matches!(error, Error::Gate(_)) => return Err(error),
+        recorded => recorded,
+    };
     if args.switches.json {
         print(Value::Object(all))?;
         return recorded.map(drop);
