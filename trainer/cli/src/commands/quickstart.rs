@@ -25,6 +25,8 @@ struct Sample {
     task: Task,
     /// The flag that says what to learn, and its value.
     learn: [&'static str; 2],
+    /// Flags of the recipe that are not as usual.
+    recipe: &'static [&'static str],
     /// The bundle's name.
     name: &'static str,
     extension: &'static str,
@@ -40,6 +42,7 @@ struct Sample {
 const MR: Sample = Sample {
     task: Task::TextClassification,
     learn: ["--task_name", "mr"],
+    recipe: &[],
     name: "sentiment",
     extension: "tsv",
     train: include_str!("../../../../models/mr/train.tsv"),
@@ -56,6 +59,7 @@ const MR: Sample = Sample {
 const UD_EWT: Sample = Sample {
     task: Task::TokenClassification,
     learn: ["--task", "token-classification"],
+    recipe: &[],
     name: "parts-of-speech",
     extension: "conll",
     train: include_str!("../../../../models/ud_ewt/train.conll"),
@@ -72,6 +76,13 @@ const UD_EWT: Sample = Sample {
 const SQUAD: Sample = Sample {
     task: Task::QuestionAnswering,
     learn: ["--task", "question-answering"],
+    // So few questions need many small steps.
+    recipe: &[
+        "--per_device_train_batch_size",
+        "8",
+        "--learning_rate",
+        "2e-4",
+    ],
     name: "answers",
     extension: "json",
     train: include_str!("../../../../models/squad/train.json"),
@@ -92,6 +103,7 @@ const SQUAD: Sample = Sample {
 const SQUAD_PAIRS: Sample = Sample {
     task: Task::TextPairClassification,
     learn: ["--task", "text-pair-classification"],
+    recipe: &[],
     name: "answerable",
     extension: "tsv",
     train: include_str!("../../../../models/squad_pairs/train.tsv"),
@@ -235,6 +247,7 @@ impl Road {
             typed.extend([flag.into(), value.to_owned()]);
         }
         typed.extend(["--threads".into(), self.threads.to_string().into()]);
+        typed.extend(self.sample.recipe.iter().map(OsString::from));
         if self.tiny {
             typed.extend(["--max_seq_length", "64", "--num_train_epochs", "1"].map(OsString::from));
             typed.extend(["--learning_rate", "1e-3"].map(OsString::from));
@@ -357,10 +370,16 @@ fn next(road: &Road) -> String {
         Some(_) => " @passage.txt",
         None => "",
     };
+    let recipe: String = road
+        .sample
+        .recipe
+        .iter()
+        .map(|flag| format!(" {flag}"))
+        .collect();
     format!(
         "To go on:\n\
          \n  berth ask {bundle} \"{text}\"{pair}\n\
-         \n  berth finetune --task {task} --train_file your.{kind} --validation_file your-dev.{kind} --output_dir your-model\n\
+         \n  berth finetune --task {task}{recipe} --train_file your.{kind} --validation_file your-dev.{kind} --output_dir your-model\n\
          \n  rustup target add aarch64-unknown-linux-gnu && cargo build --profile device --bin berth-edge \
          --target aarch64-unknown-linux-gnu && scp target/aarch64-unknown-linux-gnu/device/berth-edge {bundle} board:\n\
          \nHere, `berth` is target/release/berth."
