@@ -216,7 +216,9 @@ impl<'a> Run<'a> {
             for batches in self.plan.epoch(epoch).iter().skip(done).take(left) {
                 let info = self.step(batches)?;
                 self.log(&info);
-                let ends_epoch = self.state.global_step.is_multiple_of(per_epoch);
+                let step = self.state.global_step;
+                // The last epoch may be cut short; it ends all the same.
+                let ends_epoch = step.is_multiple_of(per_epoch) || step == self.state.max_steps;
                 self.evaluate_and_save(ends_epoch, observer)?;
                 let control = observer.on_step(&info);
                 if self.is_over() {

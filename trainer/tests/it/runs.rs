@@ -358,11 +358,33 @@ fn a_metric_that_no_evaluation_has_is_refused_with_those_there_are() {
     );
 }
 
-/// Of 9 examples of one class to 1 of the other, with a rate that lets the model learn little more than their shares:
-/// the weights bring the rare class's probability up.
+#[test]
+fn an_epoch_that_is_cut_short_is_measured_at_its_end() {
+    let base = Base::new();
+    let (labels, train, dev, out) = (labels(), examples(60, 1), examples(20, 2), base.path("out"));
+    let recipe = Recipe {
+        max_steps: 3,
+        eval_strategy: Strategy::Epoch,
+        save_strategy: Strategy::Epoch,
+        load_best_model_at_end: true,
+        ..recipe()
+    };
+    let mut record = Record::default();
+    let run = Job {
+        dev: common::dev(&dev),
+        ..job(&base, &recipe, &labels, &train, &out)
+    };
+    finished(finetune(&run, &mut record).unwrap());
+    let steps: Vec<u64> = record.evaluations.iter().map(|(step, _)| *step).collect();
+    assert_eq!(steps, [3]);
+    assert_eq!(json(&out.join("trainer_state.json"))["best_global_step"], 3);
+}
+
 /// A flag, and what it changes.
 type Change = (&'static str, fn(&mut Recipe));
 
+/// Of 9 examples of one class to 1 of the other, with a rate that lets the model learn little more than their shares:
+/// the weights bring the rare class's probability up.
 #[test]
 fn weights_change_what_is_learned_and_not_what_is_measured() {
     let base = Base::new().without_dropout();
