@@ -281,6 +281,7 @@ fn what_cannot_be_resumed_is_refused_with_the_reason() {
     std::fs::write(&optimizer, &bytes[..bytes.len() / 2]).unwrap();
     let error = resumed(&recipe, 20, &out, Start::ResumeNewest);
     assert!(error.contains("optimizer.safetensors: "), "{error}");
+    std::fs::write(&optimizer, &bytes).unwrap();
     std::fs::write(out.join("checkpoint-2/trainer_state.json"), "{").unwrap();
     let job = Job {
         start: Start::ResumeNewest,
