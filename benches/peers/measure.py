@@ -64,6 +64,8 @@ def engines(args):
     berth_isa = {"BERTH_ISA": "avx2"} if args.avx2 else {}
     onednn = {"ONEDNN_MAX_CPU_ISA": "AVX2", "PEER_PRECISION": "f32"} if args.avx2 else {}
     peers = ["openvino"] if args.avx2 else ["litert", "openvino", "onnxruntime"]
+    if not args.avx2 and "vnni" not in Path("/proc/cpuinfo").read_text():
+        peers.append("onnxruntime-exact")
     found = [Engine(f"berth {name}", [program, path], args.core, berth_isa, path) for name, path in bundles.items()]
     found += [Engine(name, [*worker, name, args.peers], args.core, onednn) for name in peers]
     return found
@@ -112,7 +114,8 @@ def size(path):
 def row(engine, args, cosines):
     """All that is known of one engine, in the record's terms."""
     litert = args.peers / engine.key / f"{LOADED_LENGTH}.tflite"
-    path = engine.bundle or (litert if engine.key == "litert" else args.peers / engine.key)
+    folder = args.peers / engine.key.removesuffix("-exact")
+    path = engine.bundle or (litert if engine.key == "litert" else folder)
     made = {
         "engine": engine.info["engine"],
         "load_ms": engine.info["load_ms"],

@@ -35,7 +35,11 @@ class OnnxRuntime:
         options = self.ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
+        self.set(options)
         return self.ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+    def set(self, options):
+        """What else is asked of a session."""
 
     def load(self, length):
         self.model = self.session(str(self.path))
@@ -134,7 +138,19 @@ class LiteRt:
         return interpreter.invoke
 
 
-ENGINES = {"onnxruntime": OnnxRuntime, "openvino": OpenVino, "litert": LiteRt}
+class ExactOnnxRuntime(OnnxRuntime):
+    """The same with sums of 32 bits: without dot products of bytes it adds two products in 16 bits otherwise, which
+    saturate."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.name += ", exact sums"
+
+    def set(self, options):
+        options.add_session_config_entry("session.x64quantprecision", "1")
+
+
+ENGINES = {"onnxruntime": OnnxRuntime, "onnxruntime-exact": ExactOnnxRuntime, "openvino": OpenVino, "litert": LiteRt}
 
 
 def timed(run, count):
