@@ -22,22 +22,20 @@ pub const PASS: usize = 1024;
 pub fn passes(lengths: impl Iterator<Item = usize> + Clone) -> Vec<Range<usize>> {
     let tokens: usize = lengths.clone().sum();
     let count = tokens.div_ceil(PASS).max(1);
-    let (mut passes, mut first, mut start) = (Vec::with_capacity(count), 0, 0);
-    let mut number = 0;
-    let mut sequences = 0;
-    for (sequence, length) in lengths.enumerate() {
-        // A sequence belongs where its middle is.
-        let at = (2 * start + length) * count / (2 * tokens).max(1);
-        if at > number && sequence > first {
-            passes.push(first..sequence);
-            first = sequence;
-        }
-        (number, start, sequences) = (at, start + length, sequence + 1);
-    }
-    if sequences > first {
-        passes.push(first..sequences);
-    }
-    passes
+    let mut start = 0;
+    // A sequence belongs to the pass that its middle lies in.
+    let pass_of = |length| {
+        let twice_its_middle = 2 * start + length;
+        start += length;
+        twice_its_middle * count / (2 * tokens).max(1)
+    };
+    let numbers: Vec<usize> = lengths.map(pass_of).collect();
+    let mut first = 0;
+    let passes = numbers.chunk_by(|one, next| one == next).map(|pass| {
+        first += pass.len();
+        first - pass.len()..first
+    });
+    passes.collect()
 }
 
 /// Sequences one after the other, without padding.

@@ -350,8 +350,8 @@ impl Job<'_> {
                 self.training_args.max_seq_length.to_string(),
             ));
         }
-        let same = self.base.tokenizer_files()?;
-        if !same.makes_the_same_pieces(&checkpoint.tokenizer_files()?) {
+        let tokenizer = self.base.tokenizer_files()?;
+        if !tokenizer.makes_the_same_pieces(&checkpoint.tokenizer_files()?) {
             let (then, now) = ("the checkpoint's", "that of another base model");
             facts.push(("the tokenizer", then.to_owned(), now.to_owned()));
         }

@@ -238,14 +238,8 @@ impl Bert {
             let loss = engine.learn(batch, masks, &targets, weighing.map(Arc::as_ref));
             return loss.map_err(other);
         }
-        let passes = batches::passes(packing.lengths());
-        if passes.len() < 2 {
-            let loss = targets.weighed_loss(&self.forward(batch, Some(masks))?, weighing)?;
-            loss.backward()?;
-            return Ok(f64::from(loss.to_scalar::<f32>()?));
-        }
         let (whole, mut sum) = (targets.weight(weighing), 0.0);
-        for pass in passes {
+        for pass in batches::passes(packing.lengths()) {
             let rows = packing.rows_of(pass.clone());
             let before = Before {
                 sequences: pass.start,
