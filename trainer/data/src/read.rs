@@ -8,7 +8,7 @@ use berth_task::Task;
 
 use crate::dataset::{Dataset, Example, Label};
 use crate::error::DataError;
-use crate::format::Format;
+use crate::format::{Format, json};
 use crate::input::Text;
 use crate::labels::{self, Spellings};
 use crate::source::Source;
@@ -32,11 +32,15 @@ pub fn read(source: &Source) -> Result<Dataset, DataError> {
 }
 
 fn parse(source: &Source, format: Format, text: &Text) -> Result<Dataset, DataError> {
-    match source.task {
+    let read = match source.task {
         Task::QuestionAnswering => questions::read(source, text),
         Task::TokenClassification => words::examples(source, format, text),
         _ => examples(source, format, text),
-    }
+    };
+    read.map_err(|error| match (&error, format) {
+        (DataError::Json { .. }, Format::Jsonl) => json::broken_line(text).unwrap_or(error),
+        _ => error,
+    })
 }
 
 /// What can be wrong with a source before its file is opened.

@@ -2,6 +2,7 @@
 //!
 //! Which of the two it is shows in the first character, so both extensions are read alike.
 
+use serde::de::IgnoredAny;
 use serde_json::error::Category;
 use serde_json::{Deserializer, Map, Value};
 
@@ -126,14 +127,10 @@ impl<'t> Objects<'t> {
         } else {
             0
         };
-        let text = error.to_string();
-        let reason = text
-            .rsplit_once(" at line ")
-            .map_or(text.as_str(), |(reason, _)| reason);
         DataError::Json {
             place: self.text.place(self.line + lines_below),
             column: before + error.column(),
-            reason: reason.to_owned(),
+            reason: reason(error),
         }
     }
 
@@ -161,6 +158,31 @@ impl<'t> Objects<'t> {
         self.line += newlines(&self.rest().as_bytes()[..bytes]);
         self.at += bytes;
     }
+}
+
+/// What the parser says, without the place.
+fn reason(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let reason = text.rsplit_once(" at line ").map(|(reason, _)| reason);
+    reason.unwrap_or(&text).to_owned()
+}
+
+/// The first line that is no JSON by itself, of a text with a row on each. A parser that reads on over the
+/// line's end would name a later one.
+pub(crate) fn broken_line(text: &Text) -> Option<DataError> {
+    if text.body.trim_start().starts_with('[') {
+        return None;
+    }
+    let mut lines = (1..).zip(text.body.lines());
+    lines.find_map(|(number, line)| {
+        let line = Some(line).filter(|line| !line.trim().is_empty())?;
+        let error = serde_json::from_str::<IgnoredAny>(line).err()?;
+        Some(DataError::Json {
+            place: text.place(number),
+            column: error.column(),
+            reason: reason(&error),
+        })
+    })
 }
 
 #[cfg(test)]
