@@ -67,7 +67,13 @@ fn a_bad_table_is_named_with_its_line() {
 }
 
 /// Files for other tasks that are wrong: task, name, bytes, and what the error says after the file's name.
-const OTHERS: [(&str, &str, &[u8], &[&str]); 13] = [
+const OTHERS: [(&str, &str, &[u8], &[&str]); 14] = [
+    (
+        "text-classification",
+        "open.jsonl",
+        b"{\"text\":\"a\",\"label\":\"x\"}\n{\"text\":\"b\",\"label\":\n{\"text\":\"c\",\"label\":\"x\"}\n",
+        &[":2:", "not valid JSON"],
+    ),
     ("token-classification", "short.conll", b"the O\n\nfilm\n", &[":3:", "1 column", "2"]),
     ("token-classification", "long.conll", b"the\tO\nfilm\tO\tB-X\n", &[":2:", "3 columns", "2"]),
     ("token-classification", "bare.conll", b"the\nfilm\n", &[":1:", "no tag", "--label_column_name"]),
@@ -216,6 +222,19 @@ fn a_bundle_cut_anywhere_or_changed_anywhere_is_refused() {
         let line = ask(&damaged, "a film").refused();
         assert!(line.contains("damaged.berth"), "{what}: {line}");
     };
+    for part in 0..20 {
+        let mut bytes = whole.clone();
+        bytes[whole.len() * part / 20] ^= 1;
+        fs::write(&damaged, bytes).expect("a damaged bundle");
+        for command in ["tokenize", "inspect"] {
+            let text = ["a film"].into_iter().filter(|_| command == "tokenize");
+            let words = [command, damaged.to_str().expect("UTF-8")]
+                .into_iter()
+                .chain(text);
+            let line = berth(words).refused();
+            assert!(line.contains("damaged.berth"), "{command}: {line}");
+        }
+    }
     for part in 0..20 {
         let length = whole.len() * part / 20;
         refused(&whole[..length], &format!("cut to {length}"));

@@ -95,16 +95,39 @@ pub enum DataError {
     NoLabels { place: Place },
 
     /// A column that the task needs is not there.
-    #[error(
-        "{place}: no column {}; the columns are {}; say {flag} NAME",
-        alternatives(wanted),
-        list(found)
-    )]
+    #[error("{place}: no column {}; the columns are {}; say {flag} NAME{}", alternatives(wanted), list(found),
+        match name {
+            Some(name) => format!(
+                ", or --format {} where the file is none of {name}'s own", formats(name.task())
+            ),
+            None => String::new(),
+        })]
     MissingColumn {
         place: Place,
         wanted: Vec<String>,
         found: Vec<String>,
         flag: &'static str,
+        /// The data set that the file is taken for.
+        name: Option<TaskName>,
+    },
+
+    /// A file that is none of those that a task name stands for, whose columns are known by position.
+    #[error("{place}: {found} column{} where the files of {name} have {expected} and no header; where the file \
+        is none of its own, say --format {}", plural(*found), formats(name.task()))]
+    OtherLayout {
+        place: Place,
+        name: TaskName,
+        expected: usize,
+        found: usize,
+    },
+
+    /// Two columns with the name of one that is read.
+    #[error("{place}: the columns {} and {} are both called {}; rename one of them", columns[0], columns[1],
+        shortened(name))]
+    RepeatedColumn {
+        place: Place,
+        name: String,
+        columns: [usize; 2],
     },
 
     /// A row with more or fewer columns than the file has.
@@ -242,6 +265,14 @@ pub enum DataError {
         known: Vec<String>,
     },
 
+    /// A label that would not stay on its line where answers are written out.
+    #[error(
+        "{place}: the label {} has a tab, a line end or the like in it; take it out, or name the labels \
+        with --label_names",
+        shortened(label)
+    )]
+    LabelOverLines { place: Place, label: String },
+
     /// More labels, or longer names, than a model can have.
     #[error(
         "{place}: label {} is one too many; a model has at most {MAX_LABELS} labels with \
@@ -270,6 +301,12 @@ pub enum DataError {
         shortened(label)
     )]
     NotANumber { place: Place, label: String },
+}
+
+/// The formats that a task is read from, as a flag takes them.
+fn formats(task: Task) -> String {
+    let names = Format::of_task(task).iter().map(|format| format.name());
+    names.collect::<Vec<_>>().join("|")
 }
 
 /// `a, b, c`, shortened where there are many.

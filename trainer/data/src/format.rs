@@ -89,22 +89,24 @@ impl Format {
         extension.parse().ok()
     }
 
-    /// The format to read `path` in: the one asked for, else the task name's, else the
-    /// extension's.
+    /// The format to read `path` in: the one asked for, else the task name's for a file that may be one of
+    /// its own, else the extension's.
     ///
-    /// The files behind the task names are raw TSV whatever they are called (`sts-train.csv`,
-    /// `SICK_train.txt`); only a name in `.json` or `.jsonl` is believed against that.
+    /// The files behind the task names are raw TSV whatever they are called (`SICK_train.txt`, and
+    /// `sts-train.csv` of STS-B alone). A name that ends as that of another format does, such as `.csv` or
+    /// `.jsonl`, is believed: it is a file of the user's, or one of MultiNLI's.
     pub(crate) fn choose(
         asked: Option<Format>,
         task_name: Option<TaskName>,
         path: &Path,
     ) -> Option<Self> {
         let by_extension = Format::of_path(path);
-        let published = match by_extension {
-            Some(Format::Json | Format::Jsonl) => by_extension,
-            _ => Some(Format::Tsv),
+        let published = |name: TaskName| match by_extension {
+            Some(Format::Csv) if name == TaskName::Stsb => Format::Tsv,
+            Some(format) => format,
+            None => Format::Tsv,
         };
-        asked.or(task_name.and(published)).or(by_extension)
+        asked.or(task_name.map(published)).or(by_extension)
     }
 }
 
@@ -164,10 +166,17 @@ mod tests {
             choose(None, Some(TaskName::Sick), "a.txt"),
             Some(Format::Tsv)
         );
-        assert_eq!(
-            choose(None, Some(TaskName::Sst2), "a.jsonl"),
-            Some(Format::Jsonl)
-        );
+        for (path, format) in [
+            ("a.csv", Format::Csv),
+            ("a.csv.gz", Format::Csv),
+            ("a.json", Format::Json),
+            ("a.jsonl", Format::Jsonl),
+            ("a.conll", Format::Conll),
+            ("a.tsv.gz", Format::Tsv),
+        ] {
+            let found = choose(None, Some(TaskName::Sst2), path);
+            assert_eq!(found, Some(format), "{path}");
+        }
         assert_eq!(
             choose(Some(Format::Csv), Some(TaskName::Sst2), "a"),
             Some(Format::Csv)

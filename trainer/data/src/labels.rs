@@ -165,10 +165,16 @@ fn miscounted(text: &Text, names: &[String], found: Vec<String>) -> DataError {
     }
 }
 
-/// A model can hold so many labels and no more.
+/// A model can hold so many labels and no more, and files of answers have one on a line.
 fn check_capacity(text: &Text, seen: &[(String, u64)]) -> Result<(), DataError> {
     let mut labels = Labels::new();
     for (label, line) in seen {
+        if label.contains(char::is_control) {
+            return Err(DataError::LabelOverLines {
+                place: text.place(*line),
+                label: label.clone(),
+            });
+        }
         let too_many = |_| DataError::TooManyLabels {
             place: text.place(*line),
             label: label.clone(),

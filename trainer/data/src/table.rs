@@ -1,7 +1,8 @@
 //! From rows with columns to what a text task looks at: a text, perhaps a second one, a label.
 //!
 //! Columns are found once, in the first row: by the name that was asked for, else the task name's,
-//! else the usual names. Files without a header have them by position.
+//! else the usual names. The files of a task name that have no header have them by position; they are
+//! raw TSV, so that in any other format a header is looked for.
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
@@ -67,8 +68,8 @@ pub(crate) fn rows<'t>(
     text: &'t Text,
 ) -> Result<Rows<'t>, DataError> {
     match format {
-        Format::Tsv => cells(source, text, tsv::rows(&text.body).map(Ok)),
-        Format::Csv => cells(source, text, csv::rows(text)),
+        Format::Tsv => cells(source, format, text, tsv::rows(&text.body).map(Ok)),
+        Format::Csv => cells(source, format, text, csv::rows(text)),
         Format::Json | Format::Jsonl => objects(source, text, json::objects(text)),
         Format::Conll | Format::Conllu => Err(wrong_format(source, format)),
     }
@@ -77,6 +78,7 @@ pub(crate) fn rows<'t>(
 /// Rows of cells, with a header or with columns by position.
 fn cells<'t>(
     source: &Source,
+    format: Format,
     text: &'t Text,
     mut rows: impl Iterator<Item = Result<Row<'t>, DataError>> + 't,
 ) -> Result<Rows<'t>, DataError> {
@@ -84,9 +86,22 @@ fn cells<'t>(
         return Ok(Box::new(std::iter::empty()));
     };
     let names: Vec<&str> = first.cells.iter().map(|cell| cell.trim()).collect();
-    let (columns, widths, gold, first) = match headerless(source, &names) {
+    let positions = match format {
+        Format::Tsv => headerless(source, &names),
+        _ => None,
+    };
+    let (columns, widths, gold, first) = match positions {
         Some(positions) => {
             let (fewest, most) = positions.columns;
+            if let Some(name) = source.task_name.filter(|_| names.len() < fewest) {
+                let (place, found) = (text.place(first.line), names.len());
+                return Err(DataError::OtherLayout {
+                    place,
+                    name,
+                    expected: fewest,
+                    found,
+                });
+            }
             (
                 positions.columns_of(source),
                 fewest..=most,
@@ -250,18 +265,30 @@ fn find(
     let column = |asked: &Option<String>, own: &[&str], usual: &[&str], flag| {
         let wanted: Vec<&str> = match asked {
             Some(name) => vec![name],
-            None => own.iter().chain(usual).copied().collect(),
+            None => {
+                let others = usual.iter().filter(|name| !own.contains(name));
+                own.iter().chain(others).copied().collect()
+            }
         };
         let found = wanted
             .iter()
             .find_map(|wanted| names.iter().position(|name| name == wanted));
         let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
-        found.ok_or_else(|| DataError::MissingColumn {
+        let found = found.ok_or_else(|| DataError::MissingColumn {
             place: text.place(line),
             wanted: owned(&wanted),
             found: owned(names),
             flag,
-        })
+            name: source.task_name,
+        })?;
+        match (found + 1..names.len()).find(|&other| names[other] == names[found]) {
+            None => Ok(found),
+            Some(other) => Err(DataError::RepeatedColumn {
+                place: text.place(line),
+                name: names[found].to_owned(),
+                columns: [found + 1, other + 1],
+            }),
+        }
     };
     let pair = || column(&asked.text_pair, own_pair, &PAIR, "--text_pair_column_name");
     let label = || column(&asked.label, own_label, &LABEL, "--label_column_name");

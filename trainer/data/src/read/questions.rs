@@ -10,8 +10,8 @@
 //! as version 2.0 has them beside `is_impossible`, means that the passage doesn't answer the
 //! question.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
 
@@ -32,7 +32,8 @@ pub(crate) fn read(source: &Source, text: &Text) -> Result<Dataset, DataError> {
     for row in reader.rows()? {
         reader.row(row)?;
     }
-    let examples = reader.examples;
+    let mut examples = reader.examples;
+    number(&mut examples);
     if examples.is_empty() {
         return Err(DataError::NoRows {
             place: text.place(1),
@@ -128,16 +129,16 @@ impl<'t> Reader<'t> {
                 Label::Answers(read.found_in(passage, || answers.place())?)
             }
         };
-        let id = match members.get("id") {
-            Some(id) => match id.read("id", "a text or a number")? {
-                Id::Text(text) => text,
-                Id::Number(number) => number.to_string(),
-            },
-            None => self.examples.len().to_string(),
-        };
+        let id = members
+            .get("id")
+            .map(|id| id.read("id", "a text or a number"));
+        let id = id.transpose()?.map(|id| match id {
+            Id::Text(text) => text,
+            Id::Number(number) => number.to_string(),
+        });
         let line = self.line(row);
         self.examples.push(Example {
-            id: Some(id),
+            id,
             text: string(row, members, self.names.question)?,
             pair: Some(passage.to_owned()),
             label,
@@ -235,6 +236,21 @@ impl Answers {
 fn byte_of(text: &str, start: i64) -> Option<usize> {
     let start = usize::try_from(start).ok()?;
     text.char_indices().nth(start).map(|(byte, _)| byte)
+}
+
+/// Questions without an id are known by their number from 0 on; where another one has that for its id, with
+/// `#` before it.
+fn number(examples: &mut [Example]) {
+    let mut taken: HashSet<String> = examples.iter().filter_map(|row| row.id.clone()).collect();
+    for (number, row) in examples.iter_mut().enumerate() {
+        if row.id.is_none() {
+            let mut id = number.to_string();
+            while !taken.insert(id.clone()) {
+                id.insert(0, '#');
+            }
+            row.id = Some(id);
+        }
+    }
 }
 
 /// Predictions are written by id: none may stand for two questions.

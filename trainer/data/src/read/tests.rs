@@ -254,12 +254,109 @@ fn published_files_are_read_as_they_are() {
             value(5.0),
         ),
     ] {
-        let dataset = read_from(&Source::named("any.csv", name), content.as_bytes()).unwrap();
+        let file = match name {
+            TaskName::Stsb => "sts-dev.csv",
+            _ => "any.txt",
+        };
+        let dataset = read_from(&Source::named(file, name), content.as_bytes()).unwrap();
         assert_eq!(dataset.labels, name.labels());
         let row = &dataset.examples[0];
         assert_eq!((&*row.text, row.pair.as_deref()), (text, second), "{name}");
         assert_eq!(row.label, label, "{name}");
     }
+}
+
+#[test]
+fn files_that_are_none_of_a_task_names_own_are_read_by_their_extension() {
+    for name in [TaskName::Cola, TaskName::Mr, TaskName::Sst2] {
+        for (path, content) in [
+            ("a.csv", "text,label\n\"so, so\",1\n"),
+            ("a.jsonl", "{\"text\": \"so, so\", \"label\": 1}\n"),
+            ("a.json", "[{\"sentence\": \"so, so\", \"label\": 1}]"),
+        ] {
+            let dataset = read_from(&Source::named(path, name), content.as_bytes()).unwrap();
+            assert_eq!(dataset.examples[0].text, "so, so", "{name}: {path}");
+            assert_eq!(classes(&dataset), [1]);
+        }
+    }
+    // What its own files can be called leaves the way out to be said.
+    let message = error(
+        &Source::named("a.txt", TaskName::Mr),
+        "text,label\nfine,1\n",
+    );
+    assert_eq!(
+        message,
+        "a.txt:1: no column sentence or text or sentence1 or premise or question; the columns are \
+         \"text,label\"; say --text_column_name NAME, or --format tsv|csv|jsonl|json where the file is none \
+         of mr's own"
+    );
+    let message = error(
+        &Source::named("a.tsv", TaskName::Cola),
+        "text\tlabel\nfine\t1\n",
+    );
+    assert_eq!(
+        message,
+        "a.tsv:1: 2 columns where the files of cola have 4 and no header; where the file is none of its own, \
+         say --format tsv|csv|jsonl|json"
+    );
+}
+
+#[test]
+fn the_line_of_json_that_is_broken_is_named_and_not_the_next() {
+    let row = |name: &str| {
+        format!(
+            "{{\"tokens\": [\"{name}\"], \"tags\": [\"O\"], \"text\": \"{name}\", \"label\": \"x\", \
+             \"question\": \"q\", \"context\": \"c\", \"answers\": []}}\n"
+        )
+    };
+    for (broken, column) in [
+        ("{\"text\":\"b\",\"label\":\r\n", 20),
+        ("{\"text\":\"b\",\"label\":\"x\"\n", 23),
+        ("{\"text\":\"b\",\n", 12),
+        ("{\"text\":\"b\n", 10),
+    ] {
+        let content = [row("a"), "\n".into(), broken.into(), row("c")].concat();
+        for task in [
+            Task::TextClassification,
+            Task::TokenClassification,
+            Task::QuestionAnswering,
+        ] {
+            let message = error(&Source::new("f.jsonl", task), &content);
+            let expected = format!("f.jsonl:3: not valid JSON at column {column}: EOF while");
+            assert!(message.starts_with(&expected), "{task}: {message}");
+        }
+    }
+    // An object may go on over lines, where each is right.
+    let content = format!("{}{{\"text\": \"b\",\n\"label\": \"x\"}}\n", row("a"));
+    let dataset = read_from(&single("f.jsonl"), content.as_bytes()).unwrap();
+    assert_eq!(dataset.examples.len(), 2);
+}
+
+#[test]
+fn a_column_that_is_read_has_its_name_for_itself() {
+    let message = error(&single("a.csv"), "text,text,label\na,b,1\n");
+    assert_eq!(
+        message,
+        "a.csv:1: the columns 1 and 2 are both called \"text\"; rename one of them"
+    );
+    let dataset = read_from(&single("a.csv"), b"text,x,x,label\na,b,c,1\n").unwrap();
+    assert_eq!(dataset.examples[0].text, "a");
+}
+
+#[test]
+fn a_label_stays_on_its_line() {
+    let content = "text,label\na,x\nb,\"y\nz\"\n";
+    let message = error(&single("a.csv"), content);
+    assert!(
+        message.starts_with("a.csv:3: the label \"y\\nz\" has a tab"),
+        "{message}"
+    );
+    let named = Source {
+        label_names: Some(strings(&["one", "two"])),
+        ..single("a.csv")
+    };
+    let dataset = read_from(&named, content.as_bytes()).unwrap();
+    assert_eq!(dataset.labels, ["one", "two"]);
 }
 
 /// By hand, with the members of `snli_1.0_train.jsonl`, which those of `multinli_1.0_train.jsonl` hold.

@@ -253,6 +253,7 @@ fn key(
         wanted: wanted.clone(),
         found: object.fields.keys().cloned().collect(),
         flag,
+        name: None,
     })
 }
 

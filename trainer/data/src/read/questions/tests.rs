@@ -219,3 +219,19 @@ fn damage_gives_an_error_or_rows() {
     let line = format!("{{\"question\":\"q\",\"context\":\"c\",\"answers\":{deep}}}");
     assert!(error(&line).contains("recursion limit"));
 }
+
+#[test]
+fn questions_without_an_id_get_one_that_no_other_has() {
+    let row = |id: &str| {
+        let id = format!("{id}\"question\": \"q\", \"context\": \"c\", \"answers\": []}}\n");
+        format!("{{{id}")
+    };
+    let content = [row(""), row(""), row("\"id\": \"1\", "), row("")].concat();
+    let dataset = read_from(&source("f.jsonl"), content.as_bytes()).unwrap();
+    let ids: Vec<_> = dataset
+        .examples
+        .iter()
+        .map(|row| row.id.as_deref())
+        .collect();
+    assert_eq!(ids, ["0", "#1", "1", "3"].map(Some));
+}
