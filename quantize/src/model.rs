@@ -20,6 +20,8 @@ use crate::smooth::{self, Ranges};
 pub struct Options {
     /// What the model answers; else training_args.json says it.
     pub task: Option<Task>,
+    /// Other names for the labels, in their order; else those of config.json.
+    pub label_names: Option<Vec<String>>,
     /// The bound on an input's tokens; else that of the training, else what the tokenizer's files
     /// and the positions allow.
     pub max_tokens: Option<usize>,
@@ -101,7 +103,7 @@ pub(crate) fn draft(checkpoint: &Checkpoint, options: &Options) -> Result<Writer
     source.head(&mut writer)?;
     let tables = source.tokenizer(writer.header().shape.vocab_size)?;
     writer.tokenizer(&tables)?;
-    let training = source.training(writer.header());
+    let training = source.training(writer.header(), options);
     writer.training(&training)?;
     if source.is_multi_label() {
         let labels = writer.header().labels.len();
@@ -167,7 +169,7 @@ impl Source<'_> {
             source,
         };
         shape.check().map_err(shape_error)?;
-        let labels = self.labels(task)?;
+        let labels = self.labels(task, options)?;
         let training = self.checkpoint.training_args();
         let trained_with = training.map(|args| args.max_seq_length);
         let tokens = options.max_tokens.or(trained_with);
@@ -222,13 +224,14 @@ impl Source<'_> {
     }
 
     /// The names of the outputs; a number has none.
-    fn labels(&self, task: Task) -> Result<Labels, QuantizeError> {
+    fn labels(&self, task: Task, options: &Options) -> Result<Labels, QuantizeError> {
         if task == Task::QuestionAnswering {
             return Ok(Labels::new());
         }
         let names = &self.checkpoint.config.id2label;
         let config = || self.config_file();
         if task != Task::TextPairRegression {
+            let names = options.label_names.as_ref().unwrap_or(names);
             let names = Labels::of(names.iter().map(String::as_str));
             let error = |source| QuantizeError::Labels {
                 config: config(),
@@ -413,7 +416,7 @@ impl Source<'_> {
 
     /// What the workstation remembers of the training, with the task and the bound that the
     /// bundle has.
-    fn training(&self, header: &Header) -> Vec<u8> {
+    fn training(&self, header: &Header, options: &Options) -> Vec<u8> {
         let (task, length) = (header.task, header.max_tokens as usize);
         let mut args = match self.checkpoint.training_args() {
             Some(args) => TrainingArgs {
@@ -425,6 +428,10 @@ impl Source<'_> {
         };
         if let Some(spans) = &header.spans {
             args.remember_spans(spans);
+        }
+        // Files that know the labels by their old names can still be read.
+        if options.label_names.is_some() && args.spellings().is_empty() {
+            args.remember_spellings(&self.checkpoint.config.id2label);
         }
         serde_json::to_vec(&args).expect("text and numbers become JSON")
     }

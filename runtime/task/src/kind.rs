@@ -54,6 +54,16 @@ impl Task {
         }
     }
 
+    /// Whether an answer is one of the model's labels, or some of them, rather than a number or a span.
+    pub fn has_labels(self) -> bool {
+        match self {
+            Task::TextClassification | Task::TextPairClassification | Task::TokenClassification => {
+                true
+            }
+            Task::TextPairRegression | Task::QuestionAnswering => false,
+        }
+    }
+
     /// Whether the head looks at the `[CLS]` row alone, so that the last layer needs to compute
     /// only that one.
     pub fn reads_first_row_only(self) -> bool {

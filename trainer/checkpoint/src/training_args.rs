@@ -95,6 +95,18 @@ impl TrainingArgs {
         }
     }
 
+    /// How the training file spelt the labels, where that is not what they are called; else nothing.
+    pub fn spellings(&self) -> Vec<String> {
+        let kept = self.other.get(SPELLINGS).and_then(Value::as_array);
+        let kept = kept.into_iter().flatten().filter_map(Value::as_str);
+        kept.map(str::to_owned).collect()
+    }
+
+    /// Keeps them, to be found by [`spellings`](Self::spellings).
+    pub fn remember_spellings(&mut self, spellings: &[String]) {
+        self.other.insert(SPELLINGS.to_owned(), spellings.into());
+    }
+
     /// Reads a checkpoint's file; none for a checkpoint made elsewhere.
     ///
     /// # Errors
@@ -109,6 +121,7 @@ const N_BEST: &str = "n_best_size";
 const LONGEST: &str = "max_answer_length";
 const NEGATIVE: &str = "version_2_with_negative";
 const THRESHOLD: &str = "null_score_diff_threshold";
+const SPELLINGS: &str = "label_spellings";
 
 #[cfg(test)]
 mod tests {

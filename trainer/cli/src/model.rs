@@ -4,6 +4,7 @@
 use crate::error::Error;
 use crate::names::bundle_path;
 use crate::show;
+use berth_checkpoint::config::CONFIG_FILE;
 use berth_checkpoint::{Checkpoint, Config, ProblemType, TrainingArgs};
 use berth_data::{EncodeOptions, Encoded, Example, encode_all};
 use berth_quantize::onnx::{Run, Share, Tokens};
@@ -12,6 +13,7 @@ use berth_task::{Task, Temperature};
 use berth_trainer::Predictor;
 use berth_wordpiece::Tokenizer;
 use std::fmt::Display;
+use std::io;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +29,8 @@ pub struct Model {
     pub training_args: Option<TrainingArgs>,
     /// The names of its outputs.
     pub labels: Vec<String>,
+    /// What they are called in the model, where `--label_names` calls them otherwise.
+    pub former: Option<Vec<String>>,
     /// Whether each label is decided by itself.
     pub multi_label: bool,
     /// The longest input that it takes.
@@ -65,6 +69,7 @@ impl Model {
             training_args: TrainingArgs::read(dir)?,
             multi_label: config.problem_type == Some(ProblemType::MultiLabelClassification),
             labels: config.id2label,
+            former: None,
             max_length: config.max_position_embeddings,
             kind: Kind::Onnx(Box::new(Mutex::new(Run::open(path)?)), dir.to_owned()),
         })
@@ -76,10 +81,56 @@ impl Model {
             path: path.to_owned(),
             training_args: checkpoint.training_args().cloned(),
             labels: checkpoint.config.id2label.clone(),
+            former: None,
             multi_label: checkpoint.config.problem_type
                 == Some(ProblemType::MultiLabelClassification),
             max_length: checkpoint.config.max_position_embeddings,
             kind: Kind::Checkpoint(checkpoint),
+        }
+    }
+
+    /// The same model, whose labels have the names of `--label_names`, in the order of their ids.
+    ///
+    /// # Errors
+    /// When there are more names or fewer than labels.
+    pub fn renamed(mut self, names: Option<&[String]>) -> Result<Self, Error> {
+        let Some(names) = names else {
+            return Ok(self);
+        };
+        if names.len() != self.labels.len() {
+            let own = match &self.labels[..] {
+                [] => "none".to_owned(),
+                own => format!("{}: {}", own.len(), own.join(", ")),
+            };
+            let (given, path) = (names.len(), self.path.display());
+            return Err(Error::Usage(format!(
+                "--label_names gives {given} names, and the labels of {path} are {own}"
+            )));
+        }
+        self.former = Some(std::mem::replace(&mut self.labels, names.to_vec()));
+        Ok(self)
+    }
+
+    /// Whether there are labels, each of its own, where the answers to a task are such.
+    ///
+    /// # Errors
+    /// When there are none, as in a base model, or one stands twice.
+    pub fn check_labels(&self, task: Task) -> Result<(), Error> {
+        if !task.has_labels() {
+            return Ok(());
+        }
+        if self.labels.is_empty() {
+            return Err(self.wrong(&format!(
+                "has no labels, and so no head for {task}; fine-tune it first, with berth finetune"
+            )));
+        }
+        let repeated =
+            (1..self.labels.len()).find(|&at| self.labels[..at].contains(&self.labels[at]));
+        match repeated.map(|at| &self.labels[at]) {
+            None => Ok(()),
+            Some(name) => Err(self.wrong(&format!(
+                "`id2label` has {name:?} twice; name its labels with --label_names"
+            ))),
         }
     }
 
@@ -104,6 +155,7 @@ impl Model {
             path: path.to_owned(),
             training_args: training_args(&model, path)?,
             labels: model.header().labels.iter().map(str::to_owned).collect(),
+            former: None,
             multi_label: model.multi_label(),
             max_length: model.header().shape.positions as usize,
             kind: Kind::Bundle(model),
@@ -243,7 +295,7 @@ fn training_args(model: &berth_runtime::Model, path: &Path) -> Result<Option<Tra
 /// given, else the file's own. None for anything else.
 ///
 /// # Errors
-/// When a folder was given for what needs none.
+/// When a folder was given for what needs none, or the file is not there, or nothing tells what it is.
 pub fn onnx_folder(path: &Path, given: Option<&Path>) -> Result<Option<PathBuf>, Error> {
     if path.extension().is_none_or(|extension| extension != "onnx") {
         return match given {
@@ -253,9 +305,21 @@ pub fn onnx_folder(path: &Path, given: Option<&Path>) -> Result<Option<PathBuf>,
             )),
         };
     }
+    if !path.exists() {
+        let missing = io::Error::from(io::ErrorKind::NotFound);
+        return Err(Error::file(path, missing));
+    }
     let own = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty());
     let own = own.unwrap_or(Path::new("."));
+    if given.is_none() && !own.join(CONFIG_FILE).exists() {
+        return Err(Error::Model {
+            path: path.to_owned(),
+            what: format!(
+                "no {CONFIG_FILE} beside it; say --tokenizer_name DIR, where that and the tokenizer are"
+            ),
+        });
+    }
     Ok(Some(given.unwrap_or(own).to_owned()))
 }

@@ -9,7 +9,7 @@ use berth_data::{
     Dataset, EncodeOptions, Encoded, Evaluator, Format, Source, SpanScoring, TaskName,
 };
 use berth_task::{SpanRules, Task};
-use serde_json::Value;
+use std::collections::HashSet;
 use std::path::Path;
 
 /// What is known of the data before a file is opened.
@@ -46,7 +46,10 @@ impl Known {
             (Some(task), _) => task,
             (None, Some(name)) => name.task(),
             (None, None) => remembered_task.ok_or_else(|| {
-                Error::Usage("say what to learn: --task text-classification, or --task_name".into())
+                let tasks = Task::ALL.map(Task::name).join("|");
+                Error::Usage(format!(
+                    "nothing names the task: say --task {tasks}, or --task_name"
+                ))
             })?,
         };
         let remembered = remembered.filter(|args| args.task == task);
@@ -59,6 +62,7 @@ impl Known {
             (None, _) => None,
         };
         check_delimiter(flags, task)?;
+        check_label_names(flags, task)?;
         Ok(Known {
             task,
             task_name,
@@ -215,7 +219,8 @@ impl Known {
         source.label_delimiter = source.label_delimiter.filter(|_| multi_label);
         source.label_names = None;
         source.labels = (self.task != Task::TextPairRegression).then(|| labels.to_vec());
-        source.spellings = self.spellings();
+        let memory = self.remembered.as_ref();
+        source.spellings = memory.map(TrainingArgs::spellings).unwrap_or_default();
         Ok(source)
     }
 
@@ -261,34 +266,17 @@ impl Known {
                 ..spans.rules
             });
         }
-        let mut keep = |name: &str, value: Value| args.other.insert(name.to_owned(), value);
         if !train.spellings.is_empty() {
-            keep(SPELLINGS, train.spellings.clone().into());
+            args.remember_spellings(&train.spellings);
         }
         if let Some(delimiter) = self.label_delimiter() {
-            keep(DELIMITER, delimiter.into());
+            args.other.insert(DELIMITER.to_owned(), delimiter.into());
         }
         args
     }
-
-    fn spellings(&self) -> Vec<String> {
-        let kept = self
-            .remembered
-            .as_ref()
-            .and_then(|args| args.other.get(SPELLINGS));
-        let kept = kept
-            .and_then(|value| value.as_array())
-            .into_iter()
-            .flatten();
-        kept.filter_map(|value| value.as_str().map(str::to_owned))
-            .collect()
-    }
 }
 
-/// Where training_args.json keeps the labels as the training file spelt them.
-const SPELLINGS: &str = "label_spellings";
-
-/// And what parts several labels in a cell.
+/// Where training_args.json keeps what parts several labels in a cell.
 const DELIMITER: &str = "label_delimiter";
 
 impl DataArgs {
@@ -318,6 +306,30 @@ fn check_delimiter(flags: &DataArgs, task: Task) -> Result<(), Error> {
         }
         _ => Ok(()),
     }
+}
+
+/// Names are for tasks that have labels, each of its own, and on one line as files and tables show them.
+fn check_label_names(flags: &DataArgs, task: Task) -> Result<(), Error> {
+    let Some(names) = &flags.label_names else {
+        return Ok(());
+    };
+    let wrong = |what: String| Err(Error::Usage(format!("--label_names {what}")));
+    if !task.has_labels() {
+        return wrong(format!("names labels, and {task} has none"));
+    }
+    let mut earlier = HashSet::new();
+    for name in names {
+        if name.trim().is_empty() {
+            return wrong(format!("{} has an empty name", names.join(",")));
+        }
+        if name.contains(char::is_control) {
+            return wrong(format!("has a tab, a line end or the like in {name:?}"));
+        }
+        if !earlier.insert(name) {
+            return wrong(format!("gives {name:?} twice"));
+        }
+    }
+    Ok(())
 }
 
 fn parse_task_name(name: &str) -> Result<TaskName, Error> {

@@ -23,6 +23,7 @@ pub fn run(args: &EvaluateArgs) -> Result<(), Error> {
         Some(dir) => Model::open_onnx(&args.model, &dir)?,
         None => Model::open(&args.model)?,
     };
+    let model = model.renamed(args.data.label_names.as_deref())?;
     let known = Known::new(&args.data, model.training_args.clone())?;
     let files = Files::find(
         known.task_name,
@@ -158,7 +159,10 @@ impl LabelledFile {
         most: Option<usize>,
     ) -> Result<Self, Error> {
         let known = Known::new(flags, model.training_args.clone())?;
-        let source = known.labelled(path, &model.labels, model.multi_label)?;
+        model.check_labels(known.task)?;
+        let own = model.former.as_ref().unwrap_or(&model.labels);
+        let mut source = known.labelled(path, own, model.multi_label)?;
+        source.label_names = model.former.as_ref().map(|_| model.labels.clone());
         let mut dataset = berth_data::read(&source)?;
         if dataset.unlabelled > 0 {
             let (path, left_out) = (path.display(), dataset.unlabelled);

@@ -19,7 +19,7 @@ use std::time::Instant;
 /// Predicts, writes and prints.
 pub fn run(args: &PredictArgs) -> Result<(), Error> {
     use_threads(args.threads);
-    let model = Model::open(&args.model)?;
+    let model = Model::open(&args.model)?.renamed(args.data.label_names.as_deref())?;
     let predicted = predict(&model, args)?;
     let report = predicted.report(&model.labels);
     let files = write(args, &predicted.files, &report)?;
@@ -56,6 +56,7 @@ fn predict(model: &Model, args: &PredictArgs) -> Result<Predicted, Error> {
         let what = "--min_score needs scores, and the model answers with a number";
         return Err(Error::Usage(what.into()));
     }
+    model.check_labels(known.task)?;
     let mut dataset = berth_data::read(&known.unlabelled(&args.test_file)?)?;
     let most = args.max_predict_samples.unwrap_or(usize::MAX);
     dataset.examples.truncate(most);

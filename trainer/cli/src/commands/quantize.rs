@@ -108,9 +108,12 @@ pub fn convert(args: &QuantizeArgs) -> Result<Converted, Error> {
     }
     check_outputs(args)?;
     let checkpoint = Arc::new(open(args)?);
+    let model = Model::of_checkpoint(Arc::clone(&checkpoint), &args.checkpoint);
+    let model = model.renamed(args.data.label_names.as_deref())?;
     let options = Options {
         spans: spans(args, &checkpoint)?,
-        task: args.data.task,
+        task: task(args, &checkpoint)?,
+        label_names: args.data.label_names.clone(),
         max_tokens: args.data.max_seq_length.map(|length| length as usize),
         f32_layers: args.f32_layers.clone(),
         ..Options::default()
@@ -119,7 +122,7 @@ pub fn convert(args: &QuantizeArgs) -> Result<Converted, Error> {
         let writer = berth_quantize::quantize(&checkpoint, &options)?;
         return written(args, &writer, None);
     };
-    let mut compared = compare(args, file, &checkpoint, &options, gate)?;
+    let mut compared = compare(args, file, (&checkpoint, &model), &options, gate)?;
     let Measured {
         writer, comparison, ..
     } = &mut compared.measured;
@@ -256,6 +259,16 @@ impl Compared {
     }
 }
 
+/// What the flags or the model's memory say that it answers, if they do.
+fn task(args: &QuantizeArgs, checkpoint: &Checkpoint) -> Result<Option<Task>, Error> {
+    let remembered = checkpoint.training_args().cloned();
+    let flags = &args.data;
+    if flags.task.is_none() && flags.task_name.is_none() && remembered.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Known::new(flags, remembered)?.task))
+}
+
 /// How the bundle is to choose spans, if that is its task. A threshold that is not settled is 0.
 fn spans(args: &QuantizeArgs, checkpoint: &Checkpoint) -> Result<Option<SpanRules>, Error> {
     let remembered = checkpoint.training_args().cloned();
@@ -275,13 +288,12 @@ fn spans(args: &QuantizeArgs, checkpoint: &Checkpoint) -> Result<Option<SpanRule
 fn compare(
     args: &QuantizeArgs,
     file: &Path,
-    checkpoint: &Arc<Checkpoint>,
+    (checkpoint, model): (&Checkpoint, &Model),
     options: &Options,
     gate: Gate,
 ) -> Result<Compared, Error> {
-    let model = Model::of_checkpoint(Arc::clone(checkpoint), &args.checkpoint);
-    let rows = LabelledFile::read(&model, file, &args.data, args.max_eval_samples)?;
-    let f32 = measure(&model, &rows, BATCH)?;
+    let rows = LabelledFile::read(model, file, &args.data, args.max_eval_samples)?;
+    let f32 = measure(model, &rows, BATCH)?;
     let evaluator = rows.evaluator(&f32.inputs);
     let trials = Trials {
         checkpoint,
