@@ -19,6 +19,7 @@ mod tokenize;
 use crate::args::Command;
 use crate::error::Error;
 use std::io::Write;
+use std::path::Path;
 
 /// Carries out what was typed.
 ///
@@ -48,6 +49,18 @@ fn print(text: impl std::fmt::Display) -> Result<(), Error> {
     writeln!(out, "{text}")
         .and_then(|()| out.flush())
         .map_err(Error::Output)
+}
+
+/// The text of bytes that begin on `line` of a file.
+fn utf8(path: &Path, line: usize, bytes: Vec<u8>) -> Result<String, Error> {
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        Error::Setting {
+            path: path.to_owned(),
+            line: line + valid.iter().filter(|&&byte| byte == b'\n').count(),
+            what: "not UTF-8; save the text as UTF-8".into(),
+        }
+    })
 }
 
 /// Bounds the threads of everything that runs in parallel. Not given: every core.

@@ -1,6 +1,6 @@
 //! `berth ask`: one answer, with bars or in its sentence for people, or as `berth-edge` prints it.
 
-use super::print;
+use super::{print, utf8};
 use crate::args::AskArgs;
 use crate::error::Error;
 use crate::names::bundle_path;
@@ -11,6 +11,7 @@ use berth_task::{Aggregation, Task};
 use std::fs;
 use std::io::{self, IsTerminal};
 use std::num::NonZero;
+use std::path::Path;
 
 /// How many labels people are shown where they say nothing.
 const LABELS: usize = 10;
@@ -209,7 +210,13 @@ fn marked(passage: &str, answers: &Answers<'_>, most: usize) -> String {
 /// A text as typed, or the content of the file behind an `@`.
 fn text_of(typed: &str) -> Result<String, Error> {
     match typed.strip_prefix('@') {
-        Some(path) => fs::read_to_string(path).map_err(|source| Error::file(path, source)),
+        Some("") => Err(Error::Usage(
+            "`@` stands before the name of a file to be read, and there is none behind it".into(),
+        )),
+        Some(path) => {
+            let bytes = fs::read(path).map_err(|source| Error::file(path, source))?;
+            utf8(Path::new(path), 1, bytes)
+        }
         None => Ok(typed.to_owned()),
     }
 }

@@ -1,6 +1,6 @@
 //! `berth tokenize`: the ids, pieces and offsets of a text, as the device sees it.
 
-use super::print;
+use super::{print, utf8};
 use crate::args::TokenizeArgs;
 use crate::error::Error;
 use crate::names::bundle_path;
@@ -8,11 +8,12 @@ use crate::show;
 use berth_wordpiece::{Piece, Tokenizer};
 use serde_json::json;
 use std::io::BufRead;
+use std::path::Path;
 
 /// Tokenizes the text, or every line of standard input.
 pub fn run(args: &TokenizeArgs) -> Result<(), Error> {
     let path = bundle_path(&args.bundle)?;
-    let model = berth_runtime::Model::open(&path)?;
+    let model = berth_runtime::Model::open_verified(&path)?;
     let broken = |what: String| Error::Model {
         path: path.clone(),
         what,
@@ -30,11 +31,11 @@ pub fn run(args: &TokenizeArgs) -> Result<(), Error> {
     if let Some(text) = &args.text {
         return one(text, args.pair.as_deref());
     }
-    for line in std::io::stdin().lock().lines() {
-        one(
-            &line.map_err(|source| Error::file("standard input", source))?,
-            None,
-        )?;
+    let input = Path::new("standard input");
+    for (number, line) in (1..).zip(std::io::stdin().lock().split(b'\n')) {
+        let line = line.map_err(|source| Error::file(input, source))?;
+        let line = utf8(input, number, line)?;
+        one(line.strip_suffix('\r').unwrap_or(&line), None)?;
     }
     Ok(())
 }
