@@ -1,5 +1,6 @@
 //! Why a run or a prediction could not go on.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 
 use berth_checkpoint::{CheckpointError, SaveError};
@@ -13,6 +14,12 @@ use crate::memory::TooLarge;
 use crate::model::ModelError;
 use crate::recipe::RecipeError;
 
+/// What an error says, without the backtrace that candle puts below it where `RUST_BACKTRACE` asks for one.
+fn first_line(error: &impl Display) -> String {
+    let text = error.to_string();
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
 /// The reason, in one line with the way out where there is one.
 #[derive(Debug, Error)]
 pub enum TrainError {
@@ -20,7 +27,7 @@ pub enum TrainError {
     #[error(transparent)]
     Recipe(#[from] RecipeError),
     /// The model could not be made.
-    #[error(transparent)]
+    #[error("{}", first_line(.0))]
     Model(#[from] ModelError),
     /// A checkpoint could not be read.
     #[error(transparent)]
@@ -35,7 +42,7 @@ pub enum TrainError {
     #[error(transparent)]
     Device(#[from] DeviceError),
     /// candle refused a computation.
-    #[error(transparent)]
+    #[error("{}", first_line(.0))]
     Candle(#[from] candle_core::Error),
     /// The threads could not be started.
     #[error("threads: {0}")]
@@ -168,4 +175,28 @@ fn numbers(rows: &[usize]) -> String {
         .map(usize::to_string)
         .collect::<Vec<_>>()
         .join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backtrace_is_left_out() {
+        let bare = candle_core::Error::Msg("index 1000 is out of range".into());
+        let traced = candle_core::Error::WithBacktrace {
+            inner: Box::new(bare),
+            backtrace: Box::new(std::backtrace::Backtrace::force_capture()),
+        };
+        assert!(traced.to_string().lines().count() > 1);
+        let model = ModelError::Tensor {
+            name: "bert.pooler".into(),
+            source: candle_core::Error::Msg("no\n  0: candle".into()),
+        };
+        assert_eq!(
+            TrainError::from(traced).to_string(),
+            "index 1000 is out of range"
+        );
+        assert_eq!(TrainError::from(model).to_string(), "bert.pooler: no");
+    }
 }

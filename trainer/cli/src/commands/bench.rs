@@ -25,8 +25,14 @@ pub fn run(args: &BenchArgs) -> Result<(), Error> {
         }
     };
     let path = bundle_path(bundle)?;
+    let mut lengths = Vec::new();
+    for &length in &args.lengths {
+        if !lengths.contains(&length) {
+            lengths.push(length);
+        }
+    }
     let options = Options {
-        lengths: args.lengths.clone(),
+        lengths,
         threads: Threads(args.train.threads as usize),
         allocations: Some(counting::allocations),
         ..Default::default()

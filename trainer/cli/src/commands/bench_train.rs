@@ -34,6 +34,13 @@ pub fn run(args: &BenchArgs) -> Result<(), Error> {
         &fetch::Options::from_environment(),
     )?;
     let base = Checkpoint::open(&folder)?;
+    let positions = base.config.max_position_embeddings;
+    if let Some(shape) = train.shapes.iter().find(|shape| shape.length > positions) {
+        return Err(Error::Usage(format!(
+            "--shapes {shape}: {} has {positions} positions, so that no sequence is longer",
+            train.model_name_or_path
+        )));
+    }
     let threads = rayon::ThreadPoolBuilder::new()
         .num_threads(train.threads as usize)
         .build()
