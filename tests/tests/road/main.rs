@@ -19,6 +19,7 @@
 //! | [`contents`] | is what a file holds told before it is learnt from? |
 //! | [`onnx`] | does ONNX out and in keep the model, and do files of other makers come in? |
 //! | [`bad_input`] | does bad input get one clear line and leave nothing half-written? |
+//! | [`flags`] | do the flags of later commands do what they say, or are they refused? |
 //! | [`search`] | is a model that int8 breaks repaired? |
 //! | [`real`] | does it hold on real sentences and a real base model, where they are there? |
 //!
@@ -33,6 +34,7 @@ mod dequantized;
 mod families;
 mod faults;
 mod fixture;
+mod flags;
 mod forward;
 mod gradients;
 mod journey;

@@ -8,11 +8,14 @@ use berth_quantize::Gate;
 use berth_task::{Aggregation, LongTexts, Task};
 use berth_trainer::bench::Shape;
 use berth_trainer::device::Device;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use std::ffi::OsString;
 use std::num::NonZero;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 /// The base model that is fine-tuned when none is named (Apache-2.0, 22.7 M parameters).
 pub const DEFAULT_MODEL: &str = "sentence-transformers/all-MiniLM-L6-v2";
@@ -97,7 +100,8 @@ pub struct DataArgs {
     /// question-answering
     #[arg(long)]
     pub task: Option<Task>,
-    /// A published data set's own layout: mr, cola, sst2, rte, qnli, mnli, mrpc, sick, sick_r, stsb
+    /// A published data set, whose own files are read: mr, cola, sst2, rte, qnli, mnli, mrpc, sick, sick_r,
+    /// stsb; any other file by its extension
     #[arg(long)]
     pub task_name: Option<String>,
     /// tsv, csv, json, jsonl, conll or conllu, where the file's name does not say it
@@ -142,7 +146,7 @@ pub struct SpanArgs {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub version_2_with_negative: Option<bool>,
     /// Questions: no answer where its score exceeds the best span's by more; fitted when not given
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, value_parser = finite::<f32>, allow_negative_numbers = true)]
     pub null_score_diff_threshold: Option<f32>,
 }
 
@@ -174,10 +178,10 @@ pub struct FinetuneArgs {
     #[command(flatten)]
     pub switches: FinetuneSwitches,
     /// Learn from the first so many rows only
-    #[arg(long)]
+    #[arg(long, value_parser = at_least_one)]
     pub max_train_samples: Option<usize>,
     /// Measure on the first so many rows only
-    #[arg(long)]
+    #[arg(long, value_parser = at_least_one)]
     pub max_eval_samples: Option<usize>,
     /// A run for each of these seeds, in OUTPUT_DIR/seed-N, and what they came to together: 1,2,3
     #[arg(long, value_delimiter = ',', action = clap::ArgAction::Set)]
@@ -238,7 +242,7 @@ pub enum Strategy {
 #[command(rename_all = "snake_case", args_override_self = true)]
 pub struct RecipeArgs {
     /// Passes over the training file
-    #[arg(long, default_value_t = 3.0)]
+    #[arg(long, default_value_t = 3.0, value_parser = finite::<f64>, allow_negative_numbers = true)]
     pub num_train_epochs: f64,
     /// Optimizer steps, instead of epochs
     #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
@@ -253,19 +257,19 @@ pub struct RecipeArgs {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub gradient_accumulation_steps: u32,
     /// Peak learning rate
-    #[arg(long, default_value_t = 5e-5)]
+    #[arg(long, default_value_t = 5e-5, value_parser = finite::<f64>, allow_negative_numbers = true)]
     pub learning_rate: f64,
     /// linear, cosine, constant, constant_with_warmup or polynomial
     #[arg(long, default_value = "linear")]
     pub lr_scheduler_type: String,
     /// Steps of warm-up, or their share below 1
-    #[arg(long, alias = "warmup_ratio", default_value_t = 0.1)]
+    #[arg(long, alias = "warmup_ratio", default_value_t = 0.1, value_parser = finite::<f64>, allow_negative_numbers = true)]
     pub warmup_steps: f64,
     /// Decay of weights, biases and LayerNorm excepted
-    #[arg(long, default_value_t = 0.01)]
+    #[arg(long, default_value_t = 0.01, value_parser = finite::<f64>, allow_negative_numbers = true)]
     pub weight_decay: f64,
     /// Gradients are scaled down to this norm
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = finite::<f64>, allow_negative_numbers = true)]
     pub max_grad_norm: f64,
     /// Everything random follows from it
     #[arg(long, default_value_t = 42)]
@@ -301,20 +305,20 @@ pub struct RecipeArgs {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub early_stopping_patience: Option<u32>,
     /// By how much an evaluation must better the best
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, value_parser = finite::<f64>, allow_negative_numbers = true)]
     pub early_stopping_threshold: f64,
     /// Weights of the classes in the loss: balanced, or a JSON file, {"label": weight} or a list
     #[arg(long)]
     #[serde(skip)]
     pub class_weights: Option<String>,
     /// The share of each target that all classes have in equal parts
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, value_parser = finite::<f64>, allow_negative_numbers = true)]
     pub label_smoothing_factor: f64,
     /// Focal loss: how much less what is told well already weighs; 0 for not at all
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, value_parser = finite::<f64>, allow_negative_numbers = true)]
     pub focal_gamma: f64,
     /// Each layer learns at this times the rate of the one above; the head at the full rate
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = finite::<f64>, allow_negative_numbers = true)]
     pub layerwise_lr_decay: f64,
     /// Threads, or 0 for every core. The result does not depend on it
     #[arg(long, default_value_t = 0)]
@@ -346,7 +350,7 @@ pub struct EvaluateArgs {
     #[arg(long, default_value_t = LongTexts::Cut)]
     pub long_texts: LongTexts,
     /// Measure on the first so many rows only
-    #[arg(long)]
+    #[arg(long, value_parser = at_least_one)]
     pub max_eval_samples: Option<usize>,
     /// Threads; every core when not given
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
@@ -381,10 +385,10 @@ pub struct PredictArgs {
     #[arg(long, default_value_t = LongTexts::Cut)]
     pub long_texts: LongTexts,
     /// Abstain from answers whose score is lower, from 0 to 1
-    #[arg(long, value_parser = score)]
+    #[arg(long, value_parser = share::<f32>)]
     pub min_score: Option<f32>,
     /// Answer the first so many rows only
-    #[arg(long)]
+    #[arg(long, value_parser = at_least_one)]
     pub max_predict_samples: Option<usize>,
     /// Threads; every core when not given
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
@@ -412,7 +416,7 @@ pub struct QuantizeArgs {
     #[command(flatten)]
     pub data: DataArgs,
     /// Compare on the first so many rows only
-    #[arg(long)]
+    #[arg(long, value_parser = at_least_one)]
     pub max_eval_samples: Option<usize>,
     /// Where the report page goes; beside the bundle as NAME.report.html when not given
     #[arg(long)]
@@ -435,10 +439,10 @@ pub struct QuantizeArgs {
 #[command(rename_all = "snake_case", args_override_self = true)]
 pub struct GateArgs {
     /// Fail, and write no bundle, when the main metric drops by more points (of 100)
-    #[arg(long)]
+    #[arg(long, value_parser = points, allow_negative_numbers = true)]
     pub max_drop: Option<f64>,
     /// Fail, and write no bundle, when a smaller share of answers stays the same
-    #[arg(long)]
+    #[arg(long, value_parser = share::<f64>, allow_negative_numbers = true)]
     pub min_agreement: Option<f64>,
 }
 
@@ -479,11 +483,40 @@ fn layer_number(name: &str) -> Result<usize, String> {
     number.map_err(|_| "layers are numbers from 0 on, or names such as `encoder.layer.0`".into())
 }
 
+/// A count of something.
+fn at_least_one(value: &str) -> Result<usize, String> {
+    let known = value.parse().ok().filter(|&count| count > 0);
+    known.ok_or_else(|| "a whole number from 1 on".into())
+}
+
+/// A number that is neither infinite nor none at all.
+fn finite<T: FromStr + Into<f64> + Copy>(value: &str) -> Result<T, String> {
+    within(value, f64::MIN..=f64::MAX, "a finite number")
+}
+
 /// A share from 0 to 1.
-fn score(value: &str) -> Result<f32, String> {
-    let known = value.parse::<f32>().ok();
-    let known = known.filter(|share| (0.0..=1.0).contains(share));
-    known.ok_or_else(|| "a number from 0 to 1".into())
+fn share<T: FromStr + Into<f64> + Copy>(value: &str) -> Result<T, String> {
+    within(value, 0.0..=1.0, "a number from 0 to 1")
+}
+
+/// A difference of two metrics, in points of 100.
+fn points(value: &str) -> Result<f64, String> {
+    within(
+        value,
+        -100.0..=100.0,
+        "points of 100: a number from -100 to 100",
+    )
+}
+
+/// A number in a range, which `expected` says in words.
+fn within<T: FromStr + Into<f64> + Copy>(
+    value: &str,
+    range: RangeInclusive<f64>,
+    expected: &str,
+) -> Result<T, String> {
+    let known = value.parse::<T>().ok();
+    let known = known.filter(|&number| range.contains(&number.into()));
+    known.ok_or_else(|| expected.into())
 }
 
 /// `berth ask`.
@@ -500,7 +533,7 @@ pub struct AskArgs {
     #[arg(long)]
     pub top_k: Option<NonZero<usize>>,
     /// Abstain where the score is lower, from 0 to 1
-    #[arg(long, value_parser = score)]
+    #[arg(long, value_parser = share::<f32>)]
     pub min_score: Option<f32>,
     /// Texts longer than the model's input, where there is one answer for all: read by windows whose
     /// answers are put together, or cut
@@ -539,8 +572,8 @@ pub struct TokenizeArgs {
 pub struct BenchArgs {
     /// A .berth file, or a bare name as berth ask takes it; none with --train
     pub bundle: Option<PathBuf>,
-    /// Lengths in pieces
-    #[arg(long, value_delimiter = ',', default_values_t = [16, 32, 64, 128, 256, 384])]
+    /// Lengths in pieces; 16, 32, 64, 128, 256 and 384, as far as the model has positions, when not given
+    #[arg(long, value_delimiter = ',', value_parser = at_least_one)]
     pub lengths: Vec<usize>,
     #[command(flatten)]
     pub train: TrainBenchArgs,
@@ -660,6 +693,41 @@ pub fn normalize(typed: impl Iterator<Item = OsString>) -> Vec<OsString> {
     out
 }
 
+/// Reads what was typed, in the form of [`normalize`].
+///
+/// # Errors
+/// As clap has them, and always with the nearest flag beside an unknown one.
+pub fn parse(typed: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let named = typed.get(1).cloned().unwrap_or_default();
+    Cli::try_parse_from(typed).map_err(|error| suggest(error, &named.to_string_lossy()))
+}
+
+/// Names the flag of `command` that an unknown one is nearest to.
+fn suggest(mut error: clap::Error, command: &str) -> clap::Error {
+    let unknown = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(flag)) if error.kind() == ErrorKind::UnknownArgument => flag,
+        _ => return error,
+    };
+    let Some(unknown) = unknown.strip_prefix("--").map(str::to_owned) else {
+        return error;
+    };
+    let mut cli = Cli::command();
+    cli.build();
+    let command = cli.find_subcommand(command).unwrap_or(&cli);
+    let known = command.get_arguments().filter_map(clap::Arg::get_long);
+    if let Some(nearest) = nearest(known, &unknown) {
+        let nearest = ContextValue::String(format!("--{nearest}"));
+        error.insert(ContextKind::SuggestedArg, nearest);
+    }
+    error
+}
+
+/// The name that was probably meant; capitals don't count.
+pub fn nearest<'n>(known: impl Iterator<Item = &'n str>, written: &str) -> Option<&'n str> {
+    let written = written.to_lowercase();
+    known.min_by_key(|&name| (strsim::damerau_levenshtein(name, &written), name))
+}
+
 /// The names of all flags that take no value or `true`/`false`.
 pub fn switches() -> Vec<String> {
     let command = Cli::command();
@@ -679,7 +747,7 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(normalize(line.split(' ').map(OsString::from)))
+        super::parse(normalize(line.split(' ').map(OsString::from)))
     }
 
     #[test]
@@ -719,10 +787,69 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_flag_names_the_nearest() {
-        let error = parse("berth finetune --output_dir o --train_fil x").unwrap_err();
-        assert_eq!(error.exit_code(), 2);
-        assert!(error.to_string().contains("--train_file"), "{error}");
+    fn an_unknown_flag_names_the_nearest_however_far() {
+        for (line, nearest) in [
+            ("finetune --output_dir o --train_fil x", "--train_file"),
+            ("finetune --output_dir o --report_to none", "--format"),
+            ("finetune --output_dir o --predict_with_generate", "--"),
+            ("ask m.berth x --JSON", "--json"),
+            ("evaluate m --Validation-File=x", "--validation_file"),
+            ("tokenize m --max_pieces 3", "--max_seq_length"),
+        ] {
+            let error = parse(&format!("berth {line}")).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            let text = error.to_string();
+            assert!(text.contains("similar argument"), "{text}");
+            assert!(text.contains(nearest), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_keep_to_their_ranges() {
+        let quantize = |flag: &str| parse(&format!("berth quantize m --output o {flag}"));
+        for flag in [
+            "--max_drop -1",
+            "--max_drop=-100",
+            "--max_drop 100",
+            "--min_agreement 0",
+            "--min_agreement 1",
+        ] {
+            assert!(quantize(flag).is_ok(), "{flag}");
+        }
+        for (flag, range) in [
+            ("--max_drop nan", "-100 to 100"),
+            ("--max_drop inf", "-100 to 100"),
+            ("--max_drop 200", "-100 to 100"),
+            ("--max_drop -100.1", "-100 to 100"),
+            ("--min_agreement nan", "0 to 1"),
+            ("--min_agreement 99", "0 to 1"),
+            ("--min_agreement -0.5", "0 to 1"),
+            ("--max_eval_samples 0", "from 1 on"),
+        ] {
+            let error = quantize(flag).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains(range), "{error}");
+        }
+        for flag in [
+            "num_train_epochs",
+            "learning_rate",
+            "warmup_steps",
+            "weight_decay",
+            "max_grad_norm",
+            "early_stopping_threshold",
+            "label_smoothing_factor",
+            "focal_gamma",
+            "layerwise_lr_decay",
+            "null_score_diff_threshold",
+        ] {
+            for value in ["nan", "inf", "x"] {
+                let line = format!("berth finetune --output_dir o --{flag} {value}");
+                let text = parse(&line).unwrap_err().to_string();
+                assert!(text.contains("a finite number"), "{text}");
+                assert!(text.contains(&format!("--{flag}")), "{text}");
+            }
+        }
+        assert!(parse("berth bench m.berth --lengths 16,0").is_err());
     }
 
     #[test]

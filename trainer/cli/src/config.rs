@@ -11,7 +11,7 @@
 
 pub mod published;
 
-use crate::args::{Cli, normalize, switches};
+use crate::args::{Cli, nearest, normalize, switches};
 use crate::error::Error;
 use clap::{CommandFactory, Parser};
 use serde_json::{Map, Value};
@@ -83,7 +83,9 @@ fn part(arguments: &[OsString]) -> (Vec<OsString>, Vec<OsString>) {
             Some(flag) if flag.starts_with("config=") => files.push(flag["config=".len()..].into()),
             Some(flag) => {
                 rest.push(token.clone());
-                let alone = flag.contains('=') || flag == "help" || flag == "version";
+                let next = tokens.as_slice().first().and_then(|next| next.to_str());
+                let ends = next.is_some_and(|next| next.starts_with("--"));
+                let alone = ends || flag.contains('=') || flag == "help" || flag == "version";
                 if !alone && !switches.iter().any(|switch| switch == flag) {
                     rest.extend(tokens.next().cloned());
                 }
@@ -255,14 +257,7 @@ impl Names {
 
     /// What was probably meant.
     fn nearest(&self, written: &str) -> &str {
-        let far = |known: &&String| {
-            (
-                strsim::damerau_levenshtein(known, written),
-                (*known).clone(),
-            )
-        };
-        let nearest = self.all.keys().min_by_key(far);
-        nearest
+        nearest(self.all.keys().map(String::as_str), written)
             .and_then(|known| self.get(known))
             .unwrap_or_default()
     }
@@ -351,6 +346,13 @@ mod tests {
         assert_eq!(args.data.label_names.unwrap(), ["c", "d"]);
         assert_eq!((args.recipe.seed, args.seeds.len()), (9, 0));
         assert_eq!(run("--seeds 3 --seeds 4,5").seeds, [4, 5]);
+    }
+
+    #[test]
+    fn an_unknown_switch_makes_no_file_of_what_follows() {
+        let line = "berth finetune --fp16 --output_dir o";
+        let tokens = expanded("a.toml", "", line).unwrap();
+        assert_eq!(tokens, ["--fp16", "--output_dir", "o"]);
     }
 
     #[test]

@@ -105,7 +105,12 @@ impl Error {
     /// 2 for usage, 130 after Ctrl-C as shells have it, else 1.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Usage(_) | Error::Query(QueryError::Unscored) => 2,
+            Error::Usage(_)
+            | Error::Query(
+                QueryError::Unscored | QueryError::PairMissing | QueryError::PairUnwanted,
+            )
+            | Error::Quantize(QuantizeError::NoTask { .. })
+            | Error::Measure(MeasureError::Open(OpenError::Threads { .. })) => 2,
             Error::Interrupted(_) => 130,
             _ => 1,
         }

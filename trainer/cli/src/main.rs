@@ -36,7 +36,6 @@ mod show;
 mod sources;
 
 use berth_runtime::counting::Counting;
-use clap::Parser;
 use mimalloc::MiMalloc;
 use std::process::ExitCode;
 
@@ -48,7 +47,7 @@ fn main() -> ExitCode {
         Ok(typed) => typed,
         Err(error) => return failed(&error),
     };
-    let cli = match args::Cli::try_parse_from(typed) {
+    let cli = match args::parse(typed) {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();

@@ -1,6 +1,7 @@
 //! What the program says to a hand at the keyboard: versions, help, mistyped flags, missing files.
 
-use std::process::{Command, Output};
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
 
 fn berth(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_berth"));
@@ -33,6 +34,103 @@ fn a_mistyped_flag_is_a_usage_error_that_names_the_nearest() {
         "{}",
         stderr(&output)
     );
+    let output = berth(&["ask", "m.berth", "x", "--JSON"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = stderr(&output);
+    assert!(said.contains("'--json'"), "{said}");
+}
+
+#[test]
+fn what_is_wrong_is_named_and_not_what_comes_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(at("alone.onnx"), "").unwrap();
+    std::fs::write(at("latin.txt"), b"one\ncaf\xe9\n").unwrap();
+    let model = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../tests/golden/bundle/tiny.berth"
+    );
+    let latin = format!("@{}", at("latin.txt"));
+    for (arguments, code, said) in [
+        (
+            &["evaluate", "nosuch.onnx", "--validation_file", "x.tsv"][..],
+            1,
+            "nosuch.onnx: ",
+        ),
+        (
+            &["quantize", "nosuch.onnx", "--output", "x.berth"],
+            1,
+            "nosuch.onnx: ",
+        ),
+        (
+            &["evaluate", &at("alone.onnx"), "--validation_file", "x.tsv"],
+            1,
+            "--tokenizer_name",
+        ),
+        (
+            &["data", "x.tsv"],
+            2,
+            "nothing names the task: say --task text-classification|",
+        ),
+        (
+            &[
+                "data",
+                "x.tsv",
+                "--task",
+                "text-classification",
+                "--label_names",
+                "a,",
+            ],
+            2,
+            "an empty name",
+        ),
+        (
+            &[
+                "data",
+                "x.tsv",
+                "--task_name",
+                "sick_r",
+                "--label_names",
+                "a,b",
+            ],
+            2,
+            "has none",
+        ),
+        (
+            &["ask", model, "@"],
+            2,
+            "`@` stands before the name of a file",
+        ),
+        (&["ask", model, &latin], 1, "latin.txt:2: not UTF-8"),
+    ] {
+        let output = berth(arguments);
+        let told = stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{told}");
+        assert!(told.contains(said), "{told}");
+        assert_eq!(told.trim_end().lines().count(), 1, "{told}");
+    }
+}
+
+#[test]
+fn a_line_of_input_that_is_not_utf_8_is_named() {
+    let model = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../models/sentiment/sentiment.berth"
+    );
+    let mut child = Command::new(env!("CARGO_BIN_EXE_berth"))
+        .args(["tokenize", model, "--json"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let input = b"one\r\n\ncaf\xe9\n";
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 2);
+    let said = stderr(&output);
+    assert!(said.contains("standard input:3: not UTF-8"), "{said}");
 }
 
 #[test]

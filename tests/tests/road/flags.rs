@@ -1,0 +1,293 @@
+//! Flags that later commands take: they do what they say, or are refused with exit code 2.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::fixture::{self, Trained};
+use crate::predictions::predict;
+use crate::program::{Run, berth, edge};
+
+/// The file that the model is measured on, under other names for its labels.
+const NAMES: [(&str, &str); 2] = [("negative", "awful"), ("positive", "great")];
+
+/// Types the words of `line`, in which `{}` stands for each of `paths` by turns.
+fn typed(line: &str, paths: &[&Path]) -> Run {
+    let mut paths = paths.iter();
+    let words = line.split_whitespace().map(|word| match word {
+        "{}" => paths.next().expect("a path").display().to_string(),
+        word => word.to_owned(),
+    });
+    berth(words.collect::<Vec<_>>())
+}
+
+fn json_of(run: Run) -> Value {
+    serde_json::from_str(&run.ok()).expect("a line of JSON")
+}
+
+/// The message of a usage error.
+fn misused(run: &Run) -> &str {
+    assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{run:?}");
+    assert_eq!(run.stderr.trim_end().lines().count(), 1, "{run:?}");
+    &run.stderr
+}
+
+fn renamed(dev: &Path, to: &Path) -> PathBuf {
+    let mut text = fs::read_to_string(dev).expect("the dev file");
+    for (old, new) in NAMES {
+        text = text.replace(old, new);
+    }
+    fs::write(to, text).expect("a file");
+    to.to_owned()
+}
+
+/// The model as another program would leave it: nothing tells its task, and its labels have numbers.
+fn made_elsewhere(to: &Path) -> PathBuf {
+    copy_of_the_model(to);
+    fs::remove_file(to.join("training_args.json")).expect("the file");
+    change(&to.join("config.json"), |config| {
+        config["id2label"] = json!({"0": "LABEL_0", "1": "LABEL_1"});
+        config["label2id"] = json!({"LABEL_0": 0, "LABEL_1": 1});
+    });
+    to.to_owned()
+}
+
+fn copy_of_the_model(to: &Path) {
+    fs::create_dir(to).expect("a folder");
+    for entry in fs::read_dir(&Trained::get().checkpoint).expect("the checkpoint") {
+        let path = entry.expect("an entry").path();
+        if path.is_file() {
+            fs::copy(&path, to.join(path.file_name().expect("a name"))).expect("a copy");
+        }
+    }
+}
+
+fn change(file: &Path, change: impl FnOnce(&mut Value)) {
+    let text = fs::read(file).expect("the file");
+    let mut value = serde_json::from_slice(&text).expect("JSON");
+    change(&mut value);
+    fs::write(file, value.to_string()).expect("the file");
+}
+
+#[test]
+fn labels_get_the_names_that_are_asked_for() {
+    let dir = fixture::folder();
+    let trained = Trained::get();
+    let file = renamed(&trained.dev, &dir.path().join("renamed.tsv"));
+    let foreign = made_elsewhere(&dir.path().join("elsewhere"));
+    let bundle = dir.path().join("renamed.berth");
+    let right = |model: &Path, file: &Path, more: &str| {
+        let line = format!("evaluate {{}} --validation_file {{}} --json {more}");
+        json_of(typed(&line, &[model, file]))["eval_accuracy"].clone()
+    };
+    const ASKED: &str = "--label_names awful,great";
+    for (model, task) in [
+        (&trained.checkpoint, ""),
+        (&trained.bundle, ""),
+        (&foreign, "--task text-classification"),
+    ] {
+        let line = format!("evaluate {{}} --validation_file {{}} {task}");
+        let unknown = typed(&line, &[model, &file]).refused();
+        assert!(unknown.contains("unknown label"), "{unknown}");
+        let asked = format!("{ASKED} {task}");
+        let expected = right(
+            model,
+            &trained.dev,
+            &format!("--label_names negative,positive {task}"),
+        );
+        assert_eq!(right(model, &file, &asked), expected);
+
+        let out = dir.path().join("out");
+        let line = format!("predict {{}} --test_file {{}} --output_dir {{}} --json {asked}");
+        let counts = &json_of(typed(&line, &[model, &file, &out]))["predict_labels"];
+        assert!(
+            counts["awful"].is_u64() && counts["great"].is_u64(),
+            "{counts}"
+        );
+
+        if model != &trained.bundle {
+            let line = format!("quantize {{}} --output {{}} --validation_file {{}} --json {asked}");
+            let report = json_of(typed(&line, &[model, &bundle, &file]));
+            assert_eq!(report["f32"]["eval_accuracy"], expected);
+            let answer = edge([&bundle], "a good film\n").ok();
+            assert!(
+                answer.contains("awful") && answer.contains("great"),
+                "{answer}"
+            );
+            assert_eq!(right(&bundle, &file, ""), report["int8"]["eval_accuracy"]);
+        }
+    }
+    // What the labels were called before is known still.
+    let line = format!("quantize {{}} --output {{}} {ASKED}");
+    typed(&line, &[&trained.checkpoint, &bundle]).ok();
+    assert_eq!(
+        right(&bundle, &trained.dev, ""),
+        right(&trained.bundle, &trained.dev, "")
+    );
+}
+
+#[test]
+fn names_that_no_labels_can_have_are_refused() {
+    let dir = fixture::folder();
+    let trained = Trained::get();
+    let bundle = dir.path().join("out.berth");
+    let out = dir.path().join("out");
+    for (names, said) in [
+        ("a,b,c", "gives 3 names, and the labels of"),
+        ("a", "gives 1 names, and the labels of"),
+        ("a,a", "gives \"a\" twice"),
+        ("a,", "an empty name"),
+        (
+            "a,b --task text-pair-regression",
+            "text-pair-regression has none",
+        ),
+        (
+            "a,b --task question-answering",
+            "question-answering has none",
+        ),
+    ] {
+        let asked = format!("--label_names {names}");
+        for run in [
+            typed(
+                &format!("quantize {{}} --output {{}} {asked}"),
+                &[&trained.checkpoint, &bundle],
+            ),
+            typed(
+                &format!("evaluate {{}} --validation_file {{}} {asked}"),
+                &[&trained.bundle, &trained.dev],
+            ),
+            typed(
+                &format!("predict {{}} --test_file {{}} --output_dir {{}} {asked}"),
+                &[&trained.checkpoint, &trained.dev, &out],
+            ),
+        ] {
+            let told = misused(&run);
+            // Whichever is seen first: the count or the task.
+            assert!(told.contains(said) || names.contains("--task"), "{told}");
+        }
+    }
+    assert!(!bundle.exists() && !out.exists());
+}
+
+#[test]
+fn labels_that_are_not_there_or_there_twice_are_told() {
+    let dir = fixture::folder();
+    let trained = Trained::get();
+    let base = dir.path().join("base");
+    fixture::base_model(&base);
+    let line = "evaluate {} --validation_file {} --task text-classification";
+    let told = typed(line, &[&base, &trained.dev]).refused();
+    assert!(told.contains("fine-tune it first"), "{told}");
+
+    let twice = dir.path().join("twice");
+    copy_of_the_model(&twice);
+    change(&twice.join("config.json"), |config| {
+        config["id2label"] = json!({"0": "same", "1": "same"});
+    });
+    let bundle = dir.path().join("out.berth");
+    for told in [
+        typed("evaluate {} --validation_file {}", &[&twice, &trained.dev]).refused(),
+        typed("quantize {} --output {}", &[&twice, &bundle]).refused(),
+    ] {
+        assert!(told.contains("twice"), "{told}");
+    }
+    let line = "evaluate {} --validation_file {} --label_names negative,positive";
+    typed(line, &[&twice, &trained.dev]).ok();
+}
+
+/// What a model learned from a data set's own files does not bind it to their layout.
+#[test]
+fn a_model_of_a_task_name_reads_other_files_too() {
+    let dir = fixture::folder();
+    let model = dir.path().join("model");
+    copy_of_the_model(&model);
+    let bundle = dir.path().join("model.berth");
+    for name in ["mr", "cola"] {
+        change(&model.join("training_args.json"), |args| {
+            args["task_name"] = json!(name)
+        });
+        typed("quantize {} --output {}", &[&model, &bundle]).ok();
+        let file = |name: &str, content: &str| {
+            let path = dir.path().join(name);
+            fs::write(&path, content).expect("a file");
+            path
+        };
+        let csv = file(
+            "dev.csv",
+            "text,label\n\"good, so good\",positive\nbad,negative\n",
+        );
+        let other = file("dev.txt", "text,label\ngood,positive\n");
+        for model in [&model, &bundle] {
+            let measured = json_of(typed(
+                "evaluate {} --validation_file {} --json",
+                &[model, &csv],
+            ));
+            assert_eq!(measured["eval_samples"], 2);
+            let report = predict(model, &csv, &dir.path().join("out"));
+            assert_eq!(report["predict_samples"], 2);
+            let told = typed("evaluate {} --validation_file {}", &[model, &other]).refused();
+            assert!(told.contains("--format tsv|csv|jsonl|json"), "{told}");
+            let line = "evaluate {} --validation_file {} --format csv";
+            typed(line, &[model, &other]).ok();
+        }
+    }
+}
+
+#[test]
+fn a_foreign_checkpoint_and_a_pair_too_many_are_wrong_usage() {
+    let dir = fixture::folder();
+    let trained = Trained::get();
+    let foreign = made_elsewhere(&dir.path().join("elsewhere"));
+    let bundle = dir.path().join("out.berth");
+    for run in [
+        typed("quantize {} --output {}", &[&foreign, &bundle]),
+        typed(
+            "evaluate {} --validation_file {}",
+            &[&foreign, &trained.dev],
+        ),
+    ] {
+        let told = misused(&run);
+        assert!(told.contains("--task"), "{told}");
+    }
+    for more in ["", "--json"] {
+        let run = typed(&format!("ask {{}} good bad {more}"), &[&trained.bundle]);
+        misused(&run);
+    }
+}
+
+#[test]
+fn a_bench_times_the_lengths_that_fit() {
+    let bundle = &Trained::get().bundle;
+    let report = json_of(typed("bench {} --json", &[bundle]));
+    let lengths = report["lengths"].as_object().expect("lengths");
+    let positions = json_of(typed("inspect {} --json", &[bundle]))["max_position_embeddings"]
+        .as_u64()
+        .expect("a number");
+    assert!(positions < 384, "the tiny model has become a large one");
+    let expected = [16, 32, 64, 128, 256, 384].into_iter();
+    let expected = expected.filter(|&length| length <= positions);
+    let told = lengths
+        .keys()
+        .map(|length| length.parse().expect("a number"));
+    assert_eq!(told.collect::<Vec<u64>>(), expected.collect::<Vec<_>>());
+
+    let report = json_of(typed("bench {} --json --lengths 16,8,16", &[bundle]));
+    let lengths = report["lengths"].as_object().expect("lengths");
+    assert_eq!(lengths.keys().collect::<Vec<_>>(), ["16", "8"]);
+    let told = typed("bench {} --lengths 16,999", &[bundle]).refused();
+    assert!(told.contains(&positions.to_string()), "{told}");
+    misused(&typed("bench {} --threads 99", &[bundle]));
+}
+
+#[test]
+fn a_shape_that_is_too_long_for_the_model_is_one_line() {
+    let dir = fixture::folder();
+    let base = fixture::base_model(dir.path());
+    let line = "bench --train --model_name_or_path {} --shapes 2x16,2x1000 --steps 1";
+    let run = typed(line, &[dir.path()]);
+    let told = misused(&run);
+    let positions = base.config.max_position_embeddings;
+    assert!(told.contains(&format!("{positions} positions")), "{told}");
+    assert!(told.contains("2x1000"), "{told}");
+}
