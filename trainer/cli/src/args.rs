@@ -722,10 +722,11 @@ fn suggest(mut error: clap::Error, command: &str) -> clap::Error {
     error
 }
 
-/// The name that was probably meant; capitals don't count.
+/// The name that was probably meant: the one that the greatest share of letters fits. Capitals don't count.
 pub fn nearest<'n>(known: impl Iterator<Item = &'n str>, written: &str) -> Option<&'n str> {
     let written = written.to_lowercase();
-    known.min_by_key(|&name| (strsim::damerau_levenshtein(name, &written), name))
+    let alike = |name: &str| strsim::normalized_damerau_levenshtein(name, &written);
+    known.max_by(|a, b| alike(a).total_cmp(&alike(b)).then_with(|| b.cmp(a)))
 }
 
 /// The names of all flags that take no value or `true`/`false`.
@@ -790,7 +791,7 @@ mod tests {
     fn an_unknown_flag_names_the_nearest_however_far() {
         for (line, nearest) in [
             ("finetune --output_dir o --train_fil x", "--train_file"),
-            ("finetune --output_dir o --report_to none", "--format"),
+            ("finetune --output_dir o --report_to none", "--"),
             ("finetune --output_dir o --predict_with_generate", "--"),
             ("ask m.berth x --JSON", "--json"),
             ("evaluate m --Validation-File=x", "--validation_file"),

@@ -13,7 +13,6 @@ use berth_task::{Task, Temperature};
 use berth_trainer::Predictor;
 use berth_wordpiece::Tokenizer;
 use std::fmt::Display;
-use std::io;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -306,8 +305,10 @@ pub fn onnx_folder(path: &Path, given: Option<&Path>) -> Result<Option<PathBuf>,
         };
     }
     if !path.exists() {
-        let missing = io::Error::from(io::ErrorKind::NotFound);
-        return Err(Error::file(path, missing));
+        return Err(Error::Model {
+            path: path.to_owned(),
+            what: "no such file".into(),
+        });
     }
     let own = path
         .parent()

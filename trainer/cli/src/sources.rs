@@ -320,7 +320,7 @@ fn check_label_names(flags: &DataArgs, task: Task) -> Result<(), Error> {
     let mut earlier = HashSet::new();
     for name in names {
         if name.trim().is_empty() {
-            return wrong(format!("{} has an empty name", names.join(",")));
+            return wrong(format!("{:?} has an empty name", names.join(",")));
         }
         if name.contains(char::is_control) {
             return wrong(format!("has a tab, a line end or the like in {name:?}"));

@@ -55,12 +55,12 @@ fn what_is_wrong_is_named_and_not_what_comes_of_it() {
         (
             &["evaluate", "nosuch.onnx", "--validation_file", "x.tsv"][..],
             1,
-            "nosuch.onnx: ",
+            "nosuch.onnx: no such file",
         ),
         (
             &["quantize", "nosuch.onnx", "--output", "x.berth"],
             1,
-            "nosuch.onnx: ",
+            "nosuch.onnx: no such file",
         ),
         (
             &["evaluate", &at("alone.onnx"), "--validation_file", "x.tsv"],
