@@ -299,6 +299,12 @@ fn read_train(known: &Known, file: &Path, args: &FinetuneArgs) -> Result<Dataset
             train.path.display()
         ));
     }
+    if let [label] = &train.labels[..] {
+        show::note(format!(
+            "warning: {}: every row has the label {label:?}; there is nothing to tell apart",
+            train.path.display()
+        ));
+    }
     Ok(train)
 }
 
