@@ -222,8 +222,10 @@ struct Packed {
     panels: Panels,
     /// How many panels there are.
     count: usize,
-    /// How many of them are kept together.
+    /// How many of them are taken through rows together.
     together: usize,
+    /// Whether all have been looked at, once for all rows.
+    kept: bool,
     /// The first that is kept, and its place.
     first: usize,
     place: usize,
@@ -244,6 +246,7 @@ impl Packed {
             },
             count,
             together: tile::together(s, groups),
+            kept: false,
             first: 0,
             place: 0,
         }
@@ -272,13 +275,13 @@ impl Packed {
     unsafe fn keep<S: Simd>(&mut self, s: S, rows: usize, kept: &mut S::Kept, place: usize) {
         // SAFETY: `new` has seen that the panels exist.
         unsafe { s.ready(self.panels, self.count, rows, kept, place) }
-        (self.together, self.place) = (self.count, place);
+        (self.together, self.place, self.kept) = (self.count, place, true);
     }
 
     /// Looks at some panels, unless all have been looked at.
     #[inline(always)]
     fn begin<S: Simd>(&mut self, s: S, panel: usize, count: usize, kept: &mut S::Kept) {
-        if self.together < self.count {
+        if !self.kept {
             debug_assert!(panel + count <= self.count);
             self.first = panel;
             // SAFETY: the panels exist, since `tile::of_rows` does not leave its range.
