@@ -146,10 +146,13 @@ impl<'a> Run<'a> {
             optimizer.slow_lower_layers(recipe.layerwise_lr_decay, layers);
             optimizer
         };
-        job.check_best_metric(kind)?;
-        // Before a folder is touched; but a run that has finished needs no memory.
+        let check = || {
+            job.check_best_metric(kind)?;
+            job.check_memory(&plan, total, kind)
+        };
+        // Before a folder is touched; but a run that has finished needs neither.
         if !job.start.resumes() {
-            job.check_memory(&plan, total, kind)?;
+            check()?;
         }
         let mut passed_over = Vec::new();
         let (mut model, mut optimizer, state, resumed) = match job.prepare(&labels, total)? {
@@ -160,7 +163,7 @@ impl<'a> Run<'a> {
                 (model, optimizer, fresh, None)
             }
             Beginning::Saved(saved) => {
-                job.check_memory(&plan, total, kind)?;
+                check()?;
                 let Saved {
                     checkpoint,
                     state,

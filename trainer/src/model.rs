@@ -1,5 +1,6 @@
 //! BERT: the ops of [`crate::ops`] put together, with parameters named as in a Hugging Face checkpoint.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use berth_checkpoint::{Checkpoint, CheckpointError, Config, Family, names};
@@ -229,27 +230,24 @@ impl Bert {
         weighing: Option<&Arc<Weighing>>,
     ) -> candle_core::Result<f64> {
         let packing = &batch.packing;
-        let rows = match self.answers_tokens() {
-            true => packing.rows(),
-            false => packing.sequences(),
+        // The rows of logits that belong to some sequences.
+        let answers = |sequences: Range<usize>| match self.answers_tokens() {
+            true => packing.rows_of(sequences),
+            false => sequences,
         };
-        targets.check(rows, self.head.outputs())?;
+        let all = answers(0..packing.sequences()).len();
+        targets.check(all, self.head.outputs())?;
         if let Some(engine) = &self.engine {
             let loss = engine.learn(batch, masks, &targets, weighing.map(Arc::as_ref));
             return loss.map_err(other);
         }
         let (whole, mut sum) = (targets.weight(weighing), 0.0);
         for pass in batches::passes(packing.lengths()) {
-            let rows = packing.rows_of(pass.clone());
             let before = Before {
                 sequences: pass.start,
-                rows: rows.start,
+                rows: packing.rows_of(pass.clone()).start,
             };
-            let answers = match self.answers_tokens() {
-                true => rows,
-                false => pass.clone(),
-            };
-            let targets = targets.part(pass.clone(), answers);
+            let targets = targets.part(pass.clone(), answers(pass.clone()));
             // Where nothing counts, each loss is 0.
             let share = targets.weight(weighing) / if whole > 0.0 { whole } else { 1.0 };
             let logits = self.run(&batch.part(pass), Some(masks), before)?;
