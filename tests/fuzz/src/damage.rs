@@ -30,7 +30,7 @@ const PREFIX: usize = 64;
 const ROOM: usize = 256;
 
 /// How many scripts one input stands for.
-pub const BURST: usize = 64;
+pub const BURST: usize = 256;
 
 /// Runs the script, and changes of it that follow from its bytes: as many as [`BURST`] together. What
 /// the fuzzer does around an input costs several times as much as a damaged bundle does.
