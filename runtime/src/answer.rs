@@ -65,6 +65,22 @@ pub struct Options {
     pub long_texts: LongTexts,
 }
 
+impl Options {
+    /// The flags of those that are given which change no answer to this task.
+    pub fn without_effect(&self, task: Task) -> impl Iterator<Item = &'static str> {
+        let is_list = !matches!(task, Task::TokenClassification | Task::TextPairRegression);
+        let idle = [
+            ("--top_k", self.top_k.is_some() && !is_list),
+            (
+                "--aggregation_strategy",
+                self.aggregation_strategy.is_some() && task != Task::TokenClassification,
+            ),
+        ];
+        idle.into_iter()
+            .filter_map(|(flag, is_idle)| is_idle.then_some(flag))
+    }
+}
+
 /// A session that answers in JSON. After [`new`](Self::new) it allocates nothing, unless one answer
 /// to a question takes more than a mebibyte to write, or a text to be tagged is longer than the
 /// model's positions and its rows take more than was laid by.

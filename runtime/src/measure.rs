@@ -90,6 +90,13 @@ pub enum MeasureError {
     Open(OpenError),
     /// A query failed.
     Query(QueryError),
+    /// An input of so many tokens is none of this model's.
+    Length {
+        /// The tokens.
+        tokens: usize,
+        /// The most that the model reads.
+        positions: usize,
+    },
 }
 
 impl Display for MeasureError {
@@ -97,6 +104,9 @@ impl Display for MeasureError {
         match self {
             MeasureError::Open(error) => error.fmt(f),
             MeasureError::Query(error) => error.fmt(f),
+            MeasureError::Length { tokens, positions } => {
+                write!(f, "{tokens} tokens: the model reads from 1 to {positions}")
+            }
         }
     }
 }
@@ -121,9 +131,17 @@ impl From<QueryError> for MeasureError {
 /// When the bundle can't be opened, or when a length is 0 or more than the model has positions.
 pub fn measure(path: &Path, options: &Options) -> Result<Report, MeasureError> {
     let model = Model::open(path)?;
+    let positions = model.positions();
+    let wanted = lengths_for(&model, &options.lengths);
+    if let Some(&tokens) = wanted
+        .iter()
+        .find(|&tokens| !(1..=positions).contains(tokens))
+    {
+        return Err(MeasureError::Length { tokens, positions });
+    }
     let mut session = model.session_with(options.threads)?;
     let mut lengths = Vec::new();
-    for tokens in lengths_for(&model, &options.lengths) {
+    for tokens in wanted {
         lengths.push((tokens, latency(&mut session, tokens, options.brief)?));
     }
     let allocations_per_query = match options.allocations {

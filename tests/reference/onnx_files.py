@@ -72,9 +72,9 @@ class Rows:
         rows = [self.encoded(row) for row in self.rows[:most]]
         return [{name: np.array([row[name]], np.int64) for name in makers.INPUTS} for row in rows]
 
-    def of_runtime(self, path, exact=True):
+    def of_runtime(self, path, as_written=False):
         """ONNX Runtime's answers."""
-        opened = makers.session(path, exact)
+        opened = makers.session(path, True, as_written)
         wanted = [given.name for given in opened.get_inputs()]
 
         def run(inputs, window=None):
@@ -166,16 +166,19 @@ class Check:
             f"there, {mine:.2f} of the bundle",
         )
 
-    def into(self, name, ours, theirs, precise):
-        """Berth's answers beside ONNX Runtime's to a file of another maker."""
+    def into(self, name, ours, theirs, as_written, precise):
+        """Berth's answers beside ONNX Runtime's to a file of another maker, and these beside its own without
+        optimizations."""
         same, of = self.rows.same(theirs, ours)
+        itself, _ = self.rows.same(theirs, as_written)
         (by_berth, _), (by_runtime, _) = self.rows.same(precise, ours), self.rows.same(precise, theirs)
         mine, metric = self.rows.metric(ours), self.rows.metric(theirs)
         self.line(
             (same >= 0.985 * of or by_berth > by_runtime) and metric - mine <= self.most(),
             f"{name}: {same} of ONNX Runtime's {of} answers ({same / of:.2%}); metric {mine:.2f}, of ONNX Runtime "
             f"{metric:.2f}; of the answers of its weights with layers in f32 Berth gives {by_berth} "
-            f"({by_berth / of:.2%}), ONNX Runtime {by_runtime} ({by_runtime / of:.2%})",
+            f"({by_berth / of:.2%}), ONNX Runtime {by_runtime} ({by_runtime / of:.2%}); with its optimizations off, "
+            f"ONNX Runtime gives {itself} ({itself / of:.2%}) of its own answers",
         )
 
     def most(self):
@@ -289,8 +292,8 @@ def into(check, own, only):
             same, of = check.rows.same(ours, check.answers(bundle))
             check.line(same == of, f"{name}: f32, {same} of {of} answers are those of the checkpoint's bundle")
         else:
-            theirs = check.rows.of_runtime(path)
-            check.into(name, check.answers(bundle), theirs, check.precise(path, name))
+            theirs, as_written = (check.rows.of_runtime(path, off) for off in (False, True))
+            check.into(name, check.answers(bundle), theirs, as_written, check.precise(path, name))
 
 
 def main():

@@ -97,11 +97,13 @@ def fused_dynamic(source, path, config):
     fused.unlink()
 
 
-def session(path, exact=False):
+def session(path, exact=False, as_written=False):
     """A session on one thread. `exact`: where the processor has no dot products, ONNX Runtime multiplies u8 by i8
     with sums of sixteen bits that saturate, unless it is told to be precise. Some of its own files it opens only as
-    it likes them."""
+    it likes them. `as_written`: every operator is computed as it stands in the file, none is fused."""
     options = onnxruntime.SessionOptions()
+    if as_written:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     if exact:
@@ -112,7 +114,7 @@ def session(path, exact=False):
         if not exact:
             raise
         print(f"     {path.name}: ONNX Runtime does not open it with exact sums", flush=True)
-        return session(path)
+        return session(path, as_written=as_written)
 
 
 def feed(ids, second):

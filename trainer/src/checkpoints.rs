@@ -205,7 +205,10 @@ pub(crate) fn forget(output_dir: &Path) -> Result<(), TrainError> {
 
 /// Removes what an interrupted run may have left: hidden folders of its checkpoints and hidden files in `output_dir`,
 /// and hidden folders of `output_dir` itself beside it.
-pub(crate) fn tidy(output_dir: &Path) -> Result<(), TrainError> {
+///
+/// # Errors
+/// When one of them can't be removed.
+pub fn tidy(output_dir: &Path) -> Result<(), TrainError> {
     let absolute = std::path::absolute(output_dir).unwrap_or_else(|_| output_dir.to_owned());
     if let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) {
         remove_partial(parent, &[&format!(".{}.", name.to_string_lossy())])?;

@@ -52,6 +52,7 @@ pub mod recipe;
 pub mod schedule;
 pub mod state;
 
+pub use checkpoints::tidy;
 pub use error::{ExampleProblem, TrainError};
 pub use finetune::{Outcome, Results, finetune};
 pub use job::{Job, Start};

@@ -275,7 +275,9 @@ fn a_bench_times_the_lengths_that_fit() {
     let report = json_of(typed("bench {} --json --lengths 16,8,16", &[bundle]));
     let lengths = report["lengths"].as_object().expect("lengths");
     assert_eq!(lengths.keys().collect::<Vec<_>>(), ["16", "8"]);
-    let told = typed("bench {} --lengths 16,999", &[bundle]).refused();
+    let run = typed("bench {} --lengths 16,999", &[bundle]);
+    let told = misused(&run);
+    assert!(told.contains("--lengths") && told.contains("999"), "{told}");
     assert!(told.contains(&positions.to_string()), "{told}");
     misused(&typed("bench {} --threads 99", &[bundle]));
 }
@@ -290,4 +292,61 @@ fn a_shape_that_is_too_long_for_the_model_is_one_line() {
     let positions = base.config.max_position_embeddings;
     assert!(told.contains(&format!("{positions} positions")), "{told}");
     assert!(told.contains("2x1000"), "{told}");
+}
+
+#[test]
+fn a_flag_that_changes_nothing_is_told() {
+    let trained = Trained::get();
+    let told = |run: Run, flag: &str| {
+        assert_eq!(run.code, Some(0), "{run:?}");
+        let warned = run.stderr.lines().any(|line| line.contains("warning"));
+        assert_eq!(
+            run.stderr.contains(flag) && warned,
+            !flag.is_empty(),
+            "{run:?}"
+        );
+        run.stdout
+    };
+    let evaluate = |more: &str, flag: &str| {
+        let line = format!("evaluate {{}} --validation_file {{}} --json {more}");
+        told(typed(&line, &[&trained.bundle, &trained.dev]), flag);
+    };
+    evaluate("", "");
+    evaluate("--doc_stride 8", "--doc_stride");
+    evaluate("--version_2_with_negative", "--version_2_with_negative");
+
+    let flag = "--aggregation_strategy";
+    let ask = |more: &str, flag: &str| {
+        let line = format!("ask {{}} good --json {more}");
+        told(typed(&line, &[&trained.bundle]), flag)
+    };
+    let plain = ask("", "");
+    ask("--top_k 1", "");
+    assert_eq!(ask("--aggregation_strategy first", flag), plain);
+    let bundle = trained.bundle.display().to_string();
+    let answer = told(edge([&bundle, "good", flag, "first"], ""), flag);
+    assert_eq!(answer, plain);
+}
+
+/// A label that would be several where one stands on a line.
+#[test]
+fn labels_that_part_the_lines_of_predictions_are_refused() {
+    let dir = fixture::folder();
+    let trained = Trained::get();
+    let model = dir.path().join("model");
+    copy_of_the_model(&model);
+    change(&model.join("config.json"), |config| {
+        config["id2label"] = json!({"0": "so\nso", "1": "positive"});
+        config["label2id"] = json!({"so\nso": 0, "positive": 1});
+    });
+    let out = dir.path().join("out");
+    let line = "predict {} --test_file {} --output_dir {}";
+    let told = typed(line, &[&model, &trained.dev, &out]).refused();
+    assert!(
+        told.contains("\"so\\nso\"") && told.contains("--label_names"),
+        "{told}"
+    );
+    assert!(!out.exists());
+    let named = format!("{line} --label_names negative,positive");
+    typed(&named, &[&model, &trained.dev, &out]).ok();
 }

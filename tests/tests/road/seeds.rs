@@ -168,7 +168,10 @@ fn seeds_that_were_stopped_come_to_the_same() {
         "figures before the end"
     );
     let before = runs.written_at("out/seed-1");
+    let begun = runs.path("out/.berth.ab12.partial");
+    fs::write(&begun, "{").expect("what a killed run may leave");
     runs.run("out", &["--resume_from_checkpoint", "true"]).ok();
+    assert!(!begun.exists(), "half a file stays");
     assert_eq!(
         runs.written_at("out/seed-1"),
         before,

@@ -150,6 +150,28 @@ pub struct SpanArgs {
     pub null_score_diff_threshold: Option<f32>,
 }
 
+impl SpanArgs {
+    /// The flags that were given.
+    pub fn given(&self) -> impl Iterator<Item = &'static str> {
+        let flags = [
+            ("--doc_stride", self.doc_stride.is_some()),
+            ("--n_best_size", self.n_best_size.is_some()),
+            ("--max_answer_length", self.max_answer_length.is_some()),
+            (
+                "--version_2_with_negative",
+                self.version_2_with_negative.is_some(),
+            ),
+            (
+                "--null_score_diff_threshold",
+                self.null_score_diff_threshold.is_some(),
+            ),
+        ];
+        flags
+            .into_iter()
+            .filter_map(|(flag, is_given)| is_given.then_some(flag))
+    }
+}
+
 /// `berth finetune`.
 #[derive(Args, Debug)]
 #[command(rename_all = "snake_case", args_override_self = true)]

@@ -271,7 +271,8 @@ impl Model {
         Ok(logits)
     }
 
-    fn wrong(&self, what: &dyn Display) -> Error {
+    /// The error that names the model.
+    pub fn wrong(&self, what: &dyn Display) -> Error {
         let (path, what) = (self.path.clone(), what.to_string());
         Error::Model { path, what }
     }

@@ -4,6 +4,7 @@
 
 use crate::args::DataArgs;
 use crate::error::Error;
+use crate::show;
 use berth_checkpoint::TrainingArgs;
 use berth_data::{
     Dataset, EncodeOptions, Encoded, Evaluator, Format, Source, SpanScoring, TaskName,
@@ -63,6 +64,11 @@ impl Known {
         };
         check_delimiter(flags, task)?;
         check_label_names(flags, task)?;
+        if task != Task::QuestionAnswering {
+            for flag in flags.spans.given() {
+                show::note(format!("warning: {flag} changes nothing in {task}"));
+            }
+        }
         Ok(Known {
             task,
             task_name,

@@ -40,7 +40,7 @@ pub use input::read_bytes;
 pub use lengths::Lengths;
 pub use metrics::{
     Answer, Decision, Evaluation, EvaluationError, Evaluator, Judged, MEASURED_FILES, SpanScoring,
-    Units, expected_calibration_error,
+    Units, expected_calibration_error, predicted_files,
 };
 pub use read::read;
 pub use source::{Columns, Source};

@@ -40,7 +40,7 @@ pub use classification::Counts;
 pub use correlation::{pearson, spearmanr};
 pub use entities::EntityCounts;
 pub use evaluator::{Answer, Decision, Evaluator};
-pub use files::MEASURED as MEASURED_FILES;
+pub use files::{MEASURED as MEASURED_FILES, predicted as predicted_files};
 pub use questions::SpanScoring;
 pub use reliability::{Bin, Reliability};
 pub use units::Units;

@@ -106,6 +106,15 @@ fn answer(wanted: args::Answer, out: &mut impl Write) -> Result<Verdict, Failure
         plain_text: wanted.plain_text,
         long_texts: wanted.long_texts,
     };
+    let task = session.model().header().task;
+    for flag in options.without_effect(task) {
+        warn(format_args!("{flag} changes no answer of {task}"));
+    }
+    if wanted.context.is_some() && matches!(wanted.text, Some((_, Some(_)))) {
+        warn(format_args!(
+            "--context is not read, since the passage stands behind the question"
+        ));
+    }
     let failed = |error| Failure::Query(wanted.bundle.clone(), error);
     let mut answerer = Answerer::new(session, options);
     if let Some(min_score) = wanted.min_score {

@@ -22,6 +22,16 @@ pub fn run(args: &AskArgs) -> Result<(), Error> {
     let text = text_of(&args.text)?;
     let pair = args.pair.as_deref().map(text_of).transpose()?;
     let mut session = Model::open_verified(&path)?.session()?;
+    let options = Options {
+        top_k: args.top_k,
+        aggregation_strategy: args.aggregation_strategy,
+        long_texts: args.long_texts,
+        ..Options::default()
+    };
+    let task = session.model().header().task;
+    for flag in options.without_effect(task) {
+        show::note(format!("warning: {flag} changes no answer of {task}"));
+    }
     if !args.json {
         session.set_long_texts(args.long_texts);
         let wanted = Wanted {
@@ -31,12 +41,6 @@ pub fn run(args: &AskArgs) -> Result<(), Error> {
         };
         return print(shown(&mut session, &text, pair.as_deref(), wanted)?);
     }
-    let options = Options {
-        top_k: args.top_k,
-        aggregation_strategy: args.aggregation_strategy,
-        long_texts: args.long_texts,
-        ..Options::default()
-    };
     let mut answerer = Answerer::new(session, options);
     if let Some(min_score) = args.min_score {
         answerer.set_min_score(min_score)?;

@@ -7,7 +7,7 @@ use crate::names::bundle_path;
 use crate::show;
 use berth_runtime::Threads;
 use berth_runtime::counting;
-use berth_runtime::measure::{self, Options, Report};
+use berth_runtime::measure::{self, MeasureError, Options, Report};
 
 /// Measures and prints.
 pub fn run(args: &BenchArgs) -> Result<(), Error> {
@@ -37,7 +37,10 @@ pub fn run(args: &BenchArgs) -> Result<(), Error> {
         allocations: Some(counting::allocations),
         ..Default::default()
     };
-    let report = measure::measure(&path, &options)?;
+    let report = measure::measure(&path, &options).map_err(|error| match error {
+        MeasureError::Length { .. } => Error::Usage(format!("--lengths: {error}")),
+        error => error.into(),
+    })?;
     if args.json {
         print(&report)
     } else {

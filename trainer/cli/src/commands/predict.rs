@@ -10,11 +10,14 @@ use crate::model::Model;
 use crate::sources::Known;
 use crate::{outputs, show};
 use berth_checkpoint::save::write_file;
-use berth_data::{Answer, Decision, EncodeOptions, cut_examples};
+use berth_data::{Answer, Decision, EncodeOptions, cut_examples, predicted_files};
 use berth_task::Task;
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 use std::time::Instant;
+
+/// The file of the counts.
+const RESULTS: &str = "predict_results.json";
 
 /// Predicts, writes and prints.
 pub fn run(args: &PredictArgs) -> Result<(), Error> {
@@ -57,6 +60,7 @@ fn predict(model: &Model, args: &PredictArgs) -> Result<Predicted, Error> {
         return Err(Error::Usage(what.into()));
     }
     model.check_labels(known.task)?;
+    check(args, model, known.task)?;
     let mut dataset = berth_data::read(&known.unlabelled(&args.test_file)?)?;
     let most = args.max_predict_samples.unwrap_or(usize::MAX);
     dataset.examples.truncate(most);
@@ -128,6 +132,27 @@ fn predict(model: &Model, args: &PredictArgs) -> Result<Predicted, Error> {
     })
 }
 
+/// Before anything is answered: that no file is written over the one that is read, and that no label would part the
+/// lines of what is written.
+fn check(args: &PredictArgs, model: &Model, task: Task) -> Result<(), Error> {
+    for name in predicted_files(task).iter().chain(&[RESULTS]) {
+        outputs::check_apart(&args.output_dir.join(name), &[&args.test_file])?;
+    }
+    let parts: fn(char) -> bool = match task {
+        Task::TokenClassification => char::is_whitespace,
+        // As JSON.
+        _ if model.multi_label => return Ok(()),
+        _ => |c| c == '\n' || c == '\r',
+    };
+    match model.labels.iter().find(|label| label.contains(parts)) {
+        None => Ok(()),
+        Some(label) => Err(model.wrong(&format!(
+            "label {label:?} would be several in {}; name the labels with --label_names",
+            predicted_files(task)[0]
+        ))),
+    }
+}
+
 /// Writes each file whole or not at all; returns their paths.
 fn write(
     args: &PredictArgs,
@@ -137,13 +162,8 @@ fn write(
     let folder = &args.output_dir;
     std::fs::create_dir_all(folder).map_err(|source| Error::file(folder, source))?;
     let report = serde_json::to_string_pretty(report).unwrap_or_default() + "\n";
-    let report = ("predict_results.json", report);
-    let all = || files.iter().chain([&report]);
-    for (name, _) in all() {
-        outputs::check_apart(&folder.join(name), &[&args.test_file])?;
-    }
     let mut written = Vec::new();
-    for (name, content) in all() {
+    for (name, content) in files.iter().chain([&(RESULTS, report)]) {
         let path = folder.join(name);
         write_file(&path, content.as_bytes())?;
         written.push(path);

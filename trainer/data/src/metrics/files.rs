@@ -32,6 +32,15 @@ const PREDICTED: [&str; 3] = [
     "predict_null_odds.json",
 ];
 
+/// The names of the files that a task's predictions may be written to.
+pub fn predicted(task: Task) -> &'static [&'static str] {
+    match task {
+        Task::QuestionAnswering => &PREDICTED,
+        Task::TokenClassification => &["predictions.txt"],
+        _ => &["predict_results.txt"],
+    }
+}
+
 /// The tag of a word that the model was not sure enough about, CoNLL-U's for what is not told.
 const ABSTAINED: &str = "_";
 
@@ -50,8 +59,10 @@ pub(super) fn of<L: AsRef<[f32]>>(
                 .map(|(name, value)| (name, format!("{value:#}\n")))
                 .collect())
         }
-        Task::TokenClassification => Ok(vec![("predictions.txt", tags(evaluator, answers))]),
-        _ => Ok(vec![("predict_results.txt", results(evaluator, answers))]),
+        task @ Task::TokenClassification => {
+            Ok(vec![(predicted(task)[0], tags(evaluator, answers))])
+        }
+        task => Ok(vec![(predicted(task)[0], results(evaluator, answers))]),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::args::FinetuneArgs;
 use crate::error::Error;
 use crate::{outputs, seeds, show};
 use berth_checkpoint::save::write_file;
-use berth_trainer::{Outcome, Start, TrainError};
+use berth_trainer::{Outcome, Start, TrainError, tidy};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
@@ -25,6 +25,8 @@ pub fn train(args: &FinetuneArgs, lessons: &Lessons<'_>) -> Result<Map<String, V
     }
     let mut all = Map::from_iter([("seeds".to_owned(), Value::from(args.seeds.clone()))]);
     all.extend(seeds::summary(&runs));
+    // What a run that was killed over the file left of it.
+    tidy(&args.output_dir)?;
     let text = serde_json::to_string_pretty(&all).unwrap_or_default() + "\n";
     write_file(args.output_dir.join(ALL_RESULTS), text.as_bytes())?;
     Ok(all)
