@@ -162,7 +162,7 @@ struct Search<'s, 't, A> {
     answer: &'s mut A,
     /// What the first bundle was made with.
     options: &'s Options,
-    /// The same model with all layers in f32.
+    /// The first bundle with all layers in f32.
     floats: Option<AlignedBytes>,
     log: Vec<Step>,
 }
@@ -280,6 +280,8 @@ where
         self.trials.gate.check(&trial.comparison).is_ok()
     }
 
+    /// What each layer costs, beside the same layer in floats: smoothed alike, since a channel that is scaled is no
+    /// noise.
     fn cost(&mut self, trial: &Trial) -> Result<Cost, QuantizeError> {
         let Trials {
             evaluator,
@@ -287,19 +289,32 @@ where
             threads,
             ..
         } = *self.trials;
-        let floats = self.floats()?;
+        let alike =
+            |a: &Options, b: &Options| (&a.smoothing, a.clipping) == (&b.smoothing, b.clipping);
+        let own;
+        let floats = if alike(&trial.options, self.options) {
+            self.floats()?
+        } else {
+            own = self.in_floats(&trial.options)?;
+            &own
+        };
         probe::cost(&trial.bytes, floats, evaluator.inputs, f32_logits, threads)
     }
 
-    /// The same model with all layers in f32, made when it is first asked for.
-    fn floats(&mut self) -> Result<&AlignedBytes, QuantizeError> {
+    /// A bundle of these options with all layers in f32.
+    fn in_floats(&self, options: &Options) -> Result<AlignedBytes, QuantizeError> {
         let checkpoint = self.trials.checkpoint;
+        let options = Options {
+            f32_layers: (0..checkpoint.config.num_hidden_layers).collect(),
+            ..options.clone()
+        };
+        Ok(draft(checkpoint, &options)?.to_bytes()?)
+    }
+
+    /// The first bundle with all layers in f32, made when it is first asked for.
+    fn floats(&mut self) -> Result<&AlignedBytes, QuantizeError> {
         if self.floats.is_none() {
-            let options = Options {
-                f32_layers: (0..checkpoint.config.num_hidden_layers).collect(),
-                ..self.options.clone()
-            };
-            self.floats = Some(draft(checkpoint, &options)?.to_bytes()?);
+            self.floats = Some(self.in_floats(self.options)?);
         }
         Ok(self.floats.as_ref().expect("made above"))
     }

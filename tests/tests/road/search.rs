@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use berth_checkpoint::save::{Existing, Folder, TensorRef};
 use berth_checkpoint::{Checkpoint, TrainingArgs};
 use berth_data::{Encoded, Evaluator, Target};
-use berth_quantize::{Change, Gate, Measured, Options, QuantizeError, Trials};
+use berth_quantize::{Change, Gate, LayerCost, Measured, Options, QuantizeError, Trials};
 use berth_runtime::Model;
 use berth_task::Task;
 use berth_trainer::Predictor;
@@ -57,6 +57,10 @@ fn outliers_that_one_linear_reads_are_smoothed_away() {
     assert_eq!((first.change, first.agreement), (Change::None, lost));
     assert_eq!((second.change, second.kept), (Change::Smoothing, true));
     assert!(second.error < first.error / 10.0, "{:?}", after.search);
+    // The channels that were scaled are no noise of their layers.
+    let layers = &after.cost.layers;
+    let is_sane = |layer: &LayerCost| layer.own_snr_db > 25.0 && layer.explains > -1.0;
+    assert!(layers.iter().all(is_sane), "{layers:?}");
     // What was measured and not taken is told too.
     assert_eq!((third.change, third.kept), (Change::Clipping, false));
 }

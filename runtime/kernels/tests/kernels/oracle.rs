@@ -100,7 +100,9 @@ pub fn gelu(x: f32) -> f32 {
 fn exp2(coefficients: &[f32], t: f32) -> f32 {
     let t = t.max(EXP2_LOWEST);
     let whole = t.round_ties_even();
-    horner(coefficients, t - whole) * 2.0f32.powi(whole as i32)
+    // By its exponent: how exact `powi` is, nobody says.
+    let power = f32::from_bits(((whole as i32 + 127) as u32) << 23);
+    horner(coefficients, t - whole) * power
 }
 
 pub fn tanh(x: f32) -> f32 {
