@@ -423,10 +423,11 @@ pub fn calibration_table(calibration: &Calibration) -> String {
 /// The answers that changed, a line each.
 fn changed(comparison: &Comparison, labels: &[String]) -> String {
     let all = comparison.changed.len();
-    if all == 0 {
-        return "no answer changed".into();
-    }
-    let mut lines = vec![format!("{all} answers changed:")];
+    let mut lines = vec![match all {
+        0 => return "no answer changed".into(),
+        1 => "1 answer changed:".into(),
+        all => format!("{all} answers changed:"),
+    }];
     lines.extend(
         comparison
             .changed
