@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use berth_checkpoint::on_one_line;
 use half::{bf16, f16};
 use thiserror::Error;
 
@@ -168,15 +169,7 @@ const TOLD: usize = 120;
 
 /// A name out of a file as an error tells it: on one line, and cut where it is very long.
 pub(super) fn told(name: &str) -> String {
-    let mut told: String = name
-        .chars()
-        .take(TOLD)
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect();
-    if name.chars().nth(TOLD).is_some() {
-        told.push('…');
-    }
-    told
+    on_one_line(name, TOLD)
 }
 
 /// A float, or a text, or whatever else a field should be.

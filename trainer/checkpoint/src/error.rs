@@ -47,7 +47,7 @@ pub enum CheckpointError {
         limit: u64,
     },
     /// A text file, mostly JSON, is not of the right form.
-    #[error("{}:{line}: {what}", path.display())]
+    #[error("{}:{line}: {}", path.display(), told(what))]
     Line {
         /// Which file.
         path: PathBuf,
@@ -57,7 +57,7 @@ pub enum CheckpointError {
         what: String,
     },
     /// A field of a JSON file is missing or has no possible value.
-    #[error("{}: `{field}` {what}", path.display())]
+    #[error("{}: `{}` {}", path.display(), told(field), told(what))]
     Field {
         /// Which file.
         path: PathBuf,
@@ -93,7 +93,7 @@ pub enum CheckpointError {
         found: u64,
     },
     /// A weights file has no sensible header.
-    #[error("{}: damaged, or no safetensors file: {what}", path.display())]
+    #[error("{}: damaged, or no safetensors file: {}", path.display(), told(what))]
     Header {
         /// Which file.
         path: PathBuf,
@@ -101,7 +101,7 @@ pub enum CheckpointError {
         what: String,
     },
     /// The architecture asks for a tensor that the weights lack.
-    #[error("{}: tensor `{name}` is missing", path.display())]
+    #[error("{}: tensor `{}` is missing", path.display(), told(name))]
     MissingTensor {
         /// The weights file.
         path: PathBuf,
@@ -109,7 +109,7 @@ pub enum CheckpointError {
         name: String,
     },
     /// A tensor does not fit config.json.
-    #[error("{}: tensor `{name}` has shape {found:?}; config.json asks for {expected:?}", path.display())]
+    #[error("{}: tensor `{}` has shape {found:?}; config.json asks for {expected:?}", path.display(), told(name))]
     Shape {
         /// The weights file.
         path: PathBuf,
@@ -121,7 +121,7 @@ pub enum CheckpointError {
         found: Vec<usize>,
     },
     /// A tensor's numbers are of a type that is not read.
-    #[error("{}: tensor `{name}` is {found}; F32, F16 and BF16 are read", path.display())]
+    #[error("{}: tensor `{}` is {found}; F32, F16 and BF16 are read", path.display(), told(name))]
     Type {
         /// The weights file.
         path: PathBuf,
@@ -131,7 +131,7 @@ pub enum CheckpointError {
         found: String,
     },
     /// Two tensors of the weights mean the same parameter.
-    #[error("{}: two tensors are `{name}`", path.display())]
+    #[error("{}: two tensors are `{}`", path.display(), told(name))]
     Twice {
         /// The weights file with the second.
         path: PathBuf,
@@ -139,7 +139,7 @@ pub enum CheckpointError {
         name: String,
     },
     /// The weights have more layers than config.json admits.
-    #[error("{}: tensor `{name}` is of a layer beyond the {layers} in config.json", path.display())]
+    #[error("{}: tensor `{}` is of a layer beyond the {layers} in config.json", path.display(), told(name))]
     ExtraLayer {
         /// The weights file.
         path: PathBuf,
@@ -148,6 +148,24 @@ pub enum CheckpointError {
         /// `num_hidden_layers`.
         layers: usize,
     },
+}
+
+/// The most characters that an error tells of what a file says.
+const TOLD: usize = 1_000;
+
+/// What a file says, or what was said about it, as an error tells it.
+fn told(text: &str) -> String {
+    on_one_line(text, TOLD)
+}
+
+/// A text without control characters, each of which becomes U+FFFD, and cut where it has more than `most` characters.
+pub fn on_one_line(text: &str, most: usize) -> String {
+    let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    let mut line: String = text.chars().take(most).map(plain).collect();
+    if text.chars().nth(most).is_some() {
+        line.push('…');
+    }
+    line
 }
 
 /// Turns a pickle into what is read, heads included; run where the pickle lies.

@@ -34,7 +34,7 @@ pub mod weights;
 pub use checkpoint::Checkpoint;
 pub use config::{Config, ProblemType};
 pub use digest::{hex, sha256};
-pub use error::{CheckpointError, SaveError};
+pub use error::{CheckpointError, SaveError, on_one_line};
 pub use family::Family;
 pub use provenance::{DataFile, Provenance};
 pub use training_args::TrainingArgs;

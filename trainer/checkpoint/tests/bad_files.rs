@@ -131,6 +131,12 @@ fn lies(dir: &Path, whole: &[u8]) {
             "{error}"
         );
     }
+    let named = tensor("[1]", 4, 8).replace(r#""w""#, r#""a\nb""#);
+    let told = error(dir, &file(&named, 8));
+    assert!(
+        told.contains("a\u{fffd}b") && !told.contains('\n'),
+        "{told}"
+    );
     let vast = file(&tensor(&format!("[{}]", 1_u64 << 57), 0, 1 << 59), 4);
     let expected = (vast.len() as u64 - 4) + (1 << 59);
     assert!(error(dir, &vast).contains(&format!("truncated: expected {expected} bytes")));
