@@ -101,10 +101,12 @@ impl Isa {
 /// What holds for every call of attention.
 pub(crate) fn check_attention(input: &Attention<'_>, heads: &Range<usize>, out: &ColumnsMut<'_>) {
     let (tokens, head_size) = (input.tokens, input.head_size);
-    let hidden = input.heads * head_size;
     assert!((1..=MOST_PRODUCTS).contains(&tokens), "no sum overflows");
     assert!(head_size > 0 && head_size.is_multiple_of(LANES));
-    assert_eq!(input.qkv.len(), tokens * 3 * hidden, "all of the input");
+    // Dimensions whose product overflows are those of no input.
+    let hidden = input.heads.checked_mul(head_size);
+    let len = hidden.and_then(|hidden| hidden.checked_mul(3 * tokens));
+    assert_eq!(Some(input.qkv.len()), len, "all of the input");
     assert!(heads.start <= heads.end && heads.end <= input.heads);
     assert!(out.rows() <= tokens, "outputs of tokens that there are");
     assert_eq!(out.columns(), heads.len() * head_size, "the heads' columns");
