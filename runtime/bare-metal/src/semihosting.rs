@@ -43,7 +43,7 @@ impl Write for Console {
             let mut ended = [0; 64];
             ended[..part.len()].copy_from_slice(part);
             // SAFETY: the string ends with a zero and lives until the call is over.
-            unsafe { ask(WRITE0, ended.as_ptr().addr()) };
+            unsafe { ask(WRITE0, ended.as_ptr().expose_provenance()) };
         }
         Ok(())
     }
@@ -51,9 +51,10 @@ impl Write for Console {
 
 /// The command line; `None` where it is empty, longer than `to`, or not UTF-8.
 pub fn command_line(to: &mut [u8]) -> Option<&str> {
-    let block = [to.as_mut_ptr().expose_provenance(), to.len()];
-    // SAFETY: the block names memory that is borrowed for writing, with its length.
-    let failed = unsafe { ask(GET_CMDLINE, block.as_ptr().expose_provenance()) };
+    let mut block = [to.as_mut_ptr().expose_provenance(), to.len()];
+    // SAFETY: the block names memory that is borrowed for writing, with its length; the length of the line is
+    // written to the block.
+    let failed = unsafe { ask(GET_CMDLINE, block.as_mut_ptr().expose_provenance()) };
     let end = to.iter().position(|&byte| byte == 0)?;
     let text = core::str::from_utf8(&to[..end]).ok();
     text.filter(|text| failed == 0 && !text.is_empty())

@@ -21,8 +21,8 @@ pub const MAX_THREADS: usize = 16;
 /// Threads that do the parts of a piece of work.
 ///
 /// # Safety
-/// [`run`](Self::run) calls `work` at most once with each number, all below `parts`, and returns only
-/// when none of these calls is going on any more.
+/// [`run`](Self::run) calls `work` at most once with each number, all below `parts`, and returns, or
+/// unwinds, only when none of these calls is going on any more and none will begin.
 pub unsafe trait Team: Sync {
     /// How many threads there are, 1 to [`MAX_THREADS`].
     fn threads(&self) -> usize;
@@ -69,7 +69,7 @@ pub(crate) fn share<T: Send>(team: &dyn Team, mut parts: Parts<T>, work: impl Fn
         assert!(index < count, "a part that there is");
         // SAFETY: the index is below the array's length, and no other call gets the same one (the
         // contract of `Team`), so nobody else touches this part. The array outlives the calls, since
-        // `run` returns only after them.
+        // `run` returns or unwinds only after them.
         let part = unsafe { &mut *slots.at(index) };
         if let Some(part) = part.take() {
             work(part);

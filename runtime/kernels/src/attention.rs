@@ -101,10 +101,12 @@ impl Isa {
 /// What holds for every call of attention.
 pub(crate) fn check_attention(input: &Attention<'_>, heads: &Range<usize>, out: &ColumnsMut<'_>) {
     let (tokens, head_size) = (input.tokens, input.head_size);
-    let hidden = input.heads * head_size;
     assert!((1..=MOST_PRODUCTS).contains(&tokens), "no sum overflows");
     assert!(head_size > 0 && head_size.is_multiple_of(LANES));
-    assert_eq!(input.qkv.len(), tokens * 3 * hidden, "all of the input");
+    // Dimensions whose product overflows are those of no input.
+    let hidden = input.heads.checked_mul(head_size);
+    let len = hidden.and_then(|hidden| hidden.checked_mul(3 * tokens));
+    assert_eq!(Some(input.qkv.len()), len, "all of the input");
     assert!(heads.start <= heads.end && heads.end <= input.heads);
     assert!(out.rows() <= tokens, "outputs of tokens that there are");
     assert_eq!(out.columns(), heads.len() * head_size, "the heads' columns");
@@ -273,7 +275,7 @@ impl Packed {
     /// They have been packed, and there are so many places.
     #[inline(always)]
     unsafe fn keep<S: Simd>(&mut self, s: S, rows: usize, kept: &mut S::Kept, place: usize) {
-        // SAFETY: `new` has seen that the panels exist.
+        // SAFETY: `new` has seen that the panels exist; nothing is said to be known of their columns.
         unsafe { s.ready(self.panels, self.count, rows, kept, place) }
         (self.together, self.place, self.kept) = (self.count, place, true);
     }
@@ -284,7 +286,8 @@ impl Packed {
         if !self.kept {
             debug_assert!(panel + count <= self.count);
             self.first = panel;
-            // SAFETY: the panels exist, since `tile::of_rows` does not leave its range.
+            // SAFETY: the panels exist, since `tile::of_rows` does not leave its range; nothing is said to be known of
+            // their columns.
             unsafe { s.ready(self.from(panel), count, MAX_ROWS, kept, 0) }
         }
     }
@@ -423,6 +426,8 @@ impl<'a> Head<'a> {
         let mut keys = Packed::new(s, work.keys, tokens.div_ceil(LANES), channels / GROUP);
         let groups = tokens.div_ceil(GROUP);
         let mut values = Packed::new(s, work.values, channels / LANES, groups);
+        // Where one of the two goes through in pieces, which begin at the first place, there are not enough for the
+        // other beside it.
         let behind_keys = keys.count * s.places(keys.panels.groups);
         if behind_keys + values.count * s.places(groups) <= S::PLACES {
             // SAFETY: both have been packed, and there are places for all of them.

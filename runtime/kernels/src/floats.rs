@@ -55,11 +55,13 @@ impl<'a> LinearF32<'a> {
     /// Whether every array has the length that the dimensions ask for; the fields can be set from
     /// outside.
     fn is_whole(&self) -> bool {
-        let weights = self.inputs.checked_mul(self.panels() * LANES);
+        // Dimensions whose product overflows are those of no array.
+        let columns = self.outputs.checked_next_multiple_of(LANES);
+        let weights = columns.and_then(|columns| columns.checked_mul(self.inputs));
         self.inputs > 0
             && self.outputs > 0
             && weights == Some(self.weights.len())
-            && self.bias.len() == self.panels() * LANES
+            && columns == Some(self.bias.len())
     }
 }
 
@@ -394,5 +396,7 @@ mod tests {
         assert!(LinearF32::new(5, 3, &weights, &bias[1..]).is_none());
         assert!(LinearF32::new(0, 3, &[], &bias).is_none());
         assert!(LinearF32::new(5, 0, &[], &[]).is_none());
+        // Padded, so many outputs are 0 in a word.
+        assert!(LinearF32::new(5, usize::MAX, &[], &[]).is_none());
     }
 }

@@ -128,8 +128,11 @@ pub(crate) trait Simd: Copy {
     fn keep(self) -> Self::Kept;
 
     /// Looks at `count` panels before `rows` rows are taken through them: what costs as much for one row
-    /// as for many is done here. What is kept of them goes to the places from `place` on. Panels that take more
-    /// places than there are need not be looked at.
+    /// as for many is done here. What is kept of them goes to the places from `place` on. Of panels that go through
+    /// in pieces nothing is kept.
+    ///
+    /// # Panics
+    /// When there are not so many places.
     ///
     /// # Safety
     /// `w.start` is valid for reads of `(count - 1) * w.stride + 64 * w.groups` bytes, and what is known of the
@@ -259,6 +262,7 @@ pub(crate) fn lanes_mut<T>(x: &mut [T], index: usize) -> &mut [T; LANES] {
 mod tests {
     use super::*;
     use crate::Isa;
+    use std::vec::Vec;
 
     /// The totals of a panel, as floats.
     struct Totals(Columns);
@@ -298,6 +302,118 @@ mod tests {
                     let told = isa.run(Totals(columns));
                     assert_eq!(told, totals.map(|total| total as f32), "{scale:e}");
                 }
+            }
+        }
+    }
+
+    /// Two panels, and two tiles of rows for each size that a tile may have, one behind the other.
+    struct Neighbours {
+        groups: usize,
+        a: Vec<u8>,
+        w: Vec<i8>,
+    }
+
+    impl Kernel for &Neighbours {
+        type Output = ();
+
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) {
+            self.tiles::<S, 1>(s);
+            self.tiles::<S, 2>(s);
+            self.tiles::<S, 3>(s);
+            self.tiles::<S, 4>(s);
+            self.tiles::<S, 5>(s);
+            self.tiles::<S, 6>(s);
+        }
+    }
+
+    impl Neighbours {
+        /// Keeps panels and tiles beside one another, in memory that held something else before, in either order, and
+        /// fails unless each product is right all the same.
+        #[inline(always)]
+        fn tiles<S: Simd, const M: usize>(&self, s: S) {
+            if M > S::ROWS {
+                return;
+            }
+            let (groups, places) = (self.groups, s.places(self.groups));
+            let panels = S::PLACES.checked_div(places).map_or(2, |n| n.min(2));
+            let slots = s.slots(groups).min(2);
+            assert!(panels > 0 && slots > 0);
+            let w = |at: usize| Panels {
+                start: self.w[at * 64 * groups..].as_ptr(),
+                stride: 64 * groups,
+                groups,
+                columns: None,
+            };
+            let a = |at: usize| self.a[at * M * 4 * groups..].as_ptr();
+            for before in [0, 1] {
+                let mut kept = s.keep();
+                // SAFETY: every byte of it may be 0 or 1.
+                unsafe { (&raw mut kept).write_bytes(before, 1) };
+                for order in [[0, 1], [1, 0]] {
+                    for at in order {
+                        // SAFETY: there are two panels, and two tiles of `M` rows.
+                        unsafe {
+                            if at < panels {
+                                s.ready(w(at), 1, MAX_ROWS, &mut kept, at * places);
+                            }
+                            if at < slots {
+                                s.rows::<M>(a(at), 4 * groups, groups, &mut kept, at);
+                            }
+                        }
+                    }
+                    for (panel, slot) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+                        if panel >= panels || slot >= slots {
+                            continue;
+                        }
+                        let place = panel * places;
+                        let mut sums = MaybeUninit::<[[S::I32; 1]; M]>::uninit();
+                        // SAFETY: both exist, and have been looked at.
+                        let sums = unsafe {
+                            let at = At { slot, place };
+                            s.tile(a(slot), 4 * groups, w(panel), &mut kept, at, &mut sums);
+                            sums.assume_init()
+                        };
+                        for m in 0..M {
+                            let mut found = [0.0; LANES];
+                            s.store(s.float(sums[m][0]), &mut found);
+                            let expected = self.product(slot * M + m, panel);
+                            assert_eq!(found, expected, "{groups} groups, row {m} of {M}");
+                        }
+                    }
+                }
+            }
+        }
+
+        /// The products of a row and a panel, as floats.
+        fn product(&self, row: usize, panel: usize) -> [f32; LANES] {
+            let len = 4 * self.groups;
+            let (a, w) = (&self.a[row * len..][..len], &self.w[panel * 16 * len..]);
+            core::array::from_fn(|column| {
+                let products = (0..len)
+                    .map(|i| i32::from(a[i]) * i32::from(w[i / 4 * 64 + column * 4 + i % 4]));
+                products.sum::<i32>() as f32
+            })
+        }
+    }
+
+    #[test]
+    fn what_is_kept_stays_in_its_place() {
+        let mut seed = 1u32;
+        let mut byte = || {
+            seed = seed.wrapping_mul(0x9E37_79B9).wrapping_add(7);
+            (seed >> 24) as u8
+        };
+        for groups in (1..=21).chain([63, 64, 65, 384, 387, 700, 1535, 1536, 1537]) {
+            let neighbours = Neighbours {
+                groups,
+                a: (0..2 * MAX_ROWS * 4 * groups).map(|_| byte()).collect(),
+                w: (0..2 * 64 * groups)
+                    .map(|_| (byte() as i8).max(-127))
+                    .collect(),
+            };
+            for isa in Isa::available() {
+                isa.run(&neighbours);
             }
         }
     }

@@ -71,13 +71,16 @@ impl<'a> Linear<'a> {
     /// Whether every array has the length that the dimensions ask for. The kernels ask this before
     /// they read anything, since the fields can be set from outside.
     pub(crate) fn is_whole(&self) -> bool {
-        let columns = self.panels() * LANES;
+        // Dimensions whose product overflows are those of no array.
+        let columns = self.outputs.checked_next_multiple_of(LANES);
+        let rows = self.inputs.checked_next_multiple_of(GROUP);
+        let weights = columns.zip(rows).and_then(|(a, b)| a.checked_mul(b));
         (1..=MOST_PRODUCTS).contains(&self.inputs)
             && self.outputs > 0
-            && self.weights.len() == packed_len(self.outputs, self.inputs)
+            && weights == Some(self.weights.len())
             && [self.scale, self.sum, self.bias]
                 .iter()
-                .all(|array| array.len() == columns)
+                .all(|array| columns == Some(array.len()))
     }
 }
 
@@ -189,6 +192,16 @@ mod tests {
         assert!(Linear::new(5, 3, &weights, &floats, &floats, short).is_none());
         assert!(Linear::new(0, 3, &[], &floats, &floats, &floats).is_none());
         assert!(Linear::new(5, 0, &[], &[], &[], &[]).is_none());
+        // Padded, so many outputs are 0 in a word; so are the weights, where a word has 32 bits.
+        for outputs in [usize::MAX, usize::MAX - 14] {
+            assert!(Linear::new(4, outputs, &[], &[], &[], &[]).is_none());
+        }
+        assert!(Linear::new(usize::MAX, 3, &[], &floats, &floats, &floats).is_none());
+        #[cfg(target_pointer_width = "32")]
+        {
+            let columns = &std::vec![0.0; 65_536][..];
+            assert!(Linear::new(65_536, 65_536, &[], columns, columns, columns).is_none());
+        }
         let long = std::vec![0; packed_len(3, 65_540)];
         assert!(
             Linear::new(

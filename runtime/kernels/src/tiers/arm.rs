@@ -425,11 +425,8 @@ impl<P: Products> Simd for Arm<P> {
             return;
         }
         let lines = P::lines(w.groups);
-        for (n, to) in kept.panels[place..]
-            .chunks_exact_mut(lines)
-            .take(count)
-            .enumerate()
-        {
+        let places = &mut kept.panels[place..][..count * lines];
+        for (n, to) in places.chunks_exact_mut(lines).enumerate() {
             // SAFETY: the caller grants reads of the panel and of what is known of its columns; `to` has as many lines
             // as it takes.
             unsafe {
@@ -480,8 +477,8 @@ impl<P: Products> Simd for Arm<P> {
         } else if w.groups <= CHUNK {
             let panel = kept.panels[place..].as_ptr().cast();
             let rows = &kept.rows[slot * slot_lines(P::ROWS, w.groups)..];
-            // SAFETY: the caller says that `rows` and `ready` have written these, and `out` has `M` times
-            // sixteen sums.
+            // SAFETY: the caller says that `rows` and `ready` have written these, which have seen that there is room
+            // for them, and `out` has `M` times sixteen sums.
             unsafe {
                 let rows = rows.as_ptr().cast();
                 self.0.product::<M>(rows, w.start, panel, w.groups, to);
@@ -521,10 +518,11 @@ unsafe fn chunks<P: Products, const M: usize>(
     for from in (0..w.groups).step_by(CHUNK) {
         let groups = (w.groups - from).min(CHUNK);
         let mut sums = all;
-        // SAFETY: the caller grants reads of these groups, of rows and panel alike, for which there is room.
+        let rows = kept.rows[..slot_lines(M, groups)].as_mut_ptr().cast();
+        let panel = kept.panels[..P::lines(groups)].as_mut_ptr().cast();
+        // SAFETY: the caller grants reads of these groups, of rows and panel alike. There is room for as much of
+        // both as was cut off here.
         unsafe {
-            let rows = kept.rows.as_mut_ptr().cast();
-            let panel = kept.panels.as_mut_ptr().cast();
             let w = w.start.add(64 * from);
             p.rows::<M>(a.add(4 * from), row, groups, rows);
             p.panel(w, groups, None, panel);

@@ -299,8 +299,6 @@ product!(
 #[inline(always)]
 unsafe fn store<const M: usize>(squares: &[[int32x4_t; 8]], to: *mut Sums) {
     for m in 0..M {
-        // SAFETY: the caller grants each row's sums.
-        let to = unsafe { &mut *to.add(m) };
         for j in 0..4 {
             let [left, right] = [2 * j, 2 * j + 1].map(|j| squares[m / 2][j]);
             let [left, right] = [left, right].map(|square| have!(vreinterpretq_s64_s32(square)));
@@ -308,7 +306,8 @@ unsafe fn store<const M: usize>(squares: &[[int32x4_t; 8]], to: *mut Sums) {
                 0 => have!(vzip1q_s64(left, right)),
                 _ => have!(vzip2q_s64(left, right)),
             };
-            to[j] = have!(vreinterpretq_s32_s64(columns));
+            // SAFETY: the caller grants each row's sums.
+            unsafe { (*to.add(m))[j] = have!(vreinterpretq_s32_s64(columns)) };
         }
     }
 }

@@ -140,6 +140,24 @@ fn too_little_scratch_is_refused() {
     Isa::best().attention_f32(&input, 0..1, &mut scratch, out);
 }
 
+/// In a word so many heads are two, and the query of the last but two lies before the input.
+#[test]
+#[should_panic(expected = "all of the input")]
+fn more_heads_than_memory_can_have_are_refused() {
+    let heads = usize::MAX / 16 + 3;
+    let input = Attention {
+        qkv: &[0.0; 3 * 2 * 16],
+        tokens: 1,
+        heads,
+        head_size: 16,
+    };
+    let mut floats = dirty_scratch(1, 16);
+    let mut scratch = AttentionScratch::new(&mut floats, &mut []);
+    let mut out = [0.0; 16];
+    let out = ColumnsMut::new(&mut out, 16).unwrap();
+    Isa::best().attention_f32(&input, heads - 3..heads - 2, &mut scratch, out);
+}
+
 #[test]
 #[should_panic(expected = "whole rows")]
 fn half_a_row_is_refused() {

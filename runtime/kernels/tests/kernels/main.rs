@@ -6,6 +6,8 @@
 mod attention;
 mod cases;
 mod floats;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+mod guard;
 mod input;
 mod linear;
 mod oracle;
