@@ -130,8 +130,6 @@ impl<'a> ColumnsMut<'a> {
                 owner: PhantomData,
             };
         }
-        // References are made to these lanes, and so they have to be floats.
-        spare.0.fill(MaybeUninit::new([0.0; LANES]));
         PanelMut {
             lanes: NonNull::from(&mut spare.0).cast(),
             step: LANES,
@@ -173,11 +171,12 @@ impl<const M: usize> PanelMut<'_, M> {
     #[inline(always)]
     pub(crate) fn put<S: Simd>(&mut self, s: S, row: usize, x: S::F32) {
         assert!(row < M, "a row of these");
+        // Not stored there at once: the spare room may hold no floats yet, and then there is no reference to them.
+        let mut lanes = [0.0; LANES];
+        s.store(x, &mut lanes);
         // SAFETY: sixteen lanes of `M` rows may be written, in the matrix, as `ColumnsMut::panel` has
-        // seen, or in the spare room, which it has filled with floats. Both are borrowed exclusively for as long as
-        // this lives.
-        let to = unsafe { self.lanes.add(row * self.step).cast().as_mut() };
-        s.store(x, to);
+        // seen, or in the spare room. Both are borrowed exclusively for as long as this lives.
+        unsafe { self.lanes.add(row * self.step).cast().write(lanes) };
     }
 
     /// Brings the rows to the matrix where it has fewer columns than were written.
