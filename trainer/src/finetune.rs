@@ -439,6 +439,7 @@ impl<'a> Run<'a> {
             self.state.best_global_step,
         )?;
         observer.on_save(&folder);
+            step,
         Ok(())
     }
 

@@ -142,6 +142,37 @@ fn a_run_that_stops_early_does_so_when_resumed_too() {
     assert_eq!(outcome, Outcome::AlreadyFinished);
 }
 
+/// What is saved on the way is not taken for older than what the first course left.
+#[test]
+fn a_run_that_goes_back_keeps_what_it_saves() {
+    let base = Base::new();
+    let (labels, train, out) = (labels(), examples(60, 1), base.path("out"));
+    let recipe = Recipe {
+        save_steps: 4,
+        ..recipe()
+    };
+    finetune(&job(&base, &recipe, &labels, &train, &out), &mut StopAt(13)).unwrap();
+    let recipe = Recipe {
+        learning_rate: 1e-3,
+        save_total_limit: 1,
+        ..recipe
+    };
+    let back = Job {
+        start: Start::ResumeFrom(out.join("checkpoint-4")),
+        ..job(&base, &recipe, &labels, &train, &out)
+    };
+    let outcome = finetune(&back, &mut StopAt(6)).unwrap();
+    let checkpoint = out.join("checkpoint-6");
+    assert_eq!(
+        outcome,
+        Outcome::Interrupted {
+            checkpoint,
+            step: 6
+        }
+    );
+    assert_eq!(names(&out), ["checkpoint-6"]);
+}
+
 #[test]
 fn resuming_a_finished_run_changes_nothing() {
     let base = Base::new();
