@@ -121,6 +121,11 @@ impl Known {
         }
     }
 
+    /// Takes a threshold that was fitted to a file, as if a flag had given it.
+    pub fn settle_threshold(&mut self, threshold: f32) {
+        self.flags.spans.null_score_diff_threshold = Some(threshold);
+    }
+
     /// The longest input where neither flag nor memory says one.
     pub fn usual_length(&self) -> usize {
         match self.task {
