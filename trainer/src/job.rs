@@ -128,6 +128,8 @@ impl Job<'_> {
             |(i, input): (usize, &Encoded)| vec![(i % 7) as f32; kind.logits(input.ids.len())];
         let logits: Vec<_> = dev.inputs.iter().enumerate().map(logits).collect();
         let mut known = dev.evaluate(&logits)?.entries();
+        // As the loss where no answer stands where it should: none is better than another.
+        known.retain(|(_, value)| !value.is_nan());
         let timed = ["eval_runtime", "eval_samples_per_second"];
         known.extend(timed.map(|name| (name.to_owned(), 0.0)));
         self.recipe.best_among(&known).map(drop)
@@ -266,8 +268,6 @@ impl Job<'_> {
         })))
     }
 
-    /// Whether the output folder has the result of a run of `total` steps, or of one that stopped early.
-    fn has_finished(&self, total: u64) -> Result<bool, TrainError> {
     /// The checkpoint of the best evaluation before `saved`, where a run is to end with the best: in the output folder,
     /// or beside the checkpoint that the run goes on with.
     ///
@@ -292,6 +292,8 @@ impl Job<'_> {
         found.map(Some).ok_or_else(missing)
     }
 
+    /// Whether the output folder has the result of a run of `total` steps, or of one that stopped early.
+    fn has_finished(&self, total: u64) -> Result<bool, TrainError> {
         let ended = |state: TrainerState| {
             state.global_step >= total || early_stopping::has_stopped(self.recipe, &state)
         };

@@ -274,6 +274,15 @@ fn a_file_that_does_not_fit_is_named_with_the_way_out() {
         "{run:?}"
     );
     run.ok();
+    // Of this file the loss is not known, so that it can't tell which checkpoint is best.
+    let first = read(moved.clone())["data"][0]["paragraphs"][0].clone();
+    let lost = write(dir.path(), "lost.json", &[first]);
+    let best = ["--max_steps", "1", "--load_best_model_at_end"];
+    let refused = finetune(&base, &answerable, &lost, &dir.path().join("d"), &best).refused();
+    assert!(
+        refused.contains("eval_loss, which no evaluation has") && refused.contains("eval_f1"),
+        "{refused}"
+    );
     let stride = ["--doc_stride", "37"];
     let usage = finetune(
         &base,
