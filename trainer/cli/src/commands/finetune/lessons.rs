@@ -1,7 +1,7 @@
 //! What a run learns from: files read and encoded, the recipe checked, all before the first step. Runs that
 //! differ in their seed alone share it.
 
-use super::super::evaluate::{Files, LabelledFile, measure};
+use super::super::evaluate::{Files, LabelledFile, check_asked, measure};
 use super::{Progress, report};
 use crate::args::FinetuneArgs;
 use crate::config::published;
@@ -83,6 +83,7 @@ impl<'a> Lessons<'a> {
         let options = known.encoding(limit);
         let rows = |data: Dataset| {
             let inputs = encode(&tokenizer, &options, &data).map_err(&wrong)?;
+            check_asked(&data, &inputs, limit)?;
             Ok::<_, Error>(Rows { data, inputs })
         };
         let named = &args.model_name_or_path;
