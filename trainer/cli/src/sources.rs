@@ -175,7 +175,8 @@ impl Known {
             Some(name) => Source::named(path, name),
             None => Source::new(path, self.task),
         };
-        if let Some(format) = &self.flags.format {
+        let format = self.flags.format.as_ref();
+        if let Some(format) = format.or_else(|| self.remembered_format(path)) {
             source.format = Some(
                 format
                     .parse::<Format>()
@@ -199,6 +200,17 @@ impl Known {
         source.label_names = self.flags.label_names.clone();
         source.label_delimiter = self.label_delimiter();
         Ok(source)
+    }
+
+    /// The format that was named for the training file, where this file's name says no more than that one's did.
+    fn remembered_format(&self, path: &Path) -> Option<&String> {
+        let memory = self.remembered.as_ref()?;
+        let train = memory.provenance.as_ref();
+        let train = train.and_then(|made| made.train_file.as_ref());
+        let of_train = train.and_then(|file| Format::of_path(Path::new(&file.name)));
+        let of_this = Format::of_path(path);
+        let format = memory.format.as_ref();
+        format.filter(|_| of_this.is_none() || of_this == of_train)
     }
 
     /// What parts the labels of a cell: the flag, else what is remembered.
@@ -258,6 +270,7 @@ impl Known {
     pub fn training_args(&self, max_seq_length: usize, train: &Dataset) -> TrainingArgs {
         let mut args = TrainingArgs::new(self.task, max_seq_length);
         args.task_name = self.task_name.map(|name| name.name().to_owned());
+        args.format = self.flags.format.clone();
         args.text_column_name = self.flags.text_column_name.clone();
         args.text_pair_column_name = self.flags.text_pair_column_name.clone();
         args.label_column_name = self.flags.label_column_name.clone();
