@@ -144,6 +144,19 @@ impl<'a> Lessons<'a> {
         Ok(outcome)
     }
 
+    /// The figures of a run that had finished before; those on the second file are measured where it was stopped before
+    /// it had them.
+    ///
+    /// # Errors
+    /// As [`figures`] and [`measure_mismatched`](Self::measure_mismatched).
+    pub fn all_figures(&self, folder: &Path) -> Result<Map<String, Value>, Error> {
+        let mut all = figures(&folder.join(ALL_RESULTS))?;
+        if !all.keys().any(|name| name.ends_with("_mm")) {
+            self.measure_mismatched(folder, &mut all)?;
+        }
+        Ok(all)
+    }
+
     /// Measures the result in `folder` on the second file of a data set that has one, and tells it with the rest
     /// in `results`, and in the folder's files.
     ///
@@ -181,7 +194,7 @@ pub const ALL_RESULTS: &str = "all_results.json";
 ///
 /// # Errors
 /// When there are none.
-pub fn figures(path: &Path) -> Result<Map<String, Value>, Error> {
+fn figures(path: &Path) -> Result<Map<String, Value>, Error> {
     let text = std::fs::read(path).map_err(|source| Error::file(path, source))?;
     serde_json::from_slice(&text).map_err(|error| Error::Setting {
         path: path.to_owned(),
