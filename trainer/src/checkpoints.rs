@@ -159,17 +159,23 @@ pub(crate) fn restore(folder: &Path, steps: u64, optimizer: &mut AdamW) -> Resul
     })
 }
 
-/// Removes the oldest checkpoints until `limit` are left (0: no limit), but never the newest, nor `best`.
-pub(crate) fn rotate(output_dir: &Path, limit: usize, best: Option<u64>) -> Result<(), TrainError> {
-    let steps = steps(output_dir)?;
+/// Removes checkpoints until `limit` are left (0: no limit), but never the one just saved, nor `best`: first those of
+/// later steps, from which the run was gone back, then the oldest.
+pub(crate) fn rotate(
+    output_dir: &Path,
+    limit: usize,
+    saved: u64,
+    best: Option<u64>,
+) -> Result<(), TrainError> {
+    let mut steps = steps(output_dir)?;
     if limit == 0 || steps.len() <= limit {
         return Ok(());
     }
     let surplus = steps.len() - limit;
-    let newest = steps.last().copied();
+    steps.sort_by_key(|&step| (step <= saved, step));
     for step in steps
         .into_iter()
-        .filter(|&step| Some(step) != best && Some(step) != newest)
+        .filter(|&step| step != saved && Some(step) != best)
         .take(surplus)
     {
         remove(output_dir, step)?;
@@ -261,19 +267,28 @@ mod tests {
         dir
     }
 
-    fn left(limit: usize, best: Option<u64>) -> Vec<u64> {
+    fn left_after(saved: u64, limit: usize, best: Option<u64>) -> Vec<u64> {
         let dir = folder_with(&[5, 10, 15, 100]);
-        rotate(dir.path(), limit, best).unwrap();
+        rotate(dir.path(), limit, saved, best).unwrap();
         steps(dir.path()).unwrap()
     }
 
     #[test]
     fn the_oldest_go_but_neither_the_best_nor_the_newest() {
+        let left = |limit, best| left_after(100, limit, best);
         assert_eq!(left(0, None), [5, 10, 15, 100]);
         assert_eq!(left(2, None), [15, 100]);
         assert_eq!(left(2, Some(5)), [5, 100]);
         assert_eq!(left(1, Some(10)), [10, 100]);
         assert_eq!(left(1, Some(100)), [100]);
+    }
+
+    #[test]
+    fn after_going_back_the_later_ones_go_first() {
+        assert_eq!(left_after(10, 1, Some(5)), [5, 10]);
+        assert_eq!(left_after(10, 1, Some(100)), [10, 100]);
+        assert_eq!(left_after(10, 3, None), [5, 10, 100]);
+        assert_eq!(left_after(10, 0, None), [5, 10, 15, 100]);
     }
 
     #[test]
@@ -283,7 +298,7 @@ mod tests {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
         assert_eq!(steps(dir.path()).unwrap(), [3]);
-        rotate(dir.path(), 1, None).unwrap();
+        rotate(dir.path(), 1, 3, None).unwrap();
         assert_eq!(names(dir.path()).unwrap().len(), 4);
         assert!(steps(&dir.path().join("nowhere")).unwrap().is_empty());
     }

@@ -99,6 +99,19 @@ pub enum TrainError {
     /// There is no checkpoint to go on from.
     #[error("{}: no checkpoint to resume from", .0.display())]
     NothingToResume(PathBuf),
+    /// The weights that a run is to end with, unless it finds better ones, are gone.
+    #[error(
+        "{}: the best evaluation until then was that of {}, which is not there whole; put it back, or leave out \
+         load_best_model_at_end",
+        checkpoint.display(),
+        folder.display()
+    )]
+    BestMissing {
+        /// The checkpoint to go on with.
+        checkpoint: PathBuf,
+        /// Where the best one should be.
+        folder: PathBuf,
+    },
     /// The run to go on with was another one.
     #[error("{}: {what} was {then} and is now {now}, which would be another run", checkpoint.display())]
     OtherRun {

@@ -124,6 +124,8 @@ struct Run<'a> {
     first_step: u64,
     /// The newest checkpoint and its step.
     saved: Option<(u64, PathBuf)>,
+    /// The checkpoint of the best evaluation so far.
+    best: Option<PathBuf>,
 }
 
 impl<'a> Run<'a> {
@@ -155,6 +157,7 @@ impl<'a> Run<'a> {
             check()?;
         }
         let mut passed_over = Vec::new();
+        let mut best = None;
         let (mut model, mut optimizer, state, resumed) = match job.prepare(&labels, total)? {
             Beginning::Finished => return Ok(None),
             Beginning::Base => {
@@ -164,6 +167,7 @@ impl<'a> Run<'a> {
             }
             Beginning::Saved(saved) => {
                 check()?;
+                best = job.best_of(&saved)?;
                 let Saved {
                     checkpoint,
                     state,
@@ -202,6 +206,7 @@ impl<'a> Run<'a> {
             weighing: job.weighing()?.map(Arc::new),
             first_step: state.global_step,
             saved: resumed.clone().map(|dir| (state.global_step, dir)),
+            best,
             state,
             resumed,
             passed_over,
@@ -406,13 +411,11 @@ impl<'a> Run<'a> {
         let is_best = best.is_none_or(|best| recipe.is_better(value, best));
         if is_best {
             let step = self.state.global_step;
+            let folder = checkpoints::path(self.job.output_dir, step);
             self.state.best_metric = Some(value);
             self.state.best_global_step = Some(step);
-            self.state.best_model_checkpoint = Some(
-                checkpoints::path(self.job.output_dir, step)
-                    .display()
-                    .to_string(),
-            );
+            self.state.best_model_checkpoint = Some(folder.display().to_string());
+            self.best = Some(folder);
         }
         Ok(is_best)
     }
@@ -436,6 +439,7 @@ impl<'a> Run<'a> {
         checkpoints::rotate(
             self.job.output_dir,
             self.job.recipe.save_total_limit,
+            step,
             self.state.best_global_step,
         )?;
         observer.on_save(&folder);
@@ -447,9 +451,9 @@ impl<'a> Run<'a> {
         let train = self.train_results();
         self.state.log(numbers(&train));
         if self.job.recipe.load_best_model_at_end
-            && let Some(best) = self.state.best_global_step
+            && let Some(best) = &self.best
         {
-            self.load_weights(&checkpoints::path(self.job.output_dir, best))?;
+            self.load_weights(best)?;
         }
         self.model.fetch()?;
         let mut eval = Map::new();

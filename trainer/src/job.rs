@@ -128,6 +128,8 @@ impl Job<'_> {
             |(i, input): (usize, &Encoded)| vec![(i % 7) as f32; kind.logits(input.ids.len())];
         let logits: Vec<_> = dev.inputs.iter().enumerate().map(logits).collect();
         let mut known = dev.evaluate(&logits)?.entries();
+        // As the loss where no answer stands where it should: none is better than another.
+        known.retain(|(_, value)| !value.is_nan());
         let timed = ["eval_runtime", "eval_samples_per_second"];
         known.extend(timed.map(|name| (name.to_owned(), 0.0)));
         self.recipe.best_among(&known).map(drop)
@@ -264,6 +266,30 @@ impl Job<'_> {
             state,
             damaged,
         })))
+    }
+
+    /// The checkpoint of the best evaluation before `saved`, where a run is to end with the best: in the output folder,
+    /// or beside the checkpoint that the run goes on with.
+    ///
+    /// # Errors
+    /// If it is in neither.
+    pub(crate) fn best_of(&self, saved: &Saved) -> Result<Option<PathBuf>, TrainError> {
+        let best = saved.state.best_global_step;
+        let Some(step) = best.filter(|_| self.recipe.load_best_model_at_end) else {
+            return Ok(None);
+        };
+        let resumed = &saved.checkpoint.dir;
+        if step == saved.state.global_step {
+            return Ok(Some(resumed.clone()));
+        }
+        let folder = checkpoints::path(self.output_dir, step);
+        let beside = resumed.parent().map(|dir| checkpoints::path(dir, step));
+        let places = [Some(folder.clone()), beside];
+        let mut there = places.into_iter().flatten();
+        let found = there.find(|folder| Checkpoint::open(folder).is_ok());
+        let checkpoint = resumed.clone();
+        let missing = || TrainError::BestMissing { checkpoint, folder };
+        found.map(Some).ok_or_else(missing)
     }
 
     /// Whether the output folder has the result of a run of `total` steps, or of one that stopped early.

@@ -1,5 +1,6 @@
 //! Bad input gets one clear line and exit code 1, and leaves nothing half-written.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -124,6 +125,55 @@ fn a_bad_file_of_any_task_is_named_with_its_line() {
         nothing_but(dir.path(), &[name]);
         fs::remove_file(file).expect("our own file");
     }
+}
+
+/// Control characters have no pieces: nothing could be learned from such a file, nor measured, however long it took.
+#[test]
+fn words_of_which_none_has_a_piece_are_told_before_anything_is_learned() {
+    let dir = fixture::folder();
+    let task = "token-classification";
+    let [whole, none] = [
+        ("whole.conll", "film O\n"),
+        ("none.conll", "\u{1} O\n\n\u{2} O\n"),
+    ]
+    .map(|(name, content)| (dir.path().join(name), content));
+    for (file, content) in [&whole, &none] {
+        fs::write(file, content).expect("a file");
+    }
+    let (whole, none) = (whole.0, none.0);
+    let (base, out) = (dir.path().join("base"), dir.path().join("out"));
+    fixture::base_model(&base);
+    let measured = |dev: &Path| {
+        let fixed = [
+            "finetune",
+            "--task",
+            task,
+            "--max_steps",
+            "1",
+            "--train_file",
+        ];
+        let paths = [&whole, &out, &base].map(|path| path.as_os_str());
+        let [train, out, base] = paths;
+        let flags: [&OsStr; 7] = [
+            train,
+            "--output_dir".as_ref(),
+            out,
+            "--model_name_or_path".as_ref(),
+            base,
+            "--validation_file".as_ref(),
+            dev.as_os_str(),
+        ];
+        berth(fixed.map(OsStr::new).into_iter().chain(flags))
+    };
+    for run in [learn(task, &base, &none, &out), measured(&none)] {
+        let line = run.refused();
+        let told = format!("{}: none of its 2 words has a piece", none.display());
+        assert!(line.contains(&told), "{line}");
+        assert!(!out.exists());
+    }
+    measured(&whole).ok();
+    let line = evaluate(&out, &none).refused();
+    assert!(line.contains("none.conll: none of its 2 words"), "{line}");
 }
 
 /// Marks and line ends of other systems change nothing; what is left out is counted.

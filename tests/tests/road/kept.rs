@@ -187,6 +187,43 @@ fn a_run_goes_on_from_its_newest_whole_checkpoint() {
     }
 }
 
+/// As the columns are: a file that is named like the one that was learned from is read like it.
+#[test]
+fn a_format_that_was_named_is_remembered() {
+    let dir = fixture::folder();
+    let base = dir.path().join("base");
+    fixture::base_model(&base);
+    let file = |name: &str, seed| fixture::write_sentences(dir.path(), name, 20, seed);
+    let (train, same, none) = (file("train.csv", 1), file("dev.csv", 2), file("dev.txt", 3));
+    let other = dir.path().join("dev.jsonl");
+    fs::write(
+        &other,
+        r#"{"sentence": "a good film", "label": "positive"}"#,
+    )
+    .expect("a file");
+    let (model, bundle) = (dir.path().join("model"), dir.path().join("model.berth"));
+    let fixed = "finetune --task text-classification --format tsv --max_steps 1 --train_file";
+    let rest = [
+        text(&train),
+        "--model_name_or_path",
+        text(&base),
+        "--output_dir",
+        text(&model),
+    ];
+    berth(fixed.split(' ').chain(rest)).ok();
+    let output = ["quantize", text(&model), "--output", text(&bundle)];
+    berth(output.into_iter().chain(["--validation_file", text(&same)])).ok();
+    for (model, dev) in [
+        (&model, &same),
+        (&model, &none),
+        (&model, &other),
+        (&bundle, &same),
+        (&bundle, &other),
+    ] {
+        berth(["evaluate", text(model), "--validation_file", text(dev)]).ok();
+    }
+}
+
 #[test]
 fn a_run_that_has_finished_says_again_what_it_came_to() {
     let dir = fixture::folder();

@@ -179,6 +179,24 @@ fn both_dev_files_of_mnli_are_measured() {
     let kept = read(&model.join("eval_results.json"));
     assert_eq!(kept["eval_accuracy_mm"], 0.75);
 
+    // Stopped before it had measured that file, the run does so when it is gone on with.
+    for name in ["all_results.json", "eval_results.json"] {
+        let mut figures = read(&model.join(name));
+        let all = figures.as_object_mut().expect("figures");
+        all.retain(|name, _| !name.ends_with("_mm"));
+        fs::write(model.join(name), figures.to_string()).expect("a file");
+    }
+    let on = ["--resume_from_checkpoint", "true"];
+    let run = berth(finetune.into_iter().chain(on));
+    let again: Value = serde_json::from_str(&run.ok()).expect("JSON");
+    assert_eq!(
+        told.map(|name| again[name].clone()),
+        told.map(|name| results[name].clone())
+    );
+    for name in ["all_results.json", "eval_results.json"] {
+        assert_eq!(read(&model.join(name))["eval_accuracy_mm"], 0.75, "{name}");
+    }
+
     let run = berth(["evaluate", output, "--data_dir", folder, "--json"]);
     assert!(
         run.stderr

@@ -1,5 +1,6 @@
 //! Questions on passages: from files in SQuAD's form to the same answers on workstation and device.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -194,6 +195,33 @@ fn the_device_gives_the_answers_that_were_measured() {
     assert_eq!(asked.lines().next(), out.lines().next());
     let shown = berth(["ask", &bundle, question, passage, "--top_k", "3"]).ok();
     assert_eq!(shown.lines().count(), 3);
+    a_bundle_has_the_threshold_that_it_was_measured_with(&walk);
+}
+
+/// A checkpoint that remembers none, as one made elsewhere, has it fitted to the file; the bundle then says what was
+/// told of it.
+fn a_bundle_has_the_threshold_that_it_was_measured_with(walk: &Walk) {
+    let (model, bundle) = (&walk.model, walk.dir.path().join("elsewhere.berth"));
+    fs::remove_file(model.join("training_args.json")).unwrap();
+    let fixed = "quantize --task question-answering --version_2_with_negative --max_seq_length 40 --doc_stride 12 --json";
+    let paths = [
+        model.as_os_str(),
+        "--output".as_ref(),
+        bundle.as_os_str(),
+        "--validation_file".as_ref(),
+        walk.dev.as_os_str(),
+    ];
+    let fixed = fixed.split_whitespace().map(OsStr::new);
+    let report: Value = serde_json::from_str(&berth(fixed.chain(paths)).ok()).unwrap();
+    let threshold = &report["f32"]["eval_best_f1_thresh"];
+    assert_ne!(*threshold, 0.0);
+    let inspected = berth(["inspect".as_ref(), bundle.as_os_str(), "--json".as_ref()]).ok();
+    let inspected: Value = serde_json::from_str(&inspected).unwrap();
+    assert_eq!(inspected["spans"]["null_score_diff_threshold"], *threshold);
+    let (measured, _) = evaluate(walk, &bundle, "elsewhere");
+    for name in ["eval_exact_match", "eval_f1", "eval_NoAns_f1"] {
+        assert_eq!(measured[name], report["int8"][name], "{name}: {report}");
+    }
 }
 
 fn the_same_is_predicted_without_answers(walk: &Walk, answers: &Value) {
@@ -246,6 +274,15 @@ fn a_file_that_does_not_fit_is_named_with_the_way_out() {
         "{run:?}"
     );
     run.ok();
+    // Of this file the loss is not known, so that it can't tell which checkpoint is best.
+    let first = read(moved.clone())["data"][0]["paragraphs"][0].clone();
+    let lost = write(dir.path(), "lost.json", &[first]);
+    let best = ["--max_steps", "1", "--load_best_model_at_end"];
+    let refused = finetune(&base, &answerable, &lost, &dir.path().join("d"), &best).refused();
+    assert!(
+        refused.contains("eval_loss, which no evaluation has") && refused.contains("eval_f1"),
+        "{refused}"
+    );
     let stride = ["--doc_stride", "37"];
     let usage = finetune(
         &base,

@@ -29,9 +29,9 @@ pub fn create(dir: impl AsRef<Path>, seed: u64, words: &[&str]) -> Result<(), Sa
     let vocab = vocabulary(words);
     let pieces: Vec<&str> = vocab.iter().map(String::as_str).collect();
     let mut folder = Folder::create(&dir)?;
-    let lacks = |token: &str| SaveError::Name {
+    let lacks = |name| SaveError::Name {
         dir: dir.as_ref().into(),
-        name: token.into(),
+        name,
     };
     let tokenizer = TokenizerFiles::wordpiece(&pieces, true).map_err(lacks)?;
     let config = config(vocab.len());

@@ -21,7 +21,7 @@ pub struct TrainingArgs {
     /// The published data set that the training file's layout was taken from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task_name: Option<String>,
-    /// The data format, where the file's extension did not say it.
+    /// The data format, where it was named, since the file's extension did not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<String>,
     /// The column that the text was read from.

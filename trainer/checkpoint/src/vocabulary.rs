@@ -69,10 +69,8 @@ impl TokenizerFiles {
         let mut files = match (json::read_if_there(&path)?, vocab) {
             (Some(tokenizer), vocab) => Self::around(tokenizer, vocab, &path)?,
             (None, Some(vocab)) => {
-                let lower = config
-                    .as_ref()
-                    .and_then(|map| map.get("do_lower_case")?.as_bool());
-                from_vocab(&vocab, lower.unwrap_or(true), &vocab_path)?
+                let none = Map::new();
+                from_vocab(&vocab, config.as_ref().unwrap_or(&none), &vocab_path)?
             }
             (None, None) => {
                 return Err(CheckpointError::NoFile {
@@ -93,19 +91,26 @@ impl TokenizerFiles {
     ///
     /// # Errors
     /// The name of a special token that `vocab` lacks.
-    pub fn wordpiece(vocab: &[&str], lower_case: bool) -> Result<Self, &'static str> {
-        let id = |token: &str| vocab.iter().position(|piece| *piece == token);
-        let mut special = Vec::new();
-        for (_, token) in SPECIAL {
-            special.push((id(token).ok_or(token)?, token));
+    pub fn wordpiece(vocab: &[&str], lower_case: bool) -> Result<Self, String> {
+        Self::configured(vocab, &default_config(lower_case))
+    }
+
+    /// The same as a tokenizer_config.json says: how texts are normalized, what special tokens are called, and which
+    /// tokens there are besides. It is what `transformers` makes of both files, and the tables are made of.
+    fn configured(vocab: &[&str], config: &Map<String, Value>) -> Result<Self, String> {
+        let called = SPECIAL.map(|(name, usual)| (name, token_name(config, name, usual)));
+        if let Some((_, token)) = called.iter().find(|(_, token)| !vocab.contains(token)) {
+            return Err((*token).to_owned());
         }
-        special.sort();
-        let tokenizer = tokenizer_json(vocab, &special, lower_case);
         let text: String = vocab.iter().flat_map(|piece| [piece, "\n"]).collect();
+        let names = called
+            .iter()
+            .map(|(name, token)| ((*name).to_owned(), json!(token)));
+        let lower_case = config.get("do_lower_case").and_then(Value::as_bool);
         Ok(TokenizerFiles {
-            tokenizer,
-            config: default_config(lower_case),
-            special_tokens: special_tokens(),
+            tokenizer: tokenizer_json(vocab, config),
+            config: default_config(lower_case.unwrap_or(true)),
+            special_tokens: names.collect(),
             vocab: text.into_bytes(),
         })
     }
@@ -167,7 +172,7 @@ fn vocab_text(pieces: &Map<String, Value>) -> Option<Vec<u8>> {
 
 fn from_vocab(
     bytes: &[u8],
-    lower_case: bool,
+    config: &Map<String, Value>,
     path: &Path,
 ) -> Result<TokenizerFiles, CheckpointError> {
     let wrong = |line, what: &str| {
@@ -186,23 +191,66 @@ fn from_vocab(
         )
     })?;
     let vocab: Vec<&str> = text.lines().collect();
-    let mut files = TokenizerFiles::wordpiece(&vocab, lower_case)
+    let mut files = TokenizerFiles::configured(&vocab, config)
         .map_err(|token| wrong(vocab.len().max(1), &format!("no {token} among the pieces")))?;
     files.vocab = bytes.to_owned();
     Ok(files)
 }
 
-fn tokenizer_json(vocab: &[&str], special: &[(usize, &str)], lower_case: bool) -> Value {
-    let id = |token: &str| {
-        special
-            .iter()
-            .find(|(_, name)| *name == token)
-            .map(|(id, _)| *id)
+/// What a configuration calls a special token, as a string or as an object.
+fn token_name<'c>(config: &'c Map<String, Value>, name: &str, usual: &'c str) -> &'c str {
+    let token = config.get(name);
+    let named = token.and_then(|token| token.as_str().or_else(|| token.get("content")?.as_str()));
+    named.unwrap_or(usual)
+}
+
+/// The tokens that are found in raw text, by their ids: those of `added_tokens_decoder`, and the special ones. What is
+/// no piece comes behind the vocabulary.
+fn added_tokens(vocab: &[&str], config: &Map<String, Value>) -> Vec<Value> {
+    let place = |token: &str| vocab.iter().position(|piece| *piece == token);
+    let content = |token: &Value| {
+        token
+            .get("content")
+            .and_then(Value::as_str)
+            .map(str::to_owned)
     };
-    let added = special.iter().map(|(id, token)| {
-        json!({"id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false,
-               "normalized": false, "special": true})
-    });
+    let listed = config
+        .get("added_tokens_decoder")
+        .and_then(Value::as_object);
+    let mut tokens: Vec<Value> = listed.into_iter().flat_map(Map::values).cloned().collect();
+    for (name, usual) in SPECIAL {
+        let token = token_name(config, name, usual);
+        if tokens
+            .iter()
+            .all(|listed| content(listed).as_deref() != Some(token))
+        {
+            tokens.push(
+                json!({"content": token, "single_word": false, "lstrip": false, "rstrip": false,
+                       "normalized": false, "special": true}),
+            );
+        }
+    }
+    let mut next = vocab.len();
+    for token in &mut tokens {
+        let id = content(token)
+            .and_then(|content| place(&content))
+            .unwrap_or_else(|| {
+                next += 1;
+                next - 1
+            });
+        if let Value::Object(token) = token {
+            token.insert("id".to_owned(), json!(id));
+        }
+    }
+    tokens.sort_by_key(|token| token["id"].as_u64());
+    tokens
+}
+
+fn tokenizer_json(vocab: &[&str], config: &Map<String, Value>) -> Value {
+    let flag = |name: &str| config.get(name).and_then(Value::as_bool);
+    let called = |name: &str, usual| token_name(config, name, usual);
+    let (cls, sep) = (called("cls_token", "[CLS]"), called("sep_token", "[SEP]"));
+    let id = |token: &str| vocab.iter().position(|piece| *piece == token);
     let text = |name: &str, kind: usize| json!({"Sequence": {"id": name, "type_id": kind}});
     let mark = |token: &str, kind: usize| json!({"SpecialToken": {"id": token, "type_id": kind}});
     let described = |token: &str| json!({"id": token, "ids": [id(token)], "tokens": [token]});
@@ -215,19 +263,21 @@ fn tokenizer_json(vocab: &[&str], special: &[(usize, &str)], lower_case: bool) -
         "version": "1.0",
         "truncation": null,
         "padding": null,
-        "added_tokens": added.collect::<Vec<_>>(),
-        "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
-                       "strip_accents": null, "lowercase": lower_case},
+        "added_tokens": added_tokens(vocab, config),
+        "normalizer": {"type": "BertNormalizer", "clean_text": true,
+                       "handle_chinese_chars": flag("tokenize_chinese_chars").unwrap_or(true),
+                       "strip_accents": flag("strip_accents"),
+                       "lowercase": flag("do_lower_case").unwrap_or(true)},
         "pre_tokenizer": {"type": "BertPreTokenizer"},
         "post_processor": {
             "type": "TemplateProcessing",
-            "single": [mark("[CLS]", 0), text("A", 0), mark("[SEP]", 0)],
-            "pair": [mark("[CLS]", 0), text("A", 0), mark("[SEP]", 0), text("B", 1), mark("[SEP]", 1)],
-            "special_tokens": {"[CLS]": described("[CLS]"), "[SEP]": described("[SEP]")},
+            "single": [mark(cls, 0), text("A", 0), mark(sep, 0)],
+            "pair": [mark(cls, 0), text("A", 0), mark(sep, 0), text("B", 1), mark(sep, 1)],
+            "special_tokens": {cls: described(cls), sep: described(sep)},
         },
         "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true},
-        "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
-                  "max_input_chars_per_word": 100, "vocab": pieces},
+        "model": {"type": "WordPiece", "unk_token": called("unk_token", "[UNK]"),
+                  "continuing_subword_prefix": "##", "max_input_chars_per_word": 100, "vocab": pieces},
     })
 }
 

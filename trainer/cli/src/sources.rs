@@ -127,6 +127,11 @@ impl Known {
         }
     }
 
+    /// Takes a threshold that was fitted to a file, as if a flag had given it.
+    pub fn settle_threshold(&mut self, threshold: f32) {
+        self.flags.spans.null_score_diff_threshold = Some(threshold);
+    }
+
     /// The longest input where neither flag nor memory says one.
     pub fn usual_length(&self) -> usize {
         match self.task {
@@ -176,7 +181,8 @@ impl Known {
             Some(name) => Source::named(path, name),
             None => Source::new(path, self.task),
         };
-        if let Some(format) = &self.flags.format {
+        let format = self.flags.format.as_ref();
+        if let Some(format) = format.or_else(|| self.remembered_format(path)) {
             source.format = Some(
                 format
                     .parse::<Format>()
@@ -200,6 +206,17 @@ impl Known {
         source.label_names = self.flags.label_names.clone();
         source.label_delimiter = self.label_delimiter();
         Ok(source)
+    }
+
+    /// The format that was named for the training file, where this file's name says no more than that one's did.
+    fn remembered_format(&self, path: &Path) -> Option<&String> {
+        let memory = self.remembered.as_ref()?;
+        let train = memory.provenance.as_ref();
+        let train = train.and_then(|made| made.train_file.as_ref());
+        let of_train = train.and_then(|file| Format::of_path(Path::new(&file.name)));
+        let of_this = Format::of_path(path);
+        let format = memory.format.as_ref();
+        format.filter(|_| of_this.is_none() || of_this == of_train)
     }
 
     /// What parts the labels of a cell: the flag, else what is remembered.
@@ -259,6 +276,7 @@ impl Known {
     pub fn training_args(&self, max_seq_length: usize, train: &Dataset) -> TrainingArgs {
         let mut args = TrainingArgs::new(self.task, max_seq_length);
         args.task_name = self.task_name.map(|name| name.name().to_owned());
+        args.format = self.flags.format.clone();
         args.text_column_name = self.flags.text_column_name.clone();
         args.text_pair_column_name = self.flags.text_pair_column_name.clone();
         args.label_column_name = self.flags.label_column_name.clone();

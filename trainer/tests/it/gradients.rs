@@ -192,6 +192,43 @@ fn a_batch_in_several_passes_has_the_gradients_of_the_whole() {
     }
 }
 
+/// As where no word of a batch has a piece, or its classes weigh nothing: there is nothing to learn from it, and no
+/// parameter is left out.
+#[test]
+fn a_batch_in_which_nothing_counts_has_gradients_of_zero() {
+    let base = Base::new();
+    let nothing = Arc::new(Weighing {
+        weights: vec![0.0, 1.0, 1.0],
+        smoothing: 0.0,
+        gamma: 0.0,
+    });
+    let ignored = |length| Target::Classes(vec![None; length]);
+    let weightless = |_| Target::Class(0);
+    type Case<'a> = (HeadKind, fn(usize) -> Target, Option<&'a Arc<Weighing>>);
+    let cases: [Case; 2] = [
+        (HeadKind::Token { outputs: 3 }, ignored, None),
+        (
+            HeadKind::Sequence { outputs: 3 },
+            weightless,
+            Some(&nothing),
+        ),
+    ];
+    for (kind, target, weighing) in cases {
+        let mut rows = rows(&[5, 12]);
+        rows.iter_mut()
+            .for_each(|row| row.target = target(row.ids.len()));
+        let model = Bert::load(&base.checkpoint, kind, Missing::Seeded(9)).unwrap();
+        let targets = targets(rows.iter()).unwrap();
+        let loss = model.learn(&Batch::new(rows.iter()), 77, targets, weighing);
+        assert_eq!(loss.unwrap(), 0.0);
+        for p in model.parameters() {
+            let gradient = p.gradient();
+            assert!(gradient.is_filled(), "{kind:?}: {}", p.name());
+            assert!(gradient.to_vec(p.len()).iter().all(|x| *x == 0.0));
+        }
+    }
+}
+
 #[test]
 fn a_second_batch_adds_to_the_gradients() {
     let base = Base::new();

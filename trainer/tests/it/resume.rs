@@ -142,6 +142,96 @@ fn a_run_that_stops_early_does_so_when_resumed_too() {
     assert_eq!(outcome, Outcome::AlreadyFinished);
 }
 
+/// What is saved on the way is not taken for older than what the first course left.
+#[test]
+fn a_run_that_goes_back_keeps_what_it_saves() {
+    let base = Base::new();
+    let (labels, train, out) = (labels(), examples(60, 1), base.path("out"));
+    let recipe = Recipe {
+        save_steps: 4,
+        ..recipe()
+    };
+    finetune(&job(&base, &recipe, &labels, &train, &out), &mut StopAt(13)).unwrap();
+    let recipe = Recipe {
+        learning_rate: 1e-3,
+        save_total_limit: 1,
+        ..recipe
+    };
+    let back = Job {
+        start: Start::ResumeFrom(out.join("checkpoint-4")),
+        ..job(&base, &recipe, &labels, &train, &out)
+    };
+    let outcome = finetune(&back, &mut StopAt(6)).unwrap();
+    let checkpoint = out.join("checkpoint-6");
+    assert_eq!(
+        outcome,
+        Outcome::Interrupted {
+            checkpoint,
+            step: 6
+        }
+    );
+    assert_eq!(names(&out), ["checkpoint-6"]);
+}
+
+/// The best evaluation is taken to be that of the highest loss, the first, at step 4. A run that goes on in another
+/// folder ends with its weights; where they are gone, that is said before anything is trained.
+#[test]
+fn the_best_checkpoint_is_found_beside_the_one_that_is_gone_on_with() {
+    let base = Base::new();
+    let (labels, train, dev) = (labels(), examples(60, 1), examples(20, 2));
+    let recipe = Recipe {
+        eval_strategy: Strategy::Steps,
+        eval_steps: 4,
+        save_steps: 4,
+        load_best_model_at_end: true,
+        greater_is_better: Some(true),
+        ..recipe()
+    };
+    let run = |out: &Path, start, observer: &mut dyn Observer| {
+        let job = Job {
+            dev: dev_of(&dev),
+            start,
+            ..job(&base, &recipe, &labels, &train, out)
+        };
+        finetune(&job, observer)
+    };
+    let (first, second) = (base.path("first"), base.path("second"));
+    run(&first, Start::Fresh, &mut StopAt(9)).unwrap();
+    let at_9 = Start::ResumeFrom(first.join("checkpoint-9"));
+    let outcome = run(&second, at_9.clone(), &mut Unobserved).unwrap();
+    assert!(matches!(outcome, Outcome::Finished(_)));
+    assert_eq!(weights(&second), weights(&first.join("checkpoint-4")));
+    assert_ne!(weights(&second), weights(&second.join("checkpoint-16")));
+
+    std::fs::remove_dir_all(first.join("checkpoint-4")).unwrap();
+    let third = base.path("third");
+    for start in [at_9, Start::ResumeNewest] {
+        let out = if start == Start::ResumeNewest {
+            &first
+        } else {
+            &third
+        };
+        let error = run(out, start, &mut Unobserved).unwrap_err().to_string();
+        assert!(error.contains("checkpoint-9: the best"), "{error}");
+        assert!(
+            error.contains("checkpoint-4, which is not there"),
+            "{error}"
+        );
+        assert!(
+            error.ends_with("leave out load_best_model_at_end"),
+            "{error}"
+        );
+    }
+    // The best one is the very checkpoint that is gone on with.
+    let fourth = base.path("fourth");
+    run(&fourth, Start::Fresh, &mut StopAt(4)).unwrap();
+    let at_4 = fourth.join("renamed");
+    std::fs::rename(fourth.join("checkpoint-4"), &at_4).unwrap();
+    let outcome = run(&fourth, Start::ResumeFrom(at_4.clone()), &mut Unobserved).unwrap();
+    assert!(matches!(outcome, Outcome::Finished(_)));
+    assert_eq!(weights(&fourth), weights(&at_4));
+}
+
 #[test]
 fn resuming_a_finished_run_changes_nothing() {
     let base = Base::new();

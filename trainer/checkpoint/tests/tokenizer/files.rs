@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use berth_checkpoint::TokenizerFiles;
+use berth_checkpoint::save::{Existing, Folder};
 use berth_checkpoint::tokenizer::{TokenizerError, reference, tables};
 use berth_wordpiece::Tokenizer;
 use serde_json::{Value, json};
@@ -91,6 +93,40 @@ fn a_configuration_beside_the_vocabulary_is_followed() {
         message(dir.path()),
         "DIR/tokenizer_config.json: not a tokenizer file: expected value at line 2 column 18"
     );
+}
+
+/// A model that is trained from a vocabulary is saved with a tokenizer.json: it must make the pieces that were learned
+/// from.
+#[test]
+fn the_files_that_are_written_make_the_pieces_of_those_that_were_read() {
+    let added = |content: &str| {
+        json!({"content": content, "lstrip": false, "normalized": false, "rstrip": false, "single_word": false,
+               "special": true})
+    };
+    for config in [
+        json!({}),
+        json!({"strip_accents": false}),
+        json!({"do_lower_case": false, "strip_accents": true}),
+        json!({"tokenize_chinese_chars": false}),
+        json!({"cls_token": "a", "sep_token": {"content": "!"}}),
+        json!({"added_tokens_decoder": {"11": added("<name>"), "5": added("film")}}),
+    ] {
+        let read = folder(VOCABULARY);
+        fs::write(
+            read.path().join("tokenizer_config.json"),
+            config.to_string(),
+        )
+        .unwrap();
+        let written = read.path().join("written");
+        let mut to = Folder::create(&written).unwrap();
+        to.tokenizer(&TokenizerFiles::read(read.path()).unwrap(), 64)
+            .unwrap();
+        to.commit(Existing::Refuse).unwrap();
+        assert!(
+            tables(read.path()).unwrap() == tables(&written).unwrap(),
+            "{config}"
+        );
+    }
 }
 
 #[test]

@@ -212,6 +212,7 @@ pub fn measure(model: &Model, file: &LabelledFile, batch: usize) -> Result<Measu
         ..file.known.encoding(file.limit)
     };
     let inputs = model.encode(&options, &file.dataset.examples)?;
+    check_asked(&file.dataset, &inputs, file.limit)?;
     let logits = model.logits(file.known.task, &inputs, batch)?;
     let seconds = begun.elapsed().as_secs_f64();
     let evaluator = file.evaluator(&inputs);
@@ -244,6 +245,24 @@ pub fn measure(model: &Model, file: &LabelledFile, batch: usize) -> Result<Measu
         truncated,
         seconds,
     })
+}
+
+/// That of words which are asked about one has a piece in the inputs, of at most `limit` pieces, that they become.
+///
+/// # Errors
+/// When none has: there is nothing to learn from the file, nor to measure.
+pub fn check_asked(dataset: &Dataset, inputs: &[Encoded], limit: usize) -> Result<(), Error> {
+    let words: usize = dataset.examples.iter().map(|row| row.words.len()).sum();
+    match words > 0 && unasked_words(&dataset.examples, inputs) == words {
+        false => Ok(()),
+        true => Err(Error::Model {
+            path: dataset.path.clone(),
+            what: format!(
+                "none of its {words} words has a piece among the first {limit} of its sentence; a longer \
+                 --max_seq_length may help"
+            ),
+        }),
+    }
 }
 
 impl Measured {

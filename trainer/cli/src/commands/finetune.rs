@@ -78,7 +78,7 @@ fn train_one(args: &FinetuneArgs, lessons: &Lessons<'_>) -> Result<Map<String, V
         Outcome::AlreadyFinished => {
             let folder = output.display();
             show::note(format!("{folder}: this run has finished; nothing to do"));
-            lessons::figures(&output.join(lessons::ALL_RESULTS))
+            lessons.all_figures(output)
         }
         Outcome::Interrupted { checkpoint, step } => Err(interrupted(&checkpoint, step, output)),
     }

@@ -122,7 +122,7 @@ pub fn convert(args: &QuantizeArgs) -> Result<Converted, Error> {
         let writer = berth_quantize::quantize(&checkpoint, &options)?;
         return written(args, &writer, None);
     };
-    let mut compared = compare(args, file, (&checkpoint, &model), &options, gate)?;
+    let mut compared = compare(args, file, (&checkpoint, &model), options, gate)?;
     let Measured {
         writer, comparison, ..
     } = &mut compared.measured;
@@ -269,7 +269,8 @@ fn task(args: &QuantizeArgs, checkpoint: &Checkpoint) -> Result<Option<Task>, Er
     Ok(Some(Known::new(flags, remembered)?.task))
 }
 
-/// How the bundle is to choose spans, if that is its task. A threshold that is not settled is 0.
+/// How the bundle is to choose spans, if that is its task. A threshold that is not settled is 0, unless there is a file
+/// to fit it to.
 fn spans(args: &QuantizeArgs, checkpoint: &Checkpoint) -> Result<Option<SpanRules>, Error> {
     let remembered = checkpoint.training_args().cloned();
     let task = args.data.task.or(remembered.as_ref().map(|args| args.task));
@@ -289,11 +290,16 @@ fn compare(
     args: &QuantizeArgs,
     file: &Path,
     (checkpoint, model): (&Checkpoint, &Model),
-    options: &Options,
+    mut options: Options,
     gate: Gate,
 ) -> Result<Compared, Error> {
-    let rows = LabelledFile::read(model, file, &args.data, args.max_eval_samples)?;
+    let mut rows = LabelledFile::read(model, file, &args.data, args.max_eval_samples)?;
     let f32 = measure(model, &rows, BATCH)?;
+    // The bundle answers by the threshold that it is measured with.
+    if let Some((_, threshold)) = f32.evaluation.fitted.first() {
+        rows.known.settle_threshold(*threshold as f32);
+        options.spans = Some(rows.known.spans().rules);
+    }
     let evaluator = rows.evaluator(&f32.inputs);
     let trials = Trials {
         checkpoint,
@@ -302,7 +308,7 @@ fn compare(
         gate,
         threads: rayon::current_num_threads(),
     };
-    let measured = trials.run(options, |bundle| {
+    let measured = trials.run(&options, |bundle| {
         let bundle = Model::of_bytes(bundle, &args.output)?;
         bundle.logits(rows.known.task, &f32.inputs, BATCH)
     })?;

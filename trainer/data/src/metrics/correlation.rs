@@ -4,6 +4,11 @@
 ///
 /// Where SciPy says NaN, because one list is constant, too short or holds a NaN, this is 0.
 pub fn pearson(x: &[f64], y: &[f64]) -> f64 {
+    // The mean of equals may differ from them in its last bit.
+    let is_constant = |values: &[f64]| values.iter().all(|value| *value == values[0]);
+    if is_constant(x) || is_constant(y) {
+        return 0.0;
+    }
     let centred = |values: &[f64]| -> Vec<f64> {
         let mean = values.iter().sum::<f64>() / values.len() as f64;
         values.iter().map(|value| value - mean).collect()
@@ -76,6 +81,8 @@ mod tests {
         for (x, y) in [
             ([1.0; 3], [1.0, 2.0, 3.0]),
             ([1.0, 2.0, f64::NAN], [1.0, 2.0, 3.0]),
+            ([0.1; 3], [0.1; 3]),
+            ([1.0, 2.0, 4.0], [0.1; 3]),
         ] {
             assert_eq!((pearson(&x, &y), spearmanr(&x, &y)), (0.0, 0.0));
         }

@@ -1,7 +1,7 @@
 //! What a run learns from: files read and encoded, the recipe checked, all before the first step. Runs that
 //! differ in their seed alone share it.
 
-use super::super::evaluate::{Files, LabelledFile, measure};
+use super::super::evaluate::{Files, LabelledFile, check_asked, measure};
 use super::{Progress, report};
 use crate::args::FinetuneArgs;
 use crate::config::published;
@@ -83,6 +83,7 @@ impl<'a> Lessons<'a> {
         let options = known.encoding(limit);
         let rows = |data: Dataset| {
             let inputs = encode(&tokenizer, &options, &data).map_err(&wrong)?;
+            check_asked(&data, &inputs, limit)?;
             Ok::<_, Error>(Rows { data, inputs })
         };
         let named = &args.model_name_or_path;
@@ -143,6 +144,19 @@ impl<'a> Lessons<'a> {
         Ok(outcome)
     }
 
+    /// The figures of a run that had finished before; those on the second file are measured where it was stopped before
+    /// it had them.
+    ///
+    /// # Errors
+    /// As [`figures`] and [`measure_mismatched`](Self::measure_mismatched).
+    pub fn all_figures(&self, folder: &Path) -> Result<Map<String, Value>, Error> {
+        let mut all = figures(&folder.join(ALL_RESULTS))?;
+        if !all.keys().any(|name| name.ends_with("_mm")) {
+            self.measure_mismatched(folder, &mut all)?;
+        }
+        Ok(all)
+    }
+
     /// Measures the result in `folder` on the second file of a data set that has one, and tells it with the rest
     /// in `results`, and in the folder's files.
     ///
@@ -180,7 +194,7 @@ pub const ALL_RESULTS: &str = "all_results.json";
 ///
 /// # Errors
 /// When there are none.
-pub fn figures(path: &Path) -> Result<Map<String, Value>, Error> {
+fn figures(path: &Path) -> Result<Map<String, Value>, Error> {
     let text = std::fs::read(path).map_err(|source| Error::file(path, source))?;
     serde_json::from_slice(&text).map_err(|error| Error::Setting {
         path: path.to_owned(),

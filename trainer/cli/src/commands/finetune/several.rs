@@ -3,7 +3,7 @@
 //! A run that has finished is not run again: stopped and gone on with, the runs end as they would have without a
 //! break.
 
-use super::lessons::{ALL_RESULTS, Lessons, figures};
+use super::lessons::{ALL_RESULTS, Lessons};
 use super::{interrupted, start};
 use crate::args::FinetuneArgs;
 use crate::error::Error;
@@ -77,18 +77,18 @@ fn train_one(
         }
         outcome => outcome,
     };
-    let mut results = match outcome? {
-        Outcome::Finished(results) => results.all(),
+    match outcome? {
+        Outcome::Finished(results) => {
+            let mut all = results.all();
+            lessons.measure_mismatched(folder, &mut all)?;
+            Ok(all)
+        }
         Outcome::AlreadyFinished => {
             show::note(format!("{}: this run has finished", folder.display()));
-            figures(&folder.join(ALL_RESULTS))?
+            lessons.all_figures(folder)
         }
         Outcome::Interrupted { checkpoint, step } => {
-            return Err(interrupted(&checkpoint, step, &args.output_dir));
+            Err(interrupted(&checkpoint, step, &args.output_dir))
         }
-    };
-    if !results.keys().any(|name| name.ends_with("_mm")) {
-        lessons.measure_mismatched(folder, &mut results)?;
     }
-    Ok(results)
 }
