@@ -306,8 +306,9 @@ unsafe fn store<const M: usize>(squares: &[[int32x4_t; 8]], to: *mut Sums) {
                 0 => have!(vzip1q_s64(left, right)),
                 _ => have!(vzip2q_s64(left, right)),
             };
+            let columns = have!(vreinterpretq_s32_s64(columns));
             // SAFETY: the caller grants each row's sums.
-            unsafe { (*to.add(m))[j] = have!(vreinterpretq_s32_s64(columns)) };
+            unsafe { (*to.add(m))[j] = columns };
         }
     }
 }
