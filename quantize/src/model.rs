@@ -16,7 +16,7 @@ use crate::golden;
 use crate::smooth::{self, Ranges};
 
 /// What the checkpoint doesn't say, or what is wanted otherwise.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, Default, PartialEq, Debug)]
 pub struct Options {
     /// What the model answers; else training_args.json says it.
     pub task: Option<Task>,

@@ -162,8 +162,8 @@ struct Search<'s, 't, A> {
     answer: &'s mut A,
     /// What the first bundle was made with.
     options: &'s Options,
-    /// The first bundle with all layers in f32.
-    floats: Option<AlignedBytes>,
+    /// A bundle with all layers in f32, and what it was made with.
+    floats: Option<(Options, AlignedBytes)>,
     log: Vec<Step>,
 }
 
@@ -248,7 +248,7 @@ where
             Change::None => (),
             Change::Smoothing => {
                 let inputs = self.trials.evaluator.inputs;
-                options.smoothing = Some(Ranges::measure(self.floats()?, inputs)?);
+                options.smoothing = Some(Ranges::measure(self.floats(self.options)?, inputs)?);
             }
             Change::Clipping => options.clipping = true,
             Change::F32Layer(layer) => options.f32_layers.push(layer),
@@ -289,33 +289,24 @@ where
             threads,
             ..
         } = *self.trials;
-        let alike =
-            |a: &Options, b: &Options| (&a.smoothing, a.clipping) == (&b.smoothing, b.clipping);
-        let own;
-        let floats = if alike(&trial.options, self.options) {
-            self.floats()?
-        } else {
-            own = self.in_floats(&trial.options)?;
-            &own
-        };
+        let floats = self.floats(&trial.options)?;
         probe::cost(&trial.bytes, floats, evaluator.inputs, f32_logits, threads)
     }
 
-    /// A bundle of these options with all layers in f32.
-    fn in_floats(&self, options: &Options) -> Result<AlignedBytes, QuantizeError> {
+    /// A bundle of these options with all layers in f32, made when it is first asked for. The last one stays.
+    fn floats(&mut self, options: &Options) -> Result<&AlignedBytes, QuantizeError> {
         let checkpoint = self.trials.checkpoint;
         let options = Options {
             f32_layers: (0..checkpoint.config.num_hidden_layers).collect(),
             ..options.clone()
         };
-        Ok(draft(checkpoint, &options)?.to_bytes()?)
-    }
-
-    /// The first bundle with all layers in f32, made when it is first asked for.
-    fn floats(&mut self) -> Result<&AlignedBytes, QuantizeError> {
-        if self.floats.is_none() {
-            self.floats = Some(self.in_floats(self.options)?);
-        }
-        Ok(self.floats.as_ref().expect("made above"))
+        let floats = match self.floats.take().filter(|(made, _)| *made == options) {
+            Some(floats) => floats,
+            None => {
+                let bytes = draft(checkpoint, &options)?.to_bytes()?;
+                (options, bytes)
+            }
+        };
+        Ok(&self.floats.insert(floats).1)
     }
 }

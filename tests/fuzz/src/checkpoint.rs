@@ -52,8 +52,8 @@ fn whole() -> &'static [Option<Vec<u8>>] {
     })
 }
 
-/// Writes a checkpoint of one layer, four wide: most of its weights' file is the header, as little is left
-/// to change that nobody looks at.
+/// Writes a checkpoint of one layer, four wide: most of its weights' file is the header, so that few changes
+/// of it are to numbers, of which any will do.
 fn create(model: &Path) -> Result<(), Box<dyn Error>> {
     let template = tempfile::tempdir()?;
     tiny::create(template.path(), 7, &[])?;
@@ -88,15 +88,15 @@ struct Patient {
 
 impl Patient {
     fn new() -> Self {
-        let folder = Patient {
+        let patient = Patient {
             dir: tempfile::tempdir().expect("a folder"),
         };
         for (name, content) in FILES.iter().zip(whole()) {
             if let Some(content) = content {
-                folder.write(name, content);
+                patient.write(name, content);
             }
         }
-        folder
+        patient
     }
 
     fn write(&self, name: &str, content: &[u8]) {
@@ -146,8 +146,8 @@ pub fn run(bytes: &[u8]) {
         lot.wrapping_mul(0x0100_0193) ^ u32::from(byte)
     });
     let tables = (lot >> 8).is_multiple_of(TABLES);
-    PATIENT.with(|folder| {
-        folder.with(file, content, |dir| {
+    PATIENT.with(|patient| {
+        patient.with(file, content, |dir| {
             if let Err(line) = read(dir, file, tables) {
                 let named = dir.to_str().is_some_and(|dir| line.contains(dir));
                 assert!(named && !line.contains('\n'), "{line:?}");

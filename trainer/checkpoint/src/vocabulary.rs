@@ -198,7 +198,11 @@ fn from_vocab(
 }
 
 /// What a configuration calls a special token, as a string or as an object.
-fn token_name<'c>(config: &'c Map<String, Value>, name: &str, usual: &'c str) -> &'c str {
+pub(crate) fn token_name<'c>(
+    config: &'c Map<String, Value>,
+    name: &str,
+    usual: &'c str,
+) -> &'c str {
     let token = config.get(name);
     let named = token.and_then(|token| token.as_str().or_else(|| token.get("content")?.as_str()));
     named.unwrap_or(usual)

@@ -112,7 +112,7 @@ fn answer(wanted: args::Answer, out: &mut impl Write) -> Result<Verdict, Failure
     }
     if wanted.context.is_some() && matches!(wanted.text, Some((_, Some(_)))) {
         warn(format_args!(
-            "--context is not read, since the passage stands behind the question"
+            "--context changes nothing, since the passage stands behind the question"
         ));
     }
     let failed = |error| Failure::Query(wanted.bundle.clone(), error);

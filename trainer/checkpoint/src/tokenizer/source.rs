@@ -12,6 +12,7 @@ use tokenizers::processors::bert::BertProcessing;
 use tokenizers::{AddedToken, Tokenizer};
 
 use super::TokenizerError;
+use crate::vocabulary::token_name;
 
 /// The special tokens of BERT, with their names in tokenizer_config.json.
 const SPECIALS: [(&str, &str); 5] = [
@@ -97,14 +98,11 @@ fn normalizer(config: &Value) -> BertNormalizer {
     )
 }
 
-/// A special token, which a configuration gives as a string or as an object.
+/// A special token, by whatever name the configuration has for it, if there is one.
 fn special(config: &Value, name: &str, usual: &str) -> String {
-    let token = &config[name];
-    token
-        .as_str()
-        .or(token["content"].as_str())
-        .unwrap_or(usual)
-        .to_owned()
+    let config = config.as_object();
+    let name = config.map_or(usual, |config| token_name(config, name, usual));
+    name.to_owned()
 }
 
 /// The tokens that are found in raw text: those of `added_tokens_decoder`, and BERT's own.

@@ -59,10 +59,13 @@ pub(super) fn of<L: AsRef<[f32]>>(
                 .map(|(name, value)| (name, format!("{value:#}\n")))
                 .collect())
         }
-        task @ Task::TokenClassification => {
-            Ok(vec![(predicted(task)[0], tags(evaluator, answers))])
+        task => {
+            let write = match task {
+                Task::TokenClassification => tags,
+                _ => results,
+            };
+            Ok(vec![(predicted(task)[0], write(evaluator, answers))])
         }
-        task => Ok(vec![(predicted(task)[0], results(evaluator, answers))]),
     }
 }
 
