@@ -53,6 +53,9 @@ pub(crate) trait Simd: Copy {
     const STEPS_BY_FOUR: bool = true;
     /// How many places there are for panels that are kept: enough for one panel, or nothing is kept.
     const PLACES: usize = 0;
+    /// How many bytes of panels are taken through all rows together where nothing is kept of them; those of a tile
+    /// at least.
+    const TOGETHER: usize = 0;
 
     /// The same float sixteen times.
     fn splat(self, x: f32) -> Self::F32;
@@ -234,7 +237,7 @@ impl Columns {
 
 /// Where what is kept of a tile begins.
 #[derive(Copy, Clone)]
-// Only AArch64 keeps something.
+// Only AArch64 keeps more than one thing.
 #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
 pub(crate) struct At {
     /// The slot of its rows.

@@ -6,7 +6,9 @@
 
 use core::ops::Range;
 
+use crate::LANES;
 use crate::simd::{MAX_ROWS, Simd};
+use crate::weights::GROUP;
 
 /// Writes a block out for `i = 0, 1, ..`, as long as that is below a constant of at most six.
 ///
@@ -126,13 +128,14 @@ fn through_panels<S: Simd, const M: usize>(
     }
 }
 
-/// How many panels of so many groups are kept together: as many as there are places for, or, where nothing is
-/// kept, as many as a tile has.
+/// How many panels of so many groups are taken through rows together: as many as there are places for, or, where
+/// nothing is kept, as many as the tier asks for.
 #[inline(always)]
 pub(crate) fn together<S: Simd>(s: S, groups: usize) -> usize {
+    let near = S::TOGETHER / (LANES * GROUP * groups.max(1));
     S::PLACES
         .checked_div(s.places(groups))
-        .map_or(S::PANELS, |panels| panels.max(1))
+        .map_or(near.max(S::PANELS), |panels| panels.max(1))
 }
 
 /// Cuts panels into pieces of at most `most`.

@@ -3,13 +3,23 @@
 //! The instruction that multiplies bytes (`vpmaddubsw`) saturates: two products of 255 and 127 do
 //! not fit into 16 bits. `vpmaddwd` on widened values is exact. It adds neighbouring products, so
 //! that each column has two sums until the end: inputs 0 and 1 of a group, and inputs 2 and 3.
+//!
+//! The rows of a tile are widened once, and then taken through as many panels as stay in the second-level
+//! cache; weights are widened on their way, four registers for six rows. A tile is half a panel wide: its
+//! sums fill twelve registers.
+//!
+//! ```text
+//! weights  group g, columns 0 to 3    c0 c0 c0 c0  c1 c1 c1 c1  c2 c2 c2 c2  c3 c3 c3 c3
+//! a row    group g, four times        a0 a1 a2 a3  a0 a1 a2 a3  a0 a1 a2 a3  a0 a1 a2 a3
+//! ```
 
+use core::arch::asm;
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 
 use super::x86;
 use crate::LANES;
-use crate::simd::{At, Kernel, Panels, Simd};
+use crate::simd::{At, Kernel, MAX_ROWS, Panels, Simd};
 
 /// Runs a kernel with the instructions of this tier.
 ///
@@ -48,11 +58,14 @@ macro_rules! both {
 impl Simd for Avx2 {
     type F32 = [__m256; 2];
     type I32 = [__m256i; 2];
-    type Kept = ();
+    type Kept = Kept;
 
     // 12 sums, 2 registers of weights, one of activations and one of products: all 16.
     const ROWS: usize = 6;
-    const PANELS: usize = 4;
+    const PANELS: usize = 1;
+    const SUMS_IN_REGISTERS: bool = false;
+    // Half of the smallest second-level cache of the cores that this tier is meant for.
+    const TOGETHER: usize = 128 * 1024;
 
     #[inline(always)]
     fn splat(self, x: f32) -> [__m256; 2] {
@@ -231,111 +244,165 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn keep(self) {}
+    fn keep(self) -> Kept {
+        Kept([NO_BLOCK; _])
+    }
+
+    #[inline(always)]
+    unsafe fn rows<const M: usize>(
+        self,
+        a: *const u8,
+        row: usize,
+        groups: usize,
+        kept: &mut Kept,
+        _slot: usize,
+    ) {
+        if groups <= WIDENED {
+            // SAFETY: the caller grants the reads.
+            unsafe { self.widen::<M>(a, row, groups, kept) }
+        }
+    }
 
     #[inline(always)]
     unsafe fn tile<const M: usize, const N: usize>(
         self,
         a: *const u8,
         row: usize,
-        Panels {
-            start: w,
-            stride: panel,
-            groups,
-            ..
-        }: Panels,
-        (): &mut (),
+        w: Panels,
+        kept: &mut Kept,
         _at: At,
         to: &mut MaybeUninit<[[[__m256i; 2]; N]; M]>,
     ) {
-        let zero = have!(_mm256_setzero_si256());
-        let mut out = [[[zero; 2]; N]; M];
-        let mut wide = [const { MaybeUninit::<[i16; 4 * WIDENED]>::uninit() }; M];
-        let mut done = 0;
-        while done < groups {
-            let now = (groups - done).min(WIDENED);
-            for m in 0..M {
-                // SAFETY: the caller grants reads of `4 * groups` bytes of each row, and `wide` has
-                // room for `4 * WIDENED` numbers of each.
-                unsafe { self.widen(a.add(m * row + 4 * done), now, wide[m].as_mut_ptr().cast()) };
-            }
-            for n in 0..N {
-                for half in 0..2 {
-                    // SAFETY: the caller grants reads of `64 * groups` bytes of each panel, of which
-                    // these are the halves of `now`; as many numbers of each row were just widened.
-                    let sums = unsafe {
-                        let w = w.add(n * panel + 64 * done + 32 * half);
-                        self.half_panel::<M>(&wide, w, now)
-                    };
-                    for m in 0..M {
-                        let columns = self.join(sums[m][0], sums[m][1]);
-                        out[m][n][half] = have!(_mm256_add_epi32(out[m][n][half], columns));
-                    }
-                }
-            }
-            done += now;
+        debug_assert!(N == 1, "one panel at a time");
+        let to = to.as_mut_ptr().cast::<[[__m256i; 2]; M]>();
+        if w.groups <= WIDENED {
+            // SAFETY: the caller grants the reads, says that `rows` has widened these rows, and brings room for a panel.
+            unsafe { self.panel::<M>(kept, w.start, w.groups, to) }
+        } else {
+            // SAFETY: the caller grants the reads, and brings room for a panel.
+            unsafe { self.pieces::<M>((a, row), w, kept, to) }
         }
-        to.write(out);
     }
 }
 
-/// How many groups of four activations are widened at a time: 18 KiB for six rows.
-const WIDENED: usize = 384;
+/// How many groups of four activations are widened at a time.
+const WIDENED: usize = 1024;
+
+/// Four groups of a row, widened.
+#[derive(Copy, Clone)]
+#[repr(align(32))]
+struct Block {
+    _numbers: MaybeUninit<[i16; 16]>,
+}
+
+/// A block that holds nothing yet.
+const NO_BLOCK: Block = Block {
+    _numbers: MaybeUninit::uninit(),
+};
+
+/// The rows of a tile, widened, `[block][row]`: 48 KiB, of which no more is touched than is used.
+struct Kept([Block; MAX_ROWS * WIDENED / 4]);
 
 impl Avx2 {
-    /// Widens `4 * groups` activations of one row.
+    /// Widens `4 * groups` activations of each of `M` rows.
     ///
     /// # Safety
-    /// As many bytes can be read at `from`, and as many numbers written at `to`.
+    /// `a` is valid for reads of `(M - 1) * row + 4 * groups` bytes.
+    ///
+    /// # Panics
+    /// When there are more than [`WIDENED`] groups.
     #[inline(always)]
-    unsafe fn widen(self, from: *const u8, groups: usize, to: *mut i16) {
-        let (fours, ones) = (groups / 4, groups % 4);
-        for i in 0..fours {
-            // SAFETY: sixteen of the numbers begin at `16 * i`.
-            unsafe {
-                let bytes = _mm_loadu_si128(from.add(16 * i).cast());
-                _mm256_storeu_si256(to.add(16 * i).cast(), _mm256_cvtepu8_epi16(bytes));
+    unsafe fn widen<const M: usize>(
+        self,
+        a: *const u8,
+        row: usize,
+        groups: usize,
+        kept: &mut Kept,
+    ) {
+        let whole = groups / 4;
+        let blocks = &mut kept.0[..M * groups.div_ceil(4)];
+        let (blocks, last) = blocks.split_at_mut(M * whole);
+        for (block, rows) in blocks.chunks_exact_mut(M).enumerate() {
+            for (m, to) in rows.iter_mut().enumerate() {
+                // SAFETY: the caller grants the read; a block is as long as what is written.
+                unsafe {
+                    let bytes = _mm_loadu_si128(a.add(m * row + 16 * block).cast());
+                    _mm256_store_si256((&raw mut *to).cast(), _mm256_cvtepu8_epi16(bytes));
+                }
             }
         }
-        for i in 4 * fours..4 * fours + ones {
-            // SAFETY: four of the numbers begin at `4 * i`.
-            unsafe {
-                let bytes = _mm_cvtsi32_si128(from.add(4 * i).cast::<i32>().read_unaligned());
-                _mm_storel_epi64(to.add(4 * i).cast(), _mm_cvtepu8_epi16(bytes));
+        for (m, to) in last.iter_mut().enumerate() {
+            for group in 0..groups % 4 {
+                // SAFETY: the caller grants the read; a block has four groups.
+                unsafe {
+                    let four = a.add(m * row + 16 * whole + 4 * group).cast::<i32>();
+                    let wide = _mm_cvtepu8_epi16(_mm_cvtsi32_si128(four.read_unaligned()));
+                    let to = (&raw mut *to).cast::<i64>().add(group);
+                    _mm_storel_epi64(to.cast(), wide);
+                }
             }
         }
     }
 
-    /// `M` rows times 8 of a panel's 16 columns: for each row two registers with two sums for each
-    /// of four columns.
+    /// The products of `M` rows with a panel of more groups than are widened at a time.
     ///
     /// # Safety
-    /// The first `4 * groups` numbers of each row are initialized, and 32 bytes can be read at each
-    /// of `groups` steps of 64 bytes from `w` on.
-    #[inline(always)]
-    unsafe fn half_panel<const M: usize>(
+    /// As for [`Simd::tile`]; there is room for the sums of a panel at `to`.
+    #[inline(never)]
+    #[target_feature(enable = "avx2")]
+    unsafe fn pieces<const M: usize>(
         self,
-        a: &[MaybeUninit<[i16; 4 * WIDENED]>; M],
-        w: *const i8,
-        groups: usize,
-    ) -> [[__m256i; 2]; M] {
-        let mut sums = [[have!(_mm256_setzero_si256()); 2]; M];
-        for group in 0..groups {
-            // SAFETY: the caller grants these reads.
-            let bytes = unsafe {
-                let w = w.add(64 * group).cast::<__m128i>();
-                [_mm_loadu_si128(w), _mm_loadu_si128(w.add(1))]
+        (a, row): (*const u8, usize),
+        w: Panels,
+        kept: &mut Kept,
+        to: *mut [[__m256i; 2]; M],
+    ) {
+        let mut all = [[_mm256_setzero_si256(); 2]; M];
+        for done in (0..w.groups).step_by(WIDENED) {
+            let now = (w.groups - done).min(WIDENED);
+            // SAFETY: the caller grants reads of all groups, of which these are `now`, and writes of the sums.
+            let sums = unsafe {
+                self.widen::<M>(a.add(4 * done), row, now, kept);
+                self.panel::<M>(kept, w.start.add(64 * done), now, to);
+                &*to
             };
-            let weights = both!(_mm256_cvtepi8_epi16, bytes);
             for m in 0..M {
-                // SAFETY: the caller has initialized four numbers here.
-                let four = unsafe { a[m].as_ptr().cast::<i64>().add(group).read_unaligned() };
-                let four = have!(_mm256_set1_epi64x(four));
-                let products = both!(_mm256_madd_epi16, [four; 2], weights);
-                sums[m] = self.add_int(sums[m], products);
+                all[m] = self.add_int(all[m], sums[m]);
             }
         }
-        sums
+        // SAFETY: the caller grants this.
+        unsafe { to.write(all) }
+    }
+
+    /// The products of `M` widened rows with a panel.
+    ///
+    /// # Safety
+    /// So many groups of the rows have been widened, `64 * groups` bytes can be read at `w`, and the sums written
+    /// at `to`.
+    #[inline(always)]
+    unsafe fn panel<const M: usize>(
+        self,
+        Kept(blocks): &Kept,
+        w: *const i8,
+        groups: usize,
+        to: *mut [[__m256i; 2]; M],
+    ) {
+        let rows = blocks.as_ptr();
+        for half in 0..2 {
+            // SAFETY: the token says that the machine has AVX2; the caller grants the rest, of which these are the
+            // halves.
+            unsafe {
+                let (w, to) = (w.add(32 * half), to.cast::<__m256i>().add(half));
+                match M {
+                    1 => one_row(self, rows, w, groups, to),
+                    2 => two_rows(self, rows, w, groups, to),
+                    3 => three_rows(self, rows, w, groups, to),
+                    4 => four_rows(self, rows, w, groups, to),
+                    5 => five_rows(self, rows, w, groups, to),
+                    _ => six_rows(self, rows, w, groups, to),
+                }
+            }
+        }
     }
 
     /// The low bytes of `a` and `b` in the low halves of the lanes.
@@ -353,3 +420,112 @@ impl Avx2 {
         have!(_mm256_permute4x64_epi64::<0b11_01_10_00>(joined))
     }
 }
+
+/// A line of assembly.
+macro_rules! line {
+    ($($part:expr),*) => { concat!($($part,)* "\n") };
+}
+
+/// Eight columns of group `$g` of a block, times that group of each row.
+macro_rules! group {
+    ($g:literal, $($m:literal: $s0:literal $s1:literal),*) => {
+        concat!(
+            line!("vpmovsxbw ymm12, xmmword ptr [{w} + 64 * ", $g, "]"),
+            line!("vpmovsxbw ymm13, xmmword ptr [{w} + 64 * ", $g, " + 16]"),
+            $(
+                line!("vpbroadcastq ymm14, qword ptr [{rows} + 32 * ", $m, " + 8 * ", $g, "]"),
+                line!("vpmaddwd ymm15, ymm14, ymm12"),
+                line!("vpmaddwd ymm14, ymm14, ymm13"),
+                line!("vpaddd ymm", $s0, ", ymm", $s0, ", ymm15"),
+                line!("vpaddd ymm", $s1, ", ymm", $s1, ", ymm14"),
+            )*
+        )
+    };
+}
+
+/// All groups of some rows: block by block, and what is left one by one.
+macro_rules! groups {
+    ($rows:literal rows, $($row:tt)*) => {
+        concat!(
+            line!("test {blocks}, {blocks}"),
+            line!("jz 3f"),
+            line!("2:"),
+            group!(0, $($row)*), group!(1, $($row)*), group!(2, $($row)*), group!(3, $($row)*),
+            line!("add {rows}, 32 * ", $rows),
+            line!("add {w}, 256"),
+            line!("dec {blocks}"),
+            line!("jnz 2b"),
+            line!("3:"),
+            line!("test {rest}, {rest}"),
+            line!("jz 5f"),
+            line!("4:"),
+            group!(0, $($row)*),
+            line!("add {rows}, 8"),
+            line!("add {w}, 64"),
+            line!("dec {rest}"),
+            line!("jnz 4b"),
+            line!("5:"),
+        )
+    };
+}
+
+/// The products of some rows with half a panel: a function of its own, in assembly, since a compiler adds in
+/// another order until the sums no longer fit into the registers.
+macro_rules! products {
+    ($name:ident, $rows:literal rows, $($m:literal: $s0:literal $r0:tt $s1:literal $r1:tt),*) => {
+        /// The products of so many widened rows with eight columns, and for each row a vector of sums at `to`, two
+        /// vectors apart.
+        ///
+        /// # Safety
+        /// So many groups of these rows have been widened from `rows` on, 32 bytes can be read at each of `groups`
+        /// steps of 64 bytes from `w` on, and the sums can be written.
+        #[target_feature(enable = "avx2")]
+        #[inline(never)]
+        unsafe fn $name(
+            token: Avx2,
+            rows: *const Block,
+            w: *const i8,
+            groups: usize,
+            to: *mut __m256i,
+        ) {
+            let mut sums = [[_mm256_setzero_si256(); 2]; $rows];
+            // SAFETY: the token is only made where the instructions exist. What is read the caller grants, and
+            // everything else happens in the registers named here.
+            unsafe {
+                asm!(
+                    groups!($rows rows, $($m: $s0 $s1),*),
+                    rows = inout(reg) rows => _, w = inout(reg) w => _,
+                    blocks = inout(reg) groups / 4 => _, rest = inout(reg) groups % 4 => _,
+                    $(inout($r0) sums[$m][0], inout($r1) sums[$m][1],)*
+                    out("ymm12") _, out("ymm13") _, out("ymm14") _, out("ymm15") _,
+                    options(readonly, nostack)
+                )
+            }
+            for m in 0..$rows {
+                // SAFETY: the caller grants the write.
+                unsafe { to.add(2 * m).write(token.join(sums[m][0], sums[m][1])) };
+            }
+        }
+    };
+}
+
+products!(one_row, 1 rows, 0: 0 "ymm0" 1 "ymm1");
+products!(two_rows, 2 rows, 0: 0 "ymm0" 1 "ymm1", 1: 2 "ymm2" 3 "ymm3");
+products!(
+    three_rows, 3 rows,
+    0: 0 "ymm0" 1 "ymm1", 1: 2 "ymm2" 3 "ymm3", 2: 4 "ymm4" 5 "ymm5"
+);
+products!(
+    four_rows, 4 rows,
+    0: 0 "ymm0" 1 "ymm1", 1: 2 "ymm2" 3 "ymm3", 2: 4 "ymm4" 5 "ymm5", 3: 6 "ymm6" 7 "ymm7"
+);
+products!(
+    five_rows, 5 rows,
+    0: 0 "ymm0" 1 "ymm1", 1: 2 "ymm2" 3 "ymm3", 2: 4 "ymm4" 5 "ymm5", 3: 6 "ymm6" 7 "ymm7",
+    4: 8 "ymm8" 9 "ymm9"
+);
+products!(
+    six_rows, 6 rows,
+    0: 0 "ymm0" 1 "ymm1", 1: 2 "ymm2" 3 "ymm3", 2: 4 "ymm4" 5 "ymm5", 3: 6 "ymm6" 7 "ymm7",
+    4: 8 "ymm8" 9 "ymm9", 5: 10 "ymm10" 11 "ymm11"
+);
