@@ -6,6 +6,8 @@ source "$here/toolchain.sh"
 cd "$here/.."
 
 export CARGO_TERM_COLOR=never
+# What a second build would go on from is of no use to a clean checkout, and takes time to write.
+export CARGO_INCREMENTAL=0
 built=${CARGO_TARGET_DIR:-target}
 sentence="a gripping film with a big heart"
 every_core="cortex-a53 cortex-a72 cortex-a76 max,sve=off,sme=off"
