@@ -26,8 +26,8 @@
 //!    range of panels or heads and write to [`ColumnsMut`], which can be split, so that threads
 //!    share a layer without sharing a float.
 //!    On AArch64, where weights and rows are brought into another order, a dense layer or attention has
-//!    297 KiB of the stack for them, and with AVX2, where rows are widened, 48 KiB; of either it touches what
-//!    it uses.
+//!    297 KiB of the stack for them, and with AVX2, where rows are widened, 48 KiB. It writes what it uses; the
+//!    compiler may touch each page of the rest once.
 #![no_std]
 // In kernels one index walks through several arrays at once, and reads as the formula does.
 #![allow(clippy::needless_range_loop)]

@@ -45,7 +45,7 @@ impl Isa {
     }
 
     /// Computes several ranges of panels, each for as many of the first rows of `x` as its output has. What is
-    /// made of the rows is made once.
+    /// made of the rows is made once where there is room for all of them.
     ///
     /// # Panics
     /// When the layer's arrays are not whole, when `x` is not as wide as its inputs or has fewer rows than an
@@ -106,6 +106,9 @@ impl<const GELU: bool> Kernel for Product<'_, '_, GELU> {
         let mut rows_kept = 0;
         for part in parts {
             let (rows, panels) = (part.out.rows(), part.panels.clone());
+            if panels.is_empty() {
+                continue; // Nothing is made of its rows.
+            }
             let keeps_all = rows.div_ceil(S::ROWS) <= s.slots(groups);
             let mut running = Running::<S, GELU> {
                 x,

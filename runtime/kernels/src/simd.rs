@@ -51,11 +51,10 @@ pub(crate) trait Simd: Copy {
     const PANELS: usize;
     /// Whether [`store_steps`](Self::store_steps) is better than storing each vector by itself.
     const STEPS_BY_FOUR: bool = true;
-    /// How many places there are for panels that are kept: enough for one panel, or nothing is kept.
+    /// How many places there are for panels that are kept: enough for one panel, or no panel is kept.
     const PLACES: usize = 0;
-    /// How many bytes of panels are taken through all rows together where nothing is kept of them; those of a tile
-    /// at least.
-    const TOGETHER: usize = 0;
+    /// How many bytes of panels are taken through all rows together where no panel is kept; those of a tile at least.
+    const BYTES_TOGETHER: usize = 0;
 
     /// The same float sixteen times.
     fn splat(self, x: f32) -> Self::F32;
@@ -407,7 +406,9 @@ mod tests {
             seed = seed.wrapping_mul(0x9E37_79B9).wrapping_add(7);
             (seed >> 24) as u8
         };
-        for groups in (1..=21).chain([63, 64, 65, 384, 387, 700, 1535, 1536, 1537]) {
+        for groups in (1..=21).chain([
+            63, 64, 65, 384, 387, 700, 1023, 1024, 1025, 1535, 1536, 1537, 2048, 2049,
+        ]) {
             let neighbours = Neighbours {
                 groups,
                 a: (0..2 * MAX_ROWS * 4 * groups).map(|_| byte()).collect(),

@@ -63,7 +63,7 @@ pub(crate) fn all<S: Simd>(
     together: usize,
     tiles: &mut impl Tiles<S>,
 ) {
-    for panels in kept_together(panels, together) {
+    for panels in pieces_of(panels, together) {
         tiles.begin(s, panels.start, panels.len());
         for (index, (row, len)) in cut(rows, S::ROWS, S::STEP).enumerate() {
             let (row, panels) = ((row, index), panels.clone());
@@ -93,7 +93,7 @@ pub(crate) fn of_rows<S: Simd, const M: usize>(
         return; // Never asked for; said so that the compiler leaves such tiles out.
     }
     tiles.rows::<M>(s, row, 0);
-    for panels in kept_together(panels, together) {
+    for panels in pieces_of(panels, together) {
         tiles.begin(s, panels.start, panels.len());
         through_panels::<S, M>(s, row, panels, tiles);
     }
@@ -129,10 +129,10 @@ fn through_panels<S: Simd, const M: usize>(
 }
 
 /// How many panels of so many groups are taken through rows together: as many as there are places for, or, where
-/// nothing is kept, as many as the tier asks for.
+/// no panel is kept, as many as the tier asks for.
 #[inline(always)]
 pub(crate) fn together<S: Simd>(s: S, groups: usize) -> usize {
-    let near = S::TOGETHER / (LANES * GROUP * groups.max(1));
+    let near = S::BYTES_TOGETHER / (LANES * GROUP * groups.max(1));
     S::PLACES
         .checked_div(s.places(groups))
         .map_or(near.max(S::PANELS), |panels| panels.max(1))
@@ -140,7 +140,7 @@ pub(crate) fn together<S: Simd>(s: S, groups: usize) -> usize {
 
 /// Cuts panels into pieces of at most `most`.
 #[inline(always)]
-fn kept_together(panels: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
+fn pieces_of(panels: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
     let end = panels.end;
     panels
         .step_by(most)

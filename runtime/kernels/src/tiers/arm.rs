@@ -19,12 +19,6 @@ macro_rules! have {
 }
 pub(super) use have;
 
-/// A line of assembly, put together, and its end.
-macro_rules! line {
-    ($($part:expr),*) => { concat!($($part,)* "\n") };
-}
-pub(super) use line;
-
 /// The part of [`Simd`] that the tiers do differently: products of a few rows with one panel, both brought
 /// into the tier's order before, in blocks of four groups. The last block is filled up with weights of 0.
 pub(super) trait Products: Copy {
@@ -110,7 +104,7 @@ const CHUNK: usize = 1_536;
 /// How many lines of rows are kept: 132 of 1,536 values.
 const ROW_LINES: usize = 132 * 1_536 / 64;
 
-/// Panels and rows, in a tier's order: 297 KiB, of which no more is touched than is used.
+/// Panels and rows, in a tier's order: 297 KiB, of which no more is written than is used.
 pub(super) struct Kept {
     panels: [Line; LINES],
     rows: [Line; ROW_LINES],

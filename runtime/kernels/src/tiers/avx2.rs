@@ -5,8 +5,8 @@
 //! that each column has two sums until the end: inputs 0 and 1 of a group, and inputs 2 and 3.
 //!
 //! The rows of a tile are widened once, and then taken through as many panels as stay in the second-level
-//! cache; weights are widened on their way, four registers for six rows. A tile is half a panel wide: its
-//! sums fill twelve registers.
+//! cache; weights are widened on their way, anew for each tile. A panel is taken in two halves, so that the
+//! sums of six rows fill twelve registers.
 //!
 //! ```text
 //! weights  group g, columns 0 to 3    c0 c0 c0 c0  c1 c1 c1 c1  c2 c2 c2 c2  c3 c3 c3 c3
@@ -60,12 +60,12 @@ impl Simd for Avx2 {
     type I32 = [__m256i; 2];
     type Kept = Kept;
 
-    // 12 sums, 2 registers of weights, one of activations and one of products: all 16.
+    // 12 sums, 2 registers of weights, 2 of activations and products: all 16.
     const ROWS: usize = 6;
     const PANELS: usize = 1;
     const SUMS_IN_REGISTERS: bool = false;
     // Half of the smallest second-level cache of the cores that this tier is meant for.
-    const TOGETHER: usize = 128 * 1024;
+    const BYTES_TOGETHER: usize = 128 * 1024;
 
     #[inline(always)]
     fn splat(self, x: f32) -> [__m256; 2] {
@@ -300,7 +300,7 @@ const NO_BLOCK: Block = Block {
     _numbers: MaybeUninit::uninit(),
 };
 
-/// The rows of a tile, widened, `[block][row]`: 48 KiB, of which no more is touched than is used.
+/// The rows of a tile, widened, `[block][row]`: 48 KiB, of which no more is written than is used.
 struct Kept([Block; MAX_ROWS * WIDENED / 4]);
 
 impl Avx2 {
@@ -310,7 +310,7 @@ impl Avx2 {
     /// `a` is valid for reads of `(M - 1) * row + 4 * groups` bytes.
     ///
     /// # Panics
-    /// When there are more than [`WIDENED`] groups.
+    /// When there is no room for so many groups of so many rows.
     #[inline(always)]
     unsafe fn widen<const M: usize>(
         self,
@@ -387,6 +387,12 @@ impl Avx2 {
         groups: usize,
         to: *mut [[__m256i; 2]; M],
     ) {
+        const {
+            assert!(
+                M >= 1 && M <= MAX_ROWS && MAX_ROWS == 6,
+                "a function for each"
+            )
+        };
         let rows = blocks.as_ptr();
         for half in 0..2 {
             // SAFETY: the token says that the machine has AVX2; the caller grants the rest, of which these are the
@@ -421,14 +427,9 @@ impl Avx2 {
     }
 }
 
-/// A line of assembly.
-macro_rules! line {
-    ($($part:expr),*) => { concat!($($part,)* "\n") };
-}
-
 /// Eight columns of group `$g` of a block, times that group of each row.
 macro_rules! group {
-    ($g:literal, $($m:literal: $s0:literal $s1:literal),*) => {
+    ($g:literal, $($m:literal: $s0:tt $s1:tt),*) => {
         concat!(
             line!("vpmovsxbw ymm12, xmmword ptr [{w} + 64 * ", $g, "]"),
             line!("vpmovsxbw ymm13, xmmword ptr [{w} + 64 * ", $g, " + 16]"),
@@ -436,8 +437,8 @@ macro_rules! group {
                 line!("vpbroadcastq ymm14, qword ptr [{rows} + 32 * ", $m, " + 8 * ", $g, "]"),
                 line!("vpmaddwd ymm15, ymm14, ymm12"),
                 line!("vpmaddwd ymm14, ymm14, ymm13"),
-                line!("vpaddd ymm", $s0, ", ymm", $s0, ", ymm15"),
-                line!("vpaddd ymm", $s1, ", ymm", $s1, ", ymm14"),
+                line!("vpaddd ", $s0, ", ", $s0, ", ymm15"),
+                line!("vpaddd ", $s1, ", ", $s1, ", ymm14"),
             )*
         )
     };
@@ -472,7 +473,7 @@ macro_rules! groups {
 /// The products of some rows with half a panel: a function of its own, in assembly, since a compiler adds in
 /// another order until the sums no longer fit into the registers.
 macro_rules! products {
-    ($name:ident, $rows:literal rows, $($m:literal: $s0:literal $r0:tt $s1:literal $r1:tt),*) => {
+    ($name:ident, $rows:literal rows, $($m:literal: $r0:tt $r1:tt),*) => {
         /// The products of so many widened rows with eight columns, and for each row a vector of sums at `to`, two
         /// vectors apart.
         ///
@@ -493,7 +494,7 @@ macro_rules! products {
             // everything else happens in the registers named here.
             unsafe {
                 asm!(
-                    groups!($rows rows, $($m: $s0 $s1),*),
+                    groups!($rows rows, $($m: $r0 $r1),*),
                     rows = inout(reg) rows => _, w = inout(reg) w => _,
                     blocks = inout(reg) groups / 4 => _, rest = inout(reg) groups % 4 => _,
                     $(inout($r0) sums[$m][0], inout($r1) sums[$m][1],)*
@@ -509,23 +510,23 @@ macro_rules! products {
     };
 }
 
-products!(one_row, 1 rows, 0: 0 "ymm0" 1 "ymm1");
-products!(two_rows, 2 rows, 0: 0 "ymm0" 1 "ymm1", 1: 2 "ymm2" 3 "ymm3");
+products!(one_row, 1 rows, 0: "ymm0" "ymm1");
+products!(two_rows, 2 rows, 0: "ymm0" "ymm1", 1: "ymm2" "ymm3");
 products!(
     three_rows, 3 rows,
-    0: 0 "ymm0" 1 "ymm1", 1: 2 "ymm2" 3 "ymm3", 2: 4 "ymm4" 5 "ymm5"
+    0: "ymm0" "ymm1", 1: "ymm2" "ymm3", 2: "ymm4" "ymm5"
 );
 products!(
     four_rows, 4 rows,
-    0: 0 "ymm0" 1 "ymm1", 1: 2 "ymm2" 3 "ymm3", 2: 4 "ymm4" 5 "ymm5", 3: 6 "ymm6" 7 "ymm7"
+    0: "ymm0" "ymm1", 1: "ymm2" "ymm3", 2: "ymm4" "ymm5", 3: "ymm6" "ymm7"
 );
 products!(
     five_rows, 5 rows,
-    0: 0 "ymm0" 1 "ymm1", 1: 2 "ymm2" 3 "ymm3", 2: 4 "ymm4" 5 "ymm5", 3: 6 "ymm6" 7 "ymm7",
-    4: 8 "ymm8" 9 "ymm9"
+    0: "ymm0" "ymm1", 1: "ymm2" "ymm3", 2: "ymm4" "ymm5", 3: "ymm6" "ymm7",
+    4: "ymm8" "ymm9"
 );
 products!(
     six_rows, 6 rows,
-    0: 0 "ymm0" 1 "ymm1", 1: 2 "ymm2" 3 "ymm3", 2: 4 "ymm4" 5 "ymm5", 3: 6 "ymm6" 7 "ymm7",
-    4: 8 "ymm8" 9 "ymm9", 5: 10 "ymm10" 11 "ymm11"
+    0: "ymm0" "ymm1", 1: "ymm2" "ymm3", 2: "ymm4" "ymm5", 3: "ymm6" "ymm7",
+    4: "ymm8" "ymm9", 5: "ymm10" "ymm11"
 );

@@ -20,7 +20,7 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use super::arm::{Arm, Products, Sums, blocks, have, last_block, line, row_block};
+use super::arm::{Arm, Products, Sums, blocks, have, last_block, row_block};
 use crate::simd::Kernel;
 
 /// Runs a kernel with the instructions of this tier.

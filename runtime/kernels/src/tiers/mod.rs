@@ -5,6 +5,12 @@
 //! bytes, which is in `arm.rs`. They need NEON and bytes in little-endian order; without these the
 //! portable tier runs.
 
+/// A line of assembly, put together, and its end.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! line {
+    ($($part:expr),*) => { concat!($($part,)* "\n") };
+}
+
 #[cfg(all(
     target_arch = "aarch64",
     target_feature = "neon",

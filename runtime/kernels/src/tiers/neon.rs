@@ -22,7 +22,7 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use super::arm::{Arm, Products, Sums, blocks, have, last_block, less_128, line, row_block};
+use super::arm::{Arm, Products, Sums, blocks, have, last_block, less_128, row_block};
 use crate::simd::Kernel;
 
 /// Runs a kernel with the instructions of this tier, which the program was compiled for.

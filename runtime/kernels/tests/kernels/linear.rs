@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use berth_kernels::{Activation, ColumnsMut, Isa, Linear, Rows, RowsMut, row_bytes};
+use berth_kernels::{Activation, ColumnsMut, Isa, LANES, Linear, Rows, RowsMut, row_bytes};
 
 use crate::assert_bits;
 use crate::input::{Layer, Random};
@@ -191,4 +191,29 @@ fn a_layer_with_short_arrays_is_refused() {
     let mut out = [0.0; 2 * 32];
     let out = ColumnsMut::new(&mut out, 32).unwrap();
     Isa::best().linear(x.view(), &linear, 0..2, Activation::None, out);
+}
+
+#[test]
+fn parts_of_a_layer_are_those_of_the_whole() {
+    let mut random = Random(21);
+    for (rows, inputs) in [(1, 36), (3, 36), (6, 384), (7, 384), (3, 4_100)] {
+        let layer = Layer::random(&mut random, inputs, 70);
+        let x = OwnedRows::random(&mut random, rows, inputs);
+        let linear = layer.view();
+        for isa in Isa::available() {
+            let [mut whole, mut pieces] = [(); 2].map(|()| vec![9.0; rows * 70]);
+            let out = ColumnsMut::new(&mut whole, 70).unwrap();
+            isa.linear(x.view(), &linear, 0..5, Activation::None, out);
+            // The first of them has no panel, and leaves nothing behind for the next one to use.
+            let (none, all) = ColumnsMut::new(&mut pieces, 70).unwrap().split_at(0);
+            let (first, second) = all.split_at(2 * LANES);
+            let parts = [(0..0, none), (0..2, first), (2..5, second)];
+            isa.linear_parts(x.view(), &linear, parts);
+            assert_bits(
+                &pieces,
+                &whole,
+                &format!("{}: {rows} x {inputs}", isa.tier()),
+            );
+        }
+    }
 }
