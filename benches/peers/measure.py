@@ -4,8 +4,8 @@
 
 PEERS_DIR is what make.py filled. Each engine is a process of its own, pinned to the same core, and
 only one of them runs at a time: in every round each engine answers a few queries of every length.
-Writes a dated record beside this folder, in `record/`: JSON, a table, and a plot. With --readme FILE the table
-between the two marks in that file is replaced by the present one.
+Writes a dated record beside this folder, in `record/`: JSON, a table, and a plot, whose names end in the tier of Berth's
+kernels. With --readme FILE the table between the two marks in that file is replaced by the present one.
 """
 
 import argparse
@@ -289,7 +289,8 @@ def main():
         "engines": rows,
         "fastest_peer_over": ratios(rows),
     }
-    name = f"{record['date']}-peers" + ("-avx2" if args.avx2 else "")
+    tier = next(row["isa"] for row in rows.values() if "isa" in row)
+    name = f"{record['date']}-peers-{tier}" + ("-forced" if args.avx2 else "")
     args.record_dir.mkdir(exist_ok=True)
     (args.record_dir / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
     (args.record_dir / f"{name}.md").write_text(table(record))

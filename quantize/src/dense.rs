@@ -289,7 +289,7 @@ mod tests {
     fn steps_stay_as_they_are_where_all_parts_have_them() {
         let steps = |first| {
             Weight::Steps(Rows {
-                values: vec![first, -128],
+                values: vec![first, -127],
                 scale: vec![0.5],
             })
         };
@@ -298,13 +298,13 @@ mod tests {
         };
         assert_eq!(
             (rows.values, rows.scale),
-            (vec![1, -128, 3, -128], vec![0.5, 0.5])
+            (vec![1, -127, 3, -127], vec![0.5, 0.5])
         );
         let floats = Weight::Floats(vec![7.0, 8.0]);
         let Weight::Floats(joined) = Weight::join(vec![steps(1), floats], 2) else {
             panic!("steps");
         };
-        assert_eq!(joined, [0.5, -64.0, 7.0, 8.0]);
+        assert_eq!(joined, [0.5, -63.5, 7.0, 8.0]);
     }
 
     /// Two rows, one with its largest weight below zero; 1.0 and 2.0 are the steps.

@@ -12,6 +12,9 @@ use crate::latency::Latency;
 use crate::probe::{Cost, LayerCost};
 use crate::search::{Change, Step};
 
+/// What a difference of two metrics may be off, in points: 83.7 is less than 0.3 below 84 in reals and more in f64.
+const ROUNDING: f64 = 1e-9;
+
 /// What a bundle has to reach to be written. Where a bound is not given, it isn't checked.
 #[derive(Copy, Clone, Default, Debug)]
 pub struct Gate {
@@ -37,7 +40,7 @@ impl Gate {
         // A metric that is not a number is within no bound.
         if let Some(allowed) = self
             .max_drop
-            .filter(|allowed| drop.is_nan() || drop > *allowed)
+            .filter(|allowed| drop.is_nan() || drop > *allowed + ROUNDING)
         {
             return Err(Missed::Drop {
                 metric,
@@ -390,6 +393,38 @@ mod tests {
         let missed = check(Some(30.0), Some(0.985)).unwrap_err().to_string();
         assert!(missed.contains("75.00 % of the answers"), "{missed}");
         assert!(missed.contains("98.50 % are asked for"), "{missed}");
+    }
+
+    /// 84 less 83.7 is more than 0.3 in f64.
+    #[test]
+    fn a_drop_of_just_the_bound_is_within_it() {
+        let rows = 1000;
+        let inputs = (0..rows).map(|example| Encoded {
+            target: Target::Class(0),
+            example,
+            ..Encoded::default()
+        });
+        let evaluator = Evaluator {
+            task: Task::TextClassification,
+            task_name: None,
+            labels: &[],
+            multi_label: false,
+            examples: &vec![Example::default(); rows],
+            inputs: &inputs.collect::<Vec<_>>(),
+            spans: Default::default(),
+        };
+        let right = |count| -> Vec<[f32; 2]> {
+            let logits = |row| [f32::from(u8::from(row < count)), 0.5];
+            (0..rows).map(logits).collect()
+        };
+        let comparison = Comparison::new(&evaluator, &right(840), &right(837)).unwrap();
+        assert!(comparison.drop() > 0.3);
+        let bound = |max_drop| Gate {
+            max_drop: Some(max_drop),
+            min_agreement: Some(0.997),
+        };
+        assert_eq!(bound(0.3).check(&comparison), Ok(()));
+        assert!(bound(0.29).check(&comparison).is_err());
     }
 
     #[test]

@@ -14,6 +14,7 @@
 //! metric of a few hundred rows may not. A change that gains nothing is not kept. Nothing is decided by
 //! time: the log tells what a query takes, and any machine finds the same bundle.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use berth_bundle::{AlignedBytes, Writer};
@@ -213,7 +214,7 @@ where
         let smoothed = self.changed(&first, Change::Smoothing)?;
         let clipped = self.changed(&first, Change::Clipping)?;
         let mut order = [(Change::Smoothing, smoothed), (Change::Clipping, clipped)];
-        order.sort_by(|(_, a), (_, b)| a.comparison.error.total_cmp(&b.comparison.error));
+        order.sort_by(|(_, a), (_, b)| self.order(a, b));
         let [(better, trial), (other, alone)] = order;
         let best = self.better(better, first, trial);
         if self.passes(&best) {
@@ -256,9 +257,15 @@ where
         self.trial(options)
     }
 
-    /// The one with the smaller error, and a line in the log.
+    /// The one that comes first: that passes the gate, or, where both do or neither, has the smaller error.
+    fn order(&self, one: &Trial, other: &Trial) -> Ordering {
+        let passing = self.passes(other).cmp(&self.passes(one));
+        passing.then(one.comparison.error.total_cmp(&other.comparison.error))
+    }
+
+    /// The one that comes first, and a line in the log.
     fn better(&mut self, change: Change, before: Trial, after: Trial) -> Trial {
-        let kept = after.comparison.error < before.comparison.error;
+        let kept = self.order(&after, &before).is_lt();
         self.note(change, kept, &after);
         if kept { after } else { before }
     }

@@ -217,17 +217,25 @@ pub(crate) fn forget(output_dir: &Path) -> Result<(), TrainError> {
 pub fn tidy(output_dir: &Path) -> Result<(), TrainError> {
     let absolute = std::path::absolute(output_dir).unwrap_or_else(|_| output_dir.to_owned());
     if let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) {
-        remove_partial(parent, &[&format!(".{}.", name.to_string_lossy())])?;
+        let own = format!(".{}.", name.to_string_lossy());
+        // A folder whose name goes on behind a dot is another run's.
+        remove_partial(parent, |begun| {
+            begun
+                .strip_prefix(&own)
+                .is_some_and(|rest| !rest.contains('.'))
+        })?;
     }
     let checkpoints = format!(".{PREFIX}");
-    remove_partial(&absolute, &[&checkpoints, ".replaced.", ".berth"])
+    let own = [&checkpoints, ".replaced.", ".berth"];
+    remove_partial(&absolute, |begun| {
+        own.iter().any(|&prefix| begun.starts_with(prefix))
+    })
 }
 
-/// Removes the half-written files and folders of `dir` whose names begin with one of `prefixes`.
-fn remove_partial(dir: &Path, prefixes: &[&str]) -> Result<(), TrainError> {
+/// Removes the half-written files and folders of `dir` that are `ours` by the part of their name before `.partial`.
+fn remove_partial(dir: &Path, ours: impl Fn(&str) -> bool) -> Result<(), TrainError> {
     for name in names(dir)? {
-        let begun = prefixes.iter().any(|&prefix| name.starts_with(prefix));
-        if begun && name.ends_with(".partial") {
+        if name.strip_suffix(".partial").is_some_and(&ours) {
             let path = dir.join(name);
             let removed = match path.is_dir() {
                 true => fs::remove_dir_all(&path),
@@ -312,6 +320,7 @@ mod tests {
             ".out.cd34.partial",
             "out/checkpoint-5",
             ".outer.partial",
+            ".out.5.gh78.partial",
             "out/.replaced.ef56.partial",
         ] {
             fs::create_dir_all(dir.path().join(name)).unwrap();
@@ -323,6 +332,6 @@ mod tests {
         assert_eq!(names(&output).unwrap(), ["checkpoint-5"]);
         let mut beside = names(dir.path()).unwrap();
         beside.sort();
-        assert_eq!(beside, [".outer.partial", "out"]);
+        assert_eq!(beside, [".out.5.gh78.partial", ".outer.partial", "out"]);
     }
 }

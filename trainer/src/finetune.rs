@@ -410,12 +410,11 @@ impl<'a> Run<'a> {
         let best = self.state.best_metric;
         let is_best = best.is_none_or(|best| recipe.is_better(value, best));
         if is_best {
-            let step = self.state.global_step;
-            let folder = checkpoints::path(self.job.output_dir, step);
             self.state.best_metric = Some(value);
-            self.state.best_global_step = Some(step);
-            self.state.best_model_checkpoint = Some(folder.display().to_string());
-            self.best = Some(folder);
+            self.state.best_global_step = Some(self.state.global_step);
+            // Until this step is saved, if it is.
+            self.state.best_model_checkpoint = None;
+            self.best = None;
         }
         Ok(is_best)
     }
@@ -425,6 +424,11 @@ impl<'a> Run<'a> {
         let step = self.state.global_step;
         if self.saved.as_ref().is_some_and(|(saved, _)| *saved == step) {
             return Ok(());
+        }
+        if self.state.best_global_step == Some(step) {
+            let folder = checkpoints::path(self.job.output_dir, step);
+            self.state.best_model_checkpoint = Some(folder.display().to_string());
+            self.best = Some(folder);
         }
         self.model.fetch()?;
         self.optimizer.fetch()?;

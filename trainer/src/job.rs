@@ -244,6 +244,7 @@ impl Job<'_> {
         checkpoints::tidy(dir)?;
         let (checkpoint, damaged) = match &self.start {
             _ if self.start.resumes() && self.has_finished(total)? => {
+                self.open_same_run(dir, labels)?;
                 return Ok(Beginning::Finished);
             }
             Start::Fresh | Start::Overwrite => {
@@ -329,6 +330,14 @@ impl Job<'_> {
                 labels.join(","),
             ),
         ];
+        let file = |args: &TrainingArgs| Some(args.provenance.as_ref()?.train_file.clone()?.sha256);
+        let files = (
+            checkpoint.training_args().and_then(file),
+            file(&self.training_args),
+        );
+        if let (Some(then), Some(now)) = files {
+            facts.push(("the training file's SHA-256", then, now));
+        }
         facts.extend(self.inputs_of(&checkpoint)?);
         facts.extend(DECISIVE.map(|name| (name, recipe[name].to_string(), now[name].to_string())));
         match facts.into_iter().find(|(_, then, now)| then != now) {

@@ -248,12 +248,8 @@ impl Bert {
                 rows: packing.rows_of(pass.clone()).start,
             };
             let targets = targets.part(pass.clone(), answers(pass.clone()));
-            // Where nothing counts, each loss is 0.
-            let share = targets.weight(weighing) / if whole > 0.0 { whole } else { 1.0 };
-            // As a tensor: candle gives no gradient to what it multiplies by the number 0.
-            let share = Tensor::new(share as f32, &candle_core::Device::Cpu)?;
             let logits = self.run(&batch.part(pass), Some(masks), before)?;
-            let loss = targets.weighed_loss(&logits, weighing)?.mul(&share)?;
+            let loss = targets.share_of_loss(&logits, weighing, whole)?;
             loss.backward()?;
             sum += f64::from(loss.to_scalar::<f32>()?);
         }

@@ -19,11 +19,11 @@ pub const STATE_FILE: &str = "trainer_state.json";
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TrainerState {
-    /// The step of the best evaluation that has a checkpoint.
+    /// The step of the best evaluation.
     pub best_global_step: Option<u64>,
     /// Its metric.
     pub best_metric: Option<f64>,
-    /// Its checkpoint's folder.
+    /// Its checkpoint's folder, where it has one.
     pub best_model_checkpoint: Option<String>,
     /// Epochs done, with the fraction of the current one.
     pub epoch: f64,

@@ -31,6 +31,8 @@ pub struct Model<'a> {
     pub inputs: Vec<&'a str>,
     /// Names of the outputs.
     pub outputs: Vec<&'a str>,
+    /// The version of ONNX's own operators, where the file tells it.
+    pub opset: Option<i64>,
     /// The length of the file.
     pub bytes: usize,
     parts: usize,
@@ -208,6 +210,7 @@ impl<'a> Model<'a> {
         for field in Fields::of(file) {
             match field? {
                 (7, value) => graph = Some(bytes(7, value)?),
+                (8, value) => model.read_opset(bytes(8, value)?)?,
                 (14, value) => model.add_about(bytes(14, value)?)?,
                 _ => (),
             }
@@ -223,6 +226,23 @@ impl<'a> Model<'a> {
             true => Err(ProtoError::TooMany),
             false => Ok(()),
         }
+    }
+
+    /// One of the operator sets; only that of ONNX itself is kept.
+    fn read_opset(&mut self, message: &'a [u8]) -> Result<(), ProtoError> {
+        self.count(1)?;
+        let (mut domain, mut version) = ("", None);
+        for field in Fields::of(message) {
+            match field? {
+                (1, value) => domain = text(1, value)?,
+                (2, value) => version = Some(int(2, value)?),
+                _ => (),
+            }
+        }
+        if ["", "ai.onnx"].contains(&domain) {
+            self.opset = version;
+        }
+        Ok(())
     }
 
     fn add_about(&mut self, message: &'a [u8]) -> Result<(), ProtoError> {

@@ -58,7 +58,7 @@ pub struct Header {
     #[serde(skip)]
     pub spans: Option<SpanRules>,
     /// How scores were brought near the share of right answers; none where they were not. It is there
-    /// in files of version 3 alone.
+    /// in files from version 3 on.
     #[serde(skip)]
     pub calibration: Option<Calibration>,
 }

@@ -52,7 +52,7 @@ impl Writer {
         self.header.metrics = metrics;
     }
 
-    /// Sets how scores are calibrated, or that they are not. With it a bundle is of format version 4.
+    /// Sets how scores are calibrated, or that they are not. With it a bundle is of format version 3.
     ///
     /// # Errors
     /// When a reader would refuse it; nothing has changed then.
@@ -111,7 +111,7 @@ impl Writer {
         self.any_head(head, SectionKind::Head)
     }
 
-    /// Adds a head whose pooler ReLU follows and not tanh. With it a bundle is of format version 4.
+    /// Adds a head whose pooler ReLU follows and not tanh. With it a bundle is of format version 3.
     ///
     /// # Errors
     /// As [`head`](Self::head), and when it has no pooler.
@@ -158,7 +158,7 @@ impl Writer {
     }
 
     /// Adds the model's card in short, for people, behind all others. A bundle may do without; with it it
-    /// is of format version 4.
+    /// is of format version 3.
     ///
     /// # Errors
     /// When it is longer than [`MAX_CARD_BYTES`], or it is another section's turn.

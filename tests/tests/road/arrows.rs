@@ -159,9 +159,9 @@ impl Graph {
     fn read() -> Self {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
         let mut command = MetadataCommand::new();
-        command
-            .manifest_path(manifest)
-            .other_options(["--offline".into(), "--locked".into()]);
+        command.manifest_path(manifest).other_options(
+            ["--offline", "--locked", "--filter-platform", "host-tuple"].map(String::from),
+        );
         let metadata = command.exec().expect("cargo metadata");
         let names = names(&metadata);
         let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();

@@ -67,6 +67,24 @@ fn a_bad_table_is_named_with_its_line() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn an_output_in_a_folder_that_is_not_there_names_the_way_out() {
+    let dir = fixture::folder();
+    let nowhere = dir.path().join("nowhere");
+    let output = nowhere.join("x.berth");
+    let line = berth([
+        OsStr::new("quantize"),
+        Trained::get().checkpoint.as_os_str(),
+        OsStr::new("--output"),
+        output.as_os_str(),
+    ])
+    .refused();
+    let said = "nowhere: No such file or directory (os error 2); make the folder first";
+    assert!(line.ends_with(said), "{line}");
+    assert!(!nowhere.exists());
+}
+
 /// Files for other tasks that are wrong: task, name, bytes, and what the error says after the file's name.
 const OTHERS: [(&str, &str, &[u8], &[&str]); 14] = [
     (

@@ -257,6 +257,52 @@ fn a_foreign_checkpoint_and_a_pair_too_many_are_wrong_usage() {
 }
 
 #[test]
+fn booleans_have_any_capitals_and_are_nothing_else() {
+    let dir = fixture::folder();
+    let trained = Trained::get();
+    let measured = |json: &str| {
+        let line = format!("evaluate {{}} --validation_file {{}} {json}");
+        json_of(typed(&line, &[&trained.bundle, &trained.dev]))["eval_accuracy"].clone()
+    };
+    let plain = measured("--json");
+    assert!(plain.is_number(), "{plain}");
+    for json in ["--json True", "--json TRUE", "--json=True"] {
+        assert_eq!(measured(json), plain, "{json}");
+    }
+    let out = dir.path().join("out");
+    let line = "finetune --task text-classification --train_file {} --output_dir {} --bf16 maybe";
+    let run = typed(line, &[&trained.dev, &out]);
+    let told = misused(&run);
+    assert!(told.contains("--bf16 takes true or false"), "{told}");
+    let run = typed("evaluate {} --json maybe --validation_file x", &[&out]);
+    assert_eq!(run.code, Some(2), "{run:?}");
+    let told = "--json takes true or false, not maybe";
+    assert!(run.stderr.contains(told), "{run:?}");
+    assert!(!out.exists());
+}
+
+#[test]
+fn a_folder_that_was_fetched_is_told_in_json() {
+    let dir = fixture::folder();
+    let [base, copy] = ["base", "copy"].map(|name| dir.path().join(name));
+    fixture::base_model(&base);
+    let shown = |path: &Path| path.display().to_string();
+    let printed = typed("fetch {}", &[&base]).ok();
+    assert_eq!(printed.trim_end(), shown(&base));
+    let told = json_of(typed("fetch {} --json", &[&base]));
+    assert_eq!(told["name"], shown(&base));
+    assert_eq!(told["path"], shown(&base));
+    let config = fs::metadata(base.join("config.json")).expect("a file");
+    assert_eq!(told["files"]["config.json"], config.len());
+    let copied = json_of(typed("fetch {} --output_dir {} --json", &[&base, &copy]));
+    assert_eq!(copied["name"], shown(&base));
+    assert_eq!(copied["path"], shown(&copy));
+    assert_eq!(copied["files"], told["files"]);
+    let names = told["files"].as_object().expect("files").keys();
+    assert!(names.clone().count() > 2 && names.clone().all(|name| copy.join(name).is_file()));
+}
+
+#[test]
 fn a_bench_times_the_lengths_that_fit() {
     let bundle = &Trained::get().bundle;
     let report = json_of(typed("bench {} --json", &[bundle]));

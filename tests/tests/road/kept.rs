@@ -66,6 +66,25 @@ fn an_export_into_a_folder_keeps_what_else_it_holds() {
 }
 
 #[test]
+fn a_quickstart_refuses_a_folder_of_others() {
+    let dir = fixture::folder();
+    let own = dir.path().join("own");
+    let [tiny, data] = ["tiny", "data"].map(|name| own.join(name));
+    for (folder, name) in [(&tiny, "config.json"), (&data, "train.tsv")] {
+        fs::create_dir_all(folder).expect("a folder");
+        fs::write(folder.join(name), "mine").expect("a file");
+    }
+    let before = [&own, &tiny, &data].map(|folder| files(folder));
+    let refused = berth(["quickstart", "--tiny", "--output_dir", text(&own)]).refused();
+    assert!(refused.contains(text(&own)), "{refused}");
+    let ways = "name another --output_dir, or remove it";
+    assert!(refused.contains(ways), "{refused}");
+    assert_eq!([&own, &tiny, &data].map(|folder| files(folder)), before);
+    assert_eq!(fs::read_dir(&own).expect("a folder").count(), 2);
+    assert_eq!(fs::read_dir(&data).expect("a folder").count(), 1);
+}
+
+#[test]
 fn outputs_are_written_over_nothing_but_their_own_kind() {
     let dir = fixture::folder();
     let trained = Trained::get();

@@ -1,17 +1,18 @@
 //! What can be typed: the commands and their flags, under Hugging Face's names.
 //!
 //! Before clap sees them, flags are brought to one form ([`normalize`]): `--train-file` and
-//! `--train_file` are the same, and a switch may stand bare or be followed by `true` or `false`. A flag
-//! given twice: the last one wins.
+//! `--train_file` are the same, and a switch may stand bare or be followed by `true` or `false`, in any
+//! capitals. A flag given twice: the last one wins.
 
 use berth_quantize::Gate;
 use berth_task::{Aggregation, LongTexts, Task};
 use berth_trainer::bench::Shape;
 use berth_trainer::device::Device;
+use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::num::NonZero;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -74,6 +75,9 @@ pub struct FetchArgs {
     /// Copy the files there as well
     #[arg(long)]
     pub output_dir: Option<PathBuf>,
+    /// One JSON object on stdout, nothing else there
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub json: bool,
 }
 
 /// `berth data`.
@@ -218,7 +222,7 @@ pub struct FinetuneArgs {
     #[arg(long, default_value = "cpu")]
     pub device: Device,
     /// Continue: `true` for the newest whole checkpoint of the output folder, or a checkpoint's folder
-    #[arg(long)]
+    #[arg(long, value_parser = truth_or_text)]
     pub resume_from_checkpoint: Option<String>,
     #[command(flatten)]
     pub recipe: RecipeArgs,
@@ -367,8 +371,8 @@ pub struct EvaluateArgs {
     /// Rows of a batch
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
     pub per_device_eval_batch_size: u32,
-    /// Texts longer than --max_seq_length, where there is one answer for all: cut, or read by windows
-    /// whose answers are put together, as a device reads them
+    /// Texts longer than --max_seq_length, where there is one answer for all: cut, or read by windows of that length
+    /// whose answers are put together; a device does so beyond the model's positions
     #[arg(long, default_value_t = LongTexts::Cut)]
     pub long_texts: LongTexts,
     /// Measure on the first so many rows only
@@ -402,8 +406,8 @@ pub struct PredictArgs {
     /// Rows of a batch
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
     pub per_device_eval_batch_size: u32,
-    /// Texts longer than --max_seq_length, where there is one answer for all: cut, or read by windows
-    /// whose answers are put together, as a device reads them
+    /// Texts longer than --max_seq_length, where there is one answer for all: cut, or read by windows of that length
+    /// whose answers are put together; a device does so beyond the model's positions
     #[arg(long, default_value_t = LongTexts::Cut)]
     pub long_texts: LongTexts,
     /// Abstain from answers whose score is lower, from 0 to 1
@@ -539,6 +543,11 @@ fn within<T: FromStr + Into<f64> + Copy>(
     let known = value.parse::<T>().ok();
     let known = known.filter(|&number| range.contains(&number.into()));
     known.ok_or_else(|| expected.into())
+}
+
+/// A text as it stands, but `true` and `false` in small letters.
+fn truth_or_text(value: &str) -> Result<String, String> {
+    Ok(truth(value).map_or_else(|| value.to_owned(), |truth| truth.to_string()))
 }
 
 /// `berth ask`.
@@ -678,9 +687,11 @@ pub struct QuickstartArgs {
 }
 
 /// Brings what was typed to the form that clap knows: `-` inside a flag's name becomes `_`, and a switch
-/// followed by `true` or `false` becomes `--switch=true`. What follows a bare `--` is left alone.
+/// followed by `true` or `false`, in any capitals, becomes `--switch=true`. What follows a bare `--` is left
+/// alone.
 pub fn normalize(typed: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let switches = switches();
+    let is_switch = |name: &str| switches.iter().any(|switch| switch == name);
     let mut out: Vec<OsString> = Vec::new();
     let mut verbatim = false;
     for token in typed {
@@ -691,22 +702,23 @@ pub fn normalize(typed: impl Iterator<Item = OsString>) -> Vec<OsString> {
         verbatim = text == "--";
         let after_switch = out
             .last()
-            .and_then(|last| last.to_str())
-            .is_some_and(|last| switches.iter().any(|s| last.strip_prefix("--") == Some(s)));
-        if after_switch && matches!(text, "true" | "false") {
+            .and_then(|last| last.to_str()?.strip_prefix("--"))
+            .is_some_and(is_switch);
+        if let (true, Some(truth)) = (after_switch, truth(text)) {
             if let Some(last) = out.last_mut() {
-                last.push(format!("={text}"));
+                last.push(format!("={truth}"));
             }
         } else if let Some(flag) = text.strip_prefix("--").filter(|flag| !flag.is_empty()) {
             let (name, value) = match flag.split_once('=') {
                 Some((name, value)) => (name, Some(value)),
                 None => (flag, None),
             };
-            let mut one = format!("--{}", name.replace('-', "_"));
-            if let Some(value) = value {
-                one.push('=');
-                one.push_str(value);
-            }
+            let name = name.replace('-', "_");
+            let one = match value.map(|value| (value, truth(value))) {
+                None => format!("--{name}"),
+                Some((_, Some(truth))) if is_switch(&name) => format!("--{name}={truth}"),
+                Some((value, _)) => format!("--{name}={value}"),
+            };
             out.push(one.into());
         } else {
             out.push(token);
@@ -715,40 +727,126 @@ pub fn normalize(typed: impl Iterator<Item = OsString>) -> Vec<OsString> {
     out
 }
 
+/// What a word says, in any capitals.
+pub fn truth(word: &str) -> Option<bool> {
+    word.to_ascii_lowercase().parse().ok()
+}
+
+/// The bare switch that a word stands behind.
+pub fn switch_before<'t>(typed: &'t [OsString], word: &OsStr) -> Option<&'t str> {
+    let switches = switches();
+    typed.windows(2).find_map(|pair| {
+        let flag = pair[0].to_str()?;
+        let name = flag.strip_prefix("--")?;
+        let found = pair[1] == *word && switches.iter().any(|switch| switch == name);
+        found.then_some(flag)
+    })
+}
+
 /// Reads what was typed, in the form of [`normalize`].
 ///
 /// # Errors
-/// As clap has them, and always with the nearest flag beside an unknown one.
+/// As clap has them, beside an unknown flag with the one that was probably meant, or what there is in its
+/// place.
 pub fn parse(typed: Vec<OsString>) -> Result<Cli, clap::Error> {
-    let named = typed.get(1).cloned().unwrap_or_default();
-    Cli::try_parse_from(typed).map_err(|error| suggest(error, &named.to_string_lossy()))
+    Cli::try_parse_from(&typed).map_err(|error| suggest(error, &typed))
 }
 
-/// Names the flag of `command` that an unknown one is nearest to.
-fn suggest(mut error: clap::Error, command: &str) -> clap::Error {
+/// Names the flag that an unknown one is nearest to, or what there is in its place. A word too many behind a
+/// switch was meant to be true or false.
+fn suggest(mut error: clap::Error, typed: &[OsString]) -> clap::Error {
     let unknown = match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(flag)) if error.kind() == ErrorKind::UnknownArgument => flag,
+        Some(ContextValue::String(unknown)) if error.kind() == ErrorKind::UnknownArgument => {
+            unknown.clone()
+        }
         _ => return error,
-    };
-    let Some(unknown) = unknown.strip_prefix("--").map(str::to_owned) else {
-        return error;
     };
     let mut cli = Cli::command();
     cli.build();
-    let command = cli.find_subcommand(command).unwrap_or(&cli);
-    let known = command.get_arguments().filter_map(clap::Arg::get_long);
-    if let Some(nearest) = nearest(known, &unknown) {
-        let nearest = ContextValue::String(format!("--{nearest}"));
-        error.insert(ContextKind::SuggestedArg, nearest);
+    let named = typed.get(1).cloned().unwrap_or_default();
+    let mut command = cli.find_subcommand(&named).cloned().unwrap_or(cli);
+    let Some(flag) = unknown.strip_prefix("--") else {
+        return match switch_before(typed, OsStr::new(&unknown)) {
+            Some(switch) if !unknown.starts_with('-') => {
+                let what = format!("{switch} takes true or false, not {unknown}");
+                command.error(ErrorKind::InvalidValue, what)
+            }
+            _ => error,
+        };
+    };
+    // Clap's own guess may be any flag, `--help` too.
+    error.remove(ContextKind::SuggestedArg);
+    let known: Vec<&str> = command
+        .get_arguments()
+        .filter_map(clap::Arg::get_long)
+        .filter(|name| !matches!(*name, "help" | "version"))
+        .collect();
+    let instead = instead_of(flag);
+    let meant = match instead {
+        Some(Instead::Flag(flag)) if known.contains(&flag) => Some(flag),
+        Some(Instead::Predict | Instead::Nothing) => None,
+        Some(Instead::Flag(_)) | None => nearest(known.into_iter(), flag),
+    };
+    if let Some(meant) = meant {
+        let meant = ContextValue::String(format!("--{meant}"));
+        error.insert(ContextKind::SuggestedArg, meant);
+    }
+    if let Some(tip) = instead.and_then(Instead::tip) {
+        let tips = ContextValue::StyledStrs(vec![StyledStr::from(tip)]);
+        error.insert(ContextKind::Suggested, tips);
     }
     error
 }
 
-/// The name that was probably meant: the one that the greatest share of letters fits. Capitals don't count.
+/// What Berth has in the place of a flag of Hugging Face's scripts.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Instead {
+    /// A flag of another name.
+    Flag(&'static str),
+    /// A command of its own, `berth predict`.
+    Predict,
+    /// Nothing, and nothing is missing.
+    Nothing,
+}
+
+/// Flags of Hugging Face's scripts that Berth has not, and what it has in their place.
+const FOREIGN: [(&str, Instead); 8] = [
+    ("lr", Instead::Flag("learning_rate")),
+    ("fp16", Instead::Flag("bf16")),
+    ("test_file", Instead::Predict),
+    ("do_predict", Instead::Predict),
+    ("report_to", Instead::Nothing),
+    ("dataloader_num_workers", Instead::Nothing),
+    ("logging_dir", Instead::Nothing),
+    ("push_to_hub", Instead::Nothing),
+];
+
+impl Instead {
+    /// What is said of it, where a flag's name does not say it all.
+    pub fn tip(self) -> Option<&'static str> {
+        match self {
+            Instead::Flag(_) => None,
+            Instead::Predict => Some("`berth predict` answers the rows of a test file"),
+            Instead::Nothing => Some("Berth has no such thing, and it can be left out"),
+        }
+    }
+}
+
+/// What there is in the place of a flag of Hugging Face's scripts; nothing for any other.
+pub fn instead_of(written: &str) -> Option<Instead> {
+    let mut flags = FOREIGN.iter();
+    let found = flags.find(|(name, _)| written.eq_ignore_ascii_case(name));
+    found.map(|&(_, instead)| instead)
+}
+
+/// The name that was probably meant: the one that the greatest share of letters fits, if half of them do.
+/// Capitals don't count.
 pub fn nearest<'n>(known: impl Iterator<Item = &'n str>, written: &str) -> Option<&'n str> {
     let written = written.to_lowercase();
     let alike = |name: &str| strsim::normalized_damerau_levenshtein(name, &written);
-    known.max_by(|a, b| alike(a).total_cmp(&alike(b)).then_with(|| b.cmp(a)))
+    known
+        .filter(|name| alike(name) >= 0.5)
+        .max_by(|a, b| alike(a).total_cmp(&alike(b)).then_with(|| b.cmp(a)))
 }
 
 /// The names of all flags that take no value or `true`/`false`.
@@ -802,6 +900,29 @@ mod tests {
             };
             assert_eq!(args.switches.do_eval, expected, "{typed}");
         }
+        for (typed, expected) in [
+            ("--bf16 True", true),
+            ("--bf16 --bf16 FALSE", false),
+            ("--bf16=TRUE", true),
+            ("--bf16=tRUE --bf16=False", false),
+        ] {
+            let cli = parse(&format!("berth finetune --output_dir o {typed} --seed 1")).unwrap();
+            let Command::Finetune(args) = cli.command else {
+                panic!("not finetune")
+            };
+            assert_eq!(args.switches.bf16, expected, "{typed}");
+        }
+        let cli = parse("berth evaluate m --json True --validation_file=True").unwrap();
+        let Command::Evaluate(args) = cli.command else {
+            panic!("not evaluate")
+        };
+        assert!(args.json);
+        assert_eq!(args.validation_file, Some(PathBuf::from("True")));
+        let cli = parse("berth finetune --output_dir o --resume_from_checkpoint True").unwrap();
+        let Command::Finetune(args) = cli.command else {
+            panic!("not finetune")
+        };
+        assert_eq!(args.resume_from_checkpoint.as_deref(), Some("true"));
         let cli = parse("berth ask --json m.berth true").unwrap();
         let Command::Ask(args) = cli.command else {
             panic!("not ask")
@@ -810,20 +931,80 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_flag_names_the_nearest_however_far() {
+    fn a_switch_takes_nothing_but_true_or_false() {
+        for line in [
+            "evaluate m --json maybe --validation_file x",
+            "evaluate m --json=maybe",
+            "finetune --output_dir o --bf16=1",
+            "inspect m --json yes",
+        ] {
+            let error = parse(&format!("berth {line}")).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            let text = error.to_string();
+            assert!(
+                text.contains("true or false") || text.contains("true, false"),
+                "{text}"
+            );
+            assert!(text.contains("--json") || text.contains("--bf16"), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_flag_names_the_nearest_where_one_is_near() {
         for (line, nearest) in [
             ("finetune --output_dir o --train_fil x", "--train_file"),
-            ("finetune --output_dir o --report_to none", "--"),
-            ("finetune --output_dir o --predict_with_generate", "--"),
+            (
+                "finetune --output_dir o --max_seq_len 3",
+                "--max_seq_length",
+            ),
             ("ask m.berth x --JSON", "--json"),
             ("evaluate m --Validation-File=x", "--validation_file"),
-            ("tokenize m --max_pieces 3", "--max_seq_length"),
         ] {
             let error = parse(&format!("berth {line}")).unwrap_err();
             assert_eq!(error.exit_code(), 2);
             let text = error.to_string();
             assert!(text.contains("similar argument"), "{text}");
-            assert!(text.contains(nearest), "{text}");
+            assert!(text.contains(&format!("'{nearest}'")), "{text}");
+        }
+        for line in [
+            "finetune --output_dir o --disable_tqdm",
+            "finetune --output_dir o --tf32 true",
+            "tokenize m --max_pieces 3",
+            "quantize m --output o --fp16",
+            "inspect m --helo",
+            "inspect m --versio",
+            "--helo",
+        ] {
+            let error = parse(&format!("berth {line}")).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            let text = error.to_string();
+            assert!(text.contains("unexpected argument"), "{text}");
+            assert!(!text.contains("similar argument"), "{text}");
+        }
+    }
+
+    #[test]
+    fn of_the_flags_of_other_scripts_it_is_said_what_there_is_instead() {
+        for (flag, said) in [
+            ("--lr 1e-5", "'--learning_rate'"),
+            ("--fp16", "'--bf16'"),
+            ("--test-file t.tsv", "`berth predict`"),
+            ("--do_predict", "`berth predict`"),
+            ("--report_to none", "can be left out"),
+            ("--dataloader_num_workers 4", "can be left out"),
+            ("--logging_dir l", "can be left out"),
+            ("--push_to_hub", "can be left out"),
+        ] {
+            let error = parse(&format!("berth finetune --output_dir o {flag}")).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            let text = error.to_string();
+            assert!(text.contains("unexpected argument"), "{text}");
+            assert!(text.contains(said), "{text}");
+            let is_flag = said.starts_with('\'');
+            assert_eq!(text.contains("similar argument"), is_flag, "{text}");
+        }
+        for (name, _) in FOREIGN {
+            assert!(parse(&format!("berth finetune --output_dir o --{name}")).is_err());
         }
     }
 

@@ -7,11 +7,12 @@
 //! A key is a flag's name, with `_` or `-`. What is typed wins, key by key, whatever its place. A list is
 //! joined by commas, `null` is as good as absent. Paths are seen from the current folder, as typed ones are
 //! and as `run_glue` sees those of its JSON file. Each setting is tried by itself, so that a wrong one is
-//! named with its file and line. The table `data` is no setting: [`published`] reads it.
+//! named with its file and line. The table `data` is no setting: [`published`] reads it. A setting that Berth
+//! has not, but `run_glue` has, is read over where it asks for nothing: `"report_to": "none"`.
 
 pub mod published;
 
-use crate::args::{Cli, nearest, normalize, switches};
+use crate::args::{Cli, Instead, instead_of, nearest, normalize, switch_before, switches, truth};
 use crate::error::Error;
 use clap::{CommandFactory, Parser};
 use serde_json::{Map, Value};
@@ -37,6 +38,17 @@ pub fn expand(typed: Vec<OsString>) -> Result<Vec<OsString>, Error> {
         return Ok(typed);
     }
     let (files, rest) = part(&typed[2..]);
+    for word in files
+        .iter()
+        .filter(|word| parser(Path::new(word)).is_none())
+    {
+        if let Some(switch) = switch_before(&typed, word) {
+            return Err(Error::Usage(format!(
+                "{switch} takes true or false, not {}; and a file of settings ends in .toml or .json",
+                word.display()
+            )));
+        }
+    }
     let file = match &files[..] {
         [] => return Ok(typed),
         [file] => Path::new(file),
@@ -103,18 +115,23 @@ struct Settings {
     values: Map<String, Value>,
 }
 
+/// What reads a file, as its name tells.
+fn parser(path: &Path) -> Option<fn(&str) -> Parsed> {
+    match path.extension()?.to_str()? {
+        "toml" => Some(toml),
+        "json" => Some(json),
+        _ => None,
+    }
+}
+
 /// Reads a file, in the format that its name tells.
 fn read(path: &Path) -> Result<Settings, Error> {
-    let parse = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("toml") => toml,
-        Some("json") => json,
-        _ => {
-            return Err(Error::Usage(format!(
-                "{}: settings are read from a file that ends in .toml or .json",
-                path.display()
-            )));
-        }
-    };
+    let parse = parser(path).ok_or_else(|| {
+        Error::Usage(format!(
+            "{}: settings are read from a file that ends in .toml or .json",
+            path.display()
+        ))
+    })?;
     let text = fs::read_to_string(path).map_err(|source| Error::file(path, source))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned();
     let values = parse(&text).map_err(|(line, what)| Error::Setting {
@@ -165,7 +182,7 @@ impl Settings {
     }
 }
 
-/// One setting as it would be typed; none for `null`.
+/// One setting as it would be typed; none for `null`, and for what Berth has not and nobody asks for.
 fn flag<'n>(
     key: &str,
     value: &Value,
@@ -173,24 +190,54 @@ fn flag<'n>(
 ) -> Result<Option<(&'n str, OsString)>, String> {
     let written = key.replace('-', "_");
     let Some(name) = names.get(&written) else {
-        let nearest = names.nearest(&written);
-        return Err(format!(
-            "`{key}` is no setting of finetune; the nearest is `{nearest}`"
-        ));
+        let instead = instead_of(&written);
+        if instead.is_some_and(|instead| asks_nothing(value, instead)) {
+            return Ok(None);
+        }
+        let tip = match instead {
+            Some(Instead::Flag(flag)) => format!("; Berth has `{flag}` in its place"),
+            Some(instead) => format!("; {}", instead.tip().unwrap_or_default()),
+            None => match names.nearest(&written) {
+                Some(nearest) => format!("; the nearest is `{nearest}`"),
+                None => String::new(),
+            },
+        };
+        return Err(format!("`{key}` is no setting of finetune{tip}"));
     };
     let Some(value) = as_typed(key, value)? else {
         return Ok(None);
     };
-    let flag: OsString = format!("--{name}={value}").into();
+    let is_switch = switches().iter().any(|switch| switch == name);
+    if is_switch && truth(&value).is_none() {
+        return Err(format!("`{key}` takes true or false, not {value:?}"));
+    }
+    let flag = OsString::from(format!("--{name}={value}"));
     // Whatever else a run needs; a flag given twice is no mistake.
     let line = ["berth", "finetune", "--output_dir=_"].map(OsString::from);
-    match Cli::try_parse_from(normalize(line.into_iter().chain([flag.clone()]))) {
-        Ok(_) => Ok(Some((name, flag))),
+    let line = normalize(line.into_iter().chain([flag]));
+    match Cli::try_parse_from(&line) {
+        Ok(_) => Ok(line.into_iter().next_back().map(|flag| (name, flag))),
         Err(error) => {
             let text = error.to_string();
             let first = text.lines().next().unwrap_or_default();
             Err(first.trim_start_matches("error: ").to_owned())
         }
+    }
+}
+
+/// Whether a setting that Berth has not, but something `instead` of it, is set to what asks for nothing.
+fn asks_nothing(value: &Value, instead: Instead) -> bool {
+    let is_no_use = instead == Instead::Nothing;
+    match value {
+        Value::Null => true,
+        Value::Bool(wanted) => !wanted,
+        Value::Number(number) => is_no_use && number.as_f64() == Some(0.0),
+        Value::String(text) => {
+            truth(text) == Some(false)
+                || is_no_use && (text.is_empty() || text.eq_ignore_ascii_case("none"))
+        }
+        Value::Array(values) => values.iter().all(|value| asks_nothing(value, instead)),
+        Value::Object(_) => false,
     }
 }
 
@@ -256,10 +303,8 @@ impl Names {
     }
 
     /// What was probably meant.
-    fn nearest(&self, written: &str) -> &str {
-        nearest(self.all.keys().map(String::as_str), written)
-            .and_then(|known| self.get(known))
-            .unwrap_or_default()
+    fn nearest(&self, written: &str) -> Option<&str> {
+        nearest(self.all.keys().map(String::as_str), written).and_then(|known| self.get(known))
     }
 }
 
@@ -389,6 +434,57 @@ mod tests {
         assert!(error("a.yaml", "seed: 1").contains("ends in .toml or .json"));
         let two = expanded("a.toml", "seed = 1", "berth finetune FILE --config FILE");
         assert!(two.unwrap_err().contains("a second one"));
+    }
+
+    #[test]
+    fn a_word_behind_a_switch_is_true_or_false() {
+        for capitals in ["true", "True", "TRUE"] {
+            let line = format!("berth finetune --load_best_model_at_end {capitals} --output_dir o");
+            let tokens = expanded("a.toml", "", &line).unwrap();
+            assert!(parsed(tokens).recipe.load_best_model_at_end);
+        }
+        let error = expanded("a.toml", "", "berth finetune --bf16 maybe --output_dir o");
+        let error = error.unwrap_err();
+        assert!(
+            error.contains("--bf16 takes true or false, not maybe"),
+            "{error}"
+        );
+        let text = r#"{"load_best_model_at_end": "True", "bf16": "False", "output_dir": "o"}"#;
+        let args = parsed(expanded("a.json", text, "berth finetune FILE").unwrap());
+        assert!(args.recipe.load_best_model_at_end && !args.switches.bf16);
+        assert_eq!(
+            expanded("a.json", r#"{"bf16": "maybe"}"#, "berth finetune FILE").unwrap_err(),
+            "FILE:1: `bf16` takes true or false, not \"maybe\""
+        );
+    }
+
+    #[test]
+    fn what_asks_for_nothing_is_read_over() {
+        let text = r#"{"output_dir": "o", "seed": 7, "report_to": "none", "fp16": false, "push_to_hub": false,
+            "do_predict": false, "test_file": null, "dataloader_num_workers": 0, "logging_dir": null, "lr": null}"#;
+        let args = parsed(expanded("a.json", text, "berth finetune FILE").unwrap());
+        assert_eq!((args.recipe.seed, args.switches.bf16), (7, false));
+        let lists = "report_to = ['none']\noutput_dir = 'o'";
+        assert!(expanded("a.toml", lists, "berth finetune FILE").is_ok());
+        let error = |text| expanded("a.json", text, "berth finetune FILE").unwrap_err();
+        for (text, said) in [
+            (r#"{"report_to": "tensorboard"}"#, "it can be left out"),
+            (r#"{"report_to": ["none", "wandb"]}"#, "it can be left out"),
+            (r#"{"push-to-hub": true}"#, "it can be left out"),
+            (r#"{"dataloader_num_workers": 4}"#, "it can be left out"),
+            (r#"{"fp16": true}"#, "`bf16` in its place"),
+            (r#"{"lr": 0}"#, "`learning_rate` in its place"),
+            (r#"{"test_file": "t.tsv"}"#, "`berth predict`"),
+        ] {
+            let told = error(text);
+            assert!(told.starts_with("FILE:1: "), "{told}");
+            assert!(told.contains("no setting of finetune"), "{told}");
+            assert!(told.contains(said), "{told}");
+        }
+        assert_eq!(
+            error(r#"{"tf32": false}"#),
+            "FILE:1: `tf32` is no setting of finetune"
+        );
     }
 
     #[test]

@@ -67,7 +67,7 @@ pub fn check(path: &Path, kind: Kind, flag: &str) -> Result<(), Error> {
     }
 }
 
-/// That a new file can be made beside this one.
+/// That a new file can be made beside this one. What the system says of it is told in its own words.
 fn check_folder(path: &Path) -> Result<(), Error> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -76,10 +76,21 @@ fn check_folder(path: &Path) -> Result<(), Error> {
     let made = tempfile::Builder::new()
         .prefix(".berth.")
         .tempfile_in(folder);
-    made.map(drop).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Error::file(folder, io::ErrorKind::NotFound.into()),
-        kind => Error::file(path, kind.into()),
-    })
+    let Err(error) = made else {
+        return Ok(());
+    };
+    if let Err(source) = fs::metadata(folder)
+        && source.kind() == io::ErrorKind::NotFound
+    {
+        return Err(Error::Model {
+            path: folder.to_owned(),
+            what: format!("{source}; make the folder first"),
+        });
+    }
+    // The name behind it is one that nobody gave.
+    let said = error.to_string();
+    let words = said.split(" at path ").next().unwrap_or(&said);
+    Err(Error::file(path, io::Error::new(error.kind(), words)))
 }
 
 /// That a command does not write over a file that it reads.
@@ -156,6 +167,16 @@ mod tests {
                 "{}: is there already, and is no bundle, so it is not replaced; name another --output",
                 at("data.csv").display()
             )
+        );
+        let error = check(&at("none/new"), Kind::Bundle, "--output").unwrap_err();
+        let said = error.to_string();
+        let folder = at("none").display().to_string();
+        assert!(said.starts_with(&folder), "{said}");
+        assert!(said.ends_with("; make the folder first"), "{said}");
+        #[cfg(unix)]
+        assert!(
+            said.contains("none: No such file or directory (os error 2);"),
+            "{said}"
         );
         #[cfg(unix)]
         assert!(check(Path::new("/dev/null"), Kind::Bundle, "--output").is_err());

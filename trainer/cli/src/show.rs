@@ -89,12 +89,20 @@ pub fn name(path: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
+/// A text on one line, a character for each of its own: white space as spaces, and the replacement character
+/// for whatever else steers a terminal.
+pub fn line(text: &str) -> String {
+    let shown = |c: char| match c {
+        c if c.is_whitespace() => ' ',
+        c if c.is_control() => char::REPLACEMENT_CHARACTER,
+        c => c,
+    };
+    text.chars().map(shown).collect()
+}
+
 /// The first `most` characters of a text on one line, with an ellipsis where it was cut.
 pub fn excerpt(text: &str, most: usize) -> String {
-    let line: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let line = line(text);
     match line.char_indices().nth(most) {
         Some((cut, _)) => format!("{}…", &line[..cut]),
         None => line,
@@ -117,20 +125,12 @@ pub fn in_sentence(text: &str, part: Range<usize>, marks: [&str; 2]) -> String {
     let begin = begin.map_or(0, |(at, c)| at + c.len_utf8());
     let end = after.char_indices().find(|&(at, c)| is_end(after, at, c));
     let end = end.map_or(text.len(), |(at, c)| part.end + at + c.len_utf8());
+    // The marks may steer the terminal, the text may not.
     let [open, close] = marks;
-    let marked = [
-        &text[begin..part.start],
-        open,
-        &text[part.clone()],
-        close,
-        &text[part.end..end],
-    ];
-    let line = marked.concat();
-    let line: String = line
-        .chars()
-        .map(|c| if c.is_whitespace() { ' ' } else { c })
-        .collect();
-    line.trim().to_owned()
+    let before = line(&text[begin..part.start]);
+    let after = line(&text[part.end..end]);
+    let marked = format!("{before}{open}{}{close}{after}", line(&text[part]));
+    marked.trim().to_owned()
 }
 
 #[cfg(test)]
@@ -153,6 +153,19 @@ mod tests {
         );
         assert_eq!(in_sentence("二。三", 0..3, ["[", "]"]), "[二]。");
         assert_eq!(in_sentence("", 0..0, ["", ""]), "");
+    }
+
+    #[test]
+    fn nothing_but_the_marks_steers_a_terminal() {
+        let text = "Not it.\r\nA\u{1b}[31mred\tand the\u{7} \u{1b}]0;x\u{7}answer\u{9b}2J here.";
+        let start = text.find("\u{1b}]").unwrap();
+        let end = text.find('\u{9b}').unwrap();
+        assert_eq!(
+            in_sentence(text, start..end, ["\u{1b}[1m", "\u{1b}[0m"]),
+            "A\u{fffd}[31mred and the\u{fffd} \u{1b}[1m\u{fffd}]0;x\u{fffd}answer\u{1b}[0m\u{fffd}2J here."
+        );
+        assert_eq!(line("so\nso\0\u{7f}"), "so so\u{fffd}\u{fffd}");
+        assert_eq!(excerpt("\u{1b}[2Jword", 4), "\u{fffd}[2J…");
     }
 
     #[test]

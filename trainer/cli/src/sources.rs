@@ -64,6 +64,12 @@ impl Known {
         };
         check_delimiter(flags, task)?;
         check_label_names(flags, task)?;
+        if flags.text_pair_column_name.is_some() && !task.takes_pair() {
+            let pairs = Task::TextPairClassification;
+            return Err(Error::Usage(format!(
+                "--text_pair_column_name: {task} reads one text; --task {pairs} reads two"
+            )));
+        }
         if task != Task::QuestionAnswering {
             for flag in flags.spans.given() {
                 show::note(format!("warning: {flag} changes nothing in {task}"));
@@ -130,6 +136,18 @@ impl Known {
     /// Takes a threshold that was fitted to a file, as if a flag had given it.
     pub fn settle_threshold(&mut self, threshold: f32) {
         self.flags.spans.null_score_diff_threshold = Some(threshold);
+    }
+
+    /// Says aloud that a column of a file is not read, where it looks like a second text.
+    pub fn warn_of_unread(&self, dataset: &Dataset) {
+        if let Some(name) = &dataset.unread {
+            show::note(format!(
+                "warning: {}: the column {name:?} is not read, since {} reads one text; --task {} reads two",
+                dataset.path.display(),
+                self.task,
+                Task::TextPairClassification,
+            ));
+        }
     }
 
     /// The longest input where neither flag nor memory says one.

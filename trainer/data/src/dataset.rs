@@ -83,6 +83,8 @@ pub struct Dataset {
     pub multi_label: bool,
     /// How many rows were left out because their label is empty, or is `-` in a column `gold_label`.
     pub unlabelled: u64,
+    /// A column whose name is one of second texts, where the task reads only one text and no data set was named.
+    pub unread: Option<String>,
 }
 
 /// Rows whose texts stand in an earlier row.
@@ -194,6 +196,7 @@ mod tests {
             spellings: Vec::new(),
             multi_label: false,
             unlabelled: 2,
+            unread: None,
         }
     }
 

@@ -203,6 +203,20 @@ pub enum DataError {
     #[error("{place}: a word and no tag beside it; say --label_column_name NUMBER")]
     NoTagColumn { place: Place },
 
+    /// A list has a number for each label that there is.
+    #[error(
+        "{place}: a list with a zero or a one for each label, where the names or numbers of the row's own labels \
+         should be: [0, 2] rather than [1, 0, 1]"
+    )]
+    LabelVector { place: Place },
+
+    /// A tag is what Hugging Face's losses leave out.
+    #[error(
+        "{place}: the tag -100, which elsewhere marks what is not to be learned; here each word has a tag, \
+         and further pieces of a word are left out anyway"
+    )]
+    IgnoredTag { place: Place },
+
     /// A word's tag is empty.
     #[error("{place}: a word without a tag")]
     EmptyTag { place: Place },

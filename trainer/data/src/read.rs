@@ -4,6 +4,9 @@
 mod questions;
 mod words;
 
+use std::borrow::Cow;
+use std::collections::HashSet;
+
 use berth_task::Task;
 
 use crate::dataset::{Dataset, Example, Label};
@@ -85,6 +88,7 @@ fn examples(source: &Source, format: Format, text: &Text) -> Result<Dataset, Dat
             (None, _) => Label::None,
             (Some(Cell::Several(names)), _) => {
                 several = true;
+                check_named(text, line, &names)?;
                 Label::Set(spellings.numbers(names.iter().map(|name| &**name), line))
             }
             (Some(Cell::One(cell)), Some(delimiter)) => {
@@ -123,11 +127,26 @@ fn examples(source: &Source, format: Format, text: &Text) -> Result<Dataset, Dat
         spellings: none(),
         multi_label: several && !regression,
         unlabelled,
+        unread: table::unread(source, format, text),
     };
     if source.labelled && !regression {
         name_labels(source, text, spellings, &mut dataset)?;
     }
     Ok(dataset)
+}
+
+/// A list names the labels that a row has. Zeros and ones, some of them repeated, are a number for each label that there
+/// is, and not names.
+fn check_named(text: &Text, line: u64, names: &[Cow<'_, str>]) -> Result<(), DataError> {
+    let mut seen = HashSet::new();
+    let repeated = names.iter().any(|name| !seen.insert(name.trim()));
+    let numbers = ["0", "1", "0.0", "1.0", "false", "true"];
+    match repeated && seen.iter().all(|name| numbers.contains(name)) {
+        true => Err(DataError::LabelVector {
+            place: text.place(line),
+        }),
+        false => Ok(()),
+    }
 }
 
 /// Turns the numbers of spellings into those of labels.

@@ -250,6 +250,32 @@ fn label(
     })
 }
 
+/// A column with a usual name of second texts in a file whose task reads one text, if it is not that text.
+pub(crate) fn unread(source: &Source, format: Format, text: &Text) -> Option<String> {
+    if source.task.takes_pair() || source.task_name.is_some() {
+        return None;
+    }
+    let header = |row: Row| {
+        row.cells
+            .iter()
+            .map(|cell| cell.trim().to_owned())
+            .collect()
+    };
+    let names: Vec<String> = match format {
+        Format::Tsv => header(tsv::rows(&text.body).next()?),
+        Format::Csv => header(csv::rows(text).next()?.ok()?),
+        Format::Json | Format::Jsonl => {
+            let first = json::objects(text).next()?.ok()?;
+            first.fields.keys().cloned().collect()
+        }
+        Format::Conll | Format::Conllu => return None,
+    };
+    let asked = &source.columns;
+    let read = |name: &String| [&asked.text, &asked.label].contains(&&Some(name.clone()));
+    let mut names = names.into_iter();
+    names.find(|name| PAIR.contains(&name.as_str()) && !read(name))
+}
+
 /// Finds the task's columns among the `names` that stand on `line`.
 fn find(
     source: &Source,

@@ -81,12 +81,16 @@ impl Weighing {
 /// The weighted mean cross-entropy over the rows whose class is not [`IGNORED`], as the module's head has it, and its
 /// gradient. Where those rows weigh nothing together, both are 0.
 ///
+/// Of a part of a batch it is the part's share, with `whole` as what the rows of the whole batch weigh: the shares add
+/// up to the mean. A part whose classes all weigh 0 has one as well where labels are smoothed.
+///
 /// # Panics
 /// If a class is neither a column nor [`IGNORED`].
 pub fn weighed_cross_entropy(
     logits: &[f32],
     classes: &[i64],
     weighing: &Weighing,
+    whole: Option<f64>,
 ) -> (f64, Vec<f32>) {
     let columns = (logits.len() / classes.len().max(1)).max(1);
     let class = |class: i64| {
@@ -94,7 +98,8 @@ pub fn weighed_cross_entropy(
         (class != IGNORED).then(|| known.expect("a class for each row"))
     };
     let counted = classes.iter().filter_map(|&row| class(row));
-    let mass: f64 = counted.map(|class| weighing.weight(class)).sum();
+    let own = || counted.map(|class| weighing.weight(class)).sum();
+    let mass = whole.unwrap_or_else(own);
     let mut gradient = vec![0.0; logits.len()];
     let mut total = 0.0;
     if mass == 0.0 {
@@ -288,7 +293,7 @@ mod tests {
                     gamma,
                 };
                 let naive = |logits: &[f64]| naive_weighed(&classes, &weighing, logits);
-                let (loss, slope) = weighed_cross_entropy(&logits, &classes, &weighing);
+                let (loss, slope) = weighed_cross_entropy(&logits, &classes, &weighing, None);
                 let exact = gradient::values(&[&logits], |v| vec![naive(v[0])])[0];
                 assert!((loss - exact).abs() < 1e-9, "{weighing:?}: {loss} {exact}");
                 let expected = gradient::differences(&[&logits], 0, |v| naive(v[0]));
@@ -311,7 +316,7 @@ mod tests {
                 smoothing,
                 gamma: 0.0,
             };
-            weighed_cross_entropy(&logits, &classes, &weighing)
+            weighed_cross_entropy(&logits, &classes, &weighing, None)
         };
         let weights = [0.5, 2.0, 1.25];
         assert!((of(&weights, 0.0).0 - 1.329_350_573_218_854_2).abs() < 1e-12);
@@ -344,10 +349,29 @@ mod tests {
         };
         let (logits, classes) = (numbers(12, 5), [1, IGNORED, 2, 0]);
         let (loss, slope) = cross_entropy(&logits, &classes);
-        let (weighed, weighed_slope) = weighed_cross_entropy(&logits, &classes, &plain);
+        let (weighed, weighed_slope) = weighed_cross_entropy(&logits, &classes, &plain, None);
         assert!((loss - weighed).abs() < 1e-6);
         let slope: Vec<f64> = slope.into_iter().map(f64::from).collect();
         assert_close("dlogits", &weighed_slope, &slope, 1e-6);
+    }
+
+    /// The last part has classes of weight 0 alone; smoothed labels still ask it for something.
+    #[test]
+    fn parts_of_a_batch_add_up_to_it() {
+        let weighing = Weighing {
+            weights: vec![2.0, 0.0, 0.5],
+            smoothing: 0.1,
+            gamma: 0.0,
+        };
+        let (logits, classes) = (numbers(15, 7), [0, IGNORED, 2, 1, 1]);
+        let (loss, slope) = weighed_cross_entropy(&logits, &classes, &weighing, None);
+        let part = |rows: std::ops::Range<usize>| {
+            let logits = &logits[3 * rows.start..3 * rows.end];
+            weighed_cross_entropy(logits, &classes[rows], &weighing, Some(2.5))
+        };
+        let [(first, begun), (last, ended)] = [part(0..3), part(3..5)];
+        assert!((first + last - loss).abs() < 1e-12 && last > 0.0);
+        assert_eq!([begun, ended].concat(), slope);
     }
 
     #[test]
@@ -359,7 +383,8 @@ mod tests {
                 gamma,
             };
             for class in [0, 1, IGNORED] {
-                let (loss, slope) = weighed_cross_entropy(&[900.0, -900.0], &[class], &weighing);
+                let (loss, slope) =
+                    weighed_cross_entropy(&[900.0, -900.0], &[class], &weighing, None);
                 assert!(
                     loss.is_finite() && slope.iter().all(|x| x.is_finite()),
                     "{gamma}"

@@ -40,11 +40,42 @@ impl Targets {
     /// # Errors
     /// As [`Targets::loss`].
     pub fn weighed_loss(self, logits: &Tensor, weighing: Option<&Arc<Weighing>>) -> Result<Tensor> {
+        self.apply(logits, weighing, None)
+    }
+
+    /// The share that these, a part of a batch, have in its [`weighed_loss`](Self::weighed_loss), where all of it weighs
+    /// `whole`.
+    ///
+    /// # Errors
+    /// As [`Targets::loss`].
+    pub(crate) fn share_of_loss(
+        self,
+        logits: &Tensor,
+        weighing: Option<&Arc<Weighing>>,
+        whole: f64,
+    ) -> Result<Tensor> {
+        if matches!(self, Self::Classes(_)) && weighing.is_some() {
+            return self.apply(logits, weighing, Some(whole));
+        }
+        // Where nothing counts, each loss is 0.
+        let share = self.weight(None) / if whole > 0.0 { whole } else { 1.0 };
+        // As a tensor: candle gives no gradient to what it multiplies by the number 0.
+        let share = Tensor::new(share as f32, logits.device())?;
+        self.apply(logits, None, None)?.mul(&share)
+    }
+
+    fn apply(
+        self,
+        logits: &Tensor,
+        weighing: Option<&Arc<Weighing>>,
+        whole: Option<f64>,
+    ) -> Result<Tensor> {
         let (rows, outputs) = logits.dims2()?;
         self.check(rows, outputs)?;
         logits.apply_op1(Op {
             targets: self,
             weighing: weighing.cloned(),
+            whole,
             gradient: Saved::empty(),
         })
     }
@@ -122,6 +153,8 @@ impl Targets {
 struct Op {
     targets: Targets,
     weighing: Option<Arc<Weighing>>,
+    /// What the batch weighs of which the targets are a part.
+    whole: Option<f64>,
     gradient: Saved<Vec<f32>>,
 }
 
@@ -134,7 +167,7 @@ impl CustomOp1 for Op {
         let logits = slice(storage, layout)?;
         let (loss, gradient) = match &self.targets {
             Targets::Classes(classes) => match &self.weighing {
-                Some(weighing) => weighed_cross_entropy(logits, classes, weighing),
+                Some(weighing) => weighed_cross_entropy(logits, classes, weighing, self.whole),
                 None => cross_entropy(logits, classes),
             },
             Targets::Sets(sets) => binary_cross_entropy(logits, sets),

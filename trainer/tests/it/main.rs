@@ -1,6 +1,5 @@
 //! The trainer from outside: gradients of a whole model, and whole runs on a small one.
 
-mod bench;
 mod common;
 mod gradients;
 mod reference;

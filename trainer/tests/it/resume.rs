@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use berth_checkpoint::{DataFile, Provenance};
 use berth_trainer::recipe::Strategy;
 use berth_trainer::state::TrainerState;
 use berth_trainer::{
@@ -261,6 +262,47 @@ fn resuming_a_finished_run_changes_nothing() {
         .map(|name| (name.clone(), stamp(name)))
         .collect();
     assert_eq!(before, after);
+}
+
+#[test]
+fn a_finished_run_is_not_taken_for_another_one() {
+    let base = Base::new();
+    let (labels, train, recipe, out) = (labels(), examples(20, 1), recipe(), base.path("out"));
+    let learned_from = |sha256: &str, recipe| {
+        let mut job = job(&base, recipe, &labels, &train, &out);
+        let file = DataFile {
+            sha256: sha256.into(),
+            ..DataFile::default()
+        };
+        job.training_args.provenance = Some(Provenance {
+            train_file: Some(file),
+            ..Provenance::default()
+        });
+        job
+    };
+    finetune(&learned_from("ab", &recipe), &mut Unobserved).unwrap();
+    let resumed = |sha256: &str, recipe| {
+        let job = Job {
+            start: Start::ResumeNewest,
+            ..learned_from(sha256, recipe)
+        };
+        finetune(&job, &mut Unobserved).map_err(|error| error.to_string())
+    };
+    assert_eq!(resumed("ab", &recipe), Ok(Outcome::AlreadyFinished));
+    let other = Recipe {
+        seed: recipe.seed + 1,
+        ..recipe.clone()
+    };
+    let error = resumed("ab", &other).unwrap_err();
+    assert!(
+        error.contains("seed was 42 and is now 43, which would be another run"),
+        "{error}"
+    );
+    let error = resumed("cd", &recipe).unwrap_err();
+    assert!(
+        error.contains("the training file's SHA-256 was ab"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -513,3 +513,35 @@ fn bad_jobs_are_refused_before_anything_is_written() {
         );
     }
 }
+
+#[test]
+fn the_best_evaluation_names_a_checkpoint_where_it_has_one() {
+    let base = Base::new();
+    let (labels, train, dev) = (labels(), examples(60, 1), examples(20, 2));
+    let state = |save_steps: u64| {
+        let out = base.path(&format!("every-{save_steps}"));
+        let recipe = Recipe {
+            eval_strategy: Strategy::Steps,
+            eval_steps: 2,
+            save_strategy: Strategy::Steps,
+            save_steps,
+            // Not the last evaluation is the best one then, whose step would be saved anyway.
+            metric_for_best_model: Some("eval_loss".into()),
+            greater_is_better: Some(true),
+            ..recipe()
+        };
+        let run = Job {
+            dev: common::dev(&dev),
+            ..job(&base, &recipe, &labels, &train, &out)
+        };
+        finished(finetune(&run, &mut Unobserved).unwrap());
+        json(&out.join("trainer_state.json"))
+    };
+    let (often, seldom) = (state(2), state(1000));
+    let step = &often["best_global_step"];
+    assert_eq!(step, &seldom["best_global_step"]);
+    assert!(step.as_u64() < often["global_step"].as_u64(), "{often}");
+    let folder = Path::new(often["best_model_checkpoint"].as_str().unwrap());
+    assert!(folder.ends_with(format!("checkpoint-{step}")) && folder.exists());
+    assert!(seldom["best_model_checkpoint"].is_null(), "{seldom}");
+}

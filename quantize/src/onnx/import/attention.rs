@@ -2,6 +2,7 @@
 
 use super::graph::Graph;
 use super::rules::{Linear, Match};
+use crate::onnx::proto::Tensor;
 
 /// Attention with its three linears.
 #[derive(Debug)]
@@ -92,7 +93,13 @@ impl<'m, 'a> Graph<'m, 'a> {
             value = self.through((own && zero).then(|| node.input(2))??);
         }
         let node = self.made_by(value, "Softmax")?;
-        let last = [-1, 3].contains(&node.int("axis").unwrap_or(-1));
+        // Before operator set 13 the axis that is not told is the second, and all behind it are one.
+        let usual = if self.model.opset.is_none_or(|version| version >= 13) {
+            -1
+        } else {
+            1
+        };
+        let last = [-1, 3].contains(&node.int("axis").unwrap_or(usual));
         Some(self.through(last.then(|| node.input(0))??))
     }
 
@@ -204,14 +211,22 @@ impl<'m, 'a> Graph<'m, 'a> {
 
     pub(super) fn is_mask(&self, value: &'a str) -> bool {
         let (mut seen, mut next) = (std::collections::HashSet::new(), vec![value]);
+        let (mut asks, mut counts) = (false, false);
         while let Some(value) = next.pop() {
-            if !seen.insert(value) || self.model.constants.contains_key(value) {
+            if !seen.insert(value) {
+                continue;
+            }
+            if let Some(constant) = self.model.constants.get(value) {
+                if self.varies(constant) {
+                    return false;
+                }
                 continue;
             }
             if self.model.inputs.contains(&value) {
                 if value != "attention_mask" {
                     return false;
                 }
+                asks = true;
                 continue;
             }
             let Some(node) = self.maker(value) else {
@@ -226,6 +241,7 @@ impl<'m, 'a> Graph<'m, 'a> {
             if node.op == "Shape" {
                 continue;
             }
+            counts |= node.op == "Range";
             // Places are compared with a number, never with one another.
             let compares = node.op == "GreaterOrEqual";
             let number = node.input(1).and_then(|number| self.scalar(number, None));
@@ -234,7 +250,26 @@ impl<'m, 'a> Graph<'m, 'a> {
             }
             next.extend(node.inputs.iter().filter(|input| !input.is_empty()));
         }
-        true
+        // Without the input it may be one number for all places, but nothing that counts them.
+        asks || !counts
+    }
+
+    /// Whether a constant tells places apart: numbers of a table, or floats, that differ. A list of integers has
+    /// dimensions or indices.
+    fn varies(&self, constant: &Tensor) -> bool {
+        if constant.dims.len() < 2 && !constant.is_float() {
+            return false;
+        }
+        let differ = |numbers: &[f64]| numbers.iter().any(|number| *number != numbers[0]);
+        let wide = |ints: Vec<i64>| ints.into_iter().map(|int| int as f64).collect::<Vec<_>>();
+        match constant.is_float() {
+            true => constant.floats(self.files).map_or(true, |floats| {
+                differ(&floats.into_iter().map(f64::from).collect::<Vec<_>>())
+            }),
+            false => constant
+                .ints(self.files)
+                .map_or(true, |ints| differ(&wide(ints))),
+        }
     }
 }
 
@@ -278,3 +313,34 @@ const MASK_OPS: [&str; 36] = [
     "Unsqueeze",
     "Where",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::proto::{Files, Model};
+    use crate::onnx::write::{self, Dim, Set};
+
+    #[test]
+    fn a_mask_tells_no_place_from_another() {
+        let mut written = write::Graph::default();
+        let batch = [Dim::Named("batch"), Dim::Named("tokens")];
+        written.input("attention_mask", &batch);
+        written.floats("low", &[], &[-1e9]);
+        written.floats("even", &[1, 1, 2, 2], &[0.5; 4]);
+        written.floats("near", &[1, 1, 2, 2], &[0.0, -1.0, -1.0, 0.0]);
+        written.index("first", 0);
+        written.index("step", 1);
+        written.node("cast", "Cast", &["attention_mask"], &[("to", Set::Int(1))]);
+        written.node("mask", "Mul", &["cast", "low"], &[]);
+        written.node("both", "Add", &["mask", "near"], &[]);
+        written.node("places", "Range", &["first", "step", "step"], &[]);
+        written.node("far", "Mul", &["places", "low"], &[]);
+        written.output("both", &batch);
+        written.output("far", &batch);
+        let bytes = written.finish("masks", &[]);
+        let (model, files) = (Model::read(&bytes).unwrap(), Files::default());
+        let graph = Graph::new(&model, &files);
+        let masks = ["mask", "even", "near", "both", "far"].map(|value| graph.is_mask(value));
+        assert_eq!(masks, [true, true, false, false, false]);
+    }
+}

@@ -264,7 +264,8 @@ impl<'m, 'a> Graph<'m, 'a> {
         let found = (of(Lookup::Word), of(Lookup::Position), of(Lookup::Kind));
         match (found, leaves.len()) {
             ((Some(word), Some(position), kind), count)
-                if count == 2 + usize::from(kind.is_some()) =>
+                if count == 2 + usize::from(kind.is_some())
+                    && !matches!(norm.input, Sum::Two(_, _, Some(_))) =>
             {
                 Ok(Embeddings {
                     word,

@@ -164,7 +164,9 @@ fn kept(
         let zero = zeros
             .get(output(at))
             .or(zeros.first().filter(|_| zeros.len() == 1));
-        i8::try_from(step.saturating_sub(zero.copied().unwrap_or(0))).ok()
+        let step = i8::try_from(step.saturating_sub(zero.copied().unwrap_or(0))).ok();
+        // Sums of two products have room for 127 at most: -128 is no step of the device's.
+        step.filter(|&step| step != i8::MIN)
     };
     let steps: Option<Vec<i8>> = data.into_iter().enumerate().map(from_zero).collect();
     Ok(steps.map(|steps| (steps, each)))

@@ -1,7 +1,8 @@
 //! The command line, taken apart by hand: a device needs few flags and every byte.
 //!
 //! `_` and `-` are alike in flags, a value stands behind `=` or in the next argument, the last of a
-//! repeated flag wins, and behind a lone `--` nothing is a flag any more.
+//! repeated flag wins, and behind a lone `--` nothing is a flag any more. Of one letter there are `-h`
+//! and `-V`; whatever else begins with one dash is a text.
 
 use std::fmt;
 use std::num::NonZero;
@@ -33,8 +34,8 @@ answers questions, {\"question\": \"…\", \"context\": \"…\"}; for one that t
   --bench        measure latency, load time and memory instead of answering
   --inspect      print what the bundle holds instead of answering
   --selftest     compare this machine's answers with the workstation's, bit for bit
-  --version      print the version
-  --help         print this
+  -V, --version  print the version
+  -h, --help     print this
 
 BERTH_ISA=portable in the environment forces the kernels of a lower instruction set.
 Exit codes: 0; 1 when the bundle, a line or the selftest was bad; 2 for a wrong command line.";
@@ -171,6 +172,11 @@ pub fn parse(
             }
             argument => argument.map_err(|a| UsageError::NotUtf8(a.to_string_lossy().into()))?,
         };
+        let argument = match argument.as_str() {
+            "-h" if !flags_over => "--help".to_owned(),
+            "-V" if !flags_over => "--version".to_owned(),
+            _ => argument,
+        };
         if flags_over || !argument.starts_with("--") {
             match bundle {
                 None => bundle = Some(PathBuf::from(argument)),
@@ -185,7 +191,9 @@ pub fn parse(
         }
         let (name, value) = split(&argument);
         if let Some(place) = BOOLEANS.iter().position(|flag| *flag == name) {
-            let next = |word: &std::ffi::OsString| word == "true" || word == "false";
+            let next = |word: &std::ffi::OsString| {
+                word.eq_ignore_ascii_case("true") || word.eq_ignore_ascii_case("false")
+            };
             let value =
                 value.or_else(|| arguments.next_if(next).and_then(|v| v.into_string().ok()));
             on[place] = boolean(BOOLEANS[place], value)?;
@@ -284,14 +292,13 @@ fn score(value: String) -> Result<f32, UsageError> {
     known.ok_or(UsageError::NotAScore(value))
 }
 
+/// What a switch says: bare, or with a word in any capitals.
 fn boolean(flag: &'static str, value: Option<String>) -> Result<bool, UsageError> {
-    match value.as_deref() {
-        None | Some("true") => Ok(true),
-        Some("false") => Ok(false),
-        Some(_) => Err(UsageError::NotABoolean {
-            flag,
-            value: value.unwrap_or_default(),
-        }),
+    match value {
+        None => Ok(true),
+        Some(word) if word.eq_ignore_ascii_case("true") => Ok(true),
+        Some(word) if word.eq_ignore_ascii_case("false") => Ok(false),
+        Some(value) => Err(UsageError::NotABoolean { flag, value }),
     }
 }
 
@@ -374,6 +381,8 @@ mod tests {
     #[test]
     fn booleans_are_bare_or_say_so_and_the_last_counts() {
         assert!(!answer(&["m", "--no_verify", "true"]).verify);
+        assert!(!answer(&["m", "--no_verify", "True"]).verify);
+        assert!(answer(&["m", "--no_verify=FALSE"]).verify);
         assert!(answer(&["m", "--no_verify", "false"]).verify);
         assert!(answer(&["m", "--no_verify", "--no_verify=false"]).verify);
         assert_eq!(
@@ -424,6 +433,13 @@ mod tests {
     fn one_thing_is_done_at_a_time() {
         assert_eq!(command(&["--version"]), Ok(Command::Version));
         assert_eq!(command(&["--help", "m"]), Ok(Command::Help));
+        assert_eq!(command(&["-V"]), Ok(Command::Version));
+        for line in [&["-h"][..], &["m", "-h"], &["-h", "m", "text"]] {
+            assert_eq!(command(line), Ok(Command::Help), "{line:?}");
+        }
+        let text = Some(("-h".to_owned(), Some("-V".to_owned())));
+        assert_eq!(answer(&["m", "--", "-h", "-V"]).text, text);
+        assert_eq!(answer(&["m", "-v"]).text, Some(("-v".to_owned(), None)));
         assert_eq!(
             command(&["--bench", "m"]),
             Ok(Command::Bench {

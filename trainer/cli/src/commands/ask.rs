@@ -132,11 +132,16 @@ fn shown(
 /// Labels with their bars, a line each.
 fn bars(answer: &Classification<'_>, wanted: Wanted) -> String {
     let most = wanted.most.map_or(LABELS, NonZero::get);
-    let rows: Vec<_> = answer.iter().take(most).collect();
-    let width = rows.iter().map(|row| wide(row.label)).max().unwrap_or(0);
-    let lines = rows.iter().map(|row| {
-        let bar = show::bar(row.score, 24);
-        format!("{:<width$}  {bar} {:>6.2} %", row.label, 100.0 * row.score)
+    let rows: Vec<(String, f32)> = answer
+        .iter()
+        .take(most)
+        .map(|row| (show::line(row.label), row.score))
+        .collect();
+    let width = rows.iter().map(|(label, _)| wide(label)).max();
+    let width = width.unwrap_or(0);
+    let lines = rows.iter().map(|(label, score)| {
+        let (bar, percent) = (show::bar(*score, 24), 100.0 * *score);
+        format!("{label:<width$}  {bar} {percent:>6.2} %")
     });
     lines.collect::<Vec<_>>().join("\n") + &by_windows(answer.windows)
 }
@@ -149,19 +154,19 @@ fn tags(session: &mut Session, text: &str, wanted: Wanted) -> Result<String, Err
     if rows.is_empty() {
         return Ok("nothing is tagged".into());
     }
-    let words: Vec<String> = rows.iter().map(|row| show::excerpt(row.word, 40)).collect();
-    let word = words.iter().map(|text| wide(text)).max().unwrap_or(0);
-    let label = rows.iter().map(|row| wide(row.label)).max().unwrap_or(0);
-    let lines = words.iter().zip(&rows).map(|(text, row)| {
+    let cells: Vec<[String; 2]> = rows
+        .iter()
+        .map(|row| [show::excerpt(row.word, 40), show::line(row.label)])
+        .collect();
+    let width = |column: usize| cells.iter().map(|row| wide(&row[column])).max();
+    let [word, label] = [0, 1].map(|column| width(column).unwrap_or(0));
+    let lines = cells.iter().zip(&rows).map(|([text, name], row)| {
         let percent = 100.0 * row.score;
         let unsure = match wanted.abstained(row.score) {
             Some(_) => "  not sure enough",
             None => "",
         };
-        format!(
-            "{text:<word$}  {:<label$}  {percent:>6.2} %{unsure}",
-            row.label
-        )
+        format!("{text:<word$}  {name:<label$}  {percent:>6.2} %{unsure}")
     });
     Ok(lines.collect::<Vec<_>>().join("\n"))
 }

@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 pub fn run(args: &DataFileArgs) -> Result<(), Error> {
     let known = Known::new(&args.data, None)?;
     let dataset = berth_data::read(&known.source(&args.file)?)?;
+    known.warn_of_unread(&dataset);
     let contents = Contents::of(&known, &dataset, args.model_name_or_path.as_deref())?;
     match args.json {
         true => print(Value::Object(contents.report())),

@@ -114,7 +114,7 @@ pub fn convert(args: &QuantizeArgs) -> Result<Converted, Error> {
         spans: spans(args, &checkpoint)?,
         task: task(args, &checkpoint)?,
         label_names: args.data.label_names.clone(),
-        max_tokens: args.data.max_seq_length.map(|length| length as usize),
+        max_tokens: longest(args, &checkpoint)?,
         f32_layers: args.f32_layers.clone(),
         ..Options::default()
     };
@@ -267,6 +267,16 @@ fn task(args: &QuantizeArgs, checkpoint: &Checkpoint) -> Result<Option<Task>, Er
         return Ok(None);
     }
     Ok(Some(Known::new(flags, remembered)?.task))
+}
+
+/// The longest input of the bundle, if anything says what it answers: what it is measured with, and reads windows of.
+fn longest(args: &QuantizeArgs, checkpoint: &Checkpoint) -> Result<Option<usize>, Error> {
+    let flag = args.data.max_seq_length.map(|length| length as usize);
+    if flag.is_some() || task(args, checkpoint)?.is_none() {
+        return Ok(flag);
+    }
+    let known = Known::new(&args.data, checkpoint.training_args().cloned())?;
+    known.limit(checkpoint.max_length()).map(Some)
 }
 
 /// How the bundle is to choose spans, if that is its task. A threshold that is not settled is 0, unless there is a file

@@ -1,5 +1,8 @@
 //! `berth quickstart`: the whole road on a shipped sample, from a base model to answers on sentences that
 //! nobody trained on.
+//!
+//! A walk that was interrupted goes on when it is called again. What it makes it names in a file ([`MARKER`])
+//! beforehand, so that it goes on in, and writes over, nothing that others made.
 
 use super::ask::for_people;
 use super::finetune::train;
@@ -14,9 +17,10 @@ use berth_runtime::{Threads, counting};
 use berth_task::Task;
 use berth_trainer::Outcome;
 use clap::Args;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// What a walk learns from, and asks at its end.
@@ -116,6 +120,9 @@ const SQUAD_PAIRS: Sample = Sample {
     passage: SQUAD.passage,
 };
 
+/// All of them.
+const SAMPLES: [&Sample; 4] = [&MR, &UD_EWT, &SQUAD, &SQUAD_PAIRS];
+
 impl Sample {
     fn of(task: Task) -> Result<&'static Self, Error> {
         match task {
@@ -128,6 +135,114 @@ impl Sample {
                  token-classification and question-answering have"
             ))),
         }
+    }
+
+    /// What its model is called, a small one or a real one.
+    fn kind(&self, tiny: bool) -> String {
+        match (tiny, self.task) {
+            (true, Task::TextClassification) => "tiny".to_owned(),
+            (true, _) => format!("tiny-{}", self.name),
+            (false, _) => self.name.to_owned(),
+        }
+    }
+
+    /// The names of all that a walk makes in its folder.
+    fn makes(&self, tiny: bool) -> [String; 5] {
+        let kind = self.kind(tiny);
+        [
+            format!("data/{}", self.name),
+            format!("{kind}.base"),
+            format!("{kind}.berth"),
+            format!("{kind}.report.html"),
+            kind,
+        ]
+    }
+
+    /// The file of a split in a walk's folder.
+    fn file(&self, folder: &Path, split: &str) -> PathBuf {
+        let name = format!("{split}.{}", self.extension);
+        folder.join("data").join(self.name).join(name)
+    }
+
+    /// Its files, by the names of their splits.
+    fn splits(&self) -> [(&'static str, &'static str); 2] {
+        [("train", self.train), ("dev", self.dev)]
+    }
+
+    /// Whether its files lie in a folder as a walk writes them.
+    fn lies_in(&self, folder: &Path) -> bool {
+        self.splits().into_iter().all(|(split, content)| {
+            let found = fs::read(self.file(folder, split));
+            found.is_ok_and(|bytes| bytes == content.as_bytes())
+        })
+    }
+}
+
+/// The file that names what walks made in a folder.
+const MARKER: &str = ".berth-quickstart";
+
+/// Its first line, for people; each of the others is a name.
+const MARKED: &str =
+    "Made by berth quickstart, which writes over these and over nothing else here:";
+
+/// Notes what a walk is going to make in a folder, which may be there from an earlier one.
+///
+/// # Errors
+/// Where something lies in its way that no walk made. Then nothing was written.
+fn claim(folder: &Path, makes: [String; 5]) -> Result<(), Error> {
+    let mut made = made(folder)?;
+    for name in makes {
+        let path = folder.join(&name);
+        if made.insert(name) && path.symlink_metadata().is_ok() {
+            return Err(not_ours(&path, "is there already"));
+        }
+    }
+    fs::create_dir_all(folder).map_err(|source| Error::file(folder, source))?;
+    let names = made.iter().map(|name| format!("{name}\n"));
+    let text = format!("{MARKED}\n{}", names.collect::<String>());
+    berth_checkpoint::save::write_file(folder.join(MARKER), text.as_bytes())?;
+    Ok(())
+}
+
+/// The names of what walks made in a folder: none in a new or an empty one.
+///
+/// # Errors
+/// Where others made the folder, or it can't be read.
+fn made(folder: &Path) -> Result<BTreeSet<String>, Error> {
+    let marker = folder.join(MARKER);
+    match fs::read_to_string(&marker) {
+        Ok(text) => return Ok(text.lines().skip(1).map(str::to_owned).collect()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(source) => return Err(Error::file(marker, source)),
+    }
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        Err(source) => return Err(Error::file(folder, source)),
+    };
+    // A walk that was killed while it wrote the first file leaves a part of it.
+    let is_part = |name: &str| name.starts_with(".berth.") && name.ends_with(".partial");
+    let mut is_empty = true;
+    for entry in entries {
+        let entry = entry.map_err(|source| Error::file(folder, source))?;
+        is_empty &= entry.file_name().to_str().is_some_and(is_part);
+    }
+    // Earlier versions wrote no marker, but their samples first of all.
+    let walked = SAMPLES.iter().filter(|sample| sample.lies_in(folder));
+    let names = walked.flat_map(|sample| [true, false].map(|tiny| sample.makes(tiny)));
+    let names: BTreeSet<String> = names.flatten().collect();
+    match is_empty || !names.is_empty() {
+        true => Ok(names),
+        false => Err(not_ours(folder, "not empty")),
+    }
+}
+
+fn not_ours(path: &Path, what: &str) -> Error {
+    Error::Model {
+        path: path.to_owned(),
+        what: format!(
+            "{what}, and not made by quickstart; name another --output_dir, or remove it"
+        ),
     }
 }
 
@@ -190,17 +305,16 @@ struct Road {
 
 impl Road {
     /// Writes the sample's files; the folder may be there from an earlier walk.
+    ///
+    /// # Errors
+    /// As [`claim`], or where they can't be written.
     fn lay(args: &QuickstartArgs) -> Result<Self, Error> {
         let sample = Sample::of(args.task)?;
         let folder = args.output_dir.clone();
+        claim(&folder, sample.makes(args.tiny))?;
         let data = folder.join("data").join(sample.name);
         fs::create_dir_all(&data).map_err(|source| Error::file(&data, source))?;
-        let kind = match (args.tiny, args.task) {
-            (true, Task::TextClassification) => "tiny".to_owned(),
-            (true, _) => format!("tiny-{}", sample.name),
-            (false, _) => sample.name.to_owned(),
-        };
-        let kind = &kind;
+        let kind = &sample.kind(args.tiny);
         let road = Road {
             sample,
             model: folder.join(kind),
@@ -209,7 +323,7 @@ impl Road {
             threads: args.threads.unwrap_or(0),
             folder,
         };
-        for (split, content) in [("train", sample.train), ("dev", sample.dev)] {
+        for (split, content) in sample.splits() {
             berth_checkpoint::save::write_file(road.data(split), content.as_bytes())?;
         }
         Ok(road)
@@ -217,9 +331,7 @@ impl Road {
 
     /// The file of a split of the sample.
     fn data(&self, split: &str) -> PathBuf {
-        let name = format!("{split}.{}", self.sample.extension);
-        let folder = self.folder.join("data").join(self.sample.name);
-        folder.join(name)
+        self.sample.file(&self.folder, split)
     }
 
     /// The base model's name or folder.
@@ -380,8 +492,136 @@ fn next(road: &Road) -> String {
         "To go on:\n\
          \n  berth ask {bundle} \"{text}\"{pair}\n\
          \n  berth finetune --task {task}{recipe} --train_file your.{kind} --validation_file your-dev.{kind} --output_dir your-model\n\
-         \n  rustup target add aarch64-unknown-linux-gnu && cargo build --profile device --bin berth-edge \
-         --target aarch64-unknown-linux-gnu && scp target/aarch64-unknown-linux-gnu/device/berth-edge {bundle} board:\n\
-         \nHere, `berth` is target/release/berth."
+         \n  scp \"$(.ci/cross aarch64-unknown-linux-gnu | tail -n 1)\" {bundle} board:\n\
+         \nHere, `berth` is target/release/berth. The last command builds in Berth's own folder."
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(folder: &Path, task: Task, tiny: bool) -> QuickstartArgs {
+        QuickstartArgs {
+            task,
+            output_dir: folder.to_owned(),
+            tiny,
+            threads: None,
+        }
+    }
+
+    fn lay(folder: &Path, task: Task, tiny: bool) -> Result<(), String> {
+        let road = Road::lay(&args(folder, task, tiny));
+        road.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Writes a file in a folder that is made for it.
+    fn put(folder: &Path, name: &str, content: &str) {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    const SENTENCES: Task = Task::TextClassification;
+    const TAGS: Task = Task::TokenClassification;
+
+    #[test]
+    fn what_others_made_stays_as_it_is() {
+        for (name, content) in [
+            ("tiny/config.json", "{}"),
+            ("data/sentiment/train.tsv", "sentence\tlabel\n"),
+            ("notes.txt", "mine"),
+            (".berth.hidden", "mine"),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let folder = &dir.path().join("own");
+            put(folder, name, content);
+            let refused = lay(folder, SENTENCES, true).unwrap_err();
+            assert_eq!(
+                refused,
+                format!(
+                    "{}: not empty, and not made by quickstart; name another --output_dir, or remove it",
+                    folder.display()
+                )
+            );
+            assert_eq!(fs::read_dir(folder).unwrap().count(), 1, "{name}");
+            assert_eq!(fs::read_to_string(folder.join(name)).unwrap(), content);
+        }
+        let dir = tempfile::tempdir().unwrap();
+        put(dir.path(), "file", "mine");
+        assert!(lay(&dir.path().join("file"), SENTENCES, true).is_err());
+    }
+
+    #[test]
+    fn a_walk_goes_on_in_what_walks_made() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["new", "empty", "killed"] {
+            let folder = &dir.path().join(name);
+            match name {
+                "empty" => fs::create_dir(folder).unwrap(),
+                "killed" => put(folder, ".berth.a1b2c3.partial", "Made"),
+                _ => {}
+            }
+            lay(folder, SENTENCES, true).unwrap();
+            assert!(MR.lies_in(folder), "{name}");
+            // As an interrupted walk leaves it, with files that others put beside it.
+            put(folder, "tiny/checkpoint-1/config.json", "{}");
+            put(folder, "tiny.base/config.json", "{}");
+            put(folder, "bits", "mine");
+            put(folder, "parts-of-speech/config.json", "mine");
+            lay(folder, SENTENCES, true).unwrap();
+            lay(folder, SENTENCES, false).unwrap();
+            lay(folder, TAGS, true).unwrap();
+            let refused = lay(folder, TAGS, false).unwrap_err();
+            assert!(
+                refused.contains("parts-of-speech: is there already"),
+                "{refused}"
+            );
+            assert!(
+                refused.contains("another --output_dir, or remove it"),
+                "{refused}"
+            );
+            let own = folder.join("parts-of-speech/config.json");
+            assert_eq!(fs::read_to_string(own).unwrap(), "mine");
+            lay(folder, SENTENCES, true).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_folder_of_an_earlier_version_is_told_by_its_sample() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path();
+        lay(folder, SENTENCES, true).unwrap();
+        fs::remove_file(folder.join(MARKER)).unwrap();
+        put(folder, "tiny/config.json", "{}");
+        put(folder, "answers/config.json", "mine");
+        lay(folder, SENTENCES, true).unwrap();
+        assert!(folder.join(MARKER).is_file());
+        let refused = lay(folder, Task::QuestionAnswering, false).unwrap_err();
+        assert!(refused.contains("answers: is there already"), "{refused}");
+    }
+
+    #[test]
+    fn three_commands_to_paste_stand_at_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        for sample in SAMPLES {
+            let folder = dir.path().join(sample.name);
+            let road = Road::lay(&args(&folder, sample.task, true)).unwrap();
+            let text = next(&road);
+            let commands: Vec<&str> = text
+                .lines()
+                .filter_map(|line| line.strip_prefix("  "))
+                .collect();
+            let [ask, finetune, copy] = commands[..] else {
+                panic!("{text}")
+            };
+            let bundle = road.bundle.display().to_string();
+            assert!(ask.starts_with(&format!("berth ask {bundle} ")), "{ask}");
+            assert!(finetune.starts_with("berth finetune --task "), "{finetune}");
+            let build = "scp \"$(.ci/cross aarch64-unknown-linux-gnu | tail -n 1)\"";
+            assert_eq!(copy, format!("{build} {bundle} board:"));
+        }
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        assert!(root.join(".ci/cross").is_file());
+    }
 }

@@ -48,6 +48,7 @@ pub(crate) fn read(source: &Source, text: &Text) -> Result<Dataset, DataError> {
         spellings: Vec::new(),
         multi_label: false,
         unlabelled: 0,
+        unread: None,
     })
 }
 

@@ -683,6 +683,36 @@ fn a_file_that_is_not_there_is_named() {
     assert!(message.starts_with(expected), "{message}");
 }
 
+#[test]
+fn a_list_of_zeros_and_ones_for_all_labels_is_refused() {
+    let jsonl = "{\"text\":\"a\",\"label\":[0,2]}\n{\"text\":\"b\",\"label\":[1,0,1]}\n";
+    let message = error(&single("a.jsonl"), jsonl);
+    assert!(
+        message.starts_with("a.jsonl:2: a list with a zero or a one for each label"),
+        "{message}"
+    );
+    let floats = jsonl.replace("[1,0,1]", "[1.0,0.0,0.0]");
+    assert!(error(&single("a.jsonl"), &floats).contains("rather than [1, 0, 1]"));
+}
+
+#[test]
+fn a_second_text_that_the_task_does_not_read_is_told() {
+    let csv = "sentence1,sentence2,label\na,b,x\nc,d,y\n";
+    let json = "[{\"sentence1\":\"a\",\"sentence2\":\"b\",\"label\":\"x\"}]";
+    let unread = |source: &Source, content: &str| {
+        let dataset = read_from(source, content.as_bytes()).unwrap();
+        dataset.unread
+    };
+    let second = Some("sentence2".to_owned());
+    assert_eq!(unread(&single("a.csv"), csv), second);
+    assert_eq!(unread(&single("a.tsv"), &csv.replace(',', "\t")), second);
+    assert_eq!(unread(&single("a.json"), json), second);
+    assert_eq!(unread(&pair("a.csv"), csv), None);
+    let mut asked = single("a.csv");
+    asked.columns.text = second;
+    assert_eq!(unread(&asked, csv), None);
+}
+
 fn sets(dataset: &Dataset) -> Vec<Vec<u32>> {
     let set = |example: &Example| match &example.label {
         Label::Set(set) => set.clone(),

@@ -23,6 +23,9 @@ use crate::source::Source;
 const WORDS: [&str; 2] = ["tokens", "words"];
 const TAGS: [&str; 3] = ["ner_tags", "tags", "labels"];
 
+/// Not a tag: what Hugging Face's losses leave out.
+const IGNORED: &str = "-100";
+
 /// The examples of `text`.
 pub(super) fn examples(source: &Source, format: Format, text: &Text) -> Result<Dataset, DataError> {
     let mut rows = Rows {
@@ -152,6 +155,9 @@ impl<'t> Rows<'t> {
             "" => Err(DataError::EmptyTag {
                 place: self.text.place(line),
             }),
+            IGNORED => Err(DataError::IgnoredTag {
+                place: self.text.place(line),
+            }),
             tag => Ok(self.spellings.number(tag, line)),
         })
         .collect()
@@ -190,6 +196,7 @@ impl<'t> Rows<'t> {
             spellings: learnt,
             multi_label: false,
             unlabelled: 0,
+            unread: None,
         })
     }
 }
@@ -318,6 +325,13 @@ mod tests {
             words.collect::<Vec<_>>().join(" ")
         };
         dataset.examples.iter().map(sentence).collect()
+    }
+
+    #[test]
+    fn a_tag_that_marks_what_is_not_learned_is_refused() {
+        let body = "{\"tokens\":[\"a\",\"b\"],\"ner_tags\":[3,-100]}";
+        let error = read("a.jsonl", body, |_| ()).unwrap_err().to_string();
+        assert!(error.starts_with("a.jsonl:1: the tag -100"), "{error}");
     }
 
     const CONLL: &str = "EU NNP I-NP B-ORG\nrejects VBZ I-VP O\n\nPeter NNP I-NP B-PER\n";

@@ -16,6 +16,7 @@ use berth_trainer::imbalance::{ClassWeights, Computed};
 use berth_trainer::{Job, Outcome, Recipe, Start, finetune};
 use berth_wordpiece::Tokenizer;
 use serde_json::{Map, Value};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 /// Everything of a run but its seed and its folder.
@@ -52,6 +53,7 @@ impl<'a> Lessons<'a> {
         let (train_file, dev_files) = files(args, &known)?;
         check_published(args)?;
         let train = read_train(&known, &train_file, args)?;
+        known.warn_of_unread(&train);
         let dev = dev_files.first.as_deref();
         let dev = dev
             .map(|file| read_dev(&known, file, &train, args))
@@ -247,6 +249,10 @@ fn recipe(args: &FinetuneArgs, known: &Known) -> Result<Recipe, Error> {
             let what = "--early_stopping_patience needs a --validation_file to tell when to stop";
             return Err(Error::Usage(what.into()));
         }
+        if args.recipe.metric_for_best_model.is_some() {
+            let what = "--metric_for_best_model needs a --validation_file to be measured on";
+            return Err(Error::Usage(what.into()));
+        }
     }
     recipe
         .check()
@@ -344,7 +350,8 @@ fn encode(
     let limit = options.limit;
     let encoded = encode_all(tokenizer, options, &data.examples);
     let encoded = encoded.map_err(|error| error.to_string())?;
-    let cut = encoded.iter().filter(|row| row.truncated > 0).count();
+    let cut = encoded.iter().filter(|input| input.truncated > 0);
+    let cut = cut.map(|input| input.example).collect::<HashSet<_>>().len();
     let (path, all) = (data.path.display(), data.examples.len());
     let unlabelled = match data.unlabelled {
         0 => String::new(),
