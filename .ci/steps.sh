@@ -8,7 +8,8 @@ cd "$here/.."
 export CARGO_TERM_COLOR=never
 # What a second build would go on from is of no use to a clean checkout, and takes time to write.
 export CARGO_INCREMENTAL=0
-built=${CARGO_TARGET_DIR:-target}
+mkdir -p "${CARGO_TARGET_DIR:-target}"
+built=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)
 sentence="a gripping film with a big heart"
 every_core="cortex-a53 cortex-a72 cortex-a76 max,sve=off,sme=off"
 timings=()
@@ -78,11 +79,12 @@ prove_no_allocator() {
 
 # test_on_arm CORE... runs the tests of the device's crates on emulated cores, and berth-bare, which
 # has to print the workstation's bits.
-test_on_arm() {
+# A subshell, as the others that may go over to another compiler.
+test_on_arm() (
     local target=aarch64-unknown-linux-gnu core
     if ! { board_toolchain $target && debian_packages qemu-user; }; then
         echo "SKIPPED: the tests on emulated ARM cores"
-        return
+        exit
     fi
     local flags=("${board_flags[@]}" --target-dir "$board_folder")
     # The C library after everything that asks for it.
@@ -97,22 +99,22 @@ test_on_arm() {
             <"$built/road/tiny.berth" | diff "$built/road/bits" -
         echo "$core answers with the same bits as the workstation"
     done
-}
+)
 
 # Counts the instructions of queries on emulated ARM cores, and fails where they are more than 1 % above the newest
 # record's.
-count_instructions() {
+count_instructions() (
     local target=aarch64-unknown-linux-gnu classifier=models/sentiment/sentiment.berth
     local tagger=$built/road/tagger.berth records=(benches/record/*-arm.json)
     if ! { board_toolchain $target && debian_packages qemu-user; }; then
         echo "SKIPPED: instructions on emulated ARM cores"
-        return
+        exit
     fi
     "${board_cargo[@]}" build "${board_flags[@]}" --target-dir "$board_folder" --release -p berth-count
     "$built/debug/berth-peer" --tagger $classifier "$tagger"
     python3 benches/arm/count.py --program "$board_folder/$target/release/berth-count" \
         --bundle tagger="$tagger" --bundle classifier=$classifier --lengths 16 128 384 --check "${records[-1]}"
-}
+)
 
 # Machines without an operating system, each with a bundle in its flash: they have to print what berth-bare
 # prints here.
@@ -153,19 +155,23 @@ on_bare_machine() (
 
 fuzz_targets="damage bytes tables text json lines ${BERTH_FUZZ_TARGETS:-}"
 
-# Builds the fuzzers with AddressSanitizer, by the toolchain in use: it ships the sanitizer's runtime,
-# though it calls the flag unstable. The corpora come from the golden files. BERTH_FUZZ_FEATURES=tract
+# Whether fuzzers can be built by the toolchain in use: it ships AddressSanitizer's runtime, though it calls the flag
+# unstable.
+can_build_fuzzers() {
+    if ! ls "$(rustc --print target-libdir)"/librustc-*_rt.asan.a >/dev/null 2>&1 ||
+        ! command -v "${CXX:-c++}" >/dev/null; then
+        echo "Missing: a toolchain with AddressSanitizer for $(rustc -vV | sed -n 's/^host: //p'), or a C++ compiler"
+        return 1
+    fi
+}
+
+# Builds the fuzzers with AddressSanitizer. The corpora come from the golden files. BERTH_FUZZ_FEATURES=tract
 # has sessions run through tract, which takes minutes more to build; the feature checkpoint has the targets
 # checkpoint and onnx, which BERTH_FUZZ_TARGETS adds to the others.
 build_fuzzers() {
     local host
     host=$(rustc -vV | sed -n 's/^host: //p')
     fuzzers=$built/fuzz
-    if ! ls "$(rustc --print target-libdir)"/librustc-*_rt.asan.a >/dev/null 2>&1 ||
-        ! command -v "${CXX:-c++}" >/dev/null; then
-        echo "Missing: a toolchain with AddressSanitizer for $host, or a C++ compiler"
-        return 1
-    fi
     # As part of the whole, which is built already.
     cargo build --workspace --locked --example seeds
     "$built/debug/examples/seeds" "$fuzzers/seeds"
@@ -178,7 +184,7 @@ build_fuzzers() {
 }
 
 # fuzz_one TARGET SECONDS [LIBFUZZER_FLAG...] goes on with the target's corpus. More than 64 MiB in one
-# block, or a second for one input, is a finding too.
+# block, or ten seconds for one input, are a finding too.
 fuzz_one() {
     local target=$1 seconds=$2
     shift 2
@@ -192,10 +198,11 @@ fuzz_one() {
 # fuzz SECONDS fuzzes every target for so long.
 fuzz() {
     local target
-    if ! build_fuzzers; then
+    if ! can_build_fuzzers; then
         echo "SKIPPED: fuzzing"
         return
     fi
+    build_fuzzers
     for target in $fuzz_targets; do
         printf -- '---- %s\n' "$target"
         fuzz_one "$target" "$1" 2>&1 | tail -n 12

@@ -85,6 +85,7 @@ use_zig() {
     local venv=${CARGO_TARGET_DIR:-target}/zig
     if [ ! -x "$venv/bin/cargo-zigbuild" ]; then
         echo "Installing zig"
+        python3 -c "import ensurepip" 2>/dev/null || debian_packages python3-venv || return 1
         python3 -m venv "$venv" && "$venv/bin/pip" install --quiet ziglang cargo-zigbuild || {
             echo "Missing: the Python packages ziglang and cargo-zigbuild (python3-venv, pip)"
             return 1

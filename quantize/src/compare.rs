@@ -3,6 +3,7 @@
 use crate::bootstrap;
 use berth_bundle::{Calibration, MAX_METRICS, Metric};
 use berth_data::{Answer, Decision, Evaluation, EvaluationError, Evaluator, Example, Label};
+use berth_task::Temperature;
 
 use crate::calibrate::calibrate;
 
@@ -77,10 +78,16 @@ impl Comparison {
         let units = [evaluator.units(f32_logits)?, evaluator.units(int8_logits)?];
         let points = |difference: f64| 100.0 / evaluator.full_marks() * difference;
         let drop_interval = bootstrap::difference(&units[0], &units[1]).map(points);
+        let calibration = calibrate(evaluator, int8_logits)?;
         let decisions = evaluator.decisions(f32_logits)?;
         let asked = decisions.len();
         let tolerance = SAME_NUMBER * range(&decisions);
-        let pairs = decisions.into_iter().zip(evaluator.decisions(int8_logits)?);
+        // As the device answers: at the temperature that the bundle is going to have.
+        let fitted = calibration.as_ref().map(|found| found.temperature);
+        let fitted = fitted.and_then(Temperature::new).unwrap_or_default();
+        let pairs = decisions
+            .into_iter()
+            .zip(evaluator.decisions_at(int8_logits, fitted)?);
         let changed: Vec<Changed> = pairs
             .filter(|(f32, int8)| !is_same(&f32.answer, &int8.answer, tolerance))
             .map(|(f32, int8)| Changed::of(evaluator.examples, f32, int8.answer))
@@ -96,7 +103,7 @@ impl Comparison {
             error: products.error(),
             drop_interval,
             changed,
-            calibration: calibrate(evaluator, int8_logits)?,
+            calibration,
         })
     }
 
@@ -287,6 +294,28 @@ mod tests {
         lines
             .map(|(line, &class)| example("some text", Label::Class(class), line))
             .collect()
+    }
+
+    /// Of ten answers seven are right where the model says 95 %: the device divides by a temperature, and so does this.
+    #[test]
+    fn answers_that_changed_have_the_scores_of_the_device() {
+        let gold: Vec<u32> = (0..400).map(|row| u32::from(row / 2 % 10 >= 7)).collect();
+        let f32 = vec![[3.0, 0.0]; gold.len()];
+        let mut int8 = f32.clone();
+        int8[5] = [0.0, 3.0];
+        let found = compare(Task::TextClassification, &classes(&gold), &f32, &int8).unwrap();
+        let calibration = found.calibration.unwrap();
+        assert!(calibration.temperature > 2.0, "{calibration:?}");
+        let [Changed { f32, int8, .. }] = &found.changed[..] else {
+            panic!("{:?}", found.changed);
+        };
+        let sure = |answer: &Answer| match answer {
+            Answer::Class { probability, .. } => *probability,
+            other => panic!("{other:?}"),
+        };
+        let at = |temperature: f32| 1.0 / (1.0 + (-3.0 / temperature).exp());
+        assert!((sure(f32) - at(1.0)).abs() < 1e-6);
+        assert!((sure(int8) - at(calibration.temperature)).abs() < 1e-6);
     }
 
     const F32: [[f32; 2]; 4] = [[2.0, 0.0], [0.0, 1.0], [0.1, 0.0], [-1.0, 3.0]];

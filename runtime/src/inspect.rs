@@ -47,6 +47,7 @@ impl Display for Inspection<'_> {
         self.spans(f)?;
         for metric in &header.metrics {
             let Metric { name, f32, int8 } = metric;
+            let name = name.escape_debug().to_string();
             writeln!(f, "{name:<12} {f32:.4} in f32, {int8:.4} in int8")?;
         }
         self.calibration(f)?;

@@ -57,7 +57,8 @@ pub enum DeviceError {
     },
     /// There is no memory left.
     #[error(
-        "the GPU has no {0} MB left; a smaller --per_device_train_batch_size with more --gradient_accumulation_steps may fit"
+        "the GPU has no {0} MB left; a smaller --per_device_train_batch_size with more --gradient_accumulation_steps may \
+         fit, and in an evaluation a smaller --per_device_eval_batch_size"
     )]
     Memory(usize),
     /// A call failed.

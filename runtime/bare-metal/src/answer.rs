@@ -4,7 +4,7 @@ use core::fmt::{self, Write};
 
 use berth_bundle::{Bundle, OpenError, SelftestError, VerifyError, logits_crc};
 use berth_encoder::ForwardError;
-use berth_task::{Task, classify};
+use berth_task::{Task, classify, classify_each};
 use berth_wordpiece::{EncodeError, TableError};
 
 use crate::memory::Memory;
@@ -121,7 +121,10 @@ pub fn answer<const TOKENS: usize, const SCRATCH: usize>(
     }
     let logits = memory.forward(bundle, encoding.len, encoding.second)?;
     let mut scores = Default::default();
-    classify(logits, header.temperature(), &mut scores);
+    match bundle.decisions() {
+        Some(_) => classify_each(logits, &mut scores),
+        None => classify(logits, header.temperature(), &mut scores),
+    }
     for score in &scores {
         let label = usize::from(score.label);
         let name = header.labels.get(label).unwrap_or_default();

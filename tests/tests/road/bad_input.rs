@@ -145,6 +145,25 @@ fn a_bad_file_of_any_task_is_named_with_its_line() {
     }
 }
 
+#[test]
+fn questions_whose_answers_are_elsewhere_are_told_with_their_file() {
+    let dir = fixture::folder();
+    let file = dir.path().join("elsewhere.jsonl");
+    let row = r#"{"question":"q","context":"a b","answers":{"text":["b"],"answer_start":[0]}}"#;
+    fs::write(&file, row).expect("a file");
+    let out = dir.path().join("out");
+    let run = learn(
+        "question-answering",
+        &Trained::get().checkpoint,
+        &file,
+        &out,
+    );
+    let line = run.refused();
+    let told = format!("{}: the answer to none of 1 questions", file.display());
+    assert!(line.contains(&told), "{line}");
+    assert!(!out.exists());
+}
+
 /// Control characters have no pieces: nothing could be learned from such a file, nor measured, however long it took.
 #[test]
 fn words_of_which_none_has_a_piece_are_told_before_anything_is_learned() {

@@ -203,6 +203,13 @@ pub enum DataError {
     #[error("{place}: a word and no tag beside it; say --label_column_name NUMBER")]
     NoTagColumn { place: Place },
 
+    /// No question can be learned from.
+    #[error(
+        "{}: the answer to none of {questions} questions is where its answer_start says, counted in characters from 0",
+        path.display()
+    )]
+    NothingPlaced { path: PathBuf, questions: u64 },
+
     /// A list has a number for each label that there is.
     #[error(
         "{place}: a list with a zero or a one for each label, where the names or numbers of the row's own labels \

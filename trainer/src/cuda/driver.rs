@@ -24,7 +24,6 @@ const MOST_ARGUMENTS: usize = 4096;
 
 /// A GPU with the kernels loaded.
 pub struct Gpu {
-    device: driver_sys::CUdevice,
     context: driver_sys::CUcontext,
     products: cublas_sys::cublasHandle_t,
     modules: HashMap<&'static str, driver_sys::CUmodule>,
@@ -68,7 +67,34 @@ pub fn check(device: Device) -> Result<(), DeviceError> {
         let problem = format!("there are {count} GPUs, counted from 0");
         return Err(DeviceError::Unfit { device, problem });
     }
-    Ok(())
+    check_versions(device)
+}
+
+/// That the driver runs what libraries of their versions make: it knows its own major version and older ones.
+fn check_versions(device: Device) -> Result<(), DeviceError> {
+    let (mut driver, mut nvrtc, mut minor, mut cublas) = (0, 0, 0, 0);
+    // SAFETY: the libraries are there, and write to these numbers alone.
+    unsafe {
+        let version = driver_sys::cuDriverGetVersion(&mut driver);
+        version.result().map_err(call("cuDriverGetVersion"))?;
+        let version = nvrtc_sys::nvrtcVersion(&mut nvrtc, &mut minor);
+        version.result().map_err(call("nvrtcVersion"))?;
+        let major = cublas_sys::libraryPropertyType_t::MAJOR_VERSION;
+        let version = cublas_sys::cublasGetProperty(major, &mut cublas);
+        version.result().map_err(call("cublasGetProperty"))?;
+    }
+    let (major, minor) = (driver / 1000, driver % 1000 / 10);
+    let libraries = [("libnvrtc", nvrtc), ("libcublas", cublas)];
+    match libraries.iter().find(|(_, version)| *version > major) {
+        None => Ok(()),
+        Some((library, version)) => Err(DeviceError::Unfit {
+            device,
+            problem: format!(
+                "the driver is for CUDA {major}.{minor}, and the {library} that was found for CUDA {version}; install a \
+                 newer driver, or the libraries of CUDA {major} (nvidia-cuda-nvrtc-cu{major}, nvidia-cublas-cu{major})"
+            ),
+        }),
+    }
 }
 
 impl Gpu {
@@ -90,7 +116,7 @@ impl Gpu {
         // SAFETY: `handle` is a device that the driver gave.
         let context = unsafe { driver::primary_ctx::retain(handle) }
             .map_err(call("cuDevicePrimaryCtxRetain"))?;
-        // SAFETY: the context was just retained, and is until `self` is dropped.
+        // SAFETY: the context was just retained, and is until the process ends.
         unsafe { driver::ctx::set_current(context) }.map_err(call("cuCtxSetCurrent"))?;
         let mut modules = HashMap::new();
         // What evaluates and what the heads use is f32.
@@ -101,17 +127,22 @@ impl Gpu {
         {
             modules.insert(name(operand), load(&compile(capability, operand, head)?)?);
         }
+        let products = cublas::create_handle().map_err(call("cublasCreate"))?;
+        // Else a library may add the parts of a long sum in bf16, where that is what the result is written in.
+        let exact = cublas_sys::cublasMath_t::CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
+        // SAFETY: the handle was just made.
+        let set = unsafe { cublas_sys::cublasSetMathMode(products, exact) };
+        set.result().map_err(call("cublasSetMathMode"))?;
         Ok(Self {
-            device: handle,
             context,
-            products: cublas::create_handle().map_err(call("cublasCreate"))?,
+            products,
             modules,
             functions: Mutex::default(),
         })
     }
 
     fn make_current(&self) -> Result<(), DeviceError> {
-        // SAFETY: the context is retained until `self` is dropped.
+        // SAFETY: the context is retained until the process ends.
         unsafe { driver::ctx::set_current(self.context) }.map_err(call("cuCtxSetCurrent"))
     }
 
@@ -260,14 +291,14 @@ impl Drop for Gpu {
         if self.make_current().is_err() {
             return;
         }
-        // SAFETY: handle, modules and context are the ones that `open` got, and nothing uses them any more. Errors have
-        // nobody to go to.
+        // The context stays until the process ends, since the runtime inside cuBLAS may go on using it.
+        // SAFETY: handle and modules are the ones that `open` got, and nothing uses them any more. Errors have nobody to
+        // go to.
         unsafe {
             let _ = cublas::destroy_handle(self.products);
             for module in self.modules.values() {
                 let _ = driver::module::unload(*module);
             }
-            let _ = driver::primary_ctx::release(self.device);
         }
     }
 }
@@ -326,10 +357,17 @@ fn compile(
     let compiled = unsafe { nvrtc::compile_program(program, &options) };
     let code = match compiled {
         Ok(()) => machine_code(program),
-        Err(_) => Err(DeviceError::Call {
-            call: "nvrtcCompileProgram",
-            problem: log(program),
-        }),
+        Err(_) => {
+            let log = log(program);
+            let first = log.lines().find(|line| !line.trim().is_empty());
+            let first = first.unwrap_or_default();
+            Err(DeviceError::Call {
+                call: "nvrtcCompileProgram",
+                problem: format!(
+                    "{first} (for compute capability {major}.{minor}; another libnvrtc may know it)"
+                ),
+            })
+        }
     };
     // SAFETY: as above.
     unsafe { nvrtc::destroy_program(program) }.map_err(call("nvrtcDestroyProgram"))?;
@@ -380,6 +418,8 @@ mod tests {
     fn nvrtc_compiles_the_kernels_for_every_head() {
         // SAFETY: opening the library has no conditions.
         if !unsafe { nvrtc_sys::is_culib_present() } {
+            let needed = std::env::var_os("BERTH_NEEDS_NVRTC").is_some();
+            assert!(!needed, "no libnvrtc where libraries are looked for");
             eprintln!("SKIPPED: no libnvrtc where libraries are looked for");
             return;
         }

@@ -200,7 +200,7 @@ impl Failure {
     fn code(&self) -> u8 {
         match self {
             Failure::Usage(_) => 2,
-            // One text too few or too many on the command line, or a flag that does not go with the task.
+            // One text too few or too many on the command line, or a bound on scores where answers have none.
             Failure::Query(
                 _,
                 QueryError::PairMissing | QueryError::PairUnwanted | QueryError::Unscored,

@@ -461,9 +461,13 @@ fn changed(comparison: &Comparison, labels: &[String]) -> String {
 }
 
 fn changed_line(row: &Changed, labels: &[String]) -> String {
-    let name = |index: usize| labels.get(index).map_or("?", String::as_str);
+    let name = |index: usize| {
+        labels
+            .get(index)
+            .map_or("?".into(), |name| show::line(name))
+    };
     let names = |labels: &mut dyn Iterator<Item = usize>| {
-        let names: Vec<&str> = labels.map(name).collect();
+        let names: Vec<String> = labels.map(name).collect();
         format!("[{}]", names.join(", "))
     };
     let answer = |answer: &Answer| match answer {
@@ -474,13 +478,12 @@ fn changed_line(row: &Changed, labels: &[String]) -> String {
         Answer::Abstained => "none".to_owned(),
     };
     let gold = match &row.gold {
-        Label::Class(label) => name(*label as usize).to_owned(),
+        Label::Class(label) => name(*label as usize),
         Label::Set(labels) => names(&mut labels.iter().map(|&label| label as usize)),
         Label::Value(value) => value.to_string(),
-        Label::Answers(answers) => answers
-            .first()
-            .map_or("no answer", |answer| &answer.text)
-            .to_owned(),
+        Label::Answers(answers) => answers.first().map_or("no answer".to_owned(), |answer| {
+            show::excerpt(&answer.text, 40)
+        }),
         Label::Tags(_) | Label::None => "unknown".to_owned(),
     };
     let text = show::excerpt(&row.text, 60);

@@ -14,6 +14,8 @@ struct Confusion<'a> {
     names: Vec<&'a str>,
     /// A row for each right label, a column for each answer.
     counts: Vec<Vec<u64>>,
+    /// How often each of them was answered where it was right; of labels that were put together, how often the very one.
+    right: Vec<u64>,
 }
 
 /// The matrix and the figures of each label, or these alone where a row has several; nothing where answers
@@ -95,7 +97,12 @@ impl<'a> Confusion<'a> {
             *counts.get_mut(*gold as usize)?.get_mut(*label)? += 1;
         }
         let names = answered.labels.iter().map(String::as_str).collect();
-        let whole = Confusion { names, counts };
+        let right = (0..all).map(|label| counts[label][label]).collect();
+        let whole = Confusion {
+            names,
+            counts,
+            right,
+        };
         match whole.total() {
             0 => None,
             _ if all > MOST => Some(whole.with_others()),
@@ -116,7 +123,9 @@ impl<'a> Confusion<'a> {
         kept.sort_unstable();
         let place = |label: usize| kept.binary_search(&label).unwrap_or(kept.len());
         let mut counts = vec![vec![0; MOST]; MOST];
+        let mut right = vec![0; MOST];
         for (gold, row) in self.counts.iter().enumerate() {
+            right[place(gold)] += self.right[gold];
             for (answer, count) in row.iter().enumerate() {
                 counts[place(gold)][place(answer)] += count;
             }
@@ -125,6 +134,7 @@ impl<'a> Confusion<'a> {
         Confusion {
             names: names.chain(["(others)"]).collect(),
             counts,
+            right,
         }
     }
 
@@ -149,17 +159,26 @@ impl<'a> Confusion<'a> {
         let percent = |count: u64| (100.0 * count as f64 / all).round();
         html! {
             @for (answer, &count) in row.iter().enumerate() {
-                td class=(if answer == gold { "hit" } else { "miss" }) style={ "--p:" (percent(count)) "%" } {
+                td class=(self.class(gold, answer)) style={ "--p:" (percent(count)) "%" } {
                     @if count > 0 { (count) }
                 }
             }
         }
     }
 
+    /// What a cell counts: right answers, wrong ones, or both, where labels were put together.
+    fn class(&self, gold: usize, answer: usize) -> &'static str {
+        match (gold == answer, self.right[gold] == self.counts[gold][gold]) {
+            (true, true) => "hit",
+            (false, _) => "miss",
+            (true, false) => "mixed",
+        }
+    }
+
     /// The figures of each label.
     fn each(&self) -> Markup {
         let figures = |label: usize| Figures {
-            right: self.counts[label][label],
+            right: self.right[label],
             answered: self.counts.iter().map(|row| row[label]).sum(),
             gold: self.counts[label].iter().sum(),
         };
@@ -176,5 +195,35 @@ fn share(part: u64, whole: u64) -> String {
     match whole {
         0 => "–".to_owned(),
         _ => format!("{:.3}", part as f64 / whole as f64),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two labels that are rare are taken for one another, and are among the others.
+    #[test]
+    fn labels_that_are_put_together_keep_what_was_right() {
+        let all = MOST + 2;
+        let names: Vec<String> = (0..all).map(|label| format!("label {label}")).collect();
+        let mut counts = vec![vec![0; all]; all];
+        for (label, row) in counts.iter_mut().enumerate() {
+            row[label] = if label < MOST - 1 { 10 } else { 1 };
+        }
+        counts[all - 1][all - 2] = 1;
+        let right = (0..all).map(|label| counts[label][label]).collect();
+        let whole = Confusion {
+            names: names.iter().map(String::as_str).collect(),
+            counts,
+            right,
+        };
+        let merged = whole.with_others();
+        let last = MOST - 1;
+        assert_eq!((merged.names.len(), merged.names[last]), (MOST, "(others)"));
+        assert_eq!((merged.counts[last][last], merged.right[last]), (4, 3));
+        let classes =
+            [(last, last), (0, 0), (0, last)].map(|(gold, answer)| merged.class(gold, answer));
+        assert_eq!(classes, ["mixed", "hit", "miss"]);
     }
 }

@@ -11,7 +11,7 @@ use crate::sources::Known;
 use crate::{fetch, show};
 use berth_checkpoint::save::write_file;
 use berth_checkpoint::{Checkpoint, Provenance, TrainingArgs};
-use berth_data::{Dataset, EncodeOptions, Encoded, encode_all, unasked_words};
+use berth_data::{DataError, Dataset, EncodeOptions, Encoded, encode_all, unasked_words};
 use berth_trainer::imbalance::{ClassWeights, Computed};
 use berth_trainer::{Job, Outcome, Recipe, Start, finetune};
 use berth_wordpiece::Tokenizer;
@@ -313,6 +313,10 @@ fn read_train(known: &Known, file: &Path, args: &FinetuneArgs) -> Result<Dataset
         .truncate(args.max_train_samples.unwrap_or(usize::MAX));
     let misplaced = train.misplaced();
     train.examples.retain(|example| !example.is_misplaced());
+    if misplaced > 0 && train.examples.is_empty() {
+        let (path, questions) = (train.path, misplaced as u64);
+        return Err(DataError::NothingPlaced { path, questions }.into());
+    }
     if misplaced > 0 {
         show::note(format!(
             "{}: {misplaced} questions left out, whose answers are not where answer_start says",
