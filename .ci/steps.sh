@@ -34,6 +34,8 @@ find_data() {
         BERTH_DATA=$(cd ../shared/data && pwd)
     fi
     if [ -n "${BERTH_DATA:-}" ]; then
+        # Tests run in the folders of their crates.
+        BERTH_DATA=$(cd "$BERTH_DATA" && pwd)
         export BERTH_DATA
         echo "Real data: $BERTH_DATA"
     else
