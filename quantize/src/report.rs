@@ -346,28 +346,35 @@ mod tests {
     use berth_data::{Encoded, Evaluator, Example, Target};
     use berth_task::Task;
 
-    /// Four rows, of which one changes from right to wrong.
-    fn comparison() -> Comparison {
-        let input = |(example, class)| Encoded {
-            target: Target::Class(class),
-            example,
-            ..Encoded::default()
-        };
-        let evaluator = Evaluator {
+    /// Measures the classes of as many rows.
+    fn evaluator<'a>(examples: &'a [Example], inputs: &'a [Encoded]) -> Evaluator<'a> {
+        Evaluator {
             task: Task::TextClassification,
             task_name: None,
             labels: &[],
             multi_label: false,
-            examples: &vec![
-                Example {
-                    line: 1,
-                    ..Example::default()
-                };
-                4
-            ],
-            inputs: &[(0, 0), (1, 0), (2, 1), (3, 1)].map(input),
+            examples,
+            inputs,
             spans: Default::default(),
+        }
+    }
+
+    fn input((example, class): (usize, u32)) -> Encoded {
+        Encoded {
+            target: Target::Class(class),
+            example,
+            ..Encoded::default()
+        }
+    }
+
+    /// Four rows, of which one changes from right to wrong.
+    fn comparison() -> Comparison {
+        let first = Example {
+            line: 1,
+            ..Example::default()
         };
+        let (examples, inputs) = (vec![first; 4], [(0, 0), (1, 0), (2, 1), (3, 1)].map(input));
+        let evaluator = evaluator(&examples, &inputs);
         let f32 = [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0]];
         let int8 = [[1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [1.0, 0.0]];
         Comparison::new(&evaluator, &f32, &int8).unwrap()
@@ -399,20 +406,9 @@ mod tests {
     #[test]
     fn a_drop_of_just_the_bound_is_within_it() {
         let rows = 1000;
-        let inputs = (0..rows).map(|example| Encoded {
-            target: Target::Class(0),
-            example,
-            ..Encoded::default()
-        });
-        let evaluator = Evaluator {
-            task: Task::TextClassification,
-            task_name: None,
-            labels: &[],
-            multi_label: false,
-            examples: &vec![Example::default(); rows],
-            inputs: &inputs.collect::<Vec<_>>(),
-            spans: Default::default(),
-        };
+        let examples = vec![Example::default(); rows];
+        let inputs: Vec<_> = (0..rows).map(|row| input((row, 0))).collect();
+        let evaluator = evaluator(&examples, &inputs);
         let right = |count| -> Vec<[f32; 2]> {
             let logits = |row| [f32::from(u8::from(row < count)), 0.5];
             (0..rows).map(logits).collect()
