@@ -5,6 +5,7 @@
 #   board_cargo    cargo with its subcommand's prefix, an array: "${board_cargo[@]}" "$subcommand" …
 #   board_flags    flags for every build, an array
 #   board_folder   the target folder
+#   board_zig      something where zig links, else nothing
 # Returns 1, after saying what is missing, when it can't be had.
 #
 # Either the toolchain in use has the target (rustup target add TARGET), or, on Debian 12, the
@@ -16,6 +17,7 @@ board_toolchain() {
     board_cargo=(cargo)
     board_flags=(--locked --target "$target")
     board_folder=${CARGO_TARGET_DIR:-target}
+    board_zig=
     [ -d "$(rustc --print target-libdir --target "$target")" ] && own=1
     if [ $own -eq 0 ]; then
         use_debian_rust
@@ -119,11 +121,9 @@ installed() {
     [ "$(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
 }
 
-# build_edge TARGET builds berth-edge for a board and sets edge to its path.
+# build_edge TARGET builds berth-edge for a board by what board_toolchain found, and sets edge to its path.
 build_edge() {
     local build=build
-    board_zig=
-    board_toolchain "$1" || return 1
     [ -z "$board_zig" ] || build=zigbuild
     "${board_cargo[@]}" $build "${board_flags[@]}" --target-dir "$board_folder" \
         --profile device -p berth-runtime --bin berth-edge || return 1

@@ -3,7 +3,6 @@
 use crate::bootstrap;
 use berth_bundle::{Calibration, MAX_METRICS, Metric};
 use berth_data::{Answer, Decision, Evaluation, EvaluationError, Evaluator, Example, Label};
-use berth_task::Temperature;
 
 use crate::calibrate::calibrate;
 
@@ -83,8 +82,8 @@ impl Comparison {
         let asked = decisions.len();
         let tolerance = SAME_NUMBER * range(&decisions);
         // As the device answers: at the temperature that the bundle is going to have.
-        let fitted = calibration.as_ref().map(|found| found.temperature);
-        let fitted = fitted.and_then(Temperature::new).unwrap_or_default();
+        let fitted = calibration.as_ref().map(Calibration::temperature);
+        let fitted = fitted.unwrap_or_default();
         let pairs = decisions
             .into_iter()
             .zip(evaluator.decisions_at(int8_logits, fitted)?);

@@ -43,6 +43,11 @@ pub struct Threshold {
 }
 
 impl Calibration {
+    /// What logits are divided by; 1 where the number is no temperature, which no opened bundle has.
+    pub fn temperature(&self) -> Temperature {
+        Temperature::new(self.temperature).unwrap_or_default()
+    }
+
     /// Whether the temperature is one, and the counts can be.
     pub(crate) fn is_sound(&self) -> bool {
         let errors = [self.error_before, self.error_after, self.error_held_out];

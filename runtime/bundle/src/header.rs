@@ -84,9 +84,7 @@ impl Header {
     /// What logits are divided by before they become scores.
     pub fn temperature(&self) -> Temperature {
         let fitted = self.calibration.as_ref();
-        // `check` has seen that it is one.
-        let fitted = fitted.and_then(|calibration| Temperature::new(calibration.temperature));
-        fitted.unwrap_or_default()
+        fitted.map(Calibration::temperature).unwrap_or_default()
     }
 
     /// The lowest version of the format that has all that this header tells.

@@ -12,8 +12,9 @@
 
 pub mod published;
 
-use crate::args::{Cli, Instead, instead_of, nearest, normalize, switch_before, switches, truth};
+use crate::args::{Cli, normalize, switch_before, switches, truth};
 use crate::error::Error;
+use crate::meant::{Instead, instead_of, nearest};
 use clap::{CommandFactory, Parser};
 use serde_json::{Map, Value};
 use std::collections::HashMap;

@@ -27,6 +27,7 @@ mod config;
 mod error;
 mod fetch;
 mod interrupt;
+mod meant;
 mod model;
 mod names;
 mod outputs;

@@ -260,17 +260,17 @@ impl<'m, 'a> Graph<'m, 'a> {
         if constant.dims.len() < 2 && !constant.is_float() {
             return false;
         }
-        let differ = |numbers: &[f64]| numbers.iter().any(|number| *number != numbers[0]);
-        let wide = |ints: Vec<i64>| ints.into_iter().map(|int| int as f64).collect::<Vec<_>>();
+        // What can't be read is no mask.
         match constant.is_float() {
-            true => constant.floats(self.files).map_or(true, |floats| {
-                differ(&floats.into_iter().map(f64::from).collect::<Vec<_>>())
-            }),
-            false => constant
-                .ints(self.files)
-                .map_or(true, |ints| differ(&wide(ints))),
+            true => constant.floats(self.files).map_or(true, |all| differ(&all)),
+            false => constant.ints(self.files).map_or(true, |all| differ(&all)),
         }
     }
+}
+
+/// Whether some number is not the first.
+fn differ<T: PartialEq>(numbers: &[T]) -> bool {
+    numbers.iter().any(|number| *number != numbers[0])
 }
 
 /// The arithmetic of masks. Comparisons of two positions (`Less`, `Trilu`) are not among them: a

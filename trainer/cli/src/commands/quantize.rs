@@ -110,11 +110,13 @@ pub fn convert(args: &QuantizeArgs) -> Result<Converted, Error> {
     let checkpoint = Arc::new(open(args)?);
     let model = Model::of_checkpoint(Arc::clone(&checkpoint), &args.checkpoint);
     let model = model.renamed(args.data.label_names.as_deref())?;
+    let known = known(args, &checkpoint)?;
+    let known = known.as_ref();
     let options = Options {
-        spans: spans(args, &checkpoint)?,
-        task: task(args, &checkpoint)?,
+        spans: known.and_then(spans),
+        task: known.map(|known| known.task),
         label_names: args.data.label_names.clone(),
-        max_tokens: longest(args, &checkpoint)?,
+        max_tokens: longest(args, &checkpoint, known)?,
         f32_layers: args.f32_layers.clone(),
         ..Options::default()
     };
@@ -259,40 +261,41 @@ impl Compared {
     }
 }
 
-/// What the flags or the model's memory say that it answers, if they do.
-fn task(args: &QuantizeArgs, checkpoint: &Checkpoint) -> Result<Option<Task>, Error> {
+/// What the flags and the model's memory say of what it answers, if they do.
+fn known(args: &QuantizeArgs, checkpoint: &Checkpoint) -> Result<Option<Known>, Error> {
     let remembered = checkpoint.training_args().cloned();
     let flags = &args.data;
     if flags.task.is_none() && flags.task_name.is_none() && remembered.is_none() {
         return Ok(None);
     }
-    Ok(Some(Known::new(flags, remembered)?.task))
+    Known::new(flags, remembered).map(Some)
 }
 
 /// The longest input of the bundle, if anything says what it answers: what it is measured with, and reads windows of.
-fn longest(args: &QuantizeArgs, checkpoint: &Checkpoint) -> Result<Option<usize>, Error> {
-    let flag = args.data.max_seq_length.map(|length| length as usize);
-    if flag.is_some() || task(args, checkpoint)?.is_none() {
-        return Ok(flag);
+fn longest(
+    args: &QuantizeArgs,
+    checkpoint: &Checkpoint,
+    known: Option<&Known>,
+) -> Result<Option<usize>, Error> {
+    match (args.data.max_seq_length, known) {
+        (Some(flag), _) => Ok(Some(flag as usize)),
+        (None, Some(known)) => known.limit(checkpoint.max_length()).map(Some),
+        (None, None) => Ok(None),
     }
-    let known = Known::new(&args.data, checkpoint.training_args().cloned())?;
-    known.limit(checkpoint.max_length()).map(Some)
 }
 
 /// How the bundle is to choose spans, if that is its task. A threshold that is not settled is 0, unless there is a file
 /// to fit it to.
-fn spans(args: &QuantizeArgs, checkpoint: &Checkpoint) -> Result<Option<SpanRules>, Error> {
-    let remembered = checkpoint.training_args().cloned();
-    let task = args.data.task.or(remembered.as_ref().map(|args| args.task));
-    if task != Some(Task::QuestionAnswering) {
-        return Ok(None);
+fn spans(known: &Known) -> Option<SpanRules> {
+    if known.task != Task::QuestionAnswering {
+        return None;
     }
-    let scoring = Known::new(&args.data, remembered)?.spans();
+    let scoring = known.spans();
     let mut rules = scoring.rules;
     if scoring.fit_threshold {
         rules.null_score_diff_threshold = Some(0.0);
     }
-    Ok(Some(rules))
+    Some(rules)
 }
 
 /// Lets the checkpoint and the bundle answer the same rows; and other bundles, where the gate asks for it.
@@ -330,7 +333,7 @@ fn compare(
         })
     };
     let fitted = measured.comparison.calibration.as_ref();
-    let fitted = fitted.and_then(|calibration| Temperature::new(calibration.temperature));
+    let fitted = fitted.map(Calibration::temperature);
     let (f32, int8) = (
         decisions(&f32.logits, Temperature::ONE)?,
         decisions(&measured.logits, fitted.unwrap_or_default())?,
