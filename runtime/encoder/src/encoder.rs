@@ -202,7 +202,7 @@ impl<'a> Encoder<'a> {
                 (heads, out, memory)
             });
         share(team, parts(pieces), |(heads, mut out, memory)| {
-            for heads in steps(heads, heads_together(self.shape())) {
+            for heads in steps(heads, heads_together(self.shape(), tokens)) {
                 let (columns, right) = out.split_at(heads.len() * head_size);
                 self.heads(*qkv, (x, tokens), heads, memory, columns);
                 out = right;

@@ -31,10 +31,22 @@ pub(crate) const BLOCK: usize = if cfg!(target_arch = "aarch64") {
 /// widest tile that a kernel has.
 const GROUP_COLUMNS: usize = 4 * LANES;
 
-/// How many heads a thread takes through attention at a time.
-pub(crate) fn heads_together(shape: &Shape) -> usize {
-    let heads = GROUP_COLUMNS.div_ceil(shape.head_size() as usize);
+/// How many floats queries, keys and values of so many heads may have: 96 KiB, a part of the smallest second-level cache.
+const NEAR: usize = 24_576;
+
+/// How many heads of so many tokens a thread takes through attention at a time.
+pub(crate) fn heads_together(shape: &Shape, tokens: usize) -> usize {
+    let head_size = shape.head_size() as usize;
+    let near = NEAR / tokens.saturating_mul(3 * head_size).max(1);
+    let heads = GROUP_COLUMNS.div_ceil(head_size).max(near);
     heads.min(shape.heads as usize)
+}
+
+/// How many floats queries, keys and values of the heads that go together have at most, for up to so many tokens.
+fn qkv_len(shape: &Shape, tokens: usize) -> Option<usize> {
+    let [least, all] = [heads_together(shape, usize::MAX), shape.heads as usize]
+        .map(|heads| tokens.checked_mul(3 * heads * shape.head_size() as usize));
+    Some(least?.max(all?.min(NEAR)))
 }
 
 /// Memory for a forward pass over a number of tokens. Its contents do not matter before, and mean
@@ -106,7 +118,7 @@ impl Quantized<'_> {
 
 /// A thread's share, for the attention of some heads.
 pub(crate) struct HeadsMemory<'s> {
-    /// `[tokens][3][heads][head_size]`
+    /// Room for `[tokens][3][heads][head_size]`.
     pub(crate) qkv: &'s mut [f32],
     pub(crate) floats: &'s mut [f32],
     pub(crate) bytes: &'s mut [u8],
@@ -116,14 +128,13 @@ impl<'s> HeadsMemory<'s> {
     fn lens(header: &Header, tokens: usize) -> Option<[usize; 3]> {
         let shape = &header.shape;
         let head_size = shape.head_size() as usize;
-        let width = 3 * heads_together(shape) * head_size;
         let (mut attention_floats, attention_bytes) = AttentionScratch::lens(tokens, head_size);
         if header.f32_layers().next().is_some() {
             let floats = AttentionScratch::lens_f32(tokens, head_size);
             attention_floats = attention_floats.max(floats);
         }
         Some([
-            float_bytes(tokens.checked_mul(width)?)?,
+            float_bytes(qkv_len(shape, tokens)?)?,
             float_bytes(attention_floats)?,
             attention_bytes,
         ])

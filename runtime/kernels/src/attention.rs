@@ -321,6 +321,20 @@ pub(crate) struct Head<'a> {
 }
 
 impl<'a> Head<'a> {
+    /// This head's channels of one part, token after token.
+    #[inline(always)]
+    fn tokens(&self, part: Part) -> impl ExactSizeIterator<Item = &'a [f32]> {
+        let (first, head_size) = (self.place(0, part), self.input.head_size);
+        let tokens = self.input.qkv.chunks_exact(self.apart());
+        tokens.map(move |token| &token[first..first + head_size])
+    }
+
+    /// How far the channels of two tokens are apart.
+    #[inline(always)]
+    fn apart(&self) -> usize {
+        3 * self.input.heads * self.input.head_size
+    }
+
     /// This head's channels of one part of one token.
     #[inline(always)]
     pub(crate) fn channels(&self, token: usize, part: Part) -> &'a [f32] {
@@ -340,20 +354,19 @@ impl<'a> Head<'a> {
         let count = s.splat(tokens as f32);
         for c in 0..self.input.head_size / LANES {
             let mut sum = s.splat(0.0);
-            for token in 0..tokens {
-                sum = s.add(sum, s.load(lanes(self.channels(token, Part::Key), c)));
+            for channels in self.tokens(Part::Key) {
+                sum = s.add(sum, s.load(lanes(channels, c)));
             }
             s.store(s.div(sum, count), lanes_mut(work.key_mean, c));
         }
-        for token in 0..tokens {
-            self.pack_key(s, token, work);
+        for (token, channels) in self.tokens(Part::Key).enumerate() {
+            self.pack_key(s, (token, channels), work);
         }
     }
 
     #[inline(always)]
-    fn pack_key<S: Simd>(self, s: S, token: usize, work: &mut Work<'_>) {
+    fn pack_key<S: Simd>(self, s: S, (token, channels): (usize, &[f32]), work: &mut Work<'_>) {
         let head_size = self.input.head_size;
-        let channels = self.channels(token, Part::Key);
         let mut range = s.splat(SMALLEST_RANGE);
         for c in 0..head_size / LANES {
             let mean = s.load(lanes(work.key_mean, c));
@@ -395,17 +408,16 @@ impl<'a> Head<'a> {
             .chunks_exact_mut(tokens.div_ceil(GROUP) * GROUP * LANES);
         for (c, panel) in (0..self.input.head_size / LANES).zip(panels) {
             let mut range = s.splat(SMALLEST_RANGE);
-            for token in 0..tokens {
-                let x = s.load(lanes(self.channels(token, Part::Value), c));
-                range = s.max(s.abs(x), range);
+            for channels in self.tokens(Part::Value) {
+                range = s.max(s.abs(s.load(lanes(channels, c))), range);
             }
             let steps = s.div(largest, range);
             s.store(s.div(range, largest), lanes_mut(work.value_scale, c));
-            for (group, quads) in panel.as_chunks_mut().0.iter_mut().enumerate() {
+            let mut values = self.tokens(Part::Value);
+            for quads in panel.as_chunks_mut().0 {
                 let mut four = [s.round(s.splat(0.0)); GROUP];
-                for i in 0..GROUP.min(tokens - group * GROUP) {
-                    let channels = self.channels(group * GROUP + i, Part::Value);
-                    four[i] = s.round(s.mul(s.load(lanes(channels, c)), steps));
+                for (four, channels) in four.iter_mut().zip(&mut values) {
+                    *four = s.round(s.mul(s.load(lanes(channels, c)), steps));
                 }
                 s.store_quads(four, quads);
             }
@@ -465,9 +477,10 @@ impl<'a> Head<'a> {
             work,
             kept,
         };
+        let (queries, apart) = (&self.input.qkv[self.place(row, Part::Query)..], self.apart());
         for m in 0..M {
             let q = &mut scores.work.queries[m * head_size..][..head_size];
-            let x = self.channels(row + m, Part::Query);
+            let x = &queries[m * apart..][..head_size];
             (scores.scale[m], scores.low[m]) = quantize_row(s, x, q);
         }
         let Packed {
@@ -549,7 +562,7 @@ impl<S: Simd> Tiles<S> for Scores<'_, '_, S> {
             let mut spare = Spare::new();
             let mut out = scores.panel::<M>(0, panel + n, &mut spare);
             each!(S, m < M {
-                let product = s.mul(s.mul(s.float(sums[m][n]), scale), s.splat(self.scale[m]));
+                let product = s.mul(s.mul(s.float(s.sums(sums, m, n)), scale), s.splat(self.scale[m]));
                 let mut score = s.add(product, s.mul(s.splat(self.low[m]), sum));
                 if left < LANES {
                     score = s.first(left, score, s.splat(f32::MIN));
@@ -642,7 +655,7 @@ impl<S: Simd> Tiles<S> for Context<'_, '_, '_, S> {
             let (mut spare, panel) = (Spare::new(), self.panel + panel + n);
             let mut out = self.out.panel::<M>(self.row, panel, &mut spare);
             each!(S, m < M {
-                let mean = s.mul(s.float(sums[m][n]), s.splat(self.share[m]));
+                let mean = s.mul(s.float(s.sums(sums, m, n)), s.splat(self.share[m]));
                 out.put(s, m, s.mul(mean, scale));
             });
             out.finish();

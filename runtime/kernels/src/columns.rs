@@ -137,6 +137,57 @@ impl<'a> ColumnsMut<'a> {
             owner: PhantomData,
         }
     }
+
+    /// Sixteen columns after sixteen columns of rows `row..row + M`, panel after panel.
+    ///
+    /// # Panics
+    /// When there are no such rows, or a panel has no or fewer columns.
+    #[inline(always)]
+    pub(crate) fn panels<const M: usize>(
+        &mut self,
+        row: usize,
+        panels: Range<usize>,
+    ) -> PanelsMut<'_, M> {
+        assert!(row + M <= self.rows, "rows of the matrix");
+        assert!(panels.end <= self.columns / LANES, "columns of the matrix");
+        assert!(panels.start <= panels.end, "a range of panels");
+        PanelsMut {
+            // SAFETY: there is such a row, and so many columns in it.
+            next: unsafe { self.start.add(row * self.stride + panels.start * LANES) },
+            step: self.stride,
+            left: panels.len(),
+            owner: PhantomData,
+        }
+    }
+}
+
+/// Panels of `M` rows, one after another, see [`ColumnsMut::panels`].
+pub(crate) struct PanelsMut<'a, const M: usize> {
+    /// The next panel's sixteen columns of the first row.
+    next: NonNull<f32>,
+    /// How far those of the next row are away.
+    step: usize,
+    /// How many panels there are from the next on.
+    left: usize,
+    owner: PhantomData<&'a mut [f32]>,
+}
+
+impl<'a, const M: usize> Iterator for PanelsMut<'a, M> {
+    type Item = PanelMut<'a, M>;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<PanelMut<'a, M>> {
+        self.left = self.left.checked_sub(1)?;
+        let lanes = self.next;
+        // SAFETY: one behind the last panel at most, in a row that has as many columns or the end of the matrix.
+        self.next = unsafe { lanes.add(LANES) };
+        Some(PanelMut {
+            lanes,
+            step: self.step,
+            rest: None,
+            owner: PhantomData,
+        })
+    }
 }
 
 /// Room for `M` rows of sixteen columns, where a matrix has fewer.

@@ -145,7 +145,7 @@ struct Running<'a, 'p, S: Simd, const GELU: bool> {
     first: usize,
 }
 
-impl<S: Simd, const GELU: bool> Running<'_, '_, S, GELU> {
+impl<'a, S: Simd, const GELU: bool> Running<'a, '_, S, GELU> {
     /// The panels from `panel` on.
     ///
     /// # Safety
@@ -166,6 +166,16 @@ impl<S: Simd, const GELU: bool> Running<'_, '_, S, GELU> {
                 }),
             }
         }
+    }
+
+    /// What one step of `M` rows from `row` on is worth, and what their value 0 stands for.
+    ///
+    /// # Panics
+    /// When there are no such rows.
+    #[inline(always)]
+    fn numbers<const M: usize>(&self, row: usize) -> [&'a [f32; M]; 2] {
+        [self.x.scale(), self.x.low()]
+            .map(|x| x[row..].first_chunk().expect("rows that there are"))
     }
 
     /// The quantized values from `row` on.
@@ -220,10 +230,7 @@ impl<S: Simd, const GELU: bool> Tiles<S> for Running<'_, '_, S, GELU> {
             s.tile::<M, N>(a, GROUP * groups, weights, self.kept, at, &mut sums);
             sums.assume_init_ref()
         };
-        let [x_scale, x_low] = [self.x.scale(), self.x.low()].map(|x| {
-            let rows: &[f32; M] = x[row..].first_chunk().expect("rows that there are");
-            rows
-        });
+        let [x_scale, x_low] = self.numbers::<M>(row);
         each!(S, n < N {
             let scale = s.load(lanes(linear.scale, panel + n));
             let sum = s.load(lanes(linear.sum, panel + n));
@@ -231,14 +238,69 @@ impl<S: Simd, const GELU: bool> Tiles<S> for Running<'_, '_, S, GELU> {
             let (mut spare, panel) = (Spare::new(), panel + n - self.part.panels.start);
             let mut out = self.part.out.panel::<M>(row, panel, &mut spare);
             each!(S, m < M {
-                let product = s.mul(s.mul(s.float(sums[m][n]), scale), s.splat(x_scale[m]));
-                let mut y = s.add(product, s.add(s.mul(s.splat(x_low[m]), sum), bias));
-                if GELU {
-                    y = gelu(s, y);
-                }
-                out.put(s, m, y);
+                let (x_scale, x_low) = (x_scale[m], x_low[m]);
+                let sums = s.sums(sums, m, n);
+                out.put(s, m, output::<S, GELU>(s, sums, [scale, sum, bias], [x_scale, x_low]));
             });
             out.finish();
         });
     }
+
+    /// What can be looked up once for all panels is, and what a panel needs lies one behind the other.
+    #[inline(always)]
+    fn strip<const M: usize>(&mut self, s: S, row: usize, panels: Range<usize>) {
+        let (linear, first) = (self.linear, self.part.panels.start);
+        // The last panel may have fewer columns.
+        let whole = panels.start.max(panels.end.min(first + self.part.out.columns() / LANES));
+        let [x_scale, x_low] = self.numbers::<M>(row);
+        let columns = [linear.scale, linear.sum, linear.bias]
+            .map(|numbers| numbers.as_chunks::<LANES>().0[panels.start..whole].iter());
+        let [scales, sums, biases] = columns;
+        let (groups, slot) = (self.groups, self.slot);
+        let mut place = (panels.start - self.first) * s.places(groups);
+        debug_assert!(row + M <= self.x.len() && panels.end <= linear.panels());
+        // SAFETY: the rows exist, and the first of the panels, as for `tile`.
+        let (a, mut weights) = unsafe { (self.values(row), self.weights(panels.start)) };
+        let outputs = self.part.out.panels::<M>(row, panels.start - first..whole - first);
+        for (((scale, sum), bias), mut out) in scales.zip(sums).zip(biases).zip(outputs) {
+            let mut sums = MaybeUninit::uninit();
+            // SAFETY: as for `tile`.
+            let sums: &[[S::I32; 1]; M] = unsafe {
+                let at = At { slot, place };
+                s.tile::<M, 1>(a, GROUP * groups, weights, self.kept, at, &mut sums);
+                sums.assume_init_ref()
+            };
+            (weights, place) = (weights.behind(), place + s.places(groups));
+            let numbers = [scale, sum, bias].map(|numbers| s.load(numbers));
+            unroll!(m < M {
+                let sums = s.sums(sums, m, 0);
+                out.put(s, m, output::<S, false>(s, sums, numbers, [x_scale[m], x_low[m]]));
+            });
+        }
+        if GELU {
+            let columns = (panels.start - first) * LANES..(whole - first) * LANES;
+            for m in 0..M {
+                let outputs = &mut self.part.out.row(row + m)[columns.clone()];
+                for y in outputs.as_chunks_mut().0 {
+                    s.store(gelu(s, s.load(y)), y);
+                }
+            }
+        }
+        if whole < panels.end {
+            self.tile::<M, 1>(s, row, whole);
+        }
+    }
+}
+
+/// Sixteen outputs of a row, of the sums and the numbers of their columns and those of the row.
+#[inline(always)]
+fn output<S: Simd, const GELU: bool>(
+    s: S,
+    sums: S::I32,
+    [scale, sum, bias]: [S::F32; 3],
+    [x_scale, x_low]: [f32; 2],
+) -> S::F32 {
+    let product = s.mul(s.mul(s.float(sums), scale), s.splat(x_scale));
+    let y = s.add(product, s.add(s.mul(s.splat(x_low), sum), bias));
+    if GELU { gelu(s, y) } else { y }
 }

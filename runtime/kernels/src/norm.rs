@@ -1,6 +1,8 @@
 //! Layer norm, and the two places where it stands: behind a residual sum, and behind the sum of
 //! the three embeddings.
 
+use core::{array, mem};
+
 use crate::simd::{Kernel, Simd, lanes};
 use crate::{Isa, LANES, Norm};
 
@@ -96,17 +98,18 @@ impl Kernel for AddNorm<'_> {
 #[inline(always)]
 fn add_norm<S: Simd, const R: usize>(s: S, x: &mut [f32], y: &[f32], norm: &Norm<'_>) {
     let groups = norm.weight.len() / LANES;
-    let (z, y) = (x.as_chunks_mut().0, y.as_chunks().0);
+    let mut z = cut_mut::<_, R>(x.as_chunks_mut().0, groups);
+    let mut y = y.as_chunks().0.chunks_exact(groups);
+    let y: [_; R] = array::from_fn(|_| y.next().expect("so many rows"));
     let mut sums = [s.splat(0.0); R];
     for i in 0..groups {
         for r in 0..R {
-            let at = r * groups + i;
-            let sum = s.add(s.load(&z[at]), s.load(&y[at]));
-            s.store(sum, &mut z[at]);
+            let sum = s.add(s.load(&z[r][i]), s.load(&y[r][i]));
+            s.store(sum, &mut z[r][i]);
             sums[r] = s.add(sums[r], sum);
         }
     }
-    normalize(s, z, sums, norm);
+    normalize(s, &mut z, sums, norm);
 }
 
 struct Embed<'a> {
@@ -135,21 +138,31 @@ impl Kernel for Embed<'_> {
             s.store(z, out);
             sum = s.add(sum, z);
         }
-        normalize(s, out, [sum], self.norm);
+        normalize(s, &mut [out], [sum], self.norm);
     }
 }
 
-/// Normalizes `R` rows in place, which stand behind one another; `sums` has the sums of each
-/// row's sixteen lanes.
+/// `R` rows of `len` things, which stand behind one another.
+#[inline(always)]
+fn cut_mut<T, const R: usize>(rows: &mut [T], len: usize) -> [&mut [T]; R] {
+    let mut rows = rows.chunks_exact_mut(len);
+    array::from_fn(|_| rows.next().expect("so many rows"))
+}
+
+/// Normalizes `R` rows in place; `sums` has the sums of each row's sixteen lanes.
 #[inline(always)]
 fn normalize<S: Simd, const R: usize>(
     s: S,
-    rows: &mut [[f32; LANES]],
+    rows: &mut [&mut [[f32; LANES]]; R],
     sums: [S::F32; R],
     norm: &Norm<'_>,
 ) {
     let (weight, bias) = (norm.weight.as_chunks().0, norm.bias.as_chunks().0);
     let groups = weight.len();
+    for row in rows.iter_mut() {
+        // So that the compiler knows how long they are.
+        *row = &mut mem::take(row)[..groups];
+    }
     let count = (groups * LANES) as f32;
     let mut means = sums;
     for r in 0..R {
@@ -158,7 +171,7 @@ fn normalize<S: Simd, const R: usize>(
     let mut squares = [s.splat(0.0); R];
     for i in 0..groups {
         for r in 0..R {
-            let distance = s.sub(s.load(&rows[r * groups + i]), means[r]);
+            let distance = s.sub(s.load(&rows[r][i]), means[r]);
             squares[r] = s.add(squares[r], s.mul(distance, distance));
         }
     }
@@ -170,7 +183,7 @@ fn normalize<S: Simd, const R: usize>(
     for i in 0..groups {
         let (weight, bias) = (s.load(&weight[i]), s.load(&bias[i]));
         for r in 0..R {
-            let z = &mut rows[r * groups + i];
+            let z = &mut rows[r][i];
             let unit = s.mul(s.sub(s.load(z), means[r]), factors[r]);
             s.store(s.add(s.mul(unit, weight), bias), z);
         }

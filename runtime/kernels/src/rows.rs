@@ -165,12 +165,15 @@ impl Kernel for Quantize<'_> {
 #[inline(always)]
 pub(crate) fn quantize_row<S: Simd>(s: S, x: &[f32], q: &mut [u8]) -> (f32, f32) {
     let (whole, rest) = x.as_chunks::<LANES>();
-    let mut tail = [x[0]; LANES];
-    if !rest.is_empty() {
+    let mut tail = [0.0; LANES];
+    let (low, high) = if rest.is_empty() {
+        range(s, whole, &whole[0])
+    } else {
         // Filled up with a value that is in the row anyway.
+        tail = [x[0]; LANES];
         tail[..rest.len()].copy_from_slice(rest);
-    }
-    let (low, high) = range(s, whole, &tail);
+        range(s, whole, &tail)
+    };
     let range = if high - low > SMALLEST_RANGE {
         high - low
     } else {
@@ -206,12 +209,12 @@ fn steps_of<S: Simd>(s: S, x: &[f32; LANES], lows: S::F32, steps: S::F32) -> S::
     s.round(s.mul(s.sub(s.load(x), lows), steps))
 }
 
-/// The smallest and the largest value, zeros without a sign. The order of the comparisons does not
+/// The smallest and the largest value of these and some more, zeros without a sign. The order of the comparisons does not
 /// show, so two chains of them run side by side.
 #[inline(always)]
-fn range<S: Simd>(s: S, whole: &[[f32; LANES]], tail: &[f32; LANES]) -> (f32, f32) {
-    let tail = s.load(tail);
-    let (mut low, mut high) = ([tail; 2], [tail; 2]);
+fn range<S: Simd>(s: S, whole: &[[f32; LANES]], more: &[f32; LANES]) -> (f32, f32) {
+    let more = s.load(more);
+    let (mut low, mut high) = ([more; 2], [more; 2]);
     let (pairs, single) = whole.as_chunks::<2>();
     for pair in pairs {
         for i in 0..2 {

@@ -172,8 +172,17 @@ pub(crate) trait Simd: Copy {
     ) {
     }
 
+    /// The sums of row `m` and panel `n` of what [`tile`](Self::tile) has written, which may have an order of its own.
+    ///
+    /// # Panics
+    /// When there is no such row or panel, perhaps.
+    #[inline(always)]
+    fn sums<const M: usize, const N: usize>(self, tile: &[[Self::I32; N]; M], m: usize, n: usize) -> Self::I32 {
+        tile[m][n]
+    }
+
     /// Writes the dot products of `M` rows of activations with the 16 columns of each of `N` panels:
-    /// `out[m][n][column]` is the sum of `a[m * row + i] * w.start[n * w.stride + i / 4 * 64 +
+    /// `sums(out, m, n)[column]` is the sum of `a[m * row + i] * w.start[n * w.stride + i / 4 * 64 +
     /// column * 4 + i % 4]` over `i < 4 * w.groups`. The sum is exact as long as it fits into 32 bits.
     ///
     /// # Safety
@@ -204,6 +213,22 @@ pub(crate) struct Panels {
     // Only AArch64 asks for it.
     #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
     pub(crate) columns: Option<Columns>,
+}
+
+impl Panels {
+    /// The panels from the second on. There may be none, and then they must not be read.
+    #[inline(always)]
+    pub(crate) fn behind(self) -> Self {
+        let columns = self.columns.map(|columns| Columns {
+            scale: columns.scale.wrapping_add(1),
+            sum: columns.sum.wrapping_add(1),
+        });
+        Panels {
+            start: self.start.wrapping_add(self.stride),
+            columns,
+            ..self
+        }
+    }
 }
 
 /// What two numbers for each column of some panels say about its weights.
@@ -378,7 +403,7 @@ mod tests {
                         };
                         for m in 0..M {
                             let mut found = [0.0; LANES];
-                            s.store(s.float(sums[m][0]), &mut found);
+                            s.store(s.float(s.sums(&sums, m, 0)), &mut found);
                             let expected = self.product(slot * M + m, panel);
                             assert_eq!(found, expected, "{groups} groups, row {m} of {M}");
                         }

@@ -19,6 +19,41 @@ macro_rules! have {
 }
 pub(super) use have;
 
+/// A block as often as `{blocks}` says: first as often as is left over by four, then four at a time, which may be
+/// written in another way.
+macro_rules! by_four {
+    ($block:expr) => {
+        by_four!($block, concat!($block, $block, $block, $block))
+    };
+    ($block:expr, $four:expr) => {
+        concat!(
+            line!("tst {blocks}, #3"),
+            line!("b.eq 3f"),
+            line!("2:"),
+            $block,
+            line!("sub {blocks}, {blocks}, #1"),
+            line!("tst {blocks}, #3"),
+            line!("b.ne 2b"),
+            line!("3:"),
+            line!("cbz {blocks}, 5f"),
+            line!("4:"),
+            $four,
+            line!("subs {blocks}, {blocks}, #4"),
+            line!("b.ne 4b"),
+            line!("5:"),
+        )
+    };
+}
+pub(super) use by_four;
+
+/// Reads or writes four registers of sums.
+macro_rules! sums {
+    ($op:literal, $s0:literal $s1:literal $s2:literal $s3:literal, $at:expr) => {
+        line!($op, " {{v", $s0, ".4s, v", $s1, ".4s, v", $s2, ".4s, v", $s3, ".4s}}, ", $at)
+    };
+}
+pub(super) use sums;
+
 /// The part of [`Simd`] that the tiers do differently: products of a few rows with one panel, both brought
 /// into the tier's order before, in blocks of four groups. The last block is filled up with weights of 0.
 pub(super) trait Products: Copy {
@@ -49,7 +84,7 @@ pub(super) trait Products: Copy {
     /// and row, where an odd row counts twice.
     unsafe fn rows<const M: usize>(self, a: *const u8, row: usize, groups: usize, to: *mut i8);
 
-    /// Writes the sums of `M` rows and a panel.
+    /// Writes the sums of `M` rows and a panel, in an order that [`row_of`](Self::row_of) knows.
     ///
     /// # Safety
     /// `rows` has been written by [`rows`](Self::rows) for as many rows and groups, `panel` by
@@ -63,6 +98,16 @@ pub(super) trait Products: Copy {
         groups: usize,
         to: *mut Sums,
     );
+
+    /// The sums of row `m` of the `M` that [`product`](Self::product) wrote.
+    ///
+    /// # Safety
+    /// It wrote them to `sums`, and there is such a row.
+    #[inline(always)]
+    unsafe fn row_of<const M: usize>(self, sums: *const Sums, m: usize) -> Sums {
+        // SAFETY: the caller says that they are there.
+        unsafe { sums.add(m).read() }
+    }
 
     /// Writes the sums of one row and a panel that nothing was done with. The sums of its columns may be known.
     ///
@@ -454,6 +499,13 @@ impl<P: Products> Simd for Arm<P> {
     }
 
     #[inline(always)]
+    fn sums<const M: usize, const N: usize>(self, tile: &[[Sums; N]; M], m: usize, n: usize) -> Sums {
+        debug_assert!(N == 1 && n == 0 && m < M, "one panel at a time");
+        // SAFETY: what is there has been written by `tile`.
+        unsafe { self.0.row_of::<M>(tile.as_ptr().cast(), m) }
+    }
+
+    #[inline(always)]
     unsafe fn tile<const M: usize, const N: usize>(
         self,
         a: *const u8,
@@ -469,12 +521,12 @@ impl<P: Products> Simd for Arm<P> {
             // SAFETY: the caller grants the reads of a row, and of a panel and what is known of its columns.
             unsafe { self.0.one(a, w.start, w.groups, totals(self, w, 0), to) };
         } else if w.groups <= CHUNK {
-            let panel = kept.panels[place..].as_ptr().cast();
-            let rows = &kept.rows[slot * slot_lines(P::ROWS, w.groups)..];
             // SAFETY: the caller says that `rows` and `ready` have written these, which have seen that there is room
             // for them, and `out` has `M` times sixteen sums.
             unsafe {
-                let rows = rows.as_ptr().cast();
+                let panel = kept.panels.as_ptr().add(place).cast();
+                let slot = slot * slot_lines(P::ROWS, w.groups);
+                let rows = kept.rows.as_ptr().add(slot).cast();
                 self.0.product::<M>(rows, w.start, panel, w.groups, to);
             }
         } else {
@@ -522,6 +574,7 @@ unsafe fn chunks<P: Products, const M: usize>(
             p.panel(w, groups, None, panel);
             p.product::<M>(rows, w, panel, groups, sums.as_mut_ptr());
         }
+        // Wherever a tier puts a sum, it puts it there each time.
         for m in 0..M {
             all[m] = all!(vaddq_s32, all[m], sums[m]);
         }

@@ -21,7 +21,7 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use super::arm::{Arm, Products, Sums, have, last_block, less_128, row_block};
+use super::arm::{Arm, Products, Sums, by_four, have, last_block, less_128, row_block, sums};
 use crate::simd::Kernel;
 
 /// Runs a kernel with the instructions of this tier.
@@ -261,10 +261,17 @@ macro_rules! group {
     };
 }
 
+/// A single block.
+macro_rules! once {
+    ($block:expr) => {
+        concat!($block, line!("sub {blocks}, {blocks}, #1"))
+    };
+}
+
 /// The products of some rows with a panel: a function of its own, so that the registers are given out for it
 /// alone.
 macro_rules! product {
-    ($name:ident, $rows:literal rows, $block:expr, $($register:tt $m:literal $j:literal),*) => {
+    ($name:ident, $rows:literal rows, $block:expr, $($s0:literal $s1:literal $s2:literal $s3:literal),*) => {
         /// The products of so many rows with a panel.
         ///
         /// # Safety
@@ -279,37 +286,45 @@ macro_rules! product {
             groups: usize,
             to: *mut Sums,
         ) {
-            // SAFETY: the caller says that it was written.
-            let mut sums = unsafe { [(*panel).again; $rows] };
-            // SAFETY: an address of something that is there.
-            let last = unsafe { (&raw const (*panel).last).cast::<i8>() };
-            for (w, blocks) in [(w, groups / 4), (last, usize::from(groups % 4 > 0))] {
-                if blocks == 0 {
-                    continue;
-                }
-                // SAFETY: the token is only made where the instruction exists. What is read the caller
-                // grants, and everything else happens in the registers named here.
-                unsafe {
-                    asm!(
-                        concat!(
-                            line!("tbnz {blocks}, #0, 3f"),
-                            line!("2:"),
-                            $block,
-                            line!("3:"),
-                            $block,
-                            line!("subs {blocks}, {blocks}, #2"),
-                            line!("b.gt 2b"),
-                        ),
-                        rows = inout(reg) rows, w = inout(reg) w => _, blocks = inout(reg) blocks => _,
-                        $(inout($register) sums[$m][$j],)*
-                        out("v24") _, out("v25") _, out("v26") _, out("v27") _,
-                        out("v28") _, out("v29") _, out("v30") _, out("v31") _,
-                        options(readonly, nostack)
-                    )
+            /// Adds blocks of four groups to what the sums of the rows begin with, and writes them.
+            macro_rules! add {
+                ($all:expr, $count:expr, $w:expr, ($begin:expr, $step:literal)) => {
+                    // SAFETY: the token is only made where the instruction exists. What is read and written the
+                    // caller grants, and everything else happens in the registers named here.
+                    unsafe {
+                        asm!(
+                            concat!(
+                                $(sums!("ld1", $s0 $s1 $s2 $s3, concat!("[{begin}]", $step)),)*
+                                $all,
+                                $(sums!("st1", $s0 $s1 $s2 $s3, "[{to}], #64"),)*
+                            ),
+                            rows = inout(reg) rows, w = inout(reg) $w => _, blocks = inout(reg) $count => _,
+                            begin = inout(reg) $begin => _, to = inout(reg) to => _,
+                            out("v0") _, out("v1") _, out("v2") _, out("v3") _,
+                            out("v4") _, out("v5") _, out("v6") _, out("v7") _,
+                            out("v8") _, out("v9") _, out("v10") _, out("v11") _,
+                            out("v12") _, out("v13") _, out("v14") _, out("v15") _,
+                            out("v16") _, out("v17") _, out("v18") _, out("v19") _,
+                            out("v20") _, out("v21") _, out("v22") _, out("v23") _,
+                            out("v24") _, out("v25") _, out("v26") _, out("v27") _,
+                            out("v28") _, out("v29") _, out("v30") _, out("v31") _,
+                            options(nostack)
+                        )
+                    }
+                };
+            }
+            // SAFETY: addresses of something that is there.
+            let (again, last) = unsafe { (&raw const (*panel).again, (&raw const (*panel).last).cast::<i8>()) };
+            let blocks = groups / 4;
+            if blocks == 0 {
+                add!(once!($block), 1usize, last, (again, ""));
+            } else {
+                add!(by_four!($block), blocks, w, (again, ""));
+                if !groups.is_multiple_of(4) {
+                    add!(once!($block), 1usize, last, (to, ", #64"));
                 }
             }
-            // SAFETY: the caller grants these writes.
-            unsafe { to.cast::<[Sums; $rows]>().write(sums) };
+            let _ = rows;
         }
     };
 }
@@ -320,7 +335,7 @@ product!(
         line!("ldr q28, [{rows}], #16"),
         group!(28 0), group!(28 1), group!(28 2), group!(28 3),
     ),
-    "v0" 0 0, "v1" 0 1, "v2" 0 2, "v3" 0 3
+    0 1 2 3
 );
 product!(
     two_rows, 2 rows,
@@ -328,7 +343,7 @@ product!(
         line!("ldp q28, q29, [{rows}], #32"),
         group!(28 0, 28 1), group!(28 2, 28 3), group!(29 0, 29 1), group!(29 2, 29 3),
     ),
-    "v0" 0 0, "v1" 0 1, "v2" 0 2, "v3" 0 3, "v4" 1 0, "v5" 1 1, "v6" 1 2, "v7" 1 3
+    0 1 2 3, 4 5 6 7
 );
 product!(
     three_rows, 3 rows,
@@ -337,8 +352,7 @@ product!(
         group!(28 0, 28 1, 28 2), group!(29 0, 29 1, 29 2),
         group!(30 0, 30 1, 30 2), group!(31 0, 31 1, 31 2),
     ),
-    "v0" 0 0, "v1" 0 1, "v2" 0 2, "v3" 0 3, "v4" 1 0, "v5" 1 1, "v6" 1 2, "v7" 1 3,
-    "v8" 2 0, "v9" 2 1, "v10" 2 2, "v11" 2 3
+    0 1 2 3, 4 5 6 7, 8 9 10 11
 );
 product!(
     four_rows, 4 rows,
@@ -347,8 +361,7 @@ product!(
         group!(28 0, 28 1, 28 2, 28 3), group!(29 0, 29 1, 29 2, 29 3),
         group!(30 0, 30 1, 30 2, 30 3), group!(31 0, 31 1, 31 2, 31 3),
     ),
-    "v0" 0 0, "v1" 0 1, "v2" 0 2, "v3" 0 3, "v4" 1 0, "v5" 1 1, "v6" 1 2, "v7" 1 3,
-    "v8" 2 0, "v9" 2 1, "v10" 2 2, "v11" 2 3, "v12" 3 0, "v13" 3 1, "v14" 3 2, "v15" 3 3
+    0 1 2 3, 4 5 6 7, 8 9 10 11, 12 13 14 15
 );
 product!(
     five_rows, 5 rows,
@@ -358,9 +371,7 @@ product!(
         line!("ld1 {{v28.16b, v29.16b, v30.16b}}, [{rows}], #48"),
         group!(four 28, 0), group!(four 29, 2),
     ),
-    "v0" 0 0, "v1" 0 1, "v2" 0 2, "v3" 0 3, "v4" 1 0, "v5" 1 1, "v6" 1 2, "v7" 1 3,
-    "v8" 2 0, "v9" 2 1, "v10" 2 2, "v11" 2 3, "v12" 3 0, "v13" 3 1, "v14" 3 2, "v15" 3 3,
-    "v16" 4 0, "v17" 4 1, "v18" 4 2, "v19" 4 3
+    0 1 2 3, 4 5 6 7, 8 9 10 11, 12 13 14 15, 16 17 18 19
 );
 product!(
     six_rows, 6 rows,
@@ -370,7 +381,5 @@ product!(
         line!("ld1 {{v28.16b, v29.16b, v30.16b}}, [{rows}], #48"),
         group!(four 28, 0 1), group!(four 29, 2 3),
     ),
-    "v0" 0 0, "v1" 0 1, "v2" 0 2, "v3" 0 3, "v4" 1 0, "v5" 1 1, "v6" 1 2, "v7" 1 3,
-    "v8" 2 0, "v9" 2 1, "v10" 2 2, "v11" 2 3, "v12" 3 0, "v13" 3 1, "v14" 3 2, "v15" 3 3,
-    "v16" 4 0, "v17" 4 1, "v18" 4 2, "v19" 4 3, "v20" 5 0, "v21" 5 1, "v22" 5 2, "v23" 5 3
+    0 1 2 3, 4 5 6 7, 8 9 10 11, 12 13 14 15, 16 17 18 19, 20 21 22 23
 );

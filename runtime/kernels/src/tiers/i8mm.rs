@@ -4,13 +4,15 @@
 //! weights of each of two columns, and adds to the four sums. Nothing is shifted to signed and back.
 //!
 //! ```text
-//! weights      c0: group g, group g + 1 | c1: group g, group g + 1        zipped from two groups
+//! weights      c0: group g, group g + 1 | c4: group g, group g + 1        zipped from two groups
 //! activations  r0: group g, group g + 1 | r1: group g, group g + 1
-//! sums         r0 c0, r0 c1 | r1 c0, r1 c1
+//! sums         r0 c0, r0 c4 | r1 c0, r1 c4
 //! ```
 //!
 //! The weights in the file have four columns of a group side by side. They are zipped once for all rows, and
-//! pairs of rows once for all panels that go together. Sums of six rows and a panel fill 24 registers; with
+//! pairs of rows once for all panels that go together. A store of four registers zips them, and that is why a column
+//! stands beside the fourth behind it; the same store brings the sums of eight columns back into order, row by row.
+//! Sums of six rows and a panel fill 24 registers; with
 //! four of weights and three of activations that leaves one. Loops are written in assembly, since a compiler
 //! moves loads until that is not enough, and reads with two instructions what one can.
 //!
@@ -20,7 +22,7 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use super::arm::{Arm, Products, Sums, blocks, have, last_block, row_block};
+use super::arm::{Arm, Products, Sums, blocks, by_four, have, last_block, row_block, sums};
 use crate::simd::Kernel;
 
 /// Runs a kernel with the instructions of this tier.
@@ -69,11 +71,30 @@ impl Products for I8mm {
     ) {
         // SAFETY: the token says that the machine has the instruction; the caller grants the rest.
         unsafe {
-            match M.div_ceil(2) {
-                1 => one_pair::<M>(self, rows, panel, blocks(groups), to),
-                2 => two_pairs::<M>(self, rows, panel, blocks(groups), to),
-                _ => three_pairs::<M>(self, rows, panel, blocks(groups), to),
+            let blocks = blocks(groups);
+            match M {
+                1 => one_pair::<true>(self, rows, panel, blocks, to),
+                2 => one_pair::<false>(self, rows, panel, blocks, to),
+                3 => two_pairs::<true>(self, rows, panel, blocks, to),
+                4 => two_pairs::<false>(self, rows, panel, blocks, to),
+                5 => three_pairs::<true>(self, rows, panel, blocks, to),
+                _ => three_pairs::<false>(self, rows, panel, blocks, to),
             }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn row_of<const M: usize>(self, sums: *const Sums, m: usize) -> Sums {
+        if m + 1 == M && M % 2 == 1 {
+            // SAFETY: the caller says that they are there.
+            return unsafe { sums.add(m).read() };
+        }
+        // The first eight columns of two rows, and then the others.
+        // SAFETY: the caller says that both rows of the pair are there.
+        unsafe {
+            let pair = sums.add(m / 2 * 2).cast::<[int32x4_t; 2]>().add(m % 2);
+            let ([a, b], [c, d]) = (pair.read(), pair.add(2).read());
+            [a, b, c, d]
         }
     }
 
@@ -111,14 +132,14 @@ unsafe fn zip(w: *const i8, groups: usize, to: *mut i8) {
     }
 }
 
-/// Two groups from `$at` on: a store of two registers puts their columns side by side.
-macro_rules! zip_couple {
+/// Eight columns of two groups from each `$at` on: a store of four registers puts a column's eight weights side by side, and beside them those
+/// of the fourth column behind it.
+macro_rules! zip_couples {
     ($($at:literal)*) => {
         concat!($(
             line!("ldp q0, q2, [{w}, #", $at, "]"),
             line!("ldp q1, q3, [{w}, #64 + ", $at, "]"),
-            line!("st2 {{v0.4s, v1.4s}}, [{to}], #32"),
-            line!("st2 {{v2.4s, v3.4s}}, [{to}], #32"),
+            line!("st4 {{v0.4s, v1.4s, v2.4s, v3.4s}}, [{to}], #64"),
         )*)
     };
 }
@@ -132,14 +153,15 @@ unsafe fn zip_blocks(w: *const i8, blocks: usize, to: *mut i8) {
     // SAFETY: NEON is there wherever this is compiled; the caller grants the reads and the writes.
     unsafe {
         asm!(
-            concat!(
-                line!("2:"),
-                zip_couple!(0 32 128 160),
-                line!("add {w}, {w}, #256"),
-                line!("subs {blocks}, {blocks}, #1"),
-                line!("b.ne 2b"),
+            by_four!(
+                concat!(zip_couples!(0 32 128 160), line!("add {w}, {w}, #256")),
+                concat!(
+                    zip_couples!(0 32 128 160 256 288 384 416 512 544 640 672 768 800 896 928),
+                    line!("add {w}, {w}, #1024"),
+                )
             ),
-            w = inout(reg) w => _, to = inout(reg) to => _, blocks = inout(reg) blocks => _,
+            w = inout(reg) w => _, to = inout(reg) to => _,
+            blocks = inout(reg) blocks => _,
             out("v0") _, out("v1") _, out("v2") _, out("v3") _,
             options(nostack)
         )
@@ -217,19 +239,27 @@ macro_rules! couple {
     };
 }
 
-/// A block, twice the same, and again for each two of them, from the second on where they are odd.
-macro_rules! all_blocks {
-    ($couple:expr) => {
+/// What sums begin with.
+static ZEROS: [i32; 16] = [0; 16];
+
+/// Writes the sums of pairs of rows, each eight columns of both rows at a time; of the last pair perhaps only those of
+/// the first row, which are the lower halves of the registers.
+macro_rules! stores {
+    ($($s0:literal $s1:literal $s2:literal $s3:literal),*) => {
+        concat!($(sums!("st4", $s0 $s1 $s2 $s3, "[{to}], #64"),)*)
+    };
+    (odd: $a0:literal $a1:literal $a2:literal $a3:literal, $b0:literal $b1:literal $b2:literal $b3:literal) => {
         concat!(
-            line!("tbnz {blocks}, #0, 3f"),
-            line!("2:"),
-            $couple,
-            $couple,
-            line!("3:"),
-            $couple,
-            $couple,
-            line!("subs {blocks}, {blocks}, #2"),
-            line!("b.gt 2b"),
+            line!("st4 {{v", $a0, ".2s, v", $a1, ".2s, v", $a2, ".2s, v", $a3, ".2s}}, [{to}], #32"),
+            line!("st4 {{v", $b0, ".2s, v", $b1, ".2s, v", $b2, ".2s, v", $b3, ".2s}}, [{to}]"),
+        )
+    };
+    (odd: $a0:literal $a1:literal $a2:literal $a3:literal, $b0:literal $b1:literal $b2:literal $b3:literal,
+        $($rest:tt)*) => {
+        concat!(
+            sums!("st4", $a0 $a1 $a2 $a3, "[{to}], #64"),
+            sums!("st4", $b0 $b1 $b2 $b3, "[{to}], #64"),
+            stores!(odd: $($rest)*),
         )
     };
 }
@@ -237,81 +267,75 @@ macro_rules! all_blocks {
 /// The products of some pairs of rows with a panel: a function of its own, so that the registers are given out
 /// for it alone.
 macro_rules! product {
-    ($name:ident, $pairs:literal pairs, $couple:expr, $($register:tt $pair:literal $j:literal),*) => {
-        /// The products of up to so many pairs of rows with a panel.
+    ($name:ident, $couple:expr, $($s0:literal $s1:literal $s2:literal $s3:literal),*) => {
+        /// The products of some pairs of rows with a panel, `odd` where the last pair is a single row.
         ///
         /// # Safety
-        /// As for [`Products::product`], of `M` rows and so many blocks.
+        /// As for [`Products::product`], of so many rows and blocks.
         #[target_feature(enable = "neon,i8mm")]
         #[inline(never)]
-        unsafe fn $name<const M: usize>(
+        unsafe fn $name<const ODD: bool>(
             _token: I8mm,
             rows: *const i8,
             w: *const i8,
             blocks: usize,
             to: *mut Sums,
         ) {
-            let mut squares = [[vdupq_n_s32(0); 8]; $pairs];
-            // SAFETY: the token is only made where the instruction exists. What is read the caller grants,
-            // and everything else happens in the registers named here.
-            unsafe {
-                asm!(
-                    all_blocks!($couple),
-                    rows = inout(reg) rows => _, w = inout(reg) w => _, blocks = inout(reg) blocks => _,
-                    $(inout($register) squares[$pair][$j],)*
-                    out("v24") _, out("v25") _, out("v26") _, out("v27") _,
-                    out("v28") _, out("v29") _, out("v30") _,
-                    options(readonly, nostack)
-                )
+            /// All blocks, and what writes the sums.
+            macro_rules! all {
+                ($store:expr) => {
+                    // SAFETY: the token is only made where the instruction exists. What is read and written the
+                    // caller grants, and everything else happens in the registers named here.
+                    unsafe {
+                        asm!(
+                            concat!(
+                                $(sums!("ld1", $s0 $s1 $s2 $s3, "[{zeros}]"),)*
+                                by_four!(concat!($couple, $couple)),
+                                $store,
+                            ),
+                            zeros = in(reg) ZEROS.as_ptr(),
+                            rows = inout(reg) rows => _, w = inout(reg) w => _,
+                            blocks = inout(reg) blocks => _, to = inout(reg) to => _,
+                            out("v0") _, out("v1") _, out("v2") _, out("v3") _,
+                            out("v4") _, out("v5") _, out("v6") _, out("v7") _,
+                            out("v8") _, out("v9") _, out("v10") _, out("v11") _,
+                            out("v12") _, out("v13") _, out("v14") _, out("v15") _,
+                            out("v16") _, out("v17") _, out("v18") _, out("v19") _,
+                            out("v20") _, out("v21") _, out("v22") _, out("v23") _,
+                            out("v24") _, out("v25") _, out("v26") _, out("v27") _,
+                            out("v28") _, out("v29") _, out("v30") _,
+                            options(nostack)
+                        )
+                    }
+                };
             }
-            // SAFETY: the caller grants these writes, and there are half as many pairs as rows or more.
-            unsafe { store::<M>(&squares, to) }
+            if ODD {
+                all!(stores!(odd: $($s0 $s1 $s2 $s3),*));
+            } else {
+                all!(stores!($($s0 $s1 $s2 $s3),*));
+            }
         }
     };
 }
 
 product!(
-    one_pair, 1 pairs,
+    one_pair,
     couple!("ldr q24, [{rows}], #16", 24: 0 1 2 3 4 5 6 7),
-    "v0" 0 0, "v1" 0 1, "v2" 0 2, "v3" 0 3, "v4" 0 4, "v5" 0 5, "v6" 0 6, "v7" 0 7
+    0 1 2 3, 4 5 6 7
 );
 product!(
-    two_pairs, 2 pairs,
+    two_pairs,
     couple!("ldp q24, q25, [{rows}], #32", 24: 0 1 2 3 4 5 6 7, 25: 8 9 10 11 12 13 14 15),
-    "v0" 0 0, "v1" 0 1, "v2" 0 2, "v3" 0 3, "v4" 0 4, "v5" 0 5, "v6" 0 6, "v7" 0 7,
-    "v8" 1 0, "v9" 1 1, "v10" 1 2, "v11" 1 3, "v12" 1 4, "v13" 1 5, "v14" 1 6, "v15" 1 7
+    0 1 2 3, 4 5 6 7, 8 9 10 11, 12 13 14 15
 );
 product!(
-    three_pairs, 3 pairs,
+    three_pairs,
     couple!(
         "ld1 {{v24.16b, v25.16b, v26.16b}}, [{rows}], #48",
         24: 0 1 2 3 4 5 6 7, 25: 8 9 10 11 12 13 14 15, 26: 16 17 18 19 20 21 22 23
     ),
-    "v0" 0 0, "v1" 0 1, "v2" 0 2, "v3" 0 3, "v4" 0 4, "v5" 0 5, "v6" 0 6, "v7" 0 7,
-    "v8" 1 0, "v9" 1 1, "v10" 1 2, "v11" 1 3, "v12" 1 4, "v13" 1 5, "v14" 1 6, "v15" 1 7,
-    "v16" 2 0, "v17" 2 1, "v18" 2 2, "v19" 2 3, "v20" 2 4, "v21" 2 5, "v22" 2 6, "v23" 2 7
+    0 1 2 3, 4 5 6 7, 8 9 10 11, 12 13 14 15, 16 17 18 19, 20 21 22 23
 );
-
-/// Writes the sums of pairs of rows, two by two, as those of `M` rows.
-///
-/// # Safety
-/// `M` times sixteen sums can be written at `to`, and there is a pair for each two of the rows.
-#[inline(always)]
-unsafe fn store<const M: usize>(squares: &[[int32x4_t; 8]], to: *mut Sums) {
-    for m in 0..M {
-        for j in 0..4 {
-            let [left, right] = [2 * j, 2 * j + 1].map(|j| squares[m / 2][j]);
-            let [left, right] = [left, right].map(|square| have!(vreinterpretq_s64_s32(square)));
-            let columns = match m % 2 {
-                0 => have!(vzip1q_s64(left, right)),
-                _ => have!(vzip2q_s64(left, right)),
-            };
-            let columns = have!(vreinterpretq_s32_s64(columns));
-            // SAFETY: the caller grants each row's sums.
-            unsafe { (*to.add(m))[j] = columns };
-        }
-    }
-}
 
 /// The products of a group of one row, a quarter of `v28`, with a panel.
 macro_rules! quarter {
