@@ -20,7 +20,7 @@ use core::ops::Range;
 
 use crate::columns::{ColumnsMut, Spare};
 use crate::polynomials::{EXP2_255, exp2};
-use crate::rows::quantize_row;
+use crate::rows::quantize_vectors;
 use crate::simd::{At, Kernel, MAX_ROWS, Panels, Simd, lanes, lanes_mut};
 use crate::tile::{self, Tiles, each, unroll};
 use crate::weights::{GROUP, MOST_PRODUCTS, SMALLEST_RANGE};
@@ -51,11 +51,10 @@ impl<'s> AttentionScratch<'s> {
     pub const fn lens(tokens: usize, head_size: usize) -> (usize, usize) {
         let padded = tokens.saturating_add(LANES - 1) / LANES * LANES;
         let floats = padded
-            .saturating_mul(2 + MAX_ROWS)
+            .saturating_mul(4 + MAX_ROWS)
             .saturating_add(head_size.saturating_mul(2));
-        let bytes = padded
-            .saturating_mul(head_size.saturating_mul(2).saturating_add(MAX_ROWS))
-            .saturating_add(head_size.saturating_mul(MAX_ROWS));
+        let bytes =
+            padded.saturating_mul(head_size.saturating_mul(3).saturating_add(MAX_ROWS));
         (floats, bytes)
     }
 
@@ -125,8 +124,11 @@ struct Work<'s> {
     values: &'s mut [u8],
     /// For each channel of the head.
     value_scale: &'s mut [f32],
-    /// A tile of quantized queries, of scores, and of softmax weights.
+    /// Quantized, a row for each token, with what a step is worth and the smallest value.
     queries: &'s mut [u8],
+    query_scale: &'s mut [f32],
+    query_low: &'s mut [f32],
+    /// A tile of scores, and of softmax weights.
     scores: &'s mut [f32],
     weights: &'s mut [u8],
 }
@@ -139,11 +141,13 @@ impl<'s> Work<'s> {
         assert!(fits, "scratch for so many tokens");
         let (key_scale, floats) = scratch.floats.split_at_mut(padded);
         let (key_sum, floats) = floats.split_at_mut(padded);
+        let (query_scale, floats) = floats.split_at_mut(padded);
+        let (query_low, floats) = floats.split_at_mut(padded);
         let (scores, floats) = floats.split_at_mut(MAX_ROWS * padded);
         let (value_scale, floats) = floats.split_at_mut(head_size);
         let (keys, bytes) = scratch.bytes.split_at_mut(padded * head_size);
         let (values, bytes) = bytes.split_at_mut(padded * head_size);
-        let (queries, bytes) = bytes.split_at_mut(MAX_ROWS * head_size);
+        let (queries, bytes) = bytes.split_at_mut(padded * head_size);
         Work {
             keys,
             key_scale,
@@ -152,6 +156,8 @@ impl<'s> Work<'s> {
             values,
             value_scale,
             queries,
+            query_scale,
+            query_low,
             scores,
             weights: &mut bytes[..MAX_ROWS * padded],
         }
@@ -178,8 +184,10 @@ impl Kernel for Heads<'_> {
                 input: self.input,
                 number,
             };
-            head.pack_keys(s, &mut self.work);
-            head.pack_values(s, &mut self.work);
+            let (work, rows) = (&mut self.work, self.out.rows());
+            s.apart(|| head.pack_keys(s, work));
+            s.apart(|| head.pack_values(s, work));
+            s.apart(|| head.quantize_queries(s, rows, work));
             let [keys, values] = head.packed(s, &self.work, self.out.rows(), &mut kept);
             let place = Place {
                 keys,
@@ -359,43 +367,29 @@ impl<'a> Head<'a> {
             }
             s.store(s.div(sum, count), lanes_mut(work.key_mean, c));
         }
-        for (token, channels) in self.tokens(Part::Key).enumerate() {
-            self.pack_key(s, (token, channels), work);
+        let (vectors, tokens) = (self.input.head_size / LANES, self.tokens(Part::Key));
+        let means = &work.key_mean.as_chunks().0[..vectors];
+        let numbers = work.key_scale.iter_mut().zip(&mut *work.key_sum);
+        let mut tokens = tokens.zip(numbers);
+        let groups = work.keys.as_chunks_mut().0.as_chunks_mut().0;
+        for panel in groups.as_chunks_mut().0.chunks_exact_mut(vectors) {
+            for (column, (channels, (scale, sum))) in (0..LANES).zip(&mut tokens) {
+                let channels = &channels.as_chunks().0[..vectors];
+                (*scale, *sum) = pack_key(s, channels, means, column, panel);
+            }
         }
     }
 
+    /// Quantizes the queries of the first `rows` tokens.
     #[inline(always)]
-    fn pack_key<S: Simd>(self, s: S, (token, channels): (usize, &[f32]), work: &mut Work<'_>) {
-        let head_size = self.input.head_size;
-        let mut range = s.splat(SMALLEST_RANGE);
-        for c in 0..head_size / LANES {
-            let mean = s.load(lanes(work.key_mean, c));
-            range = s.max(s.abs(s.sub(s.load(lanes(channels, c)), mean)), range);
+    fn quantize_queries<S: Simd>(self, s: S, rows: usize, work: &mut Work<'_>) {
+        let vectors = self.input.head_size / LANES;
+        let queries = work.queries.as_chunks_mut().0.chunks_exact_mut(vectors);
+        let numbers = work.query_scale.iter_mut().zip(&mut *work.query_low);
+        let channels = self.tokens(Part::Query).take(rows);
+        for ((channels, query), (scale, low)) in channels.zip(queries).zip(numbers) {
+            (*scale, *low) = quantize_vectors(s, channels.as_chunks().0, query);
         }
-        let range = s.largest(range);
-        let steps = s.splat(127.0 / range);
-
-        let panel_len = LANES * head_size;
-        let panel = &mut work.keys[token / LANES * panel_len..][..panel_len];
-        let groups = panel.as_chunks_mut::<{ LANES * GROUP }>().0;
-        let groups = groups.as_chunks_mut::<{ LANES / GROUP }>().0;
-        let place = token % LANES;
-        let mut total = s.round(s.splat(0.0));
-        let means = work.key_mean.as_chunks().0.iter();
-        let channels = channels.as_chunks().0.iter().zip(means);
-        for ((channels, mean), groups) in channels.zip(groups) {
-            let centred = s.sub(s.load(channels), s.load(mean));
-            let q = s.round(s.mul(centred, steps));
-            total = s.add_int(total, q);
-            let mut bytes = [0; LANES];
-            s.store_bytes(q, &mut bytes);
-            for (four, group) in bytes.as_chunks::<GROUP>().0.iter().zip(groups) {
-                group.as_chunks_mut().0[place] = *four;
-            }
-        }
-        let scale = range / 127.0;
-        work.key_scale[token] = scale;
-        work.key_sum[token] = scale * s.total(total) as f32;
     }
 
     /// Quantizes each channel to s8 over all tokens, and packs.
@@ -464,25 +458,18 @@ impl<'a> Head<'a> {
         if M > S::ROWS {
             return; // Never asked for; said so that the compiler leaves such tiles out.
         }
-        let (tokens, head_size) = (self.input.tokens, self.input.head_size);
+        let tokens = self.input.tokens;
         let padded = tokens.next_multiple_of(LANES);
 
         let mut scores = Scores {
             tokens,
-            head_size,
+            head_size: self.input.head_size,
+            row,
             keys: place.keys,
-            scale: [0.0; MAX_ROWS],
-            low: [0.0; MAX_ROWS],
             largest: [s.splat(f32::MIN); MAX_ROWS],
             work,
             kept,
         };
-        let (queries, apart) = (&self.input.qkv[self.place(row, Part::Query)..], self.apart());
-        for m in 0..M {
-            let q = &mut scores.work.queries[m * head_size..][..head_size];
-            let x = &queries[m * apart..][..head_size];
-            (scores.scale[m], scores.low[m]) = quantize_row(s, x, q);
-        }
         let Packed {
             count, together, ..
         } = scores.keys;
@@ -490,12 +477,14 @@ impl<'a> Head<'a> {
         let largest = scores.largest;
 
         let mut share = [0.0; MAX_ROWS];
-        for m in 0..M {
-            let scores = &work.scores[m * padded..][..padded];
-            let weights = &mut work.weights[m * padded..][..padded];
-            let sum = softmax(s, scores, s.largest(largest[m]) + 0.0, weights);
-            share[m] = 1.0 / sum as f32;
-        }
+        s.apart(|| {
+            for m in 0..M {
+                let scores = &work.scores[m * padded..][..padded];
+                let weights = &mut work.weights[m * padded..][..padded];
+                let sum = softmax(s, scores, s.largest(largest[m]) + 0.0, weights);
+                share[m] = 1.0 / sum as f32;
+            }
+        });
 
         let Packed {
             count, together, ..
@@ -514,18 +503,77 @@ impl<'a> Head<'a> {
     }
 }
 
+/// Subtracts the means from a token's key, quantizes it to s8, and writes it to a column of a panel, four channels of which
+/// stand together. Returns what a step is worth, and that times the sum of the steps.
+#[inline(always)]
+fn pack_key<S: Simd>(
+    s: S,
+    channels: &[[f32; LANES]],
+    means: &[[f32; LANES]],
+    column: usize,
+    panel: &mut [[[[u8; GROUP]; LANES]; LANES / GROUP]],
+) -> (f32, f32) {
+    let mut range = s.splat(SMALLEST_RANGE);
+    for (channels, mean) in channels.iter().zip(means) {
+        range = s.max(s.abs(s.sub(s.load(channels), s.load(mean))), range);
+    }
+    let range = s.largest(range);
+    let steps = s.splat(127.0 / range);
+    let mut total = s.round(s.splat(0.0));
+    for ((channels, mean), groups) in channels.iter().zip(means).zip(panel) {
+        let centred = s.sub(s.load(channels), s.load(mean));
+        let q = s.round(s.mul(centred, steps));
+        total = s.add_int(total, q);
+        let mut bytes = [0; LANES];
+        s.store_bytes(q, &mut bytes);
+        for (four, group) in bytes.as_chunks().0.iter().zip(groups) {
+            group[column] = *four;
+        }
+    }
+    let scale = range / 127.0;
+    (scale, scale * s.total(total) as f32)
+}
+
 /// Queries times keys.
 struct Scores<'w, 's, S: Simd> {
     tokens: usize,
     head_size: usize,
+    /// The first of the rows.
+    row: usize,
     keys: Packed,
-    /// The quantized queries' scale and smallest value.
-    scale: [f32; MAX_ROWS],
-    low: [f32; MAX_ROWS],
     /// The largest scores of each row so far, lane by lane.
     largest: [S::F32; MAX_ROWS],
     work: &'w mut Work<'s>,
     kept: &'w mut S::Kept,
+}
+
+impl<S: Simd> Scores<'_, '_, S> {
+    /// The first row's query.
+    ///
+    /// # Safety
+    /// The row is that of a token.
+    #[inline(always)]
+    unsafe fn queries(&self) -> *const u8 {
+        // SAFETY: `Work::carve` made `queries` long enough for all tokens.
+        unsafe { self.work.queries.as_ptr().add(self.row * self.head_size) }
+    }
+
+    /// What a step of the query of each row is worth, and its smallest value.
+    ///
+    /// # Panics
+    /// When there are no such rows.
+    #[inline(always)]
+    fn numbers<const M: usize>(&self) -> [[f32; M]; 2] {
+        [&*self.work.query_scale, &*self.work.query_low]
+            .map(|x| *x[self.row..].first_chunk().expect("rows that there are"))
+    }
+}
+
+/// Sixteen scores of a row, of the sums and the numbers of their keys and those of the query.
+#[inline(always)]
+fn score<S: Simd>(s: S, sums: S::I32, [scale, sum]: [S::F32; 2], query: [f32; 2]) -> S::F32 {
+    let product = s.mul(s.mul(s.float(sums), scale), s.splat(query[0]));
+    s.add(product, s.mul(s.splat(query[1]), sum))
 }
 
 impl<S: Simd> Tiles<S> for Scores<'_, '_, S> {
@@ -536,20 +584,21 @@ impl<S: Simd> Tiles<S> for Scores<'_, '_, S> {
 
     #[inline(always)]
     fn rows<const M: usize>(&mut self, s: S, _row: usize, _index: usize) {
-        debug_assert!(M <= MAX_ROWS);
-        let (queries, groups) = (self.work.queries.as_ptr(), self.keys.panels.groups);
-        // SAFETY: `Work::carve` made `queries` long enough for `MAX_ROWS` rows.
-        unsafe { s.rows::<M>(queries, self.head_size, groups, self.kept, 0) }
+        debug_assert!(self.row + M <= self.tokens);
+        let groups = self.keys.panels.groups;
+        // SAFETY: the rows are those of tokens, since outputs are asked for of no others.
+        unsafe { s.rows::<M>(self.queries(), self.head_size, groups, self.kept, 0) }
     }
 
     #[inline(always)]
     fn tile<const M: usize, const N: usize>(&mut self, s: S, _row: usize, panel: usize) {
         let padded = self.tokens.next_multiple_of(LANES);
+        let [query_scale, query_low] = self.numbers::<M>();
         let mut sums = MaybeUninit::uninit();
-        // SAFETY: `Work::carve` made `queries` long enough for `MAX_ROWS` rows; the panels exist, since
+        // SAFETY: the rows are those of tokens, as for `rows`; the panels exist, since
         // `tile::of_rows` does not leave its range. `rows` and `begin` have looked at them.
         let sums: &[[S::I32; N]; M] = unsafe {
-            let queries = (self.work.queries.as_ptr(), self.head_size);
+            let queries = (self.queries(), self.head_size);
             self.keys.tile(s, queries, panel, self.kept, &mut sums);
             sums.assume_init_ref()
         };
@@ -562,8 +611,8 @@ impl<S: Simd> Tiles<S> for Scores<'_, '_, S> {
             let mut spare = Spare::new();
             let mut out = scores.panel::<M>(0, panel + n, &mut spare);
             each!(S, m < M {
-                let product = s.mul(s.mul(s.float(s.sums(sums, m, n)), scale), s.splat(self.scale[m]));
-                let mut score = s.add(product, s.mul(s.splat(self.low[m]), sum));
+                let query = [query_scale[m], query_low[m]];
+                let mut score = score(s, s.sums(sums, m, n), [scale, sum], query);
                 if left < LANES {
                     score = s.first(left, score, s.splat(f32::MIN));
                 }
@@ -572,6 +621,40 @@ impl<S: Simd> Tiles<S> for Scores<'_, '_, S> {
             });
             out.finish();
         });
+    }
+
+    #[inline(always)]
+    fn strip<const M: usize>(&mut self, s: S, row: usize, panels: Range<usize>) {
+        let padded = self.tokens.next_multiple_of(LANES);
+        let [query_scale, query_low] = self.numbers::<M>();
+        // The last panel may have fewer tokens.
+        let whole = panels.start.max(panels.end.min(self.tokens / LANES));
+        // SAFETY: as for `rows`.
+        let queries = unsafe { (self.queries(), self.head_size) };
+        let Work { key_scale, key_sum, scores, .. } = &mut *self.work;
+        let [scales, sums] = [&**key_scale, &**key_sum]
+            .map(|numbers| numbers.as_chunks::<LANES>().0[panels.start..whole].iter());
+        let mut scores = ColumnsMut::new(&mut scores[..M * padded], padded).expect("whole rows");
+        let outputs = scores.panels::<M>(0, panels.start..whole);
+        let mut largest = self.largest;
+        for (panel, ((scale, sum), mut out)) in (panels.start..).zip(scales.zip(sums).zip(outputs)) {
+            let mut sums = MaybeUninit::uninit();
+            // SAFETY: as for `tile`.
+            let sums: &[[S::I32; 1]; M] = unsafe {
+                self.keys.tile(s, queries, panel, self.kept, &mut sums);
+                sums.assume_init_ref()
+            };
+            let numbers = [s.load(scale), s.load(sum)];
+            unroll!(m < M {
+                let score = score(s, s.sums(sums, m, 0), numbers, [query_scale[m], query_low[m]]);
+                largest[m] = s.max(largest[m], score);
+                out.put(s, m, score);
+            });
+        }
+        self.largest = largest;
+        if whole < panels.end {
+            self.tile::<M, 1>(s, row, whole);
+        }
     }
 }
 
@@ -660,5 +743,27 @@ impl<S: Simd> Tiles<S> for Context<'_, '_, '_, S> {
             });
             out.finish();
         });
+    }
+
+    #[inline(always)]
+    fn strip<const M: usize>(&mut self, s: S, _row: usize, panels: Range<usize>) {
+        let weights = (self.work.weights.as_ptr(), self.padded);
+        let scales = self.work.value_scale.as_chunks::<LANES>().0[panels.clone()].iter();
+        let (first, share) = (self.panel, self.share);
+        let places = first + panels.start..first + panels.end;
+        let outputs = self.out.panels::<M>(self.row, places);
+        for (panel, (scale, mut out)) in panels.zip(scales.zip(outputs)) {
+            let mut sums = MaybeUninit::uninit();
+            // SAFETY: as for `tile`.
+            let sums: &[[S::I32; 1]; M] = unsafe {
+                self.values.tile(s, weights, panel, self.kept, &mut sums);
+                sums.assume_init_ref()
+            };
+            let scale = s.load(scale);
+            unroll!(m < M {
+                let mean = s.mul(s.float(s.sums(sums, m, 0)), s.splat(share[m]));
+                out.put(s, m, s.mul(mean, scale));
+            });
+        }
     }
 }

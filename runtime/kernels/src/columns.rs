@@ -172,6 +172,15 @@ pub(crate) struct PanelsMut<'a, const M: usize> {
     owner: PhantomData<&'a mut [f32]>,
 }
 
+impl<const M: usize> PanelsMut<'_, M> {
+    /// Where the next panel's first row begins, and how far the next row is away. Sixteen columns of `M` rows and of as
+    /// many panels as there are may be written.
+    #[inline(always)]
+    pub(crate) fn start(&self) -> (*mut f32, usize) {
+        (self.next.as_ptr(), self.step)
+    }
+}
+
 impl<'a, const M: usize> Iterator for PanelsMut<'a, M> {
     type Item = PanelMut<'a, M>;
 

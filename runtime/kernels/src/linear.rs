@@ -6,7 +6,7 @@ use core::ops::Range;
 use crate::columns::{ColumnsMut, Spare};
 use crate::polynomials::gelu;
 use crate::rows::{Rows, row_bytes};
-use crate::simd::{At, Columns, Kernel, Panels, Simd, lanes};
+use crate::simd::{At, Columns, Kernel, Panels, Simd, Strip, lanes};
 use crate::tile::{self, Tiles, each, unroll};
 use crate::weights::GROUP;
 use crate::{Isa, LANES, Linear};
@@ -253,29 +253,45 @@ impl<S: Simd, const GELU: bool> Tiles<S> for Running<'_, '_, S, GELU> {
         // The last panel may have fewer columns.
         let whole = panels.start.max(panels.end.min(first + self.part.out.columns() / LANES));
         let [x_scale, x_low] = self.numbers::<M>(row);
-        let columns = [linear.scale, linear.sum, linear.bias]
-            .map(|numbers| numbers.as_chunks::<LANES>().0[panels.start..whole].iter());
-        let [scales, sums, biases] = columns;
+        let [scale, sum, bias] = [linear.scale, linear.sum, linear.bias]
+            .map(|numbers| &numbers.as_chunks::<LANES>().0[panels.start..whole]);
         let (groups, slot) = (self.groups, self.slot);
         let mut place = (panels.start - self.first) * s.places(groups);
         debug_assert!(row + M <= self.x.len() && panels.end <= linear.panels());
         // SAFETY: the rows exist, and the first of the panels, as for `tile`.
         let (a, mut weights) = unsafe { (self.values(row), self.weights(panels.start)) };
         let outputs = self.part.out.panels::<M>(row, panels.start - first..whole - first);
-        for (((scale, sum), bias), mut out) in scales.zip(sums).zip(biases).zip(outputs) {
-            let mut sums = MaybeUninit::uninit();
-            // SAFETY: as for `tile`.
-            let sums: &[[S::I32; 1]; M] = unsafe {
-                let at = At { slot, place };
-                s.tile::<M, 1>(a, GROUP * groups, weights, self.kept, at, &mut sums);
-                sums.assume_init_ref()
-            };
-            (weights, place) = (weights.behind(), place + s.places(groups));
-            let numbers = [scale, sum, bias].map(|numbers| s.load(numbers));
-            unroll!(m < M {
-                let sums = s.sums(sums, m, 0);
-                out.put(s, m, output::<S, false>(s, sums, numbers, [x_scale[m], x_low[m]]));
-            });
+        let (out, stride) = outputs.start();
+        let strip = Strip {
+            panels: scale.len(),
+            weights: weights.start,
+            scale: scale.as_ptr().cast(),
+            sum: sum.as_ptr().cast(),
+            bias: bias.as_ptr().cast(),
+            out,
+            stride,
+        };
+        let at = At { slot, place };
+        // SAFETY: as for `tile`; the numbers of so many panels have just been cut off, and `panels` has seen that
+        // there are so many columns of the rows.
+        let done = scale.is_empty()
+            || unsafe { s.outputs::<M>([x_scale, x_low], strip, groups, self.kept, at) };
+        if !done {
+            for (((scale, sum), bias), mut out) in scale.iter().zip(sum).zip(bias).zip(outputs) {
+                let mut sums = MaybeUninit::uninit();
+                // SAFETY: as for `tile`.
+                let sums: &[[S::I32; 1]; M] = unsafe {
+                    let at = At { slot, place };
+                    s.tile::<M, 1>(a, GROUP * groups, weights, self.kept, at, &mut sums);
+                    sums.assume_init_ref()
+                };
+                (weights, place) = (weights.behind(), place + s.places(groups));
+                let numbers = [scale, sum, bias].map(|numbers| s.load(numbers));
+                unroll!(m < M {
+                    let sums = s.sums(sums, m, 0);
+                    out.put(s, m, output::<S, false>(s, sums, numbers, [x_scale[m], x_low[m]]));
+                });
+            }
         }
         if GELU {
             let columns = (panels.start - first) * LANES..(whole - first) * LANES;

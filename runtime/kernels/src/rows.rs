@@ -163,7 +163,7 @@ impl Kernel for Quantize<'_> {
 
 /// Quantizes one row that is not empty, and returns its scale and its smallest value.
 #[inline(always)]
-pub(crate) fn quantize_row<S: Simd>(s: S, x: &[f32], q: &mut [u8]) -> (f32, f32) {
+fn quantize_row<S: Simd>(s: S, x: &[f32], q: &mut [u8]) -> (f32, f32) {
     let (whole, rest) = x.as_chunks::<LANES>();
     let mut tail = [0.0; LANES];
     let (low, high) = if rest.is_empty() {
@@ -174,13 +174,8 @@ pub(crate) fn quantize_row<S: Simd>(s: S, x: &[f32], q: &mut [u8]) -> (f32, f32)
         tail[..rest.len()].copy_from_slice(rest);
         range(s, whole, &tail)
     };
-    let range = if high - low > SMALLEST_RANGE {
-        high - low
-    } else {
-        SMALLEST_RANGE
-    };
-    let steps = s.splat(255.0 / range);
-    let lows = s.splat(low);
+    let (steps, numbers) = steps_between(low, high);
+    let (steps, lows) = (s.splat(steps), s.splat(low));
     let (q_whole, q_rest) = q.split_at_mut(whole.len() * LANES);
     let (fours, ones) = whole.as_chunks::<4>();
     let (q_fours, q_ones) = q_whole.as_chunks_mut::<{ 4 * LANES }>();
@@ -200,7 +195,43 @@ pub(crate) fn quantize_row<S: Simd>(s: S, x: &[f32], q: &mut [u8]) -> (f32, f32)
         let len = q_rest.len();
         q_rest.copy_from_slice(&bytes[..len]);
     }
-    (range / 255.0, low)
+    numbers
+}
+
+/// The same for a short row of whole vectors.
+///
+/// # Panics
+/// When there is none.
+#[inline(always)]
+pub(crate) fn quantize_vectors<S: Simd>(
+    s: S,
+    x: &[[f32; LANES]],
+    q: &mut [[u8; LANES]],
+) -> (f32, f32) {
+    let mut low = s.load(&x[0]);
+    let mut high = low;
+    for x in &x[1..] {
+        let x = s.load(x);
+        (low, high) = (s.min(low, x), s.max(high, x));
+    }
+    let low = s.smallest(low) + 0.0;
+    let (steps, numbers) = steps_between(low, s.largest(high) + 0.0);
+    let (steps, lows) = (s.splat(steps), s.splat(low));
+    for (x, q) in x.iter().zip(q) {
+        s.store_bytes(steps_of(s, x, lows, steps), q);
+    }
+    numbers
+}
+
+/// How many steps 1 is, and what a row keeps: what one step is worth, and its smallest value.
+#[inline(always)]
+fn steps_between(low: f32, high: f32) -> (f32, (f32, f32)) {
+    let range = if high - low > SMALLEST_RANGE {
+        high - low
+    } else {
+        SMALLEST_RANGE
+    };
+    (255.0 / range, (range / 255.0, low))
 }
 
 /// Sixteen values as steps.

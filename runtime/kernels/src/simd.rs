@@ -56,6 +56,13 @@ pub(crate) trait Simd: Copy {
     /// How many bytes of panels are taken through all rows together where no panel is kept; those of a tile at least.
     const BYTES_TOGETHER: usize = 0;
 
+    /// Runs a part of a kernel in which no bytes are multiplied. A tier that needs no instructions for it which have to be
+    /// asked for may make a function of its own of it, so that the registers are given out for it alone.
+    #[inline(always)]
+    fn apart<T>(self, part: impl FnOnce() -> T) -> T {
+        part()
+    }
+
     /// The same float sixteen times.
     fn splat(self, x: f32) -> Self::F32;
     /// Reads sixteen floats.
@@ -172,6 +179,25 @@ pub(crate) trait Simd: Copy {
     ) {
     }
 
+    /// Writes the outputs of `M` rows, of which it is said what a step is worth and what the smallest value is, and of a
+    /// strip of panels of `groups` groups. Returns false where the tier leaves that to [`tile`](Self::tile), having
+    /// written nothing.
+    ///
+    /// # Safety
+    /// [`rows`](Self::rows) has looked at the rows, and [`ready`](Self::ready) at the panels, and `kept` still has what
+    /// they left at the slot and from the place on. What the strip names can be read and written.
+    #[inline(always)]
+    unsafe fn outputs<const M: usize>(
+        self,
+        _numbers: [&[f32; M]; 2],
+        _strip: Strip,
+        _groups: usize,
+        _kept: &Self::Kept,
+        _at: At,
+    ) -> bool {
+        false
+    }
+
     /// The sums of row `m` and panel `n` of what [`tile`](Self::tile) has written, which may have an order of its own.
     ///
     /// # Panics
@@ -213,6 +239,24 @@ pub(crate) struct Panels {
     // Only AArch64 asks for it.
     #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
     pub(crate) columns: Option<Columns>,
+}
+
+/// Panels of a linear layer that some rows are taken through, one after another. Each has sixteen columns.
+#[derive(Copy, Clone)]
+// Only AArch64 asks for it.
+#[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
+pub(crate) struct Strip {
+    /// How many panels there are, one at least.
+    pub(crate) panels: usize,
+    /// Their weights, one panel behind the other.
+    pub(crate) weights: *const i8,
+    /// Three numbers for each column, see [`Linear`](crate::Linear).
+    pub(crate) scale: *const f32,
+    pub(crate) sum: *const f32,
+    pub(crate) bias: *const f32,
+    /// Where the outputs of the first row go, and how far those of the next row are away.
+    pub(crate) out: *mut f32,
+    pub(crate) stride: usize,
 }
 
 impl Panels {

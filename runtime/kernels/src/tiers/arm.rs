@@ -7,7 +7,7 @@ use core::arch::aarch64::*;
 use core::mem::MaybeUninit;
 
 use crate::LANES;
-use crate::simd::{At, Panels, Simd};
+use crate::simd::{At, Panels, Simd, Strip};
 
 /// Calls intrinsics that touch no memory, or only what a reference beside them covers.
 macro_rules! have {
@@ -19,32 +19,35 @@ macro_rules! have {
 }
 pub(super) use have;
 
-/// A block as often as `{blocks}` says: first as often as is left over by four, then four at a time, which may be
-/// written in another way.
-macro_rules! by_four {
+/// A block as often as `{blocks}` says: first as often as is left over by eight, then eight at a time.
+macro_rules! by_eight {
     ($block:expr) => {
-        by_four!($block, concat!($block, $block, $block, $block))
-    };
-    ($block:expr, $four:expr) => {
         concat!(
-            line!("tst {blocks}, #3"),
+            line!("tst {blocks}, #7"),
             line!("b.eq 3f"),
             line!("2:"),
             $block,
             line!("sub {blocks}, {blocks}, #1"),
-            line!("tst {blocks}, #3"),
+            line!("tst {blocks}, #7"),
             line!("b.ne 2b"),
             line!("3:"),
             line!("cbz {blocks}, 5f"),
             line!("4:"),
-            $four,
-            line!("subs {blocks}, {blocks}, #4"),
+            $block,
+            $block,
+            $block,
+            $block,
+            $block,
+            $block,
+            $block,
+            $block,
+            line!("subs {blocks}, {blocks}, #8"),
             line!("b.ne 4b"),
             line!("5:"),
         )
     };
 }
-pub(super) use by_four;
+pub(super) use by_eight;
 
 /// Reads or writes four registers of sums.
 macro_rules! sums {
@@ -63,6 +66,8 @@ pub(super) trait Products: Copy {
     const STEP: usize;
     /// Whether the sums of a panel's columns are made use of.
     const TOTALS: bool = false;
+    /// Whether [`outputs`](Self::outputs) is there.
+    const OUTPUTS: bool = false;
     /// Whether a single row is multiplied with panels as they lie in the file, by [`one`](Self::one).
     const ONE: bool = false;
 
@@ -107,6 +112,24 @@ pub(super) trait Products: Copy {
     unsafe fn row_of<const M: usize>(self, sums: *const Sums, m: usize) -> Sums {
         // SAFETY: the caller says that they are there.
         unsafe { sums.add(m).read() }
+    }
+
+    /// Writes the outputs of `M` rows, of which it is said what a step is worth and what the smallest value is, and of a
+    /// strip of panels. No block is filled up.
+    ///
+    /// # Safety
+    /// `rows` has been written by [`rows`](Self::rows) for as many rows and groups, and `panels` by
+    /// [`panel`](Self::panel) for each of the strip's panels, one behind the other. The groups are whole blocks, one at
+    /// least. The caller grants the strip's reads and writes.
+    unsafe fn outputs<const M: usize>(
+        self,
+        _rows: *const i8,
+        _panels: *const i8,
+        _groups: usize,
+        _numbers: [&[f32; M]; 2],
+        _strip: Strip,
+    ) {
+        unreachable!("only where it is said to be there")
     }
 
     /// Writes the sums of one row and a panel that nothing was done with. The sums of its columns may be known.
@@ -248,6 +271,11 @@ impl<P: Products> Simd for Arm<P> {
     const PANELS: usize = 1;
     const STEPS_BY_FOUR: bool = false;
     const PLACES: usize = LINES;
+
+    #[inline(never)]
+    fn apart<T>(self, part: impl FnOnce() -> T) -> T {
+        part()
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F32 {
@@ -499,6 +527,27 @@ impl<P: Products> Simd for Arm<P> {
     }
 
     #[inline(always)]
+    unsafe fn outputs<const M: usize>(
+        self,
+        numbers: [&[f32; M]; 2],
+        strip: Strip,
+        groups: usize,
+        kept: &Kept,
+        At { slot, place }: At,
+    ) -> bool {
+        if !P::OUTPUTS || groups > CHUNK || !groups.is_multiple_of(4) {
+            return false;
+        }
+        // SAFETY: the caller says that `rows` and `ready` have written these, and grants the rest.
+        unsafe {
+            let panels = kept.panels.as_ptr().add(place).cast();
+            let rows = kept.rows.as_ptr().add(slot * slot_lines(P::ROWS, groups));
+            self.0.outputs::<M>(rows.cast(), panels, groups, numbers, strip);
+        }
+        true
+    }
+
+    #[inline(always)]
     fn sums<const M: usize, const N: usize>(self, tile: &[[Sums; N]; M], m: usize, n: usize) -> Sums {
         debug_assert!(N == 1 && n == 0 && m < M, "one panel at a time");
         // SAFETY: what is there has been written by `tile`.
@@ -531,7 +580,7 @@ impl<P: Products> Simd for Arm<P> {
             }
         } else {
             // SAFETY: the caller grants the reads.
-            unsafe { chunks::<P, M>(self.0, (a, row), w, kept, to) };
+            unsafe { chunks::<P, M>(self.0, a, row, w.start, w.groups, kept, to) };
         }
     }
 }
@@ -555,21 +604,23 @@ unsafe fn totals<P: Products>(s: Arm<P>, w: Panels, n: usize) -> Option<Sums> {
 #[inline(never)]
 unsafe fn chunks<P: Products, const M: usize>(
     p: P,
-    (a, row): (*const u8, usize),
-    w: Panels,
+    a: *const u8,
+    row: usize,
+    w: *const i8,
+    all_groups: usize,
     kept: &mut Kept,
     to: *mut Sums,
 ) {
     let mut all = [[have!(vdupq_n_s32(0)); 4]; M];
-    for from in (0..w.groups).step_by(CHUNK) {
-        let groups = (w.groups - from).min(CHUNK);
+    for from in (0..all_groups).step_by(CHUNK) {
+        let groups = (all_groups - from).min(CHUNK);
         let mut sums = all;
         let rows = kept.rows[..slot_lines(M, groups)].as_mut_ptr().cast();
         let panel = kept.panels[..P::lines(groups)].as_mut_ptr().cast();
         // SAFETY: the caller grants reads of these groups, of rows and panel alike. There is room for as much of
         // both as was cut off here.
         unsafe {
-            let w = w.start.add(64 * from);
+            let w = w.add(64 * from);
             p.rows::<M>(a.add(4 * from), row, groups, rows);
             p.panel(w, groups, None, panel);
             p.product::<M>(rows, w, panel, groups, sums.as_mut_ptr());

@@ -21,8 +21,8 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use super::arm::{Arm, Products, Sums, by_four, have, last_block, less_128, row_block, sums};
-use crate::simd::Kernel;
+use super::arm::{Arm, Products, Sums, by_eight, have, last_block, less_128, row_block, sums};
+use crate::simd::{Kernel, Strip};
 
 /// Runs a kernel with the instructions of this tier.
 ///
@@ -50,6 +50,7 @@ impl Products for Dotprod {
     const ROWS: usize = 6;
     const STEP: usize = 1;
     const TOTALS: bool = true;
+    const OUTPUTS: bool = true;
 
     #[inline(always)]
     fn lines(groups: usize) -> usize {
@@ -96,6 +97,34 @@ impl Products for Dotprod {
                 5 => five_rows(self, rows, w, panel, groups, to),
                 _ => six_rows(self, rows, w, panel, groups, to),
             }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn outputs<const M: usize>(
+        self,
+        rows: *const i8,
+        panels: *const i8,
+        groups: usize,
+        [scale, low]: [&[f32; M]; 2],
+        strip: Strip,
+    ) {
+        let mut numbers = [0.0; 16];
+        numbers[..M].copy_from_slice(scale);
+        numbers[8..8 + M].copy_from_slice(low);
+        let (numbers, panels) = (&numbers, panels.cast::<Kept>());
+        let apart = 64 * Self::lines(groups);
+        // SAFETY: the token says that the machine has the instruction; the caller grants the rest.
+        unsafe {
+            let run = match M {
+                1 => one_row_outputs,
+                2 => two_rows_outputs,
+                3 => three_rows_outputs,
+                4 => four_rows_outputs,
+                5 => five_rows_outputs,
+                _ => six_rows_outputs,
+            };
+            run(self, rows, (panels, apart), groups / 4, numbers, strip);
         }
     }
 }
@@ -261,6 +290,26 @@ macro_rules! group {
     };
 }
 
+/// Makes outputs of four columns of all rows: `$j` names the register of each row's sums, and `$scale` and `$low` what a
+/// row's step is worth and its smallest value, as a register and a quarter of it.
+macro_rules! outputs {
+    ($(($s:literal, $scale:literal, $low:literal))*) => {
+        concat!(
+            line!("ldr q24, [{scale}], #16"),
+            line!("ldr q25, [{sum}], #16"),
+            line!("ldr q26, [{bias}], #16"),
+            $(line!("scvtf v", $s, ".4s, v", $s, ".4s"),)*
+            $(line!("fmul v", $s, ".4s, v", $s, ".4s, v24.4s"),)*
+            $(line!("fmul v", $s, ".4s, v", $s, ".4s, ", $scale),)*
+            $(
+                line!("fmul v27.4s, v25.4s, ", $low),
+                line!("fadd v27.4s, v27.4s, v26.4s"),
+                line!("fadd v", $s, ".4s, v", $s, ".4s, v27.4s"),
+            )*
+        )
+    };
+}
+
 /// A single block.
 macro_rules! once {
     ($block:expr) => {
@@ -271,7 +320,63 @@ macro_rules! once {
 /// The products of some rows with a panel: a function of its own, so that the registers are given out for it
 /// alone.
 macro_rules! product {
-    ($name:ident, $rows:literal rows, $block:expr, $($s0:literal $s1:literal $s2:literal $s3:literal),*) => {
+    ($name:ident $outputs:ident, $rows:literal rows, $block:expr,
+        $($s0:literal $s1:literal $s2:literal $s3:literal: $scale:literal $low:literal),*) => {
+        /// The outputs of so many rows and some panels, `apart` bytes apart, whose blocks are all whole.
+        ///
+        /// # Safety
+        /// As for [`Products::outputs`].
+        #[target_feature(enable = "dotprod")]
+        #[inline(never)]
+        unsafe fn $outputs(
+            _token: Dotprod,
+            rows: *const i8,
+            (panels, apart): (*const Kept, usize),
+            blocks: usize,
+            numbers: &[f32; 16],
+            strip: Strip,
+        ) {
+            // SAFETY: the token is only made where the instruction exists. What is read and written the caller
+            // grants, and everything else happens in the registers named here.
+            unsafe {
+                asm!(
+                    concat!(
+                        line!("6:"),
+                        line!("mov {rows}, {start}"),
+                        line!("mov {blocks}, {count}"),
+                        $(sums!("ld1", $s0 $s1 $s2 $s3, "[{again}]"),)*
+                        by_eight!($block),
+                        line!("ld1 {{v28.4s, v29.4s, v30.4s, v31.4s}}, [{numbers}]"),
+                        line!("add {again}, {again}, {apart}"),
+                        outputs!($(($s0, $scale, $low))*),
+                        outputs!($(($s1, $scale, $low))*),
+                        outputs!($(($s2, $scale, $low))*),
+                        outputs!($(($s3, $scale, $low))*),
+                        line!("mov {rows}, {out}"),
+                        $(sums!("st1", $s0 $s1 $s2 $s3, "[{rows}], {stride}"),)*
+                        line!("add {out}, {out}, #64"),
+                        line!("subs {panels}, {panels}, #1"),
+                        line!("b.ne 6b"),
+                    ),
+                    start = in(reg) rows, count = in(reg) blocks, numbers = in(reg) numbers,
+                    rows = out(reg) _, blocks = out(reg) _, w = inout(reg) strip.weights => _,
+                    again = inout(reg) panels => _, apart = in(reg) apart,
+                    scale = inout(reg) strip.scale => _, sum = inout(reg) strip.sum => _,
+                    bias = inout(reg) strip.bias => _, out = inout(reg) strip.out => _,
+                    stride = in(reg) 4 * strip.stride, panels = inout(reg) strip.panels => _,
+                    out("v0") _, out("v1") _, out("v2") _, out("v3") _,
+                    out("v4") _, out("v5") _, out("v6") _, out("v7") _,
+                    out("v8") _, out("v9") _, out("v10") _, out("v11") _,
+                    out("v12") _, out("v13") _, out("v14") _, out("v15") _,
+                    out("v16") _, out("v17") _, out("v18") _, out("v19") _,
+                    out("v20") _, out("v21") _, out("v22") _, out("v23") _,
+                    out("v24") _, out("v25") _, out("v26") _, out("v27") _,
+                    out("v28") _, out("v29") _, out("v30") _, out("v31") _,
+                    options(nostack)
+                )
+            }
+        }
+
         /// The products of so many rows with a panel.
         ///
         /// # Safety
@@ -319,7 +424,7 @@ macro_rules! product {
             if blocks == 0 {
                 add!(once!($block), 1usize, last, (again, ""));
             } else {
-                add!(by_four!($block), blocks, w, (again, ""));
+                add!(by_eight!($block), blocks, w, (again, ""));
                 if !groups.is_multiple_of(4) {
                     add!(once!($block), 1usize, last, (to, ", #64"));
                 }
@@ -330,56 +435,71 @@ macro_rules! product {
 }
 
 product!(
-    one_row, 1 rows,
+    one_row one_row_outputs, 1 rows,
     concat!(
         line!("ldr q28, [{rows}], #16"),
         group!(28 0), group!(28 1), group!(28 2), group!(28 3),
     ),
-    0 1 2 3
+    0 1 2 3: "v28.s[0]" "v30.s[0]"
 );
 product!(
-    two_rows, 2 rows,
+    two_rows two_rows_outputs, 2 rows,
     concat!(
         line!("ldp q28, q29, [{rows}], #32"),
         group!(28 0, 28 1), group!(28 2, 28 3), group!(29 0, 29 1), group!(29 2, 29 3),
     ),
-    0 1 2 3, 4 5 6 7
+    0 1 2 3: "v28.s[0]" "v30.s[0]",
+    4 5 6 7: "v28.s[1]" "v30.s[1]"
 );
 product!(
-    three_rows, 3 rows,
+    three_rows three_rows_outputs, 3 rows,
     concat!(
         line!("ld1 {{v28.16b, v29.16b, v30.16b, v31.16b}}, [{rows}], #64"),
         group!(28 0, 28 1, 28 2), group!(29 0, 29 1, 29 2),
         group!(30 0, 30 1, 30 2), group!(31 0, 31 1, 31 2),
     ),
-    0 1 2 3, 4 5 6 7, 8 9 10 11
+    0 1 2 3: "v28.s[0]" "v30.s[0]",
+    4 5 6 7: "v28.s[1]" "v30.s[1]",
+    8 9 10 11: "v28.s[2]" "v30.s[2]"
 );
 product!(
-    four_rows, 4 rows,
+    four_rows four_rows_outputs, 4 rows,
     concat!(
         line!("ld1 {{v28.16b, v29.16b, v30.16b, v31.16b}}, [{rows}], #64"),
         group!(28 0, 28 1, 28 2, 28 3), group!(29 0, 29 1, 29 2, 29 3),
         group!(30 0, 30 1, 30 2, 30 3), group!(31 0, 31 1, 31 2, 31 3),
     ),
-    0 1 2 3, 4 5 6 7, 8 9 10 11, 12 13 14 15
+    0 1 2 3: "v28.s[0]" "v30.s[0]",
+    4 5 6 7: "v28.s[1]" "v30.s[1]",
+    8 9 10 11: "v28.s[2]" "v30.s[2]",
+    12 13 14 15: "v28.s[3]" "v30.s[3]"
 );
 product!(
-    five_rows, 5 rows,
+    five_rows five_rows_outputs, 5 rows,
     concat!(
         line!("ld1 {{v28.16b, v29.16b, v30.16b}}, [{rows}], #48"),
         group!(four 28, 0), group!(four 29, 2),
         line!("ld1 {{v28.16b, v29.16b, v30.16b}}, [{rows}], #48"),
         group!(four 28, 0), group!(four 29, 2),
     ),
-    0 1 2 3, 4 5 6 7, 8 9 10 11, 12 13 14 15, 16 17 18 19
+    0 1 2 3: "v28.s[0]" "v30.s[0]",
+    4 5 6 7: "v28.s[1]" "v30.s[1]",
+    8 9 10 11: "v28.s[2]" "v30.s[2]",
+    12 13 14 15: "v28.s[3]" "v30.s[3]",
+    16 17 18 19: "v29.s[0]" "v31.s[0]"
 );
 product!(
-    six_rows, 6 rows,
+    six_rows six_rows_outputs, 6 rows,
     concat!(
         line!("ld1 {{v28.16b, v29.16b, v30.16b}}, [{rows}], #48"),
         group!(four 28, 0 1), group!(four 29, 2 3),
         line!("ld1 {{v28.16b, v29.16b, v30.16b}}, [{rows}], #48"),
         group!(four 28, 0 1), group!(four 29, 2 3),
     ),
-    0 1 2 3, 4 5 6 7, 8 9 10 11, 12 13 14 15, 16 17 18 19, 20 21 22 23
+    0 1 2 3: "v28.s[0]" "v30.s[0]",
+    4 5 6 7: "v28.s[1]" "v30.s[1]",
+    8 9 10 11: "v28.s[2]" "v30.s[2]",
+    12 13 14 15: "v28.s[3]" "v30.s[3]",
+    16 17 18 19: "v29.s[0]" "v31.s[0]",
+    20 21 22 23: "v29.s[1]" "v31.s[1]"
 );

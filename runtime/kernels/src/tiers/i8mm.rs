@@ -22,7 +22,7 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use super::arm::{Arm, Products, Sums, blocks, by_four, have, last_block, row_block, sums};
+use super::arm::{Arm, Products, Sums, blocks, by_eight, have, last_block, row_block, sums};
 use crate::simd::Kernel;
 
 /// Runs a kernel with the instructions of this tier.
@@ -153,13 +153,7 @@ unsafe fn zip_blocks(w: *const i8, blocks: usize, to: *mut i8) {
     // SAFETY: NEON is there wherever this is compiled; the caller grants the reads and the writes.
     unsafe {
         asm!(
-            by_four!(
-                concat!(zip_couples!(0 32 128 160), line!("add {w}, {w}, #256")),
-                concat!(
-                    zip_couples!(0 32 128 160 256 288 384 416 512 544 640 672 768 800 896 928),
-                    line!("add {w}, {w}, #1024"),
-                )
-            ),
+            by_eight!(concat!(zip_couples!(0 32 128 160), line!("add {w}, {w}, #256"))),
             w = inout(reg) w => _, to = inout(reg) to => _,
             blocks = inout(reg) blocks => _,
             out("v0") _, out("v1") _, out("v2") _, out("v3") _,
@@ -290,7 +284,7 @@ macro_rules! product {
                         asm!(
                             concat!(
                                 $(sums!("ld1", $s0 $s1 $s2 $s3, "[{zeros}]"),)*
-                                by_four!(concat!($couple, $couple)),
+                                by_eight!(concat!($couple, $couple)),
                                 $store,
                             ),
                             zeros = in(reg) ZEROS.as_ptr(),
