@@ -369,6 +369,37 @@ mod tests {
     }
 
     #[test]
+    fn heads_that_go_together_have_room_however_few_the_tokens_are() {
+        for (heads, head_size, intermediate) in [(2, 16, 48), (12, 32, 1536), (12, 64, 3072)] {
+            let shape = Shape {
+                hidden: heads * head_size,
+                heads,
+                intermediate,
+                ..SHAPE
+            };
+            let width = 3 * head_size as usize;
+            for most in [1, 16, 17, 128, 512] {
+                let room = qkv_len(&shape, most).unwrap();
+                for tokens in 1..=most {
+                    let together = heads_together(&shape, tokens);
+                    assert!((1..=heads as usize).contains(&together));
+                    assert!(
+                        tokens * width * together <= room,
+                        "{tokens} of {most} tokens"
+                    );
+                }
+            }
+        }
+        let mini = Shape {
+            hidden: 384,
+            heads: 12,
+            ..SHAPE
+        };
+        let together = [16, 32, 64, 128, 512].map(|tokens| heads_together(&mini, tokens));
+        assert_eq!(together, [12, 8, 4, 2, 2]);
+    }
+
+    #[test]
     fn every_thread_has_a_share_of_its_own() {
         let one = scratch_bytes(&header(), 9);
         let share = share_len(&header(), 9).unwrap();

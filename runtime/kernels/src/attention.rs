@@ -53,8 +53,7 @@ impl<'s> AttentionScratch<'s> {
         let floats = padded
             .saturating_mul(4 + MAX_ROWS)
             .saturating_add(head_size.saturating_mul(2));
-        let bytes =
-            padded.saturating_mul(head_size.saturating_mul(3).saturating_add(MAX_ROWS));
+        let bytes = padded.saturating_mul(head_size.saturating_mul(3).saturating_add(MAX_ROWS));
         (floats, bytes)
     }
 
@@ -631,13 +630,19 @@ impl<S: Simd> Tiles<S> for Scores<'_, '_, S> {
         let whole = panels.start.max(panels.end.min(self.tokens / LANES));
         // SAFETY: as for `rows`.
         let queries = unsafe { (self.queries(), self.head_size) };
-        let Work { key_scale, key_sum, scores, .. } = &mut *self.work;
+        let Work {
+            key_scale,
+            key_sum,
+            scores,
+            ..
+        } = &mut *self.work;
         let [scales, sums] = [&**key_scale, &**key_sum]
             .map(|numbers| numbers.as_chunks::<LANES>().0[panels.start..whole].iter());
         let mut scores = ColumnsMut::new(&mut scores[..M * padded], padded).expect("whole rows");
         let outputs = scores.panels::<M>(0, panels.start..whole);
         let mut largest = self.largest;
-        for (panel, ((scale, sum), mut out)) in (panels.start..).zip(scales.zip(sums).zip(outputs)) {
+        for (panel, ((scale, sum), mut out)) in (panels.start..).zip(scales.zip(sums).zip(outputs))
+        {
             let mut sums = MaybeUninit::uninit();
             // SAFETY: as for `tile`.
             let sums: &[[S::I32; 1]; M] = unsafe {

@@ -174,8 +174,7 @@ impl<'a, S: Simd, const GELU: bool> Running<'a, '_, S, GELU> {
     /// When there are no such rows.
     #[inline(always)]
     fn numbers<const M: usize>(&self, row: usize) -> [&'a [f32; M]; 2] {
-        [self.x.scale(), self.x.low()]
-            .map(|x| x[row..].first_chunk().expect("rows that there are"))
+        [self.x.scale(), self.x.low()].map(|x| x[row..].first_chunk().expect("rows that there are"))
     }
 
     /// The quantized values from `row` on.
@@ -251,7 +250,9 @@ impl<S: Simd, const GELU: bool> Tiles<S> for Running<'_, '_, S, GELU> {
     fn strip<const M: usize>(&mut self, s: S, row: usize, panels: Range<usize>) {
         let (linear, first) = (self.linear, self.part.panels.start);
         // The last panel may have fewer columns.
-        let whole = panels.start.max(panels.end.min(first + self.part.out.columns() / LANES));
+        let whole = panels
+            .start
+            .max(panels.end.min(first + self.part.out.columns() / LANES));
         let [x_scale, x_low] = self.numbers::<M>(row);
         let [scale, sum, bias] = [linear.scale, linear.sum, linear.bias]
             .map(|numbers| &numbers.as_chunks::<LANES>().0[panels.start..whole]);
@@ -260,7 +261,10 @@ impl<S: Simd, const GELU: bool> Tiles<S> for Running<'_, '_, S, GELU> {
         debug_assert!(row + M <= self.x.len() && panels.end <= linear.panels());
         // SAFETY: the rows exist, and the first of the panels, as for `tile`.
         let (a, mut weights) = unsafe { (self.values(row), self.weights(panels.start)) };
-        let outputs = self.part.out.panels::<M>(row, panels.start - first..whole - first);
+        let outputs = self
+            .part
+            .out
+            .panels::<M>(row, panels.start - first..whole - first);
         let (out, stride) = outputs.start();
         let strip = Strip {
             panels: scale.len(),

@@ -203,7 +203,12 @@ pub(crate) trait Simd: Copy {
     /// # Panics
     /// When there is no such row or panel, perhaps.
     #[inline(always)]
-    fn sums<const M: usize, const N: usize>(self, tile: &[[Self::I32; N]; M], m: usize, n: usize) -> Self::I32 {
+    fn sums<const M: usize, const N: usize>(
+        self,
+        tile: &[[Self::I32; N]; M],
+        m: usize,
+        n: usize,
+    ) -> Self::I32 {
         tile[m][n]
     }
 

@@ -52,7 +52,9 @@ pub(super) use by_eight;
 /// Reads or writes four registers of sums.
 macro_rules! sums {
     ($op:literal, $s0:literal $s1:literal $s2:literal $s3:literal, $at:expr) => {
-        line!($op, " {{v", $s0, ".4s, v", $s1, ".4s, v", $s2, ".4s, v", $s3, ".4s}}, ", $at)
+        line!(
+            $op, " {{v", $s0, ".4s, v", $s1, ".4s, v", $s2, ".4s, v", $s3, ".4s}}, ", $at
+        )
     };
 }
 pub(super) use sums;
@@ -542,13 +544,19 @@ impl<P: Products> Simd for Arm<P> {
         unsafe {
             let panels = kept.panels.as_ptr().add(place).cast();
             let rows = kept.rows.as_ptr().add(slot * slot_lines(P::ROWS, groups));
-            self.0.outputs::<M>(rows.cast(), panels, groups, numbers, strip);
+            self.0
+                .outputs::<M>(rows.cast(), panels, groups, numbers, strip);
         }
         true
     }
 
     #[inline(always)]
-    fn sums<const M: usize, const N: usize>(self, tile: &[[Sums; N]; M], m: usize, n: usize) -> Sums {
+    fn sums<const M: usize, const N: usize>(
+        self,
+        tile: &[[Sums; N]; M],
+        m: usize,
+        n: usize,
+    ) -> Sums {
         debug_assert!(N == 1 && n == 0 && m < M, "one panel at a time");
         // SAFETY: what is there has been written by `tile`.
         unsafe { self.0.row_of::<M>(tile.as_ptr().cast(), m) }

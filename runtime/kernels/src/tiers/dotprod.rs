@@ -16,7 +16,8 @@
 //! ```
 //!
 //! Loops are written in assembly, since a compiler moves loads until the registers are not enough, and reads
-//! with two instructions what one can.
+//! with two instructions what one can. Outputs of a linear layer are made of the sums while these are still in their
+//! registers, and panel follows panel without anything being looked up in between.
 
 use core::arch::aarch64::*;
 use core::arch::asm;
@@ -290,8 +291,8 @@ macro_rules! group {
     };
 }
 
-/// Makes outputs of four columns of all rows: `$j` names the register of each row's sums, and `$scale` and `$low` what a
-/// row's step is worth and its smallest value, as a register and a quarter of it.
+/// Outputs of four columns: for each row the register of its sums, and a quarter of a register each for what its step is
+/// worth and for its smallest value.
 macro_rules! outputs {
     ($(($s:literal, $scale:literal, $low:literal))*) => {
         concat!(
@@ -310,7 +311,7 @@ macro_rules! outputs {
     };
 }
 
-/// A single block.
+/// A single block, of which none is left then.
 macro_rules! once {
     ($block:expr) => {
         concat!($block, line!("sub {blocks}, {blocks}, #1"))
