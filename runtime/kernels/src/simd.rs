@@ -49,6 +49,8 @@ pub(crate) trait Simd: Copy {
     const SUMS_IN_REGISTERS: bool = true;
     /// The most panels of 16 columns that a tile may have: 4, 2 or 1.
     const PANELS: usize;
+    /// Whether rows go through panels one by one, in strips that are looked up once; then a tile has one panel.
+    const STRIPS: bool = false;
     /// Whether [`store_steps`](Self::store_steps) is better than storing each vector by itself.
     const STEPS_BY_FOUR: bool = true;
     /// How many places there are for panels that are kept: enough for one panel, or no panel is kept.

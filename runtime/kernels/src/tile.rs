@@ -52,13 +52,8 @@ pub(crate) trait Tiles<S: Simd> {
     /// Computes rows `row..row + M` of panels `panel..panel + N`.
     fn tile<const M: usize, const N: usize>(&mut self, s: S, row: usize, panel: usize);
 
-    /// Computes rows `row..row + M` of some panels, for tiers whose tiles have a single one.
-    #[inline(always)]
-    fn strip<const M: usize>(&mut self, s: S, row: usize, panels: Range<usize>) {
-        for panel in panels {
-            self.tile::<M, 1>(s, row, panel);
-        }
-    }
+    /// Computes rows `row..row + M` of some panels, one by one, for tiers that ask for it.
+    fn strip<const M: usize>(&mut self, s: S, row: usize, panels: Range<usize>);
 }
 
 /// Visits all tiles of `rows` rows and the given panels. As many panels as are kept `together` are taken
@@ -127,7 +122,7 @@ fn through_panels<S: Simd, const M: usize>(
     panels: Range<usize>,
     tiles: &mut impl Tiles<S>,
 ) {
-    if S::PANELS == 1 {
+    if S::STRIPS {
         return tiles.strip::<M>(s, row, panels);
     }
     for (panel, group) in groups(panels, S::PANELS) {

@@ -271,6 +271,7 @@ impl<P: Products> Simd for Arm<P> {
     const STEP: usize = P::STEP;
     const SUMS_IN_REGISTERS: bool = false;
     const PANELS: usize = 1;
+    const STRIPS: bool = true;
     const STEPS_BY_FOUR: bool = false;
     const PLACES: usize = LINES;
 
