@@ -31,7 +31,8 @@ pub(crate) const BLOCK: usize = if cfg!(target_arch = "aarch64") {
 /// widest tile that a kernel has.
 const GROUP_COLUMNS: usize = 4 * LANES;
 
-/// How many floats queries, keys and values of so many heads may have: 96 KiB, a part of the smallest second-level cache.
+/// How many floats queries, keys and values of the heads that go together have at most, where these are not the fewest
+/// that may: 96 KiB, a part of a second-level cache.
 const NEAR: usize = 24_576;
 
 /// How many heads of so many tokens a thread takes through attention at a time.

@@ -330,15 +330,15 @@ pub(crate) struct Head<'a> {
 impl<'a> Head<'a> {
     /// This head's channels of one part, token after token.
     #[inline(always)]
-    fn tokens(&self, part: Part) -> impl ExactSizeIterator<Item = &'a [f32]> {
+    fn tokens(&self, part: Part) -> impl Iterator<Item = &'a [f32]> {
         let (first, head_size) = (self.place(0, part), self.input.head_size);
-        let tokens = self.input.qkv.chunks_exact(self.apart());
+        let tokens = self.input.qkv.chunks_exact(self.stride());
         tokens.map(move |token| &token[first..first + head_size])
     }
 
     /// How far the channels of two tokens are apart.
     #[inline(always)]
-    fn apart(&self) -> usize {
+    pub(crate) fn stride(&self) -> usize {
         3 * self.input.heads * self.input.head_size
     }
 
@@ -502,8 +502,8 @@ impl<'a> Head<'a> {
     }
 }
 
-/// Subtracts the means from a token's key, quantizes it to s8, and writes it to a column of a panel, four channels of which
-/// stand together. Returns what a step is worth, and that times the sum of the steps.
+/// Subtracts the means from a token's key, quantizes it to s8, and writes it to a column of a panel, four channels of
+/// which stand together. Returns what a step is worth, and that times the sum of the steps.
 #[inline(always)]
 fn pack_key<S: Simd>(
     s: S,

@@ -141,7 +141,7 @@ impl<'a> ColumnsMut<'a> {
     /// Sixteen columns after sixteen columns of rows `row..row + M`, panel after panel.
     ///
     /// # Panics
-    /// When there are no such rows, or a panel has no or fewer columns.
+    /// When there are no such rows, or a panel has fewer than sixteen columns.
     #[inline(always)]
     pub(crate) fn panels<const M: usize>(
         &mut self,
@@ -210,7 +210,7 @@ impl<const M: usize> Spare<M> {
     }
 }
 
-/// One to sixteen columns of `M` rows, each of which has to be written, and then
+/// One to sixteen columns of `M` rows, each of which has to be written, and then, unless they are sixteen,
 /// [`finish`](Self::finish) called.
 pub(crate) struct PanelMut<'a, const M: usize> {
     /// Where sixteen lanes of the first row may be written.

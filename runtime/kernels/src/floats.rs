@@ -301,12 +301,9 @@ impl Heads<'_> {
     #[inline(always)]
     fn rows<S: Simd, const M: usize>(&mut self, s: S, head: Head<'_>, row: usize, index: usize) {
         let Attention {
-            tokens,
-            heads,
-            head_size,
-            ..
+            tokens, head_size, ..
         } = self.input;
-        let stride = 3 * heads * head_size;
+        let stride = head.stride();
         let padded = tokens.next_multiple_of(LANES);
         let mut largest = [s.splat(f32::MIN); M];
         for panel in 0..padded / LANES {

@@ -276,11 +276,13 @@ impl<S: Simd, const GELU: bool> Tiles<S> for Running<'_, '_, S, GELU> {
             stride,
         };
         let at = At { slot, place };
-        // SAFETY: as for `tile`; the numbers of so many panels have just been cut off, and `panels` has seen that
-        // there are so many columns of the rows.
-        let done = scale.is_empty()
-            || unsafe { s.outputs::<M>([x_scale, x_low], strip, groups, self.kept, at) };
-        if !done {
+        let done = if scale.is_empty() {
+            false
+        } else if S::OUTPUTS {
+            // SAFETY: as for `tile`; the numbers of so many panels have just been cut off, and `panels` has seen that
+            // there are so many columns of the rows.
+            unsafe { s.outputs::<M>([x_scale, x_low], strip, groups, self.kept, at) }
+        } else {
             for (((scale, sum), bias), mut out) in scale.iter().zip(sum).zip(bias).zip(outputs) {
                 let mut sums = MaybeUninit::uninit();
                 // SAFETY: as for `tile`.
@@ -296,9 +298,11 @@ impl<S: Simd, const GELU: bool> Tiles<S> for Running<'_, '_, S, GELU> {
                     out.put(s, m, output::<S, false>(s, sums, numbers, [x_scale[m], x_low[m]]));
                 });
             }
-        }
+            true
+        };
+        let left = if done { whole } else { panels.start };
         if GELU {
-            let columns = (panels.start - first) * LANES..(whole - first) * LANES;
+            let columns = (panels.start - first) * LANES..(left - first) * LANES;
             for m in 0..M {
                 let outputs = &mut self.part.out.row(row + m)[columns.clone()];
                 for y in outputs.as_chunks_mut().0 {
@@ -306,8 +310,8 @@ impl<S: Simd, const GELU: bool> Tiles<S> for Running<'_, '_, S, GELU> {
                 }
             }
         }
-        if whole < panels.end {
-            self.tile::<M, 1>(s, row, whole);
+        for panel in left..panels.end {
+            self.tile::<M, 1>(s, row, panel);
         }
     }
 }

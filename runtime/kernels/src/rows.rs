@@ -240,8 +240,8 @@ fn steps_of<S: Simd>(s: S, x: &[f32; LANES], lows: S::F32, steps: S::F32) -> S::
     s.round(s.mul(s.sub(s.load(x), lows), steps))
 }
 
-/// The smallest and the largest value of these and some more, zeros without a sign. The order of the comparisons does not
-/// show, so two chains of them run side by side.
+/// The smallest and the largest value of these and some more, zeros without a sign. The order of the comparisons does
+/// not show, so two chains of them run side by side.
 #[inline(always)]
 fn range<S: Simd>(s: S, whole: &[[f32; LANES]], more: &[f32; LANES]) -> (f32, f32) {
     let more = s.load(more);

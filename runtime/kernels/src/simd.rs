@@ -1,9 +1,9 @@
 //! What an instruction set has to offer: a vector of sixteen floats, and a tile of dot products.
 //!
-//! Every algorithm of this crate is written once, over [`Simd`], as a [`Kernel`]. A tier implements
-//! the trait with a token that can only be made where its instructions exist, and a function that
-//! carries them in its `#[target_feature]`; [`Isa::run`](crate::Isa::run) picks that function, and
-//! since everything below is `#[inline(always)]`, the algorithm is compiled into it as a whole:
+//! Every algorithm of this crate is written once, over [`Simd`], as a [`Kernel`]. A tier implements the trait with a
+//! token that can only be made where its instructions exist, and a function that carries them in its
+//! `#[target_feature]`; [`Isa::run`](crate::Isa::run) picks that function, and since everything below is
+//! `#[inline(always)]`, the algorithm is compiled into it as a whole, but for what a tier runs [`apart`](Simd::apart):
 //!
 //! ```text
 //! isa.linear(..) ---> Isa::run(kernel) ---> avx512::run(kernel)   #[target_feature(..)]
@@ -51,6 +51,8 @@ pub(crate) trait Simd: Copy {
     const PANELS: usize;
     /// Whether rows go through panels one by one, in strips that are looked up once; then a tile has one panel.
     const STRIPS: bool = false;
+    /// Whether [`outputs`](Self::outputs) is there, for strips.
+    const OUTPUTS: bool = false;
     /// Whether [`store_steps`](Self::store_steps) is better than storing each vector by itself.
     const STEPS_BY_FOUR: bool = true;
     /// How many places there are for panels that are kept: enough for one panel, or no panel is kept.
@@ -58,8 +60,9 @@ pub(crate) trait Simd: Copy {
     /// How many bytes of panels are taken through all rows together where no panel is kept; those of a tile at least.
     const BYTES_TOGETHER: usize = 0;
 
-    /// Runs a part of a kernel in which no bytes are multiplied. A tier that needs no instructions for it which have to be
-    /// asked for may make a function of its own of it, so that the registers are given out for it alone.
+    /// Runs a part of a kernel in which no bytes are multiplied. A tier all of whose instructions for it are part of
+    /// the target may make a function of its own of it, so that the registers are given out for it alone; for the
+    /// others the compiler has to inline it, as it does with a function that is called once.
     #[inline(always)]
     fn apart<T>(self, part: impl FnOnce() -> T) -> T {
         part()
@@ -181,13 +184,13 @@ pub(crate) trait Simd: Copy {
     ) {
     }
 
-    /// Writes the outputs of `M` rows, of which it is said what a step is worth and what the smallest value is, and of a
-    /// strip of panels of `groups` groups. Returns false where the tier leaves that to [`tile`](Self::tile), having
+    /// Writes the outputs of `M` rows, of which it is said what a step is worth and what the smallest value is, and of
+    /// a strip of panels of `groups` groups. Returns false where the tier leaves that to [`tile`](Self::tile), having
     /// written nothing.
     ///
     /// # Safety
-    /// [`rows`](Self::rows) has looked at the rows, and [`ready`](Self::ready) at the panels, and `kept` still has what
-    /// they left at the slot and from the place on. What the strip names can be read and written.
+    /// [`rows`](Self::rows) has looked at the rows, and [`ready`](Self::ready) at the strip's panels, and `kept` still
+    /// has what they left at the slot and from the place on. What the strip names can be read and written.
     #[inline(always)]
     unsafe fn outputs<const M: usize>(
         self,
@@ -197,13 +200,13 @@ pub(crate) trait Simd: Copy {
         _kept: &Self::Kept,
         _at: At,
     ) -> bool {
-        false
+        unreachable!("only where it is said to be there")
     }
 
     /// The sums of row `m` and panel `n` of what [`tile`](Self::tile) has written, which may have an order of its own.
     ///
     /// # Panics
-    /// When there is no such row or panel, perhaps.
+    /// When there is no such row or panel.
     #[inline(always)]
     fn sums<const M: usize, const N: usize>(
         self,
@@ -220,8 +223,9 @@ pub(crate) trait Simd: Copy {
     ///
     /// # Safety
     /// `a` is valid for reads of `(M - 1) * row + 4 * w.groups` bytes, and `w` of `(N - 1) * w.stride + 64 *
-    /// w.groups`; what is known of the columns can be read for `N` panels. [`rows`](Self::rows) has looked at the rows, and [`ready`](Self::ready) at the panels, and `kept`
-    /// still has what they left at the slot and from the place on.
+    /// w.groups`; what is known of the columns can be read for `N` panels. [`rows`](Self::rows) has looked at the
+    /// rows, and [`ready`](Self::ready) at the panels, and `kept` still has what they left at the slot and from the
+    /// place on.
     unsafe fn tile<const M: usize, const N: usize>(
         self,
         a: *const u8,

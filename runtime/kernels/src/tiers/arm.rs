@@ -106,18 +106,18 @@ pub(super) trait Products: Copy {
         to: *mut Sums,
     );
 
-    /// The sums of row `m` of the `M` that [`product`](Self::product) wrote.
+    /// The sums of row `m` of the `M` that [`product`](Self::product) wrote, or [`one`](Self::one).
     ///
     /// # Safety
-    /// It wrote them to `sums`, and there is such a row.
+    /// They are at `sums`, and there is such a row.
     #[inline(always)]
     unsafe fn row_of<const M: usize>(self, sums: *const Sums, m: usize) -> Sums {
         // SAFETY: the caller says that they are there.
         unsafe { sums.add(m).read() }
     }
 
-    /// Writes the outputs of `M` rows, of which it is said what a step is worth and what the smallest value is, and of a
-    /// strip of panels. No block is filled up.
+    /// Writes the outputs of `M` rows, of which it is said what a step is worth and what the smallest value is, and of
+    /// a strip of panels. No block is filled up.
     ///
     /// # Safety
     /// `rows` has been written by [`rows`](Self::rows) for as many rows and groups, and `panels` by
@@ -134,7 +134,8 @@ pub(super) trait Products: Copy {
         unreachable!("only where it is said to be there")
     }
 
-    /// Writes the sums of one row and a panel that nothing was done with. The sums of its columns may be known.
+    /// Writes the sums of one row and a panel that nothing was done with, in the order of [`product`](Self::product).
+    /// The sums of its columns may be known.
     ///
     /// # Safety
     /// `4 * groups` bytes can be read at `a`, `64 * groups` at `w`, and sixteen sums can be written at `to`.
@@ -272,6 +273,7 @@ impl<P: Products> Simd for Arm<P> {
     const SUMS_IN_REGISTERS: bool = false;
     const PANELS: usize = 1;
     const STRIPS: bool = true;
+    const OUTPUTS: bool = P::OUTPUTS;
     const STEPS_BY_FOUR: bool = false;
     const PLACES: usize = LINES;
 
@@ -538,7 +540,8 @@ impl<P: Products> Simd for Arm<P> {
         kept: &Kept,
         At { slot, place }: At,
     ) -> bool {
-        if !P::OUTPUTS || groups > CHUNK || !groups.is_multiple_of(4) {
+        const { assert!(!P::ONE || !P::OUTPUTS, "all panels are looked at") };
+        if groups > CHUNK || !groups.is_multiple_of(4) {
             return false;
         }
         // SAFETY: the caller says that `rows` and `ready` have written these, and grants the rest.
@@ -558,8 +561,8 @@ impl<P: Products> Simd for Arm<P> {
         m: usize,
         n: usize,
     ) -> Sums {
-        debug_assert!(N == 1 && n == 0 && m < M, "one panel at a time");
-        // SAFETY: what is there has been written by `tile`.
+        assert!(N == 1 && n == 0 && m < M, "a row of a single panel");
+        // SAFETY: `tile` wrote them, and there is such a row.
         unsafe { self.0.row_of::<M>(tile.as_ptr().cast(), m) }
     }
 

@@ -291,8 +291,8 @@ macro_rules! group {
     };
 }
 
-/// Outputs of four columns: for each row the register of its sums, and a quarter of a register each for what its step is
-/// worth and for its smallest value.
+/// Outputs of four columns: for each row the register of its sums, and a quarter of a register each for what its step
+/// is worth and for its smallest value.
 macro_rules! outputs {
     ($(($s:literal, $scale:literal, $low:literal))*) => {
         concat!(
@@ -311,17 +311,17 @@ macro_rules! outputs {
     };
 }
 
-/// A single block, of which none is left then.
+/// A single block. `{blocks}` is named since an operand that is not is an error.
 macro_rules! once {
     ($block:expr) => {
-        concat!($block, line!("sub {blocks}, {blocks}, #1"))
+        concat!($block, line!("// not {blocks}"))
     };
 }
 
 /// The products of some rows with a panel: a function of its own, so that the registers are given out for it
 /// alone.
 macro_rules! product {
-    ($name:ident $outputs:ident, $rows:literal rows, $block:expr,
+    ($name:ident $outputs:ident, $block:expr,
         $($s0:literal $s1:literal $s2:literal $s3:literal: $scale:literal $low:literal),*) => {
         /// The outputs of so many rows and some panels, `apart` bytes apart, whose blocks are all whole.
         ///
@@ -436,7 +436,7 @@ macro_rules! product {
 }
 
 product!(
-    one_row one_row_outputs, 1 rows,
+    one_row one_row_outputs,
     concat!(
         line!("ldr q28, [{rows}], #16"),
         group!(28 0), group!(28 1), group!(28 2), group!(28 3),
@@ -444,7 +444,7 @@ product!(
     0 1 2 3: "v28.s[0]" "v30.s[0]"
 );
 product!(
-    two_rows two_rows_outputs, 2 rows,
+    two_rows two_rows_outputs,
     concat!(
         line!("ldp q28, q29, [{rows}], #32"),
         group!(28 0, 28 1), group!(28 2, 28 3), group!(29 0, 29 1), group!(29 2, 29 3),
@@ -453,7 +453,7 @@ product!(
     4 5 6 7: "v28.s[1]" "v30.s[1]"
 );
 product!(
-    three_rows three_rows_outputs, 3 rows,
+    three_rows three_rows_outputs,
     concat!(
         line!("ld1 {{v28.16b, v29.16b, v30.16b, v31.16b}}, [{rows}], #64"),
         group!(28 0, 28 1, 28 2), group!(29 0, 29 1, 29 2),
@@ -464,7 +464,7 @@ product!(
     8 9 10 11: "v28.s[2]" "v30.s[2]"
 );
 product!(
-    four_rows four_rows_outputs, 4 rows,
+    four_rows four_rows_outputs,
     concat!(
         line!("ld1 {{v28.16b, v29.16b, v30.16b, v31.16b}}, [{rows}], #64"),
         group!(28 0, 28 1, 28 2, 28 3), group!(29 0, 29 1, 29 2, 29 3),
@@ -476,7 +476,7 @@ product!(
     12 13 14 15: "v28.s[3]" "v30.s[3]"
 );
 product!(
-    five_rows five_rows_outputs, 5 rows,
+    five_rows five_rows_outputs,
     concat!(
         line!("ld1 {{v28.16b, v29.16b, v30.16b}}, [{rows}], #48"),
         group!(four 28, 0), group!(four 29, 2),
@@ -490,7 +490,7 @@ product!(
     16 17 18 19: "v29.s[0]" "v31.s[0]"
 );
 product!(
-    six_rows six_rows_outputs, 6 rows,
+    six_rows six_rows_outputs,
     concat!(
         line!("ld1 {{v28.16b, v29.16b, v30.16b}}, [{rows}], #48"),
         group!(four 28, 0 1), group!(four 29, 2 3),

@@ -12,9 +12,10 @@
 //! The weights in the file have four columns of a group side by side. They are zipped once for all rows, and
 //! pairs of rows once for all panels that go together. A store of four registers zips them, and that is why a column
 //! stands beside the fourth behind it; the same store brings the sums of eight columns back into order, row by row.
-//! Sums of six rows and a panel fill 24 registers; with
-//! four of weights and three of activations that leaves one. Loops are written in assembly, since a compiler
-//! moves loads until that is not enough, and reads with two instructions what one can.
+//!
+//! Sums of six rows and a panel fill 24 registers; with four of weights and three of activations that leaves one.
+//! Loops are written in assembly, since a compiler moves loads until that is not enough, and reads with two
+//! instructions what one can.
 //!
 //! A single row is left as it is, and so are its panels: `sudot`, which comes with this tier, multiplies
 //! four activations with four weights of each of four columns.
@@ -132,8 +133,8 @@ unsafe fn zip(w: *const i8, groups: usize, to: *mut i8) {
     }
 }
 
-/// Eight columns of two groups from each `$at` on: a store of four registers puts a column's eight weights side by side, and beside them those
-/// of the fourth column behind it.
+/// Eight columns of two groups from each `$at` on: a store of four registers puts a column's eight weights side by
+/// side, and beside them those of the fourth column behind it.
 macro_rules! zip_couples {
     ($($at:literal)*) => {
         concat!($(
