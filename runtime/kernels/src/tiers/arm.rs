@@ -19,35 +19,37 @@ macro_rules! have {
 }
 pub(super) use have;
 
-/// A block as often as `{blocks}` says: first as often as is left over by eight, then eight at a time.
-macro_rules! by_eight {
-    ($block:expr) => {
+/// A block as often as `{blocks}` says: first as often as is left over by four or eight, then so many at a time.
+macro_rules! repeated {
+    (by four, $block:expr) => {
+        repeated!(@ "3", "4", $block, concat!($block, $block, $block, $block))
+    };
+    (by eight, $block:expr) => {
+        repeated!(
+            @ "7", "8", $block,
+            concat!($block, $block, $block, $block, $block, $block, $block, $block)
+        )
+    };
+    (@ $mask:literal, $many:literal, $block:expr, $blocks:expr) => {
         concat!(
-            line!("tst {blocks}, #7"),
+            line!("tst {blocks}, #", $mask),
             line!("b.eq 3f"),
             line!("2:"),
             $block,
             line!("sub {blocks}, {blocks}, #1"),
-            line!("tst {blocks}, #7"),
+            line!("tst {blocks}, #", $mask),
             line!("b.ne 2b"),
             line!("3:"),
             line!("cbz {blocks}, 5f"),
             line!("4:"),
-            $block,
-            $block,
-            $block,
-            $block,
-            $block,
-            $block,
-            $block,
-            $block,
-            line!("subs {blocks}, {blocks}, #8"),
+            $blocks,
+            line!("subs {blocks}, {blocks}, #", $many),
             line!("b.ne 4b"),
             line!("5:"),
         )
     };
 }
-pub(super) use by_eight;
+pub(super) use repeated;
 
 /// Reads or writes four registers of sums.
 macro_rules! sums {

@@ -22,7 +22,7 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use super::arm::{Arm, Products, Sums, by_eight, have, last_block, less_128, row_block, sums};
+use super::arm::{Arm, Products, Sums, have, last_block, less_128, repeated, row_block, sums};
 use crate::simd::{Kernel, Strip};
 
 /// Runs a kernel with the instructions of this tier.
@@ -346,7 +346,7 @@ macro_rules! product {
                         line!("mov {rows}, {start}"),
                         line!("mov {blocks}, {count}"),
                         $(sums!("ld1", $s0 $s1 $s2 $s3, "[{again}]"),)*
-                        by_eight!($block),
+                        repeated!(by eight, $block),
                         line!("ld1 {{v28.4s, v29.4s, v30.4s, v31.4s}}, [{numbers}]"),
                         line!("add {again}, {again}, {apart}"),
                         outputs!($(($s0, $scale, $low))*),
@@ -425,7 +425,7 @@ macro_rules! product {
             if blocks == 0 {
                 add!(once!($block), 1usize, last, (again, ""));
             } else {
-                add!(by_eight!($block), blocks, w, (again, ""));
+                add!(repeated!(by four, $block), blocks, w, (again, ""));
                 if !groups.is_multiple_of(4) {
                     add!(once!($block), 1usize, last, (to, ", #64"));
                 }

@@ -23,7 +23,7 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use super::arm::{Arm, Products, Sums, blocks, by_eight, have, last_block, row_block, sums};
+use super::arm::{Arm, Products, Sums, blocks, have, last_block, repeated, row_block, sums};
 use crate::simd::Kernel;
 
 /// Runs a kernel with the instructions of this tier.
@@ -154,7 +154,7 @@ unsafe fn zip_blocks(w: *const i8, blocks: usize, to: *mut i8) {
     // SAFETY: NEON is there wherever this is compiled; the caller grants the reads and the writes.
     unsafe {
         asm!(
-            by_eight!(concat!(zip_couples!(0 32 128 160), line!("add {w}, {w}, #256"))),
+            repeated!(by eight, concat!(zip_couples!(0 32 128 160), line!("add {w}, {w}, #256"))),
             w = inout(reg) w => _, to = inout(reg) to => _,
             blocks = inout(reg) blocks => _,
             out("v0") _, out("v1") _, out("v2") _, out("v3") _,
@@ -285,7 +285,7 @@ macro_rules! product {
                         asm!(
                             concat!(
                                 $(sums!("ld1", $s0 $s1 $s2 $s3, "[{zeros}]"),)*
-                                by_eight!(concat!($couple, $couple)),
+                                repeated!(by four, concat!($couple, $couple)),
                                 $store,
                             ),
                             zeros = in(reg) ZEROS.as_ptr(),
