@@ -257,8 +257,14 @@ impl Source<'_> {
         let config = &self.checkpoint.config;
         let name = options.name.clone();
         let name = name.unwrap_or_else(|| self.checkpoint.name());
-        let base = config.raw.get("_name_or_path");
-        let base = base.and_then(|value| value.as_str()).unwrap_or_default();
+        // A checkpoint of Berth's own keeps of `_name_or_path` what its base model has inherited.
+        let trained = self.checkpoint.training_args();
+        let trained = trained.and_then(|args| args.provenance.as_ref());
+        let named = config.raw.get("_name_or_path");
+        let base = match trained {
+            Some(provenance) => &provenance.base_model,
+            None => named.and_then(|value| value.as_str()).unwrap_or_default(),
+        };
         Ok(Provenance {
             berth: bounded(env!("CARGO_PKG_VERSION")),
             model: bounded(&name),

@@ -257,10 +257,16 @@ fn plain_lines_are_questions_on_a_passage_from_a_file() {
     assert!(text(&missing.stderr).starts_with("berth-edge: none.txt: "));
     let other = Fixture::sentiment();
     fs::write(other.path().join("passage.txt"), passage).unwrap();
-    assert_eq!(
-        code(&other.run(&["m.berth", "--context", "passage.txt", "a"])),
-        1
-    );
+    for texts in [&["a"][..], &[]] {
+        let flags = ["m.berth", "--context", "passage.txt"];
+        let output = other.run(&[&flags, texts].concat());
+        assert_eq!((code(&output), output.stdout.len()), (2, 0));
+        let said = text(&output.stderr);
+        assert!(
+            said.contains("m.berth: --context is for a model that answers"),
+            "{said}"
+        );
+    }
 }
 
 #[test]

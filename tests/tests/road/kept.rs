@@ -326,9 +326,27 @@ fn what_can_be_known_before_training_is_said_before() {
     assert!(line.contains("no/such/folder"), "{line}");
     assert!(!run.path("none").exists());
 
+    // The file of weights that fit no labels is named.
+    let weights = run.path("weights.json");
+    fs::write(&weights, "[1, 2, 3, 4, 5, 6, 7]").expect("a file");
+    let weighed = ["--class_weights", text(&weights)];
+    let line = berth(arguments.iter().map(String::as_str).chain(weighed)).refused();
+    assert!(
+        line.contains("weights.json: class_weights: 7 weights"),
+        "{line}"
+    );
+
     // Longer than the model: as long as it can.
     let arguments = run.arguments("long");
-    let long = ["--max_seq_length", "1000"];
+    let metrics = run.path("long.json");
+    let long = [
+        "--max_seq_length",
+        "1000",
+        "--validation_file",
+        text(&train),
+        "--metrics_file",
+        text(&metrics),
+    ];
     let done = berth(arguments.iter().map(String::as_str).chain(long));
     assert!(
         done.stderr
@@ -336,6 +354,7 @@ fn what_can_be_known_before_training_is_said_before() {
         "{done:?}"
     );
     done.ok();
+    assert!(metrics.is_file() && run.path("long/model.berth").is_file());
     berth([
         "evaluate",
         text(&run.path("long")),

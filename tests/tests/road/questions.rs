@@ -129,6 +129,19 @@ fn evaluate(walk: &Walk, model: &Path, name: &str) -> (Value, Value) {
 #[test]
 fn the_device_gives_the_answers_that_were_measured() {
     let walk = walk();
+    // Windows of fifteen pieces would share all that they have with the one before.
+    let short = walk.dir.path().join("short.berth");
+    let quantize = [
+        "quantize".as_ref(),
+        walk.model.as_os_str(),
+        "--output".as_ref(),
+        short.as_os_str(),
+    ];
+    let length = ["--max_seq_length", "15"].map(OsStr::new);
+    let refused = berth(quantize.into_iter().chain(length));
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(refused.stderr.contains("--doc_stride 12") && !short.exists());
+
     let results = read(walk.model.join("all_results.json"));
     let args = read(walk.model.join("training_args.json"));
     assert_eq!(

@@ -10,7 +10,8 @@ use berth_data::{EncodeOptions, Encoded, Example, encode_all};
 use berth_quantize::onnx::{Run, Share, Tokens};
 use berth_runtime::bulk::{Bulk, Input};
 use berth_task::{Task, Temperature};
-use berth_trainer::Predictor;
+use berth_trainer::model::ModelError;
+use berth_trainer::{Predictor, TrainError};
 use berth_wordpiece::Tokenizer;
 use std::fmt::Display;
 use std::num::NonZero;
@@ -209,7 +210,13 @@ impl Model {
     ) -> Result<Vec<Vec<f32>>, Error> {
         match &self.kind {
             Kind::Checkpoint(checkpoint) => {
-                let predictor = Predictor::load(checkpoint, task)?;
+                let predictor = Predictor::load(checkpoint, task);
+                let predictor = predictor.map_err(|error| match error {
+                    TrainError::Model(error @ ModelError::NoHead { .. }) => {
+                        self.wrong(&error.to_string())
+                    }
+                    error => error.into(),
+                })?;
                 let bar = show::progress(inputs.len() as u64, "f32");
                 let mut logits = Vec::with_capacity(inputs.len());
                 for rows in inputs.chunks(batch * BATCHES) {

@@ -20,6 +20,7 @@ use berth_runtime::lines::Lines;
 use berth_runtime::measure::{self, MeasureError, measure};
 use berth_runtime::selftest::{SelftestError, selftest};
 use berth_runtime::{Model, OpenError, QueryError, inspect};
+use berth_task::Task;
 
 #[global_allocator]
 static ALLOCATOR: Counting<System> = Counting(System);
@@ -110,6 +111,9 @@ fn answer(wanted: args::Answer, out: &mut impl Write) -> Result<Verdict, Failure
     for flag in options.without_effect(task) {
         warn(format_args!("{flag} changes no answer of {task}"));
     }
+    if wanted.context.is_some() && task != Task::QuestionAnswering {
+        return Err(Failure::NoQuestions(wanted.bundle, task));
+    }
     if wanted.context.is_some() && matches!(wanted.text, Some((_, Some(_)))) {
         warn(format_args!(
             "--context changes nothing, since the passage stands behind the question"
@@ -189,6 +193,8 @@ enum Failure {
     Usage(UsageError),
     Open(OpenError),
     Query(PathBuf, QueryError),
+    /// A passage is given to a model that answers no questions.
+    NoQuestions(PathBuf, Task),
     Measure(MeasureError),
     Selftest(SelftestError),
     Context(PathBuf, io::Error),
@@ -199,7 +205,7 @@ enum Failure {
 impl Failure {
     fn code(&self) -> u8 {
         match self {
-            Failure::Usage(_) => 2,
+            Failure::Usage(_) | Failure::NoQuestions(..) => 2,
             // One text too few or too many on the command line, or a bound on scores where answers have none.
             Failure::Query(
                 _,
@@ -216,6 +222,11 @@ impl std::fmt::Display for Failure {
             Failure::Usage(error) => write!(f, "{error}; `berth-edge --help` tells more"),
             Failure::Open(error) => error.fmt(f),
             Failure::Query(bundle, error) => write!(f, "{}: {error}", bundle.display()),
+            Failure::NoQuestions(bundle, task) => write!(
+                f,
+                "{}: --context is for a model that answers questions, and the model's task is {task}",
+                bundle.display()
+            ),
             Failure::Measure(error) => error.fmt(f),
             Failure::Selftest(error) => error.fmt(f),
             Failure::Context(path, error) => write!(f, "{}: {error}", path.display()),

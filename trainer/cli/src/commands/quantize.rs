@@ -277,11 +277,15 @@ fn longest(
     checkpoint: &Checkpoint,
     known: Option<&Known>,
 ) -> Result<Option<usize>, Error> {
-    match (args.data.max_seq_length, known) {
-        (Some(flag), _) => Ok(Some(flag as usize)),
-        (None, Some(known)) => known.limit(checkpoint.max_length()).map(Some),
-        (None, None) => Ok(None),
+    let longest = match (args.data.max_seq_length, known) {
+        (Some(flag), _) => Some(flag as usize),
+        (None, Some(known)) => Some(known.limit(checkpoint.max_length())?),
+        (None, None) => None,
+    };
+    if let (Some(longest), Some(known)) = (longest, known) {
+        known.check_stride(longest)?;
     }
+    Ok(longest)
 }
 
 /// How the bundle is to choose spans, if that is its task. A threshold that is not settled is 0, unless there is a file

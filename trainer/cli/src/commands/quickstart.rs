@@ -164,6 +164,11 @@ impl Sample {
         folder.join("data").join(self.name).join(name)
     }
 
+    /// The file of the passage in a walk's folder.
+    fn passage_file(&self, folder: &Path) -> PathBuf {
+        folder.join("data").join(self.name).join("passage.txt")
+    }
+
     /// Its files, by the names of their splits.
     fn splits(&self) -> [(&'static str, &'static str); 2] {
         [("train", self.train), ("dev", self.dev)]
@@ -326,6 +331,10 @@ impl Road {
         for (split, content) in sample.splits() {
             berth_checkpoint::save::write_file(road.data(split), content.as_bytes())?;
         }
+        if let Some(passage) = sample.passage {
+            let file = sample.passage_file(&road.folder);
+            berth_checkpoint::save::write_file(file, passage.as_bytes())?;
+        }
         Ok(road)
     }
 
@@ -478,10 +487,8 @@ fn next(road: &Road) -> String {
         Task::QuestionAnswering => (sample.texts[0], "json"),
         _ => (sample.texts[0], "csv"),
     };
-    let pair = match sample.passage {
-        Some(_) => " @passage.txt",
-        None => "",
-    };
+    let passage = sample.passage.map(|_| sample.passage_file(&road.folder));
+    let pair = passage.map_or_else(String::new, |file| format!(" @{}", file.display()));
     let recipe: String = road
         .sample
         .recipe
@@ -617,6 +624,9 @@ mod tests {
             };
             let bundle = road.bundle.display().to_string();
             assert!(ask.starts_with(&format!("berth ask {bundle} ")), "{ask}");
+            let file = ask.split_once(" @").map(|(_, file)| file);
+            let passage = file.map(|file| fs::read_to_string(file).unwrap());
+            assert_eq!(passage.as_deref(), sample.passage);
             assert!(finetune.starts_with("berth finetune --task "), "{finetune}");
             let build = "scp \"$(.ci/cross aarch64-unknown-linux-gnu | tail -n 1)\"";
             assert_eq!(copy, format!("{build} {bundle} board:"));

@@ -13,7 +13,7 @@ use berth_checkpoint::save::write_file;
 use berth_checkpoint::{Checkpoint, Provenance, TrainingArgs};
 use berth_data::{DataError, Dataset, EncodeOptions, Encoded, encode_all, unasked_words};
 use berth_trainer::imbalance::{ClassWeights, Computed};
-use berth_trainer::{Job, Outcome, Recipe, Start, finetune};
+use berth_trainer::{Job, Outcome, Recipe, Start, TrainError, finetune};
 use berth_wordpiece::Tokenizer;
 use serde_json::{Map, Value};
 use std::collections::HashSet;
@@ -139,11 +139,24 @@ impl<'a> Lessons<'a> {
             },
             start,
         };
-        let outcome = finetune(&job, &mut Progress::new())?;
+        let outcome = finetune(&job, &mut Progress::new()).map_err(|error| self.named(error))?;
         if let Outcome::Finished(results) = &outcome {
             report::write_page(&job, results)?;
         }
         Ok(outcome)
+    }
+
+    /// An error of a run, with the file of class weights where it is about these.
+    fn named(&self, error: TrainError) -> Error {
+        let weights = self.args.recipe.class_weights.as_deref();
+        let file = weights.filter(|&flag| flag != BALANCED);
+        match (error, file) {
+            (TrainError::Imbalance(error), Some(file)) => Error::Model {
+                path: file.into(),
+                what: error.to_string(),
+            },
+            (error, _) => error.into(),
+        }
     }
 
     /// The figures of a run that had finished before; those on the second file are measured where it was stopped before
@@ -176,7 +189,10 @@ impl<'a> Lessons<'a> {
         let most = self.args.max_eval_samples;
         let rows = LabelledFile::read(&model, file, &self.args.data, most)?;
         let batch = self.recipe.per_device_eval_batch_size;
-        let measured = measure(&model, &rows, batch)?.report_mismatched();
+        let mut measured = measure(&model, &rows, batch)?;
+        // Training doesn't tell it of the first file either.
+        measured.calibration_error = None;
+        let measured = measured.report_mismatched();
         results.extend(measured.clone());
         for name in ["eval_results.json", ALL_RESULTS] {
             let path = folder.join(name);
@@ -260,9 +276,12 @@ fn recipe(args: &FinetuneArgs, known: &Known) -> Result<Recipe, Error> {
     Ok(recipe)
 }
 
-/// `balanced`, or what a JSON file says.
+/// The weights that are computed from how often a label stands in the training file.
+const BALANCED: &str = "balanced";
+
+/// [`BALANCED`], or what a JSON file says.
 fn class_weights(flag: &str) -> Result<ClassWeights, Error> {
-    if flag == "balanced" {
+    if flag == BALANCED {
         return Ok(ClassWeights::Computed(Computed::Balanced));
     }
     let text = std::fs::read_to_string(flag).map_err(|source| Error::file(flag, source))?;

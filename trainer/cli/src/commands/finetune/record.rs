@@ -15,7 +15,7 @@
 
 use super::lessons::Lessons;
 use super::several;
-use crate::args::{FinetuneArgs, QuantizeArgs};
+use crate::args::{DataArgs, FinetuneArgs, QuantizeArgs};
 use crate::commands::quantize::{Converted, comparison_table, convert};
 use crate::commands::quickstart;
 use crate::config::published::content_sha256;
@@ -130,7 +130,11 @@ fn measure(
     typed.extend([OsString::from("--output"), run.bundle.clone().into()]);
     typed.extend([OsString::from("--validation_file"), file.into()]);
     let quantize = QuantizeArgs {
-        data: args.data.clone(),
+        data: DataArgs {
+            // The checkpoint knows, also where the model has fewer positions than were asked for.
+            max_seq_length: None,
+            ..args.data.clone()
+        },
         max_eval_samples: args.max_eval_samples,
         gate: args.gate.clone(),
         ..quickstart::parse(typed)?
