@@ -31,23 +31,33 @@ pub(crate) const BLOCK: usize = if cfg!(target_arch = "aarch64") {
 /// widest tile that a kernel has.
 const GROUP_COLUMNS: usize = 4 * LANES;
 
-/// How many floats queries, keys and values of the heads that go together have at most, where these are not the fewest
-/// that may: 96 KiB, a part of a second-level cache.
+/// How many floats queries, keys and values may have for more heads than the fewest to go together: 96 KiB, a part of a
+/// second-level cache.
 const NEAR: usize = 24_576;
+
+/// How many floats queries, keys and values of one token have in one head.
+fn qkv_of_head(shape: &Shape) -> usize {
+    3 * shape.head_size() as usize
+}
+
+/// The fewest heads that a thread takes through attention at a time.
+fn fewest_heads(shape: &Shape) -> usize {
+    let heads = GROUP_COLUMNS.div_ceil(shape.head_size() as usize);
+    heads.min(shape.heads as usize)
+}
 
 /// How many heads of so many tokens a thread takes through attention at a time.
 pub(crate) fn heads_together(shape: &Shape, tokens: usize) -> usize {
-    let head_size = shape.head_size() as usize;
-    let near = NEAR / tokens.saturating_mul(3 * head_size).max(1);
-    let heads = GROUP_COLUMNS.div_ceil(head_size).max(near);
-    heads.min(shape.heads as usize)
+    let near = NEAR / tokens.saturating_mul(qkv_of_head(shape)).max(1);
+    near.min(shape.heads as usize).max(fewest_heads(shape))
 }
 
 /// How many floats queries, keys and values of the heads that go together have at most, for up to so many tokens.
 fn qkv_len(shape: &Shape, tokens: usize) -> Option<usize> {
-    let [least, all] = [heads_together(shape, usize::MAX), shape.heads as usize]
-        .map(|heads| tokens.checked_mul(3 * heads * shape.head_size() as usize));
-    Some(least?.max(all?.min(NEAR)))
+    let of_head = tokens.checked_mul(qkv_of_head(shape))?;
+    let fewest = of_head.checked_mul(fewest_heads(shape))?;
+    let all = of_head.checked_mul(shape.heads as usize)?;
+    Some(fewest.max(all.min(NEAR)))
 }
 
 /// Memory for a forward pass over a number of tokens. Its contents do not matter before, and mean

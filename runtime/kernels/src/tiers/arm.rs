@@ -51,6 +51,26 @@ macro_rules! repeated {
 }
 pub(super) use repeated;
 
+/// Assembly that may use every vector register, with operands that each end in a comma.
+macro_rules! vector_asm {
+    ($template:expr, $($operands:tt)*) => {
+        asm!(
+            $template,
+            $($operands)*
+            out("v0") _, out("v1") _, out("v2") _, out("v3") _,
+            out("v4") _, out("v5") _, out("v6") _, out("v7") _,
+            out("v8") _, out("v9") _, out("v10") _, out("v11") _,
+            out("v12") _, out("v13") _, out("v14") _, out("v15") _,
+            out("v16") _, out("v17") _, out("v18") _, out("v19") _,
+            out("v20") _, out("v21") _, out("v22") _, out("v23") _,
+            out("v24") _, out("v25") _, out("v26") _, out("v27") _,
+            out("v28") _, out("v29") _, out("v30") _, out("v31") _,
+            options(nostack)
+        )
+    };
+}
+pub(super) use vector_asm;
+
 /// Reads or writes four registers of sums.
 macro_rules! sums {
     ($op:literal, $s0:literal $s1:literal $s2:literal $s3:literal, $at:expr) => {

@@ -22,7 +22,9 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use super::arm::{Arm, Products, Sums, have, last_block, less_128, repeated, row_block, sums};
+use super::arm::{
+    Arm, Products, Sums, have, last_block, less_128, repeated, row_block, sums, vector_asm,
+};
 use crate::simd::{Kernel, Strip};
 
 /// Runs a kernel with the instructions of this tier.
@@ -338,9 +340,9 @@ macro_rules! product {
             strip: Strip,
         ) {
             // SAFETY: the token is only made where the instruction exists. What is read and written the caller
-            // grants, and everything else happens in the registers named here.
+            // grants, and everything else happens in operands and vector registers.
             unsafe {
-                asm!(
+                vector_asm!(
                     concat!(
                         line!("6:"),
                         line!("mov {rows}, {start}"),
@@ -365,15 +367,6 @@ macro_rules! product {
                     scale = inout(reg) strip.scale => _, sum = inout(reg) strip.sum => _,
                     bias = inout(reg) strip.bias => _, out = inout(reg) strip.out => _,
                     stride = in(reg) 4 * strip.stride, panels = inout(reg) strip.panels => _,
-                    out("v0") _, out("v1") _, out("v2") _, out("v3") _,
-                    out("v4") _, out("v5") _, out("v6") _, out("v7") _,
-                    out("v8") _, out("v9") _, out("v10") _, out("v11") _,
-                    out("v12") _, out("v13") _, out("v14") _, out("v15") _,
-                    out("v16") _, out("v17") _, out("v18") _, out("v19") _,
-                    out("v20") _, out("v21") _, out("v22") _, out("v23") _,
-                    out("v24") _, out("v25") _, out("v26") _, out("v27") _,
-                    out("v28") _, out("v29") _, out("v30") _, out("v31") _,
-                    options(nostack)
                 )
             }
         }
@@ -396,9 +389,9 @@ macro_rules! product {
             macro_rules! add {
                 ($all:expr, $count:expr, $w:expr, ($begin:expr, $step:literal)) => {
                     // SAFETY: the token is only made where the instruction exists. What is read and written the
-                    // caller grants, and everything else happens in the registers named here.
+                    // caller grants, and everything else happens in operands and vector registers.
                     unsafe {
-                        asm!(
+                        vector_asm!(
                             concat!(
                                 $(sums!("ld1", $s0 $s1 $s2 $s3, concat!("[{begin}]", $step)),)*
                                 $all,
@@ -406,15 +399,6 @@ macro_rules! product {
                             ),
                             rows = inout(reg) rows, w = inout(reg) $w => _, blocks = inout(reg) $count => _,
                             begin = inout(reg) $begin => _, to = inout(reg) to => _,
-                            out("v0") _, out("v1") _, out("v2") _, out("v3") _,
-                            out("v4") _, out("v5") _, out("v6") _, out("v7") _,
-                            out("v8") _, out("v9") _, out("v10") _, out("v11") _,
-                            out("v12") _, out("v13") _, out("v14") _, out("v15") _,
-                            out("v16") _, out("v17") _, out("v18") _, out("v19") _,
-                            out("v20") _, out("v21") _, out("v22") _, out("v23") _,
-                            out("v24") _, out("v25") _, out("v26") _, out("v27") _,
-                            out("v28") _, out("v29") _, out("v30") _, out("v31") _,
-                            options(nostack)
                         )
                     }
                 };

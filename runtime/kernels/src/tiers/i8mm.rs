@@ -23,7 +23,9 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use super::arm::{Arm, Products, Sums, blocks, have, last_block, repeated, row_block, sums};
+use super::arm::{
+    Arm, Products, Sums, blocks, have, last_block, repeated, row_block, sums, vector_asm,
+};
 use crate::simd::Kernel;
 
 /// Runs a kernel with the instructions of this tier.
@@ -280,9 +282,9 @@ macro_rules! product {
             macro_rules! all {
                 ($store:expr) => {
                     // SAFETY: the token is only made where the instruction exists. What is read and written the
-                    // caller grants, and everything else happens in the registers named here.
+                    // caller grants, and everything else happens in operands and vector registers.
                     unsafe {
-                        asm!(
+                        vector_asm!(
                             concat!(
                                 $(sums!("ld1", $s0 $s1 $s2 $s3, "[{zeros}]"),)*
                                 repeated!(by four, concat!($couple, $couple)),
@@ -291,15 +293,6 @@ macro_rules! product {
                             zeros = in(reg) ZEROS.as_ptr(),
                             rows = inout(reg) rows => _, w = inout(reg) w => _,
                             blocks = inout(reg) blocks => _, to = inout(reg) to => _,
-                            out("v0") _, out("v1") _, out("v2") _, out("v3") _,
-                            out("v4") _, out("v5") _, out("v6") _, out("v7") _,
-                            out("v8") _, out("v9") _, out("v10") _, out("v11") _,
-                            out("v12") _, out("v13") _, out("v14") _, out("v15") _,
-                            out("v16") _, out("v17") _, out("v18") _, out("v19") _,
-                            out("v20") _, out("v21") _, out("v22") _, out("v23") _,
-                            out("v24") _, out("v25") _, out("v26") _, out("v27") _,
-                            out("v28") _, out("v29") _, out("v30") _,
-                            options(nostack)
                         )
                     }
                 };

@@ -158,15 +158,20 @@ impl Sample {
         ]
     }
 
+    /// Where its files are in a walk's folder.
+    fn place(&self, folder: &Path) -> PathBuf {
+        folder.join("data").join(self.name)
+    }
+
     /// The file of a split in a walk's folder.
     fn file(&self, folder: &Path, split: &str) -> PathBuf {
-        let name = format!("{split}.{}", self.extension);
-        folder.join("data").join(self.name).join(name)
+        self.place(folder)
+            .join(format!("{split}.{}", self.extension))
     }
 
     /// The file of the passage in a walk's folder.
     fn passage_file(&self, folder: &Path) -> PathBuf {
-        folder.join("data").join(self.name).join("passage.txt")
+        self.place(folder).join("passage.txt")
     }
 
     /// Its files, by the names of their splits.
@@ -317,7 +322,7 @@ impl Road {
         let sample = Sample::of(args.task)?;
         let folder = args.output_dir.clone();
         claim(&folder, sample.makes(args.tiny))?;
-        let data = folder.join("data").join(sample.name);
+        let data = sample.place(&folder);
         fs::create_dir_all(&data).map_err(|source| Error::file(&data, source))?;
         let kind = &sample.kind(args.tiny);
         let road = Road {
