@@ -102,6 +102,7 @@ fn rows(criterion: &mut Criterion) {
     let norm = Norm {
         weight: &learned,
         bias: &learned,
+        channels: learned.len(),
         eps: 1e-12,
     };
     group.throughput(Throughput::Elements((rows * HIDDEN) as u64));

@@ -12,6 +12,7 @@ use berth_kernels::{
 };
 
 use crate::smooth;
+use crate::spread::Spread;
 
 /// An embedding table, quantized row by row.
 pub(crate) struct Rows {
@@ -55,6 +56,23 @@ impl Rows {
         all.flat_map(row).collect()
     }
 
+    /// With each row filled up to whole vectors.
+    pub(crate) fn filled(self, row: Spread) -> Self {
+        Rows {
+            values: row.vectors(self.values, 0),
+            ..self
+        }
+    }
+
+    /// With its rows filled up, and with rows of zeros for the outputs that are filled in.
+    fn spread(self, outputs: Spread, inputs: Spread) -> Self {
+        let step_of_zeros = quantize_weight_row(&[0.0], &mut [0]);
+        Rows {
+            values: outputs.matrix(inputs, self.values, 0),
+            scale: outputs.vectors(self.scale, step_of_zeros),
+        }
+    }
+
     /// What each row's values add up to, in the row's steps: what a constant added to every input
     /// does to the output.
     pub(crate) fn sums(&self, width: usize) -> Vec<f32> {
@@ -90,6 +108,14 @@ impl Weight {
             }
         }
         Weight::Steps(Rows { values, scale })
+    }
+
+    /// With its outputs and its inputs filled up to whole vectors.
+    pub(crate) fn spread(self, outputs: Spread, inputs: Spread) -> Self {
+        match self {
+            Weight::Floats(floats) => Weight::Floats(outputs.matrix(inputs, floats, 0.0)),
+            Weight::Steps(rows) => Weight::Steps(rows.spread(outputs, inputs)),
+        }
     }
 
     fn floats(self, inputs: usize) -> Vec<f32> {

@@ -36,6 +36,7 @@ mod probe;
 mod report;
 mod search;
 mod smooth;
+mod spread;
 
 pub use calibrate::{FEWEST_ANSWERS, calibrate};
 pub use compare::{Changed, Comparison};

@@ -14,6 +14,7 @@ use crate::dense::{Dense, DenseF32, Rows, Weight};
 use crate::error::QuantizeError;
 use crate::golden;
 use crate::smooth::{self, Ranges};
+use crate::spread::Spread;
 
 /// What the checkpoint doesn't say, or what is wanted otherwise.
 #[derive(Clone, Default, PartialEq, Debug)]
@@ -70,9 +71,13 @@ pub(crate) fn finish(writer: &mut Writer, checkpoint: &Checkpoint) -> Result<(),
 
 /// The model alone, as [`quantize`] makes it.
 pub(crate) fn draft(checkpoint: &Checkpoint, options: &Options) -> Result<Writer, QuantizeError> {
+    let config = &checkpoint.config;
+    let heads = config.num_attention_heads;
     let mut source = Source {
         checkpoint,
-        hidden: checkpoint.config.hidden_size,
+        hidden: Spread::one(config.hidden_size),
+        heads: Spread::parts(heads, config.hidden_size / heads),
+        inside: Spread::one(config.intermediate_size),
         smoothing: options.smoothing.as_ref(),
         int8: if options.clipping {
             Dense::clipped
@@ -147,7 +152,12 @@ const LIKELIER: f32 = 0.5;
 /// The checkpoint that is read from.
 struct Source<'c> {
     checkpoint: &'c Checkpoint,
-    hidden: usize,
+    /// A row between the layers.
+    hidden: Spread,
+    /// The heads of a row.
+    heads: Spread,
+    /// A row inside of a feed-forward block.
+    inside: Spread,
     smoothing: Option<&'c Ranges>,
     /// How a dense layer is quantized.
     int8: Kind<Dense>,
@@ -275,12 +285,15 @@ impl Source<'_> {
 
     fn embeddings(&self, writer: &mut Writer) -> Result<(), QuantizeError> {
         let at = |name: &str| format!("bert.embeddings.{name}.weight");
-        let rows = |name: &str| match self.checkpoint.steps(&at(name)) {
-            Some(steps) => Ok::<_, QuantizeError>(Rows::kept(steps)),
-            None => Ok(Rows::of(&self.tensor(&at(name))?, self.hidden)),
+        let rows = |name: &str| -> Result<Rows, QuantizeError> {
+            let rows = match self.checkpoint.steps(&at(name)) {
+                Some(steps) => Rows::kept(steps),
+                None => Rows::of(&self.tensor(&at(name))?, self.hidden.len()),
+            };
+            Ok(rows.filled(self.hidden))
         };
         let (word, position) = (rows("word_embeddings")?, rows("position_embeddings")?);
-        let kind = self.tensor(&at("token_type_embeddings"))?;
+        let kind = self.vectors(&at("token_type_embeddings"))?;
         let norm = self.norm("bert.embeddings.LayerNorm")?;
         writer.embeddings(&Embeddings {
             word: &word.values,
@@ -300,21 +313,23 @@ impl Source<'_> {
         W: for<'d> FnMut(&Layer<'d, D::Linear<'d>>) -> Result<(), WriteError>,
     {
         let at = |part: &str| format!("bert.encoder.layer.{index}.{part}");
-        let dense = |part: &str, inputs| {
-            let (weight, bias) = self.weight_and_bias(&at(part))?;
-            Ok::<_, QuantizeError>(kind(weight, bias, inputs, &|_| 1.0))
+        let dense = |part: &str, outputs, inputs: Spread| {
+            let (weight, bias) = self.weight_and_bias(&at(part), outputs, inputs)?;
+            Ok::<_, QuantizeError>(kind(weight, bias, inputs.width(), &|_| 1.0))
         };
-        let (mut weight, bias) = self.weight_and_bias(&at("attention.output.dense"))?;
+        let out = at("attention.output.dense");
+        let (mut weight, bias) = self.weight_and_bias(&out, self.hidden, self.heads)?;
+        let heads = self.heads.width();
         let smoothing = self
             .smoothing
-            .map(|ranges| ranges.qkv(index, &weight.values(self.hidden)));
-        let exponents = smoothing.unwrap_or_else(|| vec![0; 3 * self.hidden]);
-        weight.make_up(&exponents[2 * self.hidden..]);
+            .map(|ranges| ranges.qkv(index, &weight.values(heads)));
+        let exponents = smoothing.unwrap_or_else(|| vec![0; 3 * heads]);
+        weight.make_up(&exponents[2 * heads..]);
         let qkv = self.qkv(index, kind, &exponents)?;
-        let attention_out = kind(weight, bias, self.hidden, &|_| 1.0);
+        let attention_out = kind(weight, bias, heads, &|_| 1.0);
         let attention_norm = self.norm(&at("attention.output.LayerNorm"))?;
-        let up = dense("intermediate.dense", self.hidden)?;
-        let down = dense("output.dense", self.checkpoint.config.intermediate_size)?;
+        let up = dense("intermediate.dense", self.inside, self.hidden)?;
+        let down = dense("output.dense", self.hidden, self.inside)?;
         let mut output_norm = self.norm(&at("output.LayerNorm"))?;
         if let Some(exponents) = self.pooled(index + 1)? {
             for values in &mut output_norm {
@@ -338,18 +353,19 @@ impl Source<'_> {
         let (mut weight, mut bias) = (Vec::new(), Vec::new());
         for part in ["query", "key", "value"] {
             let at = format!("bert.encoder.layer.{layer}.attention.self.{part}");
-            let (of_part, bias_of_part) = self.weight_and_bias(&at)?;
+            let (of_part, bias_of_part) = self.weight_and_bias(&at, self.heads, self.hidden)?;
             weight.push(of_part);
             bias.extend(bias_of_part);
         }
-        let weight = Weight::join(weight, self.hidden);
-        let head_size = self.hidden / self.checkpoint.config.num_attention_heads;
+        let weight = Weight::join(weight, self.hidden.width());
+        let head_size = self.hidden.len() / self.checkpoint.config.num_attention_heads;
         let score = (LOG2_E / (head_size as f64).sqrt()) as f32;
         let factor = |output| {
-            let score = if output < self.hidden { score } else { 1.0 };
+            let is_query = output < self.heads.width();
+            let score = if is_query { score } else { 1.0 };
             score * smooth::power(exponents[output])
         };
-        Ok(kind(weight, bias, self.hidden, &factor))
+        Ok(kind(weight, bias, self.hidden.width(), &factor))
     }
 
     /// By which powers of two the channels that the pooler reads are made larger, where this is what the
@@ -358,7 +374,7 @@ impl Source<'_> {
         let last = layer == self.checkpoint.config.num_hidden_layers;
         match self.smoothing {
             Some(ranges) if last && self.pools => {
-                let weight = self.tensor(&format!("{}.weight", self.pooler_name()))?;
+                let weight = self.vectors(&format!("{}.weight", self.pooler_name()))?;
                 Ok(Some(ranges.pooler(&weight)))
             }
             _ => Ok(None),
@@ -369,7 +385,7 @@ impl Source<'_> {
         let task = writer.header().task;
         let pooler = self.pools.then(|| self.pooler()).transpose()?;
         let head = head_of(task);
-        let weight = self.tensor(&format!("{head}.weight"))?;
+        let weight = self.vectors(&format!("{head}.weight"))?;
         let bias = self.tensor(&format!("{head}.bias"))?;
         let head = Head {
             pooler: pooler.as_ref().map(Dense::linear),
@@ -393,11 +409,12 @@ impl Source<'_> {
 
     /// The dense layer on the first row.
     fn pooler(&self) -> Result<Dense, QuantizeError> {
-        let (mut weight, bias) = self.weight_and_bias(self.pooler_name())?;
+        let name = self.pooler_name();
+        let (mut weight, bias) = self.weight_and_bias(name, self.hidden, self.hidden)?;
         if let Some(exponents) = self.pooled(self.checkpoint.config.num_hidden_layers)? {
             weight.make_up(&exponents);
         }
-        Ok((self.int8)(weight, bias, self.hidden, &|_| 1.0))
+        Ok((self.int8)(weight, bias, self.hidden.width(), &|_| 1.0))
     }
 
     /// The tokenizer's tables, if the model has an embedding for every piece.
@@ -442,33 +459,45 @@ impl Source<'_> {
         serde_json::to_vec(&args).expect("text and numbers become JSON")
     }
 
-    /// Weight and bias of a dense layer. Weights that came in eight bits are kept as they are.
-    fn weight_and_bias(&self, name: &str) -> Result<(Weight, Vec<f32>), QuantizeError> {
+    /// Weight and bias of a dense layer, in whole vectors. Weights that came in eight bits are kept as they are.
+    fn weight_and_bias(
+        &self,
+        name: &str,
+        outputs: Spread,
+        inputs: Spread,
+    ) -> Result<(Weight, Vec<f32>), QuantizeError> {
         let weight = format!("{name}.weight");
         let floats = self.tensor(&weight)?;
         let bias = self.tensor(&format!("{name}.bias"))?;
-        Ok(match self.checkpoint.steps(&weight) {
-            Some(steps) => (Weight::Steps(Rows::kept(steps)), bias),
-            None => (Weight::Floats(floats), bias),
-        })
+        let weight = match self.checkpoint.steps(&weight) {
+            Some(steps) => Weight::Steps(Rows::kept(steps)),
+            None => Weight::Floats(floats),
+        };
+        Ok((weight.spread(outputs, inputs), outputs.vectors(bias, 0.0)))
     }
 
-    /// Weight and bias of a layer norm.
+    /// Weight and bias of a layer norm, in whole vectors.
     fn norm(&self, name: &str) -> Result<[Vec<f32>; 2], QuantizeError> {
-        let weight = self.tensor(&format!("{name}.weight"))?;
-        Ok([weight, self.tensor(&format!("{name}.bias"))?])
+        let weight = self.vectors(&format!("{name}.weight"))?;
+        Ok([weight, self.vectors(&format!("{name}.bias"))?])
     }
 
     fn norm_of<'n>(&self, [weight, bias]: &'n [Vec<f32>; 2]) -> Norm<'n> {
         Norm {
             weight,
             bias,
+            channels: self.hidden.len(),
             eps: self.checkpoint.config.layer_norm_eps as f32,
         }
     }
 
     fn tensor(&self, name: &str) -> Result<Vec<f32>, QuantizeError> {
         finite(self.checkpoint, name)
+    }
+
+    /// A tensor of rows between the layers, in whole vectors.
+    fn vectors(&self, name: &str) -> Result<Vec<f32>, QuantizeError> {
+        Ok(self.hidden.vectors(self.tensor(name)?, 0.0))
     }
 }
 

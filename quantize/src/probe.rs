@@ -179,7 +179,7 @@ impl<'b> Side<'b> {
     }
 
     fn width(&self) -> usize {
-        self.bundle.header().shape.hidden as usize
+        self.bundle.header().shape.width() as usize
     }
 
     fn layers(&self) -> usize {
@@ -363,9 +363,9 @@ fn decibels(signal: f64, noise: f64) -> f64 {
     10.0 * (signal / noise).log10()
 }
 
-/// The query, key and value of every token, in floats: `[tokens][3 * hidden]`.
+/// The query, key and value of every token, in floats: `[tokens][3 * heads_width]`.
 pub(crate) fn qkv(bundle: &Bundle<'_>, layer: usize, hidden: &[f32]) -> Vec<f32> {
-    let width = bundle.header().shape.hidden as usize;
+    let width = bundle.header().shape.width() as usize;
     let LayerWeights::F32(weights) = bundle.layer(layer) else {
         unreachable!("all layers of this bundle are in floats");
     };

@@ -28,11 +28,11 @@ const MOST: i32 = 12;
 #[derive(Clone, PartialEq, Debug)]
 pub struct Ranges {
     layers: Vec<LayerRanges>,
-    /// Of what the pooler reads: `[hidden]`.
+    /// Of what the pooler reads: `[width]`.
     output: Vec<f32>,
 }
 
-/// Each `[hidden]`.
+/// Each `[heads_width]`.
 #[derive(Clone, PartialEq, Debug)]
 struct LayerRanges {
     query: Vec<f32>,
@@ -56,9 +56,9 @@ impl Ranges {
         };
         probe::hidden_states(floats, inputs, |bundle, layer, hidden| {
             let shape = &bundle.header().shape;
-            let width = shape.hidden as usize;
             if layer == shape.layers as usize {
                 // Rows of a head that reads every token are in it as well.
+                let width = shape.width() as usize;
                 grow(&mut ranges.output, hidden, width, 0..width);
                 return;
             }
@@ -66,14 +66,15 @@ impl Ranges {
                 ranges.layers.push(LayerRanges::none());
             }
             let mut rows = probe::qkv(bundle, layer, hidden);
+            let width = shape.heads_width() as usize;
             centre(&mut rows, 3 * width, width..2 * width);
             ranges.layers[layer].grow(&rows, width);
         })?;
         Ok(ranges)
     }
 
-    /// The exponents of the outputs of query, key and value together, `[3 * hidden]`: each comes out
-    /// `2^exponent` times as large. `out` is the weight of attention's output layer, `[hidden][hidden]`.
+    /// The exponents of the outputs of query, key and value together, `[3 * heads_width]`: each comes out
+    /// `2^exponent` times as large. `out` is the weight of attention's output layer, `[width][heads_width]`.
     pub(crate) fn qkv(&self, layer: usize, out: &[f32]) -> Vec<i32> {
         let LayerRanges { query, key, value } = &self.layers[layer];
         let meet = query.iter().zip(key).map(|(&q, &k)| halfway(q, k));
@@ -85,7 +86,7 @@ impl Ranges {
         [queries, keys, values].concat()
     }
 
-    /// The exponents of the channels that the pooler reads, `[hidden]`; `weight` is its own.
+    /// The exponents of the channels that the pooler reads, `[width]`; `weight` is its own.
     pub(crate) fn pooler(&self, weight: &[f32]) -> Vec<i32> {
         let weights = columns(weight, self.output.len());
         let pairs = self.output.iter().zip(&weights);

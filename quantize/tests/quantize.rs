@@ -373,39 +373,6 @@ fn a_weight_that_is_not_finite_is_named() {
 }
 
 #[test]
-fn sizes_that_the_kernels_do_not_run_are_named() {
-    let room = Room::new();
-    let cut = |tensors: &mut Vec<Named>, part: &str, sizes: [usize; 2]| {
-        for (name, shape, data) in tensors.iter_mut().filter(|(name, ..)| name.contains(part)) {
-            let kept = if name.ends_with("bias") {
-                vec![sizes[0]]
-            } else {
-                sizes.to_vec()
-            };
-            data.truncate(kept.iter().product());
-            *shape = kept;
-        }
-    };
-    let path = room.tuned(|config, tensors| {
-        config.intermediate_size = 40;
-        cut(tensors, "intermediate.dense", [40, HIDDEN]);
-        cut(tensors, "0.output.dense", [HIDDEN, 40]);
-        cut(tensors, "1.output.dense", [HIDDEN, 40]);
-    });
-    let refused = refusal(&path).to_string();
-    assert!(
-        refused.contains("config.json: the intermediate size must be"),
-        "{refused}"
-    );
-    let path = room.tuned(|config, _| config.num_attention_heads = 4);
-    let refused = refusal(&path).to_string();
-    assert!(
-        refused.contains("the heads must share the hidden size"),
-        "{refused}"
-    );
-}
-
-#[test]
 fn a_checkpoint_without_a_head_or_without_a_task_is_refused() {
     let room = Room::new();
     let base = room.base();

@@ -91,7 +91,8 @@ impl Header {
     pub fn version(&self) -> u32 {
         let sections = self.sections.iter().map(|section| section.kind.since());
         let calibration = self.calibration.iter().map(|_| CALIBRATION);
-        sections.chain(calibration).max().unwrap_or(1)
+        let shape = self.shape.since();
+        sections.chain(calibration).fold(shape, u32::max)
     }
 
     /// The layers that run in floats, in order; the others run in int8.
@@ -137,9 +138,12 @@ impl Header {
         bytes
     }
 
-    /// What holds for every header of the present numerics, whatever its sections.
-    pub(crate) fn check(&self) -> Result<(), OpenError> {
+    /// What holds for every header of the present numerics in a file of this version, whatever its sections.
+    pub(crate) fn check(&self, version: u32) -> Result<(), OpenError> {
         self.shape.check().map_err(OpenError::Shape)?;
+        if self.shape.since() > version {
+            return Err(OpenError::PartialVectors(version));
+        }
         self.check_outputs()?;
         let fewest = match self.spans {
             Some(_) => FEWEST_TOKENS_OF_WINDOWS,

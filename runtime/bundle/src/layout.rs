@@ -15,15 +15,15 @@ use crate::shape::Shape;
 /// The embedding tables, row by row.
 #[derive(Copy, Clone, Debug)]
 pub struct Embeddings<'a> {
-    /// `[vocab_size][hidden]`.
+    /// `[vocab_size][width]`.
     pub word: &'a [i8],
     /// `[vocab_size]`: what one step of each row is worth.
     pub word_scale: &'a [f32],
-    /// `[positions][hidden]`.
+    /// `[positions][width]`.
     pub position: &'a [i8],
     /// `[positions]`: what one step of each row is worth.
     pub position_scale: &'a [f32],
-    /// `[types][hidden]`, not quantized.
+    /// `[types][width]`, not quantized.
     pub kind: &'a [f32],
     /// Applied to the sum of the three.
     pub norm: Norm<'a>,
@@ -32,17 +32,17 @@ pub struct Embeddings<'a> {
 /// One encoder layer, in int8 if nothing else is said.
 #[derive(Copy, Clone, Debug)]
 pub struct Layer<'a, L = Linear<'a>> {
-    /// Query, key and value in one: `3 * hidden` outputs, each third sorted by head.
+    /// Query, key and value in one: `3 * heads_width` outputs, each third sorted by head.
     ///
     /// The outputs of the query carry the factor `log2(e) / sqrt(head size)`.
     pub qkv: L,
-    /// From the heads' values, side by side, back to `hidden`.
+    /// From the heads' values, side by side, back to `width`.
     pub attention_out: L,
     /// After attention.
     pub attention_norm: Norm<'a>,
-    /// From `hidden` to `intermediate`; GELU follows.
+    /// From `width` to `inside_width`; GELU follows.
     pub up: L,
-    /// From `intermediate` to `hidden`.
+    /// From `inside_width` to `width`.
     pub down: L,
     /// At the end of the layer.
     pub output_norm: Norm<'a>,
@@ -90,10 +90,10 @@ pub(crate) trait AnyLinear<'a>: Copy {
 /// What turns the encoder's rows into logits.
 #[derive(Copy, Clone, Debug)]
 pub struct Head<'a> {
-    /// `hidden` to `hidden` on the first row; tanh follows, or ReLU where the section's kind says so. There for tasks that read the first
-    /// row only, and for no other.
+    /// `width` to `width` on the first row; tanh follows, or ReLU where the section's kind says so. There for
+    /// tasks that read the first row only, and for no other.
     pub pooler: Option<Linear<'a>>,
-    /// `[outputs][hidden]`, not quantized.
+    /// `[outputs][width]`, not quantized.
     pub weight: &'a [f32],
     /// `[outputs]`.
     pub bias: &'a [f32],
@@ -111,13 +111,13 @@ pub(crate) trait Arrays<'a> {
 
 /// Walks over the section of the embeddings.
 pub(crate) fn embeddings<'a>(shape: &Shape, of: &mut Embeddings<'a>, to: &mut impl Arrays<'a>) {
-    let hidden = u64::from(shape.hidden);
+    let width = u64::from(shape.width());
     let [words, positions, types] = [shape.vocab_size, shape.positions, shape.types].map(u64::from);
-    to.integers(&mut of.word, words * hidden);
+    to.integers(&mut of.word, words * width);
     to.floats(&mut of.word_scale, words);
-    to.integers(&mut of.position, positions * hidden);
+    to.integers(&mut of.position, positions * width);
     to.floats(&mut of.position_scale, positions);
-    to.floats(&mut of.kind, types * hidden);
+    to.floats(&mut of.kind, types * width);
     norm(shape, &mut of.norm, to);
 }
 
@@ -127,22 +127,23 @@ pub(crate) fn layer<'a, L: AnyLinear<'a>>(
     of: &mut Layer<'a, L>,
     to: &mut impl Arrays<'a>,
 ) {
-    let [hidden, intermediate] = [shape.hidden, shape.intermediate].map(u64::from);
-    of.qkv.walk(hidden, 3 * hidden, to);
-    of.attention_out.walk(hidden, hidden, to);
+    let widths = [shape.width(), shape.heads_width(), shape.inside_width()];
+    let [width, heads, inside] = widths.map(u64::from);
+    of.qkv.walk(width, 3 * heads, to);
+    of.attention_out.walk(heads, width, to);
     norm(shape, &mut of.attention_norm, to);
-    of.up.walk(hidden, intermediate, to);
-    of.down.walk(intermediate, hidden, to);
+    of.up.walk(width, inside, to);
+    of.down.walk(inside, width, to);
     norm(shape, &mut of.output_norm, to);
 }
 
 /// Walks over the section of the head, and over the pooler where `of` has one.
 pub(crate) fn head<'a>(shape: &Shape, of: &mut Head<'a>, to: &mut impl Arrays<'a>) {
-    let [hidden, outputs] = [shape.hidden, shape.outputs].map(u64::from);
+    let [width, outputs] = [shape.width(), shape.outputs].map(u64::from);
     if let Some(pooler) = &mut of.pooler {
-        pooler.walk(hidden, hidden, to);
+        pooler.walk(width, width, to);
     }
-    to.floats(&mut of.weight, outputs * hidden);
+    to.floats(&mut of.weight, outputs * width);
     to.floats(&mut of.bias, outputs);
 }
 
@@ -189,11 +190,12 @@ fn in_lanes(dimensions: [u64; 2]) -> bool {
     dimensions.iter().all(|n| n.is_multiple_of(LANES as u64))
 }
 
-/// Walks over a layer norm; its epsilon is the shape's.
+/// Walks over a layer norm; its epsilon and its channels are the shape's.
 fn norm<'a>(shape: &Shape, of: &mut Norm<'a>, to: &mut impl Arrays<'a>) {
     of.eps = shape.norm_eps;
+    to.dimension(&mut of.channels, u64::from(shape.hidden));
     for array in [&mut of.weight, &mut of.bias] {
-        to.floats(array, u64::from(shape.hidden));
+        to.floats(array, u64::from(shape.width()));
     }
 }
 
@@ -257,6 +259,7 @@ impl Head<'_> {
 const NO_NORM: Norm<'static> = Norm {
     weight: &[],
     bias: &[],
+    channels: 0,
     eps: 0.0,
 };
 

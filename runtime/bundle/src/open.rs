@@ -35,7 +35,7 @@ impl<'a> Bundle<'a> {
         }
         let prefix = Prefix::read(file)?;
         let header = read_header(prefix.header(file), prefix.version)?;
-        header.check()?;
+        header.check(prefix.version)?;
         header.check_sections(prefix.version)?;
         let bundle = Bundle {
             file,
@@ -225,6 +225,8 @@ pub enum OpenError {
     Numerics(u16),
     /// A dimension can't be.
     Shape(ShapeError),
+    /// A size fills no whole vectors, in a file of a version that has no such sizes, this one.
+    PartialVectors(u32),
     /// The number of labels, or of outputs, is not what the task asks for.
     Outputs,
     /// This bound on the tokens is too small for a pair of texts, or above the positions.
@@ -282,6 +284,10 @@ impl fmt::Display for OpenError {
                  numerics {NUMERICS_VERSION}; quantize the model again with this version"
             ),
             OpenError::Shape(error) => write!(f, "the bundle holds no model: {error}"),
+            OpenError::PartialVectors(version) => write!(
+                f,
+                "sizes that are no multiples of 16 stand in a bundle of format {version}, which has none"
+            ),
             OpenError::Outputs => f.write_str("the bundle's labels and outputs don't fit its task"),
             OpenError::MaxTokens(tokens) => write!(
                 f,

@@ -9,7 +9,7 @@ use crate::open::OpenError;
 pub const MAGIC: [u8; 8] = *b"\x89BERTH\r\n";
 
 /// The newest version of the format that this crate reads. It writes the oldest that can hold a model.
-pub const FORMAT_VERSION: u32 = 4;
+pub const FORMAT_VERSION: u32 = 5;
 
 /// The oldest version that is read.
 const OLDEST_VERSION: u32 = 1;
@@ -25,6 +25,9 @@ pub(crate) const CALIBRATION: u32 = 3;
 
 /// The first version that may say that each label is decided by itself.
 pub(crate) const DECISIONS: u32 = 4;
+
+/// The first version whose sizes need not fill whole vectors.
+pub(crate) const ANY_SIZE: u32 = 5;
 
 /// The longest header, in bytes.
 pub const MAX_HEADER_LEN: u32 = 65_536;

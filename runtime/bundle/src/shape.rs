@@ -7,6 +7,7 @@ use berth_task::MAX_LABELS;
 use serde::{Deserialize, Serialize};
 
 use crate::header::MAX_SECTIONS;
+use crate::prefix::ANY_SIZE;
 
 /// The largest hidden size, and the largest intermediate size: 65,536 products of a u8 and an s8
 /// still fit into an i32.
@@ -20,6 +21,11 @@ pub const MAX_POSITIONS: u32 = 65_536;
 pub const MAX_LAYERS: u32 = MAX_SECTIONS as u32 - 7;
 
 /// The dimensions of a model.
+///
+/// In the arrays of a bundle, the hidden size, the size of a head and the intermediate size stand filled up
+/// to whole vectors of 16 with zeros. [`width`](Self::width), [`head_width`](Self::head_width) and
+/// [`inside_width`](Self::inside_width) tell how long they are then; everything that counts array elements
+/// goes by those.
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Shape {
     /// Rows of the word embedding.
@@ -51,19 +57,55 @@ impl Shape {
         self.hidden / self.heads
     }
 
+    /// Elements of a row between the layers.
+    pub fn width(&self) -> u32 {
+        in_vectors(self.hidden)
+    }
+
+    /// Elements of an attention head.
+    ///
+    /// # Panics
+    /// As [`head_size`](Self::head_size).
+    pub fn head_width(&self) -> u32 {
+        in_vectors(self.head_size())
+    }
+
+    /// Elements of all heads of a row, side by side: [`width`](Self::width) or more.
+    ///
+    /// # Panics
+    /// As [`head_size`](Self::head_size).
+    pub fn heads_width(&self) -> u32 {
+        self.heads.saturating_mul(self.head_width())
+    }
+
+    /// Elements of a row inside of a feed-forward block.
+    pub fn inside_width(&self) -> u32 {
+        in_vectors(self.intermediate)
+    }
+
+    /// The first version of the format that has such a shape.
+    pub(crate) fn since(&self) -> u32 {
+        let lanes = LANES as u64;
+        let whole_heads = u64::from(self.hidden).is_multiple_of(lanes * u64::from(self.heads));
+        if whole_heads && u64::from(self.intermediate).is_multiple_of(lanes) {
+            1
+        } else {
+            ANY_SIZE
+        }
+    }
+
     /// Whether a bundle can hold such a model and the kernels can run it.
     ///
     /// # Errors
     /// Names the first dimension that can't be.
     pub fn check(&self) -> Result<(), ShapeError> {
-        let lanes = LANES as u32;
-        let whole = |size: u32| (1..=MAX_WIDTH).contains(&size) && size.is_multiple_of(lanes);
+        let sized = |size: u32| (1..=MAX_WIDTH).contains(&size);
         let rules = [
             (self.vocab_size >= 1, ShapeError::VocabSize),
-            (whole(self.hidden), ShapeError::Hidden),
+            (sized(self.hidden), ShapeError::Hidden),
             ((1..=MAX_LAYERS).contains(&self.layers), ShapeError::Layers),
             (self.heads_fit(), ShapeError::Heads),
-            (whole(self.intermediate), ShapeError::Intermediate),
+            (sized(self.intermediate), ShapeError::Intermediate),
             (
                 (1..=MAX_POSITIONS).contains(&self.positions),
                 ShapeError::Positions,
@@ -84,12 +126,16 @@ impl Shape {
         }
     }
 
-    /// Whether the heads share the hidden size equally, in whole vectors.
+    /// Whether the heads share the hidden size equally, and are not too wide in whole vectors.
     fn heads_fit(&self) -> bool {
-        self.heads >= 1
-            && self.hidden.is_multiple_of(self.heads)
-            && self.head_size().is_multiple_of(LANES as u32)
+        self.heads >= 1 && self.hidden.is_multiple_of(self.heads) && self.heads_width() <= MAX_WIDTH
     }
+}
+
+/// So many elements, filled up to whole vectors; those of a size beyond all bounds are no more than a `u32` tells.
+fn in_vectors(size: u32) -> u32 {
+    size.checked_next_multiple_of(LANES as u32)
+        .unwrap_or(u32::MAX)
 }
 
 /// The dimension of a [`Shape`] that can't be.
@@ -97,13 +143,13 @@ impl Shape {
 pub enum ShapeError {
     /// No words.
     VocabSize,
-    /// Not a multiple of 16 from 16 to [`MAX_WIDTH`].
+    /// 0, or more than [`MAX_WIDTH`].
     Hidden,
     /// None, or more than [`MAX_LAYERS`].
     Layers,
-    /// Not parts of the hidden size that are equal and multiples of 16.
+    /// Not equal parts of the hidden size, or in whole vectors of 16 more than [`MAX_WIDTH`] together.
     Heads,
-    /// Not a multiple of 16 from 16 to [`MAX_WIDTH`].
+    /// 0, or more than [`MAX_WIDTH`].
     Intermediate,
     /// None, or more than [`MAX_POSITIONS`].
     Positions,
@@ -119,21 +165,16 @@ impl fmt::Display for ShapeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ShapeError::VocabSize => f.write_str("the vocabulary is empty"),
-            ShapeError::Hidden => {
-                write!(
-                    f,
-                    "the hidden size must be a multiple of {LANES} up to {MAX_WIDTH}"
-                )
-            }
+            ShapeError::Hidden => write!(f, "the hidden size must be 1 to {MAX_WIDTH}"),
             ShapeError::Layers => write!(f, "there must be 1 to {MAX_LAYERS} layers"),
             ShapeError::Heads => write!(
                 f,
-                "the heads must share the hidden size in equal multiples of {LANES}"
+                "the heads must share the hidden size equally and, each filled up to a multiple of {LANES}, have at \
+                 most {MAX_WIDTH} values together"
             ),
-            ShapeError::Intermediate => write!(
-                f,
-                "the intermediate size must be a multiple of {LANES} up to {MAX_WIDTH}"
-            ),
+            ShapeError::Intermediate => {
+                write!(f, "the intermediate size must be 1 to {MAX_WIDTH}")
+            }
             ShapeError::Positions => write!(f, "there must be 1 to {MAX_POSITIONS} positions"),
             ShapeError::Types => f.write_str("there must be 2 token types or more"),
             ShapeError::Outputs => write!(f, "there must be 1 to {MAX_LABELS} outputs"),

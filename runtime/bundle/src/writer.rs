@@ -13,7 +13,7 @@ use crate::calibration::Calibration;
 use crate::header::{Header, MAX_CARD_BYTES, MAX_METRICS, Metric, Section, SectionKind};
 use crate::layout::{self, AnyLinear, Arrays, Embeddings, Head, Layer, LayerF32, padding};
 use crate::open::OpenError;
-use crate::prefix::{self, Prefix};
+use crate::prefix::{self, FORMAT_VERSION, Prefix};
 use crate::selftest::{self, Golden};
 use crate::{atomic, checksum};
 
@@ -34,7 +34,7 @@ impl Writer {
     pub fn new(mut header: Header) -> Result<Self, WriteError> {
         header.numerics = NUMERICS_VERSION;
         header.sections.clear();
-        header.check().map_err(WriteError::Refused)?;
+        header.check(FORMAT_VERSION).map_err(WriteError::Refused)?;
         Ok(Writer {
             header,
             contents: Vec::new(),
@@ -58,7 +58,7 @@ impl Writer {
     /// When a reader would refuse it; nothing has changed then.
     pub fn set_calibration(&mut self, calibration: Option<Calibration>) -> Result<(), WriteError> {
         let before = core::mem::replace(&mut self.header.calibration, calibration);
-        self.header.check().map_err(|error| {
+        self.header.check(FORMAT_VERSION).map_err(|error| {
             self.header.calibration = before;
             WriteError::Refused(error)
         })

@@ -111,7 +111,7 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// Writes the embedding of each token to its row of `hidden`, `[tokens][hidden]`.
+    /// Writes the embedding of each token to its row of `hidden`, `[tokens][width]`.
     ///
     /// # Errors
     /// When there is no token, or more than the model has positions or the scratch has room for,
@@ -188,8 +188,8 @@ impl<'a> Encoder<'a> {
         [tokens, needed]: [usize; 2],
         bench: &mut Bench<'_>,
     ) {
-        let (width, heads) = (self.width(), self.shape().heads as usize);
-        let head_size = width / heads;
+        let (width, heads) = (self.heads_width(), self.shape().heads as usize);
+        let head_width = width / heads;
         let team = bench.team;
         let mut rest = Some(whole(&mut bench.context[..needed * width], width));
         let shares = bench.shares.chunks_mut(bench.share);
@@ -197,13 +197,13 @@ impl<'a> Encoder<'a> {
             .zip(shares)
             .map(|(heads, memory)| {
                 let left = rest.take().expect("columns of the heads that are left");
-                let (out, right) = left.split_at(heads.len() * head_size);
+                let (out, right) = left.split_at(heads.len() * head_width);
                 rest = Some(right);
                 (heads, out, memory)
             });
         share(team, parts(pieces), |(heads, mut out, memory)| {
             for heads in steps(heads, heads_together(self.shape(), tokens)) {
-                let (columns, right) = out.split_at(heads.len() * head_size);
+                let (columns, right) = out.split_at(heads.len() * head_width);
                 self.heads(*qkv, (x, tokens), heads, memory, columns);
                 out = right;
             }
@@ -220,15 +220,15 @@ impl<'a> Encoder<'a> {
         memory: &mut [u8],
         out: ColumnsMut<'_>,
     ) {
-        let head_size = self.shape().head_size() as usize;
+        let head_width = self.shape().head_width() as usize;
         let memory = HeadsMemory::carve(memory, self.bundle.header(), tokens);
         let memory = memory.expect("a share for so many tokens");
-        let columns = heads.len() * head_size;
+        let columns = heads.len() * head_width;
         let buffer = &mut memory.qkv[..tokens * 3 * columns];
         let (queries, others) = whole(buffer, 3 * columns).split_at(columns);
         let (keys, values) = others.split_at(columns);
         let panels = |third: usize| {
-            let panel = |head: usize| (third * self.width() + head * head_size) / LANES;
+            let panel = |head: usize| (third * self.heads_width() + head * head_width) / LANES;
             panel(heads.start)..panel(heads.end)
         };
         let queries = queries.first_rows(out.rows());
@@ -238,7 +238,7 @@ impl<'a> Encoder<'a> {
             qkv: buffer,
             tokens,
             heads: heads.len(),
-            head_size,
+            head_size: head_width,
         };
         let mut scratch = AttentionScratch::new(memory.floats, memory.bytes);
         self.tell(Part::Attention, || {
@@ -254,14 +254,14 @@ impl<'a> Encoder<'a> {
         needed: usize,
         bench: &mut Bench<'_>,
     ) {
-        let width = self.width();
+        let (width, heads) = (self.width(), self.heads_width());
         let each = needed.div_ceil(bench.team.threads());
-        let context = bench.context[..needed * width].chunks(each * width);
+        let context = bench.context[..needed * heads].chunks(each * heads);
         let hidden = hidden[..needed * width].chunks_mut(each * width);
         let shares = bench.shares.chunks_mut(bench.share);
         let pieces = hidden.zip(context).zip(shares);
         share(bench.team, parts(pieces), |((hidden, context), memory)| {
-            let blocks = context.chunks(BLOCK * width);
+            let blocks = context.chunks(BLOCK * heads);
             for (hidden, context) in hidden.chunks_mut(BLOCK * width).zip(blocks) {
                 self.after_attention(layer, hidden, context, memory);
             }
@@ -277,7 +277,7 @@ impl<'a> Encoder<'a> {
         context: &[f32],
         memory: &mut [u8],
     ) {
-        let rows = context.len() / self.width();
+        let rows = hidden.len() / self.width();
         let memory = RowsMemory::carve(memory, self.shape(), rows);
         let mut memory = memory.expect("a share for a block of rows");
         let mut linear = |linear: L, x: &[f32], activation, out: &mut [f32]| {
@@ -337,9 +337,14 @@ impl<'a> Encoder<'a> {
         &self.bundle.header().shape
     }
 
-    /// How many values a row has between the layers.
+    /// How many elements a row has between the layers.
     fn width(&self) -> usize {
-        self.shape().hidden as usize
+        self.shape().width() as usize
+    }
+
+    /// How many elements the heads of a row have together.
+    fn heads_width(&self) -> usize {
+        self.shape().heads_width() as usize
     }
 
     fn check(&self, ids: &[u32], second: usize, scratch: &Scratch<'_>) -> Result<(), ForwardError> {

@@ -4,7 +4,7 @@
 //!            embed            layer(0) … layer(n-1)           head
 //!  ids ────► word + position ─► attention, add + norm ─► … ─► pooler, dense ─► logits
 //!            + type, norm       feed-forward, add + norm      on the rows that it reads
-//!                    hidden rows, [tokens][hidden] f32, changed in place
+//!                    hidden rows, [tokens][width] f32, changed in place
 //! ```
 //!
 //! 1. **Blocks.** [`Encoder::embed`], [`Encoder::layer`] and [`Encoder::head`] are what a graph of

@@ -37,12 +37,12 @@ const NEAR: usize = 24_576;
 
 /// How many floats queries, keys and values of one token have in one head.
 fn qkv_of_head(shape: &Shape) -> usize {
-    3 * shape.head_size() as usize
+    3 * shape.head_width() as usize
 }
 
 /// The fewest heads that a thread takes through attention at a time.
 fn fewest_heads(shape: &Shape) -> usize {
-    let heads = GROUP_COLUMNS.div_ceil(shape.head_size() as usize);
+    let heads = GROUP_COLUMNS.div_ceil(shape.head_width() as usize);
     heads.min(shape.heads as usize)
 }
 
@@ -129,7 +129,7 @@ impl Quantized<'_> {
 
 /// A thread's share, for the attention of some heads.
 pub(crate) struct HeadsMemory<'s> {
-    /// Room for `[tokens][3][heads][head_size]`.
+    /// Room for `[tokens][3][heads][head_width]`.
     pub(crate) qkv: &'s mut [f32],
     pub(crate) floats: &'s mut [f32],
     pub(crate) bytes: &'s mut [u8],
@@ -138,10 +138,10 @@ pub(crate) struct HeadsMemory<'s> {
 impl<'s> HeadsMemory<'s> {
     fn lens(header: &Header, tokens: usize) -> Option<[usize; 3]> {
         let shape = &header.shape;
-        let head_size = shape.head_size() as usize;
-        let (mut attention_floats, attention_bytes) = AttentionScratch::lens(tokens, head_size);
+        let head_width = shape.head_width() as usize;
+        let (mut attention_floats, attention_bytes) = AttentionScratch::lens(tokens, head_width);
         if header.f32_layers().next().is_some() {
-            let floats = AttentionScratch::lens_f32(tokens, head_size);
+            let floats = AttentionScratch::lens_f32(tokens, head_width);
             attention_floats = attention_floats.max(floats);
         }
         Some([
@@ -164,9 +164,9 @@ impl<'s> HeadsMemory<'s> {
 
 /// A thread's share, for what follows attention, row by row.
 pub(crate) struct RowsMemory<'s> {
-    /// The feed-forward block's inside, `[rows][intermediate]`.
+    /// The feed-forward block's inside, `[rows][inside_width]`.
     pub(crate) inside: &'s mut [f32],
-    /// What a linear back to the hidden size returns, `[rows][hidden]`.
+    /// What a linear back to the hidden size returns, `[rows][width]`.
     pub(crate) out: &'s mut [f32],
     /// The rows that a linear reads.
     pub(crate) quantized: Quantized<'s>,
@@ -174,11 +174,12 @@ pub(crate) struct RowsMemory<'s> {
 
 impl<'s> RowsMemory<'s> {
     fn lens(shape: &Shape, rows: usize) -> Option<[usize; 5]> {
-        let [hidden, intermediate] = [shape.hidden, shape.intermediate].map(|size| size as usize);
+        let widths = [shape.width(), shape.heads_width(), shape.inside_width()];
+        let [width, heads, inside] = widths.map(|width| width as usize);
         Some([
-            float_bytes(rows.checked_mul(intermediate)?)?,
-            float_bytes(rows.checked_mul(hidden)?)?,
-            rows.checked_mul(hidden.max(intermediate))?,
+            float_bytes(rows.checked_mul(inside)?)?,
+            float_bytes(rows.checked_mul(width)?)?,
+            rows.checked_mul(heads.max(inside))?,
             float_bytes(rows)?,
             float_bytes(rows)?,
         ])
@@ -202,10 +203,12 @@ impl<'s> RowsMemory<'s> {
 /// How many bytes each part has, or `None` where one is longer than memory can be. The shares of the
 /// threads are the last.
 fn part_lens(header: &Header, tokens: usize, threads: usize) -> Option<[usize; 6]> {
-    let rows = tokens.checked_mul(header.shape.hidden as usize)?;
+    let widths = [header.shape.width(), header.shape.heads_width()];
+    let [width, heads] = widths.map(|width| width as usize);
+    let rows = tokens.checked_mul(width)?;
     Some([
         float_bytes(rows)?,
-        float_bytes(rows)?,
+        float_bytes(tokens.checked_mul(heads)?)?,
         rows,
         float_bytes(tokens)?,
         float_bytes(tokens)?,

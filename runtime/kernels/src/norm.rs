@@ -23,8 +23,8 @@ impl Isa {
     /// `x = norm(x + y)`, row by row; a row is as wide as the norm.
     ///
     /// # Panics
-    /// When the norm's two arrays differ in length or are not a multiple of 16 long from 16 on,
-    /// when `x` and `y` differ in length, or when they are not whole rows.
+    /// When the norm's two arrays are not as long as its channels in whole vectors of 16, when it has
+    /// none, when `x` and `y` differ in length, or when they are not whole rows.
     pub fn add_norm(self, x: &mut [f32], y: &[f32], norm: &Norm<'_>) {
         check(norm);
         assert_eq!(x.len(), y.len(), "a summand for each value");
@@ -35,8 +35,8 @@ impl Isa {
     /// `out = norm((word + position) + kind)` for one token.
     ///
     /// # Panics
-    /// When the norm's arrays are not a multiple of 16 long from 16 on, or when any other length
-    /// differs from theirs.
+    /// When the norm's arrays are not as long as its channels in whole vectors of 16, when it has none,
+    /// or when any other length differs from theirs.
     pub fn embed(
         self,
         word: ByteRow<'_>,
@@ -64,9 +64,14 @@ impl Isa {
 }
 
 fn check(norm: &Norm<'_>) {
-    let width = norm.weight.len();
-    assert!(width > 0 && width.is_multiple_of(LANES), "whole vectors");
-    assert_eq!(norm.bias.len(), width, "a weight and a bias for each value");
+    let vectors = norm.channels.div_ceil(LANES);
+    assert!(vectors > 0, "a channel at least");
+    let lens = [norm.weight.len(), norm.bias.len()];
+    assert_eq!(
+        lens,
+        [vectors * LANES; 2],
+        "a weight and a bias for each channel, in whole vectors"
+    );
 }
 
 struct AddNorm<'a> {
@@ -163,15 +168,24 @@ fn normalize<S: Simd, const R: usize>(
         // So that the compiler knows how long they are.
         *row = &mut mem::take(row)[..groups];
     }
-    let count = (groups * LANES) as f32;
+    let count = norm.channels as f32;
     let mut means = sums;
     for r in 0..R {
         means[r] = s.splat(s.sum(sums[r]) / count);
     }
     let mut squares = [s.splat(0.0); R];
-    for i in 0..groups {
+    let (whole, left) = (norm.channels / LANES, norm.channels % LANES);
+    for i in 0..whole {
         for r in 0..R {
             let distance = s.sub(s.load(&rows[r][i]), means[r]);
+            squares[r] = s.add(squares[r], s.mul(distance, distance));
+        }
+    }
+    if left > 0 {
+        for r in 0..R {
+            // The zeros behind the last channel are none of the row's values.
+            let distance = s.sub(s.load(&rows[r][whole]), means[r]);
+            let distance = s.first(left, distance, s.splat(0.0));
             squares[r] = s.add(squares[r], s.mul(distance, distance));
         }
     }

@@ -91,6 +91,9 @@ pub struct Norm<'a> {
     pub weight: &'a [f32],
     /// What is added to each channel.
     pub bias: &'a [f32],
+    /// How many channels there are. Both arrays go on from there to a whole vector, with zeros, and so
+    /// does each row.
+    pub channels: usize,
     /// What is added to the variance before its root is taken.
     pub eps: f32,
 }

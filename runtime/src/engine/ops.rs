@@ -3,7 +3,7 @@
 //! ```text
 //!   ids [S] ──┐
 //!             ├─► Embed ─► Layer(0) ─► … ─► Layer(n-1) ─► Head ─► logits [R, outputs]
-//!   second [] ┘      [S, hidden]               [R, hidden]
+//!   second [] ┘      [S, width]                [R, width]
 //! ```
 //!
 //! `S` is a symbol; `R` is 1 for a head that reads the first row alone, else `S`. Weights stand in
@@ -65,8 +65,8 @@ impl Workspace {
 
 /// A tensor for the rows of the longest input.
 fn rows_of(header: &Header) -> TractResult<Tensor> {
-    let [positions, hidden] = [header.shape.positions, header.shape.hidden].map(|n| n as usize);
-    Tensor::zero_aligned::<f32>(&[positions, hidden], 64)
+    let [positions, width] = [header.shape.positions, header.shape.width()].map(|n| n as usize);
+    Tensor::zero_aligned::<f32>(&[positions, width], 64)
 }
 
 /// Which part of the network an op is.
@@ -100,7 +100,7 @@ impl Block {
             Some(rows) => rows,
             None => Arc::new(rows_of(self.header())?),
         };
-        let mut view = take_shape(&mut rows, &[ids.len(), self.header().shape.hidden as usize])?;
+        let mut view = take_shape(&mut rows, &[ids.len(), self.header().shape.width() as usize])?;
         let mut scratch = self.carve(&mut space.scratch, &space.team, ids.len())?;
         let hidden = view.as_slice_mut()?;
         self.network
@@ -120,7 +120,7 @@ impl Block {
             .encoder()
             .layer(index, wanted, view.as_slice_mut()?, &mut scratch);
         if wanted == Rows::First {
-            take_shape(&mut rows, &[1, self.header().shape.hidden as usize])?;
+            take_shape(&mut rows, &[1, self.header().shape.width() as usize])?;
         }
         Ok(TValue::from_const(rows))
     }
@@ -213,7 +213,7 @@ impl TypedOp for Block {
         let columns = if self.part == Part::Head {
             shape.outputs
         } else {
-            shape.hidden
+            shape.width()
         };
         Ok(tvec!(f32::fact([rows, (columns as usize).to_dim()])))
     }

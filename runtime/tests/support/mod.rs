@@ -75,7 +75,7 @@ fn made(
         norm_eps: 1e-12,
     };
     change(&mut shape);
-    let hidden = shape.hidden as usize;
+    let hidden = shape.width() as usize;
     let labels = Labels::of(labels.iter().copied()).unwrap();
     let mut random = Random(1);
     let mut header = Header::new(shape, task, labels, 32);
@@ -205,8 +205,14 @@ fn dense(random: &mut Random, inputs: usize, outputs: usize) -> Dense {
     }
 }
 
+/// Of a row between the layers, of its heads together, and inside of a feed-forward block. What fills them up is
+/// random as well: no reader relies on zeros there.
+fn widths(shape: &Shape) -> [usize; 3] {
+    [shape.width(), shape.heads_width(), shape.inside_width()].map(|width| width as usize)
+}
+
 fn write_embeddings(writer: &mut Writer, shape: &Shape, random: &mut Random) {
-    let hidden = shape.hidden as usize;
+    let hidden = shape.width() as usize;
     let mut table = |rows: u32| {
         let mut q = vec![0; rows as usize * hidden];
         let scale: Vec<f32> = q
@@ -222,6 +228,7 @@ fn write_embeddings(writer: &mut Writer, shape: &Shape, random: &mut Random) {
     let norm = Norm {
         weight: &weight,
         bias: &bias,
+        channels: shape.hidden as usize,
         eps: shape.norm_eps,
     };
     let embeddings = Embeddings {
@@ -236,15 +243,16 @@ fn write_embeddings(writer: &mut Writer, shape: &Shape, random: &mut Random) {
 }
 
 fn write_layer(writer: &mut Writer, shape: &Shape, random: &mut Random) {
-    let [hidden, between] = [shape.hidden, shape.intermediate].map(|n| n as usize);
-    let qkv = dense(random, hidden, 3 * hidden);
-    let attention_out = dense(random, hidden, hidden);
+    let [hidden, heads, between] = widths(shape);
+    let qkv = dense(random, hidden, 3 * heads);
+    let attention_out = dense(random, heads, hidden);
     let up = dense(random, hidden, between);
     let down = dense(random, between, hidden);
     let norms: [Vec<f32>; 4] = std::array::from_fn(|i| random.floats(hidden, [1.0, 0.1][i % 2]));
     let norm = |at: usize| Norm {
         weight: &norms[at],
         bias: &norms[at + 1],
+        channels: shape.hidden as usize,
         eps: shape.norm_eps,
     };
     let layer = Layer {
@@ -260,10 +268,10 @@ fn write_layer(writer: &mut Writer, shape: &Shape, random: &mut Random) {
 
 /// As [`write_layer`], in floats; the order of the weights does not matter where they are random.
 fn write_layer_f32(writer: &mut Writer, shape: &Shape, random: &mut Random) {
-    let [hidden, between] = [shape.hidden, shape.intermediate].map(|n| n as usize);
+    let [hidden, heads, between] = widths(shape);
     let sizes = [
-        (hidden, 3 * hidden),
-        (hidden, hidden),
+        (hidden, 3 * heads),
+        (heads, hidden),
         (hidden, between),
         (between, hidden),
     ];
@@ -281,6 +289,7 @@ fn write_layer_f32(writer: &mut Writer, shape: &Shape, random: &mut Random) {
     let norm = Norm {
         weight: &weight,
         bias: &bias,
+        channels: shape.hidden as usize,
         eps: shape.norm_eps,
     };
     let layer: LayerF32<'_> = Layer {

@@ -14,7 +14,7 @@ mod support;
 /// Where the tables are that [`text`](crate::text) reads, if not the small ones.
 const TABLES_VARIABLE: &str = "BERTH_FUZZ_TABLES";
 
-/// A bundle of each kind of head, each as small as the format allows or nearly, and two whose tokenizer
+/// A bundle of each kind of head, each as small as the format allows or nearly, one of other sizes, and two whose tokenizer
 /// tables are none: of the first version of the format, and with everything that the newest has.
 pub(crate) fn bundles() -> &'static [Vec<u8>] {
     static BUNDLES: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
@@ -24,6 +24,7 @@ pub(crate) fn bundles() -> &'static [Vec<u8>] {
             bundle(Task::TokenClassification, &["O", "B-LOC", "I-LOC"], 2),
             bundle(Task::QuestionAnswering, &[], 1),
             bundle(Task::TextPairRegression, &[], 1),
+            partial(),
             include_bytes!("../../golden/bundle/tiny.berth").to_vec(),
             include_bytes!("../../golden/bundle/calibrated.berth").to_vec(),
         ]
@@ -38,6 +39,19 @@ fn bundle(task: Task, labels: &[&str], heads: u32) -> Vec<u8> {
         shape.intermediate = 16;
         shape.positions = 32;
     })
+}
+
+/// A bundle of which no size fills whole vectors.
+fn partial() -> Vec<u8> {
+    support::bundle_with(
+        Task::TextClassification,
+        &["negative", "positive"],
+        |shape| {
+            (shape.hidden, shape.heads, shape.intermediate) = (22, 2, 13);
+            shape.layers = 1;
+            shape.positions = 32;
+        },
+    )
 }
 
 /// The tables of the first of them: a few dozen pieces of ASCII.

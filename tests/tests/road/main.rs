@@ -49,4 +49,5 @@ mod real;
 mod search;
 mod seeds;
 mod several_labels;
+mod sizes;
 mod tagging;

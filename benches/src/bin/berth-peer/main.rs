@@ -129,7 +129,7 @@ fn states(session: &Session, ids: &[u32]) -> Result<Vec<f32>, Box<dyn Error>> {
     let mut memory = vec![0; scratch_bytes(model.header(), ids.len())];
     let scratch = Scratch::carve(&mut memory, model.header(), ids.len());
     let mut scratch = scratch.ok_or("too many tokens")?;
-    let mut rows = vec![0.0; ids.len() * shape.hidden as usize];
+    let mut rows = vec![0.0; ids.len() * shape.width() as usize];
     encoder.embed(ids, ids.len(), &mut rows, &mut scratch)?;
     for layer in 0..shape.layers as usize {
         encoder.layer(layer, Rows::All, &mut rows, &mut scratch);

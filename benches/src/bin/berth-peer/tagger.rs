@@ -30,7 +30,7 @@ pub fn write(classifier: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
             LayerWeights::F32(layer) => writer.layer_f32(&layer)?,
         }
     }
-    let weight: Vec<f32> = (0..TAGS * shape.hidden as usize).map(scattered).collect();
+    let weight: Vec<f32> = (0..TAGS * shape.width() as usize).map(scattered).collect();
     writer.head(&Head {
         pooler: None,
         weight: &weight,

@@ -80,6 +80,7 @@ impl Numbers {
         Norm {
             weight: self.floats(16),
             bias: self.floats(16),
+            channels: 16,
             eps: SHAPE.norm_eps,
         }
     }

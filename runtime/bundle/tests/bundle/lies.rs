@@ -2,7 +2,8 @@
 //! is in [`calibration`](crate::calibration).
 
 use berth_bundle::{
-    AlignedBytes, Bundle, Header, OpenError, Section, SectionKind, ShapeError, VerifyError,
+    AlignedBytes, Bundle, FORMAT_VERSION, Header, OpenError, Section, SectionKind, Shape,
+    ShapeError, VerifyError,
 };
 use berth_task::{Labels, SpanRules, Task};
 
@@ -20,9 +21,15 @@ fn with_bytes(edit: impl FnOnce(&mut [u8])) -> Result<(), OpenError> {
     open(&file)
 }
 
-/// What opening says to the bundle after `edit` on its header.
+/// What opening says to the bundle after `edit` on its header; of version 1, unless sizes ask for another.
 fn with(edit: impl FnOnce(&mut Header)) -> Result<(), OpenError> {
-    open(&with_header(&edited(edit).encode()))
+    let header = edited(edit);
+    let mut file = with_header(&header.encode());
+    if header.version() == FORMAT_VERSION {
+        file[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        repair(&mut file);
+    }
+    open(&file)
 }
 
 fn edited(edit: impl FnOnce(&mut Header)) -> Header {
@@ -76,7 +83,7 @@ fn magic() {
 #[test]
 fn format_version() {
     for (version, word) in [
-        (5u32, "newer"),
+        (6u32, "newer"),
         (u32::MAX, "newer"),
         (0, "not read any more"),
     ] {
@@ -179,12 +186,14 @@ fn vocabulary() {
 
 #[test]
 fn hidden_size() {
-    for size in [0, 8, 17, 65_552, u32::MAX, 1 << 31] {
+    for size in [0, 65_537, 65_552, u32::MAX, 1 << 31] {
         let lie = with(|header| header.shape.hidden = size);
         assert_eq!(lie, shape_error(ShapeError::Hidden), "{size}");
     }
     let length = Err(OpenError::SectionLength(SectionKind::Embeddings));
-    assert_eq!(with(|header| header.shape.hidden = 32), length);
+    for size in [17, 32] {
+        assert_eq!(with(|header| header.shape.hidden = size), length, "{size}");
+    }
 }
 
 #[test]
@@ -214,20 +223,45 @@ fn layers() {
 
 #[test]
 fn heads() {
-    for heads in [0, 2, 3, 16, u32::MAX] {
+    for heads in [0, 3, 32, u32::MAX] {
         let lie = with(|header| header.shape.heads = heads);
         assert_eq!(lie, shape_error(ShapeError::Heads), "{heads}");
     }
+    // Two heads of 8 are filled up to 16 each.
+    let length = Err(OpenError::SectionLength(SectionKind::Layer(0)));
+    assert_eq!(with(|header| header.shape.heads = 2), length);
+    // So many heads of one value each are too wide, filled up.
+    let lie = with(|header| (header.shape.hidden, header.shape.heads) = (4_097, 4_097));
+    assert_eq!(lie, shape_error(ShapeError::Heads));
 }
 
 #[test]
 fn intermediate_size() {
-    for size in [0, 24, 65_552, u32::MAX] {
+    for size in [0, 65_537, 65_552, u32::MAX] {
         let lie = with(|header| header.shape.intermediate = size);
         assert_eq!(lie, shape_error(ShapeError::Intermediate), "{size}");
     }
     let length = Err(OpenError::SectionLength(SectionKind::Layer(0)));
-    assert_eq!(with(|header| header.shape.intermediate = 48), length);
+    for size in [33, 48] {
+        let lie = with(|header| header.shape.intermediate = size);
+        assert_eq!(lie, length, "{size}");
+    }
+}
+
+#[test]
+fn sizes_of_partial_vectors_before_version_5() {
+    for (version, edit) in [
+        (1, (|shape| shape.hidden = 15) as fn(&mut Shape)),
+        (2, |shape| shape.heads = 2),
+        (2, |shape| shape.intermediate = 31),
+    ] {
+        let header = edited(|header| edit(&mut header.shape));
+        let mut file = with_header(&postcard::to_stdvec(&header).unwrap());
+        file[8] = version;
+        repair(&mut file);
+        let version = u32::from(version);
+        assert_eq!(open(&file), Err(OpenError::PartialVectors(version)));
+    }
 }
 
 #[test]
@@ -507,7 +541,10 @@ fn every_refusal_is_one_line() {
         with_bytes(|file| file[16] ^= 1),
         with_bytes(|file| file[40] = 1),
         with(|header| header.numerics = 5),
-        with(|header| header.shape.hidden = 20),
+        with(|header| header.shape.hidden = 0),
+        with(|header| header.shape.heads = 3),
+        with(|header| header.shape.intermediate = 0),
+        with_bytes(|file| file[8] = 9),
         with(|header| header.shape.outputs = 3),
         with(|header| header.max_tokens = 1),
         with(|header| header.sections.clear()),

@@ -82,10 +82,10 @@ fn the_layer_is_read_as_it_was_written() {
 }
 
 #[test]
-fn version_1_has_no_such_layer_and_version_5_is_not_known() {
+fn version_1_has_no_such_layer_and_version_6_is_not_known() {
     for (version, expected) in [
         (1, OpenError::SectionTable),
-        (5, OpenError::FormatVersion(5)),
+        (6, OpenError::FormatVersion(6)),
     ] {
         let bytes = example::mixed().to_bytes().unwrap();
         assert_eq!(open_as(version, &bytes), Err(expected));

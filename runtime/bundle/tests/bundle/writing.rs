@@ -100,10 +100,10 @@ fn an_array_that_does_not_fit_the_shape_is_refused_by_its_place() {
     refuse(&short, 3);
     let mut turned = layer;
     (turned.up, turned.down) = (layer.down, layer.up);
-    refuse(&turned, 15);
+    refuse(&turned, 16);
     let mut short = layer;
     short.output_norm.bias = &layer.output_norm.bias[1..];
-    refuse(&short, 28);
+    refuse(&short, 30);
 }
 
 #[test]
@@ -134,11 +134,16 @@ fn the_head_has_a_pooler_where_its_task_reads_the_first_row() {
 #[test]
 fn what_no_reader_would_open_is_not_begun() {
     let mut header = example::header();
-    header.shape.hidden = 20;
+    header.shape.heads = 3;
     let refused = Writer::new(header).map(drop).unwrap_err();
-    let reason = OpenError::Shape(ShapeError::Hidden);
+    let reason = OpenError::Shape(ShapeError::Heads);
     assert!(matches!(refused, WriteError::Refused(error) if error == reason));
-    assert!(refused.to_string().contains("multiple of 16"), "{refused}");
+    assert!(
+        refused
+            .to_string()
+            .contains("share the hidden size equally"),
+        "{refused}"
+    );
 }
 
 /// Every field at its capacity still is within the cap on the header.

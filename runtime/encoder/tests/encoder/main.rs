@@ -69,6 +69,27 @@ fn every_instruction_set_computes_what_the_oracle_computes() {
     }
 }
 
+#[test]
+fn sizes_that_fill_no_whole_vectors_have_the_oracles_bits_on_every_instruction_set() {
+    let mut random = Random(60);
+    for task in TASKS {
+        for f32_layers in [&[][..], &[1]] {
+            let model = Model::partial(&mut random, task, f32_layers);
+            let bytes = model.bundle();
+            let bundle = Bundle::open(&bytes).unwrap();
+            for tokens in [1, 2, 7, 16, 33, 97, POSITIONS] {
+                let ids = ids(&mut random, tokens);
+                let expected = model.forward(&ids, tokens / 2);
+                for isa in Isa::available() {
+                    let found = forward(&bundle, isa, &ids, tokens / 2);
+                    let what = format!("{task}, {f32_layers:?}, {tokens} tokens, {}", isa.tier());
+                    assert_eq!(bits(&found), bits(&expected), "{what}");
+                }
+            }
+        }
+    }
+}
+
 /// A hash of bits (FNV-1a).
 fn hash(values: &[f32]) -> u64 {
     let bytes = values.iter().flat_map(|value| value.to_le_bytes());
@@ -146,7 +167,7 @@ fn first_row_is_the_first_of_all(model: &Model) {
     let mut random = Random(59);
     let bytes = model.bundle();
     let bundle = Bundle::open(&bytes).unwrap();
-    let width = bundle.header().shape.hidden as usize;
+    let width = bundle.header().shape.width() as usize;
     for isa in Isa::available() {
         let encoder = Encoder::new(&bundle, isa);
         assert_eq!(encoder.isa(), isa);
@@ -286,6 +307,6 @@ fn a_layer_on_more_rows_than_the_scratch_has_room_for_is_refused() {
     let shape = bundle.header().shape;
     let mut memory = dirty_memory(&bundle, 2);
     let mut scratch = Scratch::carve(&mut memory, bundle.header(), 2).unwrap();
-    let mut hidden = vec![0.0; 3 * shape.hidden as usize];
+    let mut hidden = vec![0.0; 3 * shape.width() as usize];
     Encoder::new(&bundle, Isa::best()).layer(0, Rows::All, &mut hidden, &mut scratch);
 }

@@ -10,14 +10,32 @@ use crate::oracle;
 pub const VOCABULARY: usize = 23;
 pub const POSITIONS: usize = 130;
 
-const HIDDEN: usize = 64;
-const HEADS: usize = 2;
-const INTERMEDIATE: usize = 144;
 const OUTPUTS: usize = 3;
-const EPS: f32 = 1e-12;
+
+/// Sizes of whole vectors.
+const WHOLE: Shape = Shape {
+    vocab_size: VOCABULARY as u32,
+    hidden: 64,
+    layers: 2,
+    heads: 2,
+    intermediate: 144,
+    positions: POSITIONS as u32,
+    types: 2,
+    outputs: OUTPUTS as u32,
+    norm_eps: 1e-12,
+};
+
+/// Sizes of which none fills whole vectors; four heads of 13 are wider than a row of 52.
+const PARTIAL: Shape = Shape {
+    hidden: 52,
+    heads: 4,
+    intermediate: 70,
+    ..WHOLE
+};
 
 pub struct Model {
     task: Task,
+    shape: Shape,
     word: Vec<i8>,
     word_scale: Vec<f32>,
     position: Vec<i8>,
@@ -102,13 +120,18 @@ struct Layer<L> {
 struct OwnNorm {
     weight: Vec<f32>,
     bias: Vec<f32>,
+    channels: usize,
+    eps: f32,
 }
 
 impl OwnNorm {
-    fn random(random: &mut Random) -> Self {
+    fn random(random: &mut Random, shape: &Shape) -> Self {
+        let [width, ..] = widths(shape);
         OwnNorm {
-            weight: random.floats(HIDDEN, 1.5),
-            bias: random.floats(HIDDEN, 0.5),
+            weight: random.floats(width, 1.5),
+            bias: random.floats(width, 0.5),
+            channels: shape.hidden as usize,
+            eps: shape.norm_eps,
         }
     }
 
@@ -116,20 +139,27 @@ impl OwnNorm {
         Norm {
             weight: &self.weight,
             bias: &self.bias,
-            eps: EPS,
+            channels: self.channels,
+            eps: self.eps,
         }
     }
 }
 
+/// Of a row, of its heads together, and inside of a feed-forward block.
+fn widths(shape: &Shape) -> [usize; 3] {
+    [shape.width(), shape.heads_width(), shape.inside_width()].map(|width| width as usize)
+}
+
 impl<L: Kind> Layer<L> {
-    fn random(random: &mut Random) -> Self {
+    fn random(random: &mut Random, shape: &Shape) -> Self {
+        let [width, heads, inside] = widths(shape);
         Layer {
-            qkv: L::random(random, HIDDEN, 3 * HIDDEN),
-            attention_out: L::random(random, HIDDEN, HIDDEN),
-            attention_norm: OwnNorm::random(random),
-            up: L::random(random, HIDDEN, INTERMEDIATE),
-            down: L::random(random, INTERMEDIATE, HIDDEN),
-            output_norm: OwnNorm::random(random),
+            qkv: L::random(random, width, 3 * heads),
+            attention_out: L::random(random, heads, width),
+            attention_norm: OwnNorm::random(random, shape),
+            up: L::random(random, width, inside),
+            down: L::random(random, inside, width),
+            output_norm: OwnNorm::random(random, shape),
         }
     }
 
@@ -144,21 +174,22 @@ impl<L: Kind> Layer<L> {
         }
     }
 
-    /// `[tokens][HIDDEN]` to the same.
-    fn forward(&self, x: &[f32]) -> Vec<f32> {
-        let tokens = x.len() / HIDDEN;
+    /// `[tokens][width]` to the same.
+    fn forward(&self, x: &[f32], shape: &Shape) -> Vec<f32> {
+        let tokens = x.len() / shape.width() as usize;
+        let [heads, head_size] = [shape.heads, shape.head_width()].map(|n| n as usize);
         let qkv = self.qkv.apply(x, Activation::None);
         let input = Attention {
             qkv: &qkv,
             tokens,
-            heads: HEADS,
-            head_size: HIDDEN / HEADS,
+            heads,
+            head_size,
         };
-        let heads = [0, 1].map(|head| L::attention(&input, head));
-        let [first, second] = heads.each_ref().map(|head| head.chunks(HIDDEN / HEADS));
-        let context: Vec<f32> = first
-            .zip(second)
-            .flat_map(|(a, b)| [a, b].concat())
+        let of_heads: Vec<_> = (0..heads).map(|head| L::attention(&input, head)).collect();
+        let context: Vec<f32> = (0..tokens)
+            .flat_map(|token| of_heads.iter().map(move |head| (token, head)))
+            .flat_map(|(token, head)| &head[token * head_size..][..head_size])
+            .copied()
             .collect();
         let out = self.attention_out.apply(&context, Activation::None);
         let x = add_norm(x, &out, &self.attention_norm);
@@ -175,7 +206,8 @@ fn apply(linear: &Linear, x: &[f32], activation: Activation) -> Vec<f32> {
 }
 
 fn add_norm(x: &[f32], y: &[f32], norm: &OwnNorm) -> Vec<f32> {
-    let rows = x.chunks(HIDDEN).zip(y.chunks(HIDDEN));
+    let width = norm.weight.len();
+    let rows = x.chunks(width).zip(y.chunks(width));
     rows.flat_map(|(x, y)| oracle::add_norm(x, y, &norm.view()))
         .collect()
 }
@@ -187,68 +219,68 @@ impl Model {
 
     /// The same with some of its two layers in floats.
     pub fn mixed(random: &mut Random, task: Task, f32_layers: &[usize]) -> Self {
+        Model::shaped(random, task, f32_layers, WHOLE)
+    }
+
+    /// The same with sizes that fill no whole vectors.
+    pub fn partial(random: &mut Random, task: Task, f32_layers: &[usize]) -> Self {
+        Model::shaped(random, task, f32_layers, PARTIAL)
+    }
+
+    fn shaped(random: &mut Random, task: Task, f32_layers: &[usize], shape: Shape) -> Self {
         let layer = |random: &mut Random, index: usize| {
             if f32_layers.contains(&index) {
-                AnyLayer::F32(Layer::random(random))
+                AnyLayer::F32(Layer::random(random, &shape))
             } else {
-                AnyLayer::Int8(Layer::random(random))
+                AnyLayer::Int8(Layer::random(random, &shape))
             }
         };
         let first_only = task.reads_first_row_only();
+        let [width, ..] = widths(&shape);
         Model {
             task,
-            word: random.steps(VOCABULARY * HIDDEN),
+            shape,
+            word: random.steps(VOCABULARY * width),
             word_scale: (0..VOCABULARY).map(|_| 0.01 * random.unit()).collect(),
-            position: random.steps(POSITIONS * HIDDEN),
+            position: random.steps(POSITIONS * width),
             position_scale: (0..POSITIONS).map(|_| 0.002 * random.unit()).collect(),
-            kind: random.floats(2 * HIDDEN, 0.3),
-            norm: OwnNorm::random(random),
+            kind: random.floats(2 * width, 0.3),
+            norm: OwnNorm::random(random, &shape),
             layers: (0..2).map(|index| layer(random, index)).collect(),
-            pooler: first_only.then(|| Linear::random(random, HIDDEN, HIDDEN)),
-            weight: random.floats(OUTPUTS * HIDDEN, 0.4),
+            pooler: first_only.then(|| Linear::random(random, width, width)),
+            weight: random.floats(OUTPUTS * width, 0.4),
             bias: random.floats(OUTPUTS, 0.1),
         }
     }
 
     /// The logits as the oracle computes them: every row of every layer, whether read or not.
     pub fn forward(&self, ids: &[u32], second: usize) -> Vec<f32> {
+        let [width, ..] = widths(&self.shape);
         let embedded = ids.iter().enumerate().flat_map(|(place, &id)| {
             let word = byte_row(&self.word, &self.word_scale, id as usize);
             let position = byte_row(&self.position, &self.position_scale, place);
-            let kind = &self.kind[usize::from(place >= second) * HIDDEN..][..HIDDEN];
+            let kind = &self.kind[usize::from(place >= second) * width..][..width];
             oracle::embed(word, position, kind, &self.norm.view())
         });
         let layers = self.layers.iter();
         let rows = layers.fold(embedded.collect(), |x: Vec<f32>, layer| match layer {
-            AnyLayer::Int8(layer) => layer.forward(&x),
-            AnyLayer::F32(layer) => layer.forward(&x),
+            AnyLayer::Int8(layer) => layer.forward(&x, &self.shape),
+            AnyLayer::F32(layer) => layer.forward(&x, &self.shape),
         });
         let read = match &self.pooler {
             Some(pooler) => {
-                let pooled = apply(pooler, &rows[..HIDDEN], Activation::None);
+                let pooled = apply(pooler, &rows[..width], Activation::None);
                 pooled.into_iter().map(oracle::tanh).collect()
             }
             None => rows,
         };
         let logits = |x| oracle::dense(x, &self.weight, &self.bias);
-        read.chunks(HIDDEN).flat_map(logits).collect()
+        read.chunks(width).flat_map(logits).collect()
     }
 
     pub fn bundle(&self) -> AlignedBytes {
-        let [vocab_size, hidden, heads] = [VOCABULARY, HIDDEN, HEADS].map(|n| n as u32);
-        let shape = Shape {
-            vocab_size,
-            hidden,
-            layers: self.layers.len() as u32,
-            heads,
-            intermediate: INTERMEDIATE as u32,
-            positions: POSITIONS as u32,
-            types: 2,
-            outputs: OUTPUTS as u32,
-            norm_eps: EPS,
-        };
         let labels = Labels::of(["a", "b", "c"]).unwrap();
-        let header = Header::new(shape, self.task, labels, POSITIONS as u32);
+        let header = Header::new(self.shape, self.task, labels, POSITIONS as u32);
         let mut writer = Writer::new(header).unwrap();
         let embeddings = Embeddings {
             word: &self.word,
@@ -279,8 +311,9 @@ impl Model {
 }
 
 fn byte_row<'t>(table: &'t [i8], scales: &[f32], index: usize) -> ByteRow<'t> {
+    let width = table.len() / scales.len();
     ByteRow {
-        values: &table[index * HIDDEN..][..HIDDEN],
+        values: &table[index * width..][..width],
         scale: scales[index],
     }
 }

@@ -164,12 +164,14 @@ fn quantized_rows() {
 fn norms_and_embeddings() {
     let mut random = Random(43);
     draw("norms and embeddings", 10, || {
-        let (count, width) = (random.size(20), 16 * random.size(64));
+        let (count, channels) = (random.size(20), random.size(1_024));
+        let width = channels.next_multiple_of(16);
         let (weight, bias) = (random.floats(width, 1.5), random.floats(width, 0.3));
         let eps = 1e-12;
         let norm = Norm {
             weight: &weight,
             bias: &bias,
+            channels,
             eps,
         };
         let [x, y] = [4.0, 2.0].map(|magnitude| random.floats(count * width, magnitude));
@@ -177,17 +179,21 @@ fn norms_and_embeddings() {
         let expected = rows
             .flat_map(|(x, y)| oracle::add_norm(x, y, &norm))
             .collect();
-        alike(&format!("norm, {count} x {width}"), Some(expected), |isa| {
-            let mut found = x.clone();
-            isa.add_norm(&mut found, &y, &norm);
-            found
-        });
+        alike(
+            &format!("norm, {count} x {channels}"),
+            Some(expected),
+            |isa| {
+                let mut found = x.clone();
+                isa.add_norm(&mut found, &y, &norm);
+                found
+            },
+        );
         let (words, positions) = (random.steps(width), random.steps(width));
         let row = |values, scale| ByteRow { values, scale };
         let (word, position) = (row(&words, 0.004), row(&positions, 0.0007));
         let kind = &y[..width];
         let expected = oracle::embed(word, position, kind, &norm);
-        alike(&format!("embedding, {width}"), Some(expected), |isa| {
+        alike(&format!("embedding, {channels}"), Some(expected), |isa| {
             let mut found = vec![9.0; width];
             isa.embed(word, position, kind, &norm, &mut found);
             found

@@ -297,6 +297,7 @@ fn norms_embeddings_heads_and_tanh() {
                 let norm = Norm {
                     weight: &weight,
                     bias: &bias,
+                    channels: weight.len(),
                     eps: 1e-12,
                 };
                 let [word, position] = steps.each_ref().map(|values| ByteRow {

@@ -197,9 +197,10 @@ fn softmax(keys: &[(Vec<i32>, f32)], query: &Row) -> Vec<i32> {
 }
 
 pub fn normalize(z: &[f32], norm: &Norm<'_>) -> Vec<f32> {
-    let count = z.len() as f32;
+    let count = norm.channels as f32;
     let mean = sum(z.iter().copied()) / count;
-    let variance = sum(z.iter().map(|z| (z - mean) * (z - mean))) / count;
+    let values = z[..norm.channels].iter();
+    let variance = sum(values.map(|z| (z - mean) * (z - mean))) / count;
     let factor = 1.0 / (variance + norm.eps).sqrt();
     let learned = norm.weight.iter().zip(norm.bias);
     z.iter()

@@ -92,6 +92,7 @@ fn norms_are_alike() {
         let norm = Norm {
             weight: &weight,
             bias: &bias,
+            channels: weight.len(),
             eps,
         };
         let (x, y) = (
@@ -116,6 +117,7 @@ fn a_row_without_variance_becomes_the_bias() {
     let norm = Norm {
         weight: &weight,
         bias: &bias,
+        channels: weight.len(),
         eps: 1e-12,
     };
     for isa in Isa::available() {
@@ -131,6 +133,7 @@ fn a_normalized_row_has_mean_0_and_variance_1() {
     let norm = Norm {
         weight: &[1.0; 384],
         bias: &[0.0; 384],
+        channels: 384,
         eps: 1e-12,
     };
     let mut x = random.floats(384, 7.0);
@@ -144,6 +147,41 @@ fn a_normalized_row_has_mean_0_and_variance_1() {
 }
 
 #[test]
+fn zeros_that_fill_a_row_up_change_no_value_and_stay() {
+    let mut random = Random(8);
+    for (channels, count) in [(1usize, 1), (15, 3), (17, 4), (26, 5), (312, 6), (600, 9)] {
+        let width = channels.next_multiple_of(16);
+        let filled = |values: Vec<f32>| [values, vec![0.0; width - channels]].concat();
+        let (weight, bias) = learned(&mut random, channels);
+        let (weight_filled, bias_filled) = (filled(weight.clone()), filled(bias.clone()));
+        let norm = Norm {
+            weight: &weight_filled,
+            bias: &bias_filled,
+            channels,
+            eps: 1e-5,
+        };
+        let rows: Vec<Vec<f32>> = (0..count).map(|_| random.floats(channels, 4.0)).collect();
+        let x: Vec<f32> = rows.iter().flat_map(|row| filled(row.clone())).collect();
+        for isa in Isa::available() {
+            let mut found = x.clone();
+            isa.add_norm(&mut found, &vec![0.0; x.len()], &norm);
+            for (row, found) in rows.iter().zip(found.chunks(width)) {
+                let mean = row.iter().map(|&x| f64::from(x)).sum::<f64>() / channels as f64;
+                let squares = row.iter().map(|&x| (f64::from(x) - mean).powi(2));
+                let deviation = (squares.sum::<f64>() / channels as f64 + 1e-5).sqrt();
+                for channel in 0..channels {
+                    let unit = (f64::from(row[channel]) - mean) / deviation;
+                    let expected = unit * f64::from(weight[channel]) + f64::from(bias[channel]);
+                    let error = (f64::from(found[channel]) - expected).abs();
+                    assert!(error < 2e-5, "{} {channels}: {error:e}", isa.tier());
+                }
+                assert!(found[channels..].iter().all(|&zero| zero == 0.0));
+            }
+        }
+    }
+}
+
+#[test]
 fn embeddings_are_alike() {
     let mut random = Random(5);
     for width in [16, 32, 80, 384] {
@@ -151,6 +189,7 @@ fn embeddings_are_alike() {
         let norm = Norm {
             weight: &weight,
             bias: &bias,
+            channels: weight.len(),
             eps: 1e-12,
         };
         let (words, positions) = (random.steps(width), random.steps(width));
@@ -203,6 +242,7 @@ fn a_norm_of_an_odd_width_is_refused() {
     let norm = Norm {
         weight: &[1.0; 20],
         bias: &[0.0; 20],
+        channels: 20,
         eps: 1e-12,
     };
     Isa::best().add_norm(&mut [0.0; 20], &[0.0; 20], &norm);
