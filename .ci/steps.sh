@@ -13,6 +13,9 @@ built=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)
 sentence="a gripping film with a big heart"
 every_core="cortex-a53 cortex-a72 cortex-a76 max,sve=off,sme=off"
 timings=()
+# A file, since steps may be in subshells, which can't change a variable of this one.
+skipped=$(mktemp)
+trap 'rm -f "$skipped"' EXIT
 
 # step TITLE COMMAND [ARGUMENT...] runs the command under a heading, and notes how long it took.
 step() {
@@ -23,16 +26,26 @@ step() {
     timings+=("$(printf '%5d s  %s' $((SECONDS - begun)) "$title")")
 }
 
-print_timings() {
-    printf '\n==== All steps done, in %d s\n' "$SECONDS"
-    printf '%s\n' "${timings[@]}"
+# skip WHAT says that something is left out, and notes it for the end. It is no failure.
+skip() {
+    echo "SKIPPED: $1"
+    echo "$1" >>"$skipped"
 }
 
-# The tests on real data run where the data sets are: in BERTH_DATA, or beside the checkout.
-find_data() {
-    if [ -z "${BERTH_DATA:-}" ] && [ -d ../shared/data ]; then
-        BERTH_DATA=$(cd ../shared/data && pwd)
+print_timings() {
+    local count
+    count=$(wc -l <"$skipped")
+    if [ "$count" -eq 0 ]; then
+        printf '\n==== All steps done, in %d s\n' "$SECONDS"
+    else
+        printf '\n==== Done, in %d s, but %d skipped\n' "$SECONDS" "$count"
     fi
+    printf '%s\n' "${timings[@]}"
+    sed 's/^/SKIPPED: /' "$skipped"
+}
+
+# The tests on real data run where BERTH_DATA names the folder of the data sets.
+find_data() {
     if [ -n "${BERTH_DATA:-}" ]; then
         # Tests run in the folders of their crates.
         BERTH_DATA=$(cd "$BERTH_DATA" && pwd)
@@ -41,6 +54,17 @@ find_data() {
     else
         unset BERTH_DATA
         echo "Real data: none; BERTH_DATA can name the folder that holds the data sets"
+        skip "the tests on real data"
+    fi
+}
+
+# The tests of the CUDA kernels compile them as C++, and fail where they can't from here on.
+find_cxx() {
+    local compiler=${CXX:-c++}
+    if command -v "$compiler" >/dev/null || { debian_packages g++ && command -v "$compiler" >/dev/null; }; then
+        export BERTH_NEEDS_CXX=1
+    else
+        skip "the CUDA kernels on the host: no C++ compiler $compiler"
     fi
 }
 
@@ -50,6 +74,9 @@ check_format() {
 
 check_lints() {
     cargo clippy --workspace --all-targets --locked -- -D warnings
+    # As part of the whole, so that what both have in common is not checked again. It needs no CUDA toolkit.
+    cargo clippy --workspace --all-targets --features berth-trainer/cuda --locked -- -D warnings
+    cargo clippy -p berth-runtime --no-default-features --locked -- -D warnings
     # By itself, since it has no std and aborts on a panic.
     cargo clippy -p berth-tests --bin berth-bare --features bare --profile device --locked -- -D warnings
 }
@@ -85,10 +112,16 @@ prove_no_allocator() {
 test_on_arm() (
     local target=aarch64-unknown-linux-gnu core
     if ! { board_toolchain $target && debian_packages qemu-user; }; then
-        echo "SKIPPED: the tests on emulated ARM cores"
+        skip "the tests on emulated ARM cores"
         exit
     fi
     local flags=("${board_flags[@]}" --target-dir "$board_folder")
+    # Where nearly all is that is for AArch64 alone.
+    if board_linter; then
+        "${board_clippy[@]}" "${flags[@]}" -p berth-kernels --all-targets -- -D warnings
+    else
+        skip "lints of the kernels for ARM"
+    fi
     # The C library after everything that asks for it.
     "${board_cargo[@]}" rustc "${flags[@]}" --profile device -p berth-tests --bin berth-bare \
         --features bare -- -C link-args="-Wl,-Bstatic -lc -lgcc_eh -lc"
@@ -109,9 +142,10 @@ count_instructions() (
     local target=aarch64-unknown-linux-gnu classifier=models/sentiment/sentiment.berth
     local tagger=$built/road/tagger.berth records=(benches/record/*-arm.json)
     if ! { board_toolchain $target && debian_packages qemu-user; }; then
-        echo "SKIPPED: instructions on emulated ARM cores"
+        skip "instructions on emulated ARM cores"
         exit
     fi
+    PYTHONDONTWRITEBYTECODE=1 python3 -m doctest benches/arm/count.py
     "${board_cargo[@]}" build "${board_flags[@]}" --target-dir "$board_folder" --release -p berth-count
     "$built/debug/berth-peer" --tagger $classifier "$tagger"
     python3 benches/arm/count.py --program "$board_folder/$target/release/berth-count" \
@@ -123,7 +157,7 @@ count_instructions() (
 bare_metal() {
     local bundle=models/sentiment/sentiment.berth flash=$built/road/flash
     if ! debian_packages qemu-system-arm; then
-        echo "SKIPPED: machines without an operating system"
+        skip "machines without an operating system"
         return
     fi
     cp $bundle "$flash"
@@ -141,7 +175,7 @@ on_bare_machine() (
     name=$1 target=$2 bundle=$3 printed=$built/road/$1
     shift 3
     if ! bare_toolchain "$target"; then
-        echo "SKIPPED: the machine $name"
+        skip "the machine $name"
         exit
     fi
     "${board_cargo[@]}" rustc "${board_flags[@]}" --target-dir "$board_folder" --profile device \
@@ -201,7 +235,7 @@ fuzz_one() {
 fuzz() {
     local target
     if ! can_build_fuzzers; then
-        echo "SKIPPED: fuzzing"
+        skip "fuzzing"
         return
     fi
     build_fuzzers

@@ -51,6 +51,22 @@ board_toolchain() {
     }
 }
 
+# board_linter sets board_clippy to clippy of the toolchain that board_toolchain has found, an array as board_cargo is.
+# Returns 1, after saying what is missing, when it can't be had.
+board_linter() {
+    if [ "${board_cargo[0]}" != cargo ]; then
+        # By its path: cargo would take the first one in PATH, which may be another compiler's.
+        board_clippy=(/usr/bin/cargo-clippy clippy)
+        debian_packages rust-web-clippy
+        return
+    fi
+    board_clippy=(cargo clippy)
+    cargo clippy --version >/dev/null 2>&1 || {
+        echo "Missing: clippy (with rustup: rustup component add clippy)"
+        return 1
+    }
+}
+
 # bare_toolchain TARGET does the same for machines without an operating system, aarch64-unknown-none and
 # thumbv7em-none-eabihf. Debian's Rust builds core from its sources, and needs a linker beside it.
 bare_toolchain() {

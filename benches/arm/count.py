@@ -7,7 +7,8 @@ classifier (`tagger=F.berth`, `classifier=F.berth`). Instructions are counted by
 qemu-user: the difference of a run with three queries and one with a single query, halved. The same program
 gives the same count on every run, on any machine. `--caches` adds the bytes that a tagger's query of 128
 tokens fetches from beyond the second-level cache, by the model of `count.c`, which takes minutes.
-`--check` fails where a count grew by more than 1 % over the record's.
+`--check` fails where a count grew by more than 1 % over the record's, is none, or has none there to be held
+against, and where two cores print different logits. `python3 -m doctest` tries that.
 """
 
 import argparse
@@ -109,13 +110,43 @@ def table(found):
     return "\n".join(lines)
 
 
-def grown(found, record):
-    """The counts that are more than 1 % above the record's."""
-    for core, rows in record["counts"].items():
+def amiss(found, record):
+    """What does not hold of the counts that were found: lines for people.
+
+    >>> row = lambda count, said="16 tokens: ab": {"t 16": {"instructions": count, "said": said}}
+    >>> list(amiss({"a53": row(101), "a72": row(100)}, {"a53": row(100), "a72": row(100)}))
+    []
+    >>> list(amiss({"a53": row(102)}, {"a53": row(100), "a72": row(100)}))
+    ['a53, t 16: 100 grew to 102, by more than 1 %']
+    >>> list(amiss({"a53": row(0)}, {"a53": row(100)}))
+    ['a53, t 16: nothing was counted']
+    >>> list(amiss({"a53": row(100)}, {"a53": row(0)}))
+    ['a53, t 16: the record has no count of it']
+    >>> list(amiss({"a53": {"tagger 16": row(1)["t 16"]}}, {"a53": row(100)}))
+    ['a53, tagger 16: the record has no count of it']
+    >>> list(amiss({"a53": row(100), "a72": row(100, "16 tokens: cd")}, {"a53": row(100), "a72": row(100)}))
+    ['t 16: the cores differ: "16 tokens: ab" on a53, "16 tokens: cd" on a72']
+    >>> list(amiss({"a53": {}}, {"a53": row(100)}))
+    ['nothing was measured']
+    """
+    said = {}
+    for core, rows in found.items():
         for what, counts in rows.items():
-            now = found.get(core, {}).get(what)
-            if now and now["instructions"] > counts["instructions"] * GROWTH:
-                yield f"{core}, {what}: {counts['instructions']} grew to {now['instructions']}"
+            said.setdefault(what, {}).setdefault(counts["said"], []).append(core)
+            before = record.get(core, {}).get(what, {}).get("instructions", 0)
+            now = counts["instructions"]
+            if now <= 0:
+                yield f"{core}, {what}: nothing was counted"
+            elif before <= 0:
+                yield f"{core}, {what}: the record has no count of it"
+            elif now > before * GROWTH:
+                yield f"{core}, {what}: {before} grew to {now}, by more than 1 %"
+    if not said:
+        yield "nothing was measured"
+    for what, answers in said.items():
+        if len(answers) > 1:
+            each = (f'"{answer}" on {" and ".join(cores)}' for answer, cores in answers.items())
+            yield f"{what}: the cores differ: {', '.join(each)}"
 
 
 def main():
@@ -138,9 +169,9 @@ def main():
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
     if options.check:
-        more = list(grown(found["counts"], json.loads(options.check.read_text())))
-        if more:
-            sys.exit("More than 1 % above the record:\n" + "\n".join(more))
+        wrong = list(amiss(found["counts"], json.loads(options.check.read_text())["counts"]))
+        if wrong:
+            sys.exit(f"Against {options.check}:\n" + "\n".join(wrong))
 
 
 if __name__ == "__main__":

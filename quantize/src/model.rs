@@ -174,6 +174,10 @@ impl Source<'_> {
         if task == Task::QuestionAnswering {
             shape.outputs = SPAN_OUTPUTS;
         }
+        if !task.takes_pair() {
+            // A bundle has a type for a second text, though none of these inputs has one.
+            shape.types = shape.types.max(TYPES);
+        }
         let shape_error = |source| QuantizeError::Shape {
             config: self.config_file(),
             source,
@@ -293,7 +297,11 @@ impl Source<'_> {
             Ok(rows.filled(self.hidden))
         };
         let (word, position) = (rows("word_embeddings")?, rows("position_embeddings")?);
-        let kind = self.vectors(&at("token_type_embeddings"))?;
+        let mut kind = self.vectors(&at("token_type_embeddings"))?;
+        kind.resize(
+            writer.header().shape.types as usize * self.hidden.width(),
+            0.0,
+        );
         let norm = self.norm("bert.embeddings.LayerNorm")?;
         writer.embeddings(&Embeddings {
             word: &word.values,
@@ -515,6 +523,9 @@ pub(crate) fn finite(checkpoint: &Checkpoint, name: &str) -> Result<Vec<f32>, Qu
         }),
     }
 }
+
+/// The fewest token types of a bundle.
+const TYPES: u32 = 2;
 
 /// A start and an end.
 const SPAN_OUTPUTS: u32 = 2;

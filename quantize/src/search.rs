@@ -98,7 +98,7 @@ pub struct Step {
     pub agreement: f64,
     /// What a query takes.
     pub latency: Latency,
-    /// Size of the bundle, without the self-test.
+    /// Size of the bundle, without self-test and card.
     pub bytes: u64,
 }
 

@@ -373,6 +373,35 @@ fn a_weight_that_is_not_finite_is_named() {
 }
 
 #[test]
+fn one_token_type_is_enough_for_single_texts_and_too_few_for_pairs() {
+    let room = Room::new();
+    let cut = |config: &mut Config, tensors: &mut Vec<Named>| {
+        config.type_vocab_size = 1;
+        let types = tensors
+            .iter_mut()
+            .find(|(name, ..)| name.contains("token_type"));
+        let (_, shape, data) = types.expect("a table of token types");
+        shape[0] = 1;
+        data.truncate(HIDDEN);
+    };
+    let path = room.tuned(cut);
+    let bytes = bundle_of(&path);
+    let bundle = Bundle::open(&bytes).unwrap();
+    assert_eq!(bundle.header().shape.types, 2);
+    let whole = Checkpoint::open(&path).unwrap();
+    let types = whole.tensor("bert.embeddings.token_type_embeddings.weight");
+    assert_eq!(bundle.embeddings().kind[..HIDDEN], types.unwrap().data);
+    assert_eq!(bundle.embeddings().kind[HIDDEN..], [0.0; HIDDEN]);
+
+    let path = room.tuned_for(Task::TextPairClassification, &LABELS, cut);
+    let refused = refusal(&path).to_string();
+    assert!(
+        refused.contains("config.json: there must be 2 token types"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn a_checkpoint_without_a_head_or_without_a_task_is_refused() {
     let room = Room::new();
     let base = room.base();

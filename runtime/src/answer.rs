@@ -41,7 +41,7 @@ use std::fmt::{self, Write};
 use std::num::NonZero;
 use std::str;
 
-use berth_task::{Aggregation, LongTexts, Task};
+use berth_task::{Aggregation, LongTexts, MAX_N_BEST, SpanRules, Task};
 
 use crate::error::QueryError;
 use crate::json::{self, JsonError, Words};
@@ -78,6 +78,20 @@ impl Options {
         ];
         idle.into_iter()
             .filter_map(|(flag, is_idle)| is_idle.then_some(flag))
+    }
+
+    /// What is to be told where `top_k` asks for more answers to a question than a bundle with these rules keeps.
+    pub fn more_than_kept(&self, rules: Option<SpanRules>) -> Option<String> {
+        let (asked, rules) = (self.top_k?.get(), rules?);
+        let kept = rules.n_best_size as usize;
+        // That there is no answer is an entry of its own.
+        let entries = kept + usize::from(rules.null_score_diff_threshold.is_some());
+        (asked > entries).then(|| {
+            format!(
+                "--top_k {asked} is more than the bundle's n_best_size, {kept}, and no more answers are kept; \
+                 `berth quantize --n_best_size` sets it, up to {MAX_N_BEST}"
+            )
+        })
     }
 }
 
@@ -532,6 +546,38 @@ mod tests {
             read(Line::TooLong, Wanted::One, false),
             Err(LineError::TooLong)
         );
+    }
+
+    #[test]
+    fn more_answers_than_are_kept_are_told() {
+        let told = |top_k, rules| {
+            let top_k = NonZero::new(top_k);
+            Options {
+                top_k,
+                ..Options::default()
+            }
+            .more_than_kept(rules)
+        };
+        let rules = SpanRules {
+            n_best_size: 3,
+            ..SpanRules::default()
+        };
+        let with_none = SpanRules {
+            null_score_diff_threshold: Some(0.0),
+            ..rules
+        };
+        for (top_k, rules, expected) in [
+            (0, Some(rules), false),
+            (3, Some(rules), false),
+            (4, Some(rules), true),
+            (4, Some(with_none), false),
+            (5, Some(with_none), true),
+            (1000, None, false),
+        ] {
+            let told = told(top_k, rules);
+            assert_eq!(told.is_some(), expected, "{told:?}");
+            assert!(told.is_none_or(|told| told.contains("n_best_size, 3,")));
+        }
     }
 
     #[test]

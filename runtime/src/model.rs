@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -193,10 +193,16 @@ fn map(path: &Path) -> Result<(Network, File), OpenError> {
         path: path.to_owned(),
         source,
     };
-    let file = File::open(path).map_err(failed)?;
-    if file.metadata().map_err(failed)?.is_dir() {
+    // Before it is opened, since a pipe would be waited for.
+    let found = fs::metadata(path).map_err(failed)?;
+    if found.is_dir() {
         return Err(failed(Error::from(ErrorKind::IsADirectory)));
     }
+    if !found.is_file() {
+        let what = "is no regular file, as a bundle has to be";
+        return Err(failed(Error::new(ErrorKind::InvalidInput, what)));
+    }
+    let file = File::open(path).map_err(failed)?;
     // SAFETY: the map is only read. That nobody changes the file meanwhile is asked of the caller of
     // `Model::open`; `Network::new` says what holds if somebody does all the same.
     let map = unsafe { Mmap::map(&file) }.map_err(failed)?;

@@ -15,7 +15,7 @@
 use std::ops::Range;
 
 use berth_encoder::ForwardError;
-use berth_task::{Aggregation, Labels, OUTSIDE, Score, Temperature, entity_type, goes_on};
+use berth_task::{Aggregation, Labels, OUTSIDE, Score, Temperature, entity_name, goes_on};
 use berth_wordpiece::{Piece, Stream, Tokenizer};
 
 use crate::engine::Engine;
@@ -25,7 +25,7 @@ use crate::place::{Place, Ruler};
 /// A row of the answer: a piece, a word or an entity, and its label.
 #[derive(Copy, Clone, PartialEq, Debug)]
 pub struct Tag<'s> {
-    /// The label, as the training file spelt it; of an entity its type, without `B-` or `I-`.
+    /// The label, as the training file spelt it; of an entity its name, what follows the label's first `-`.
     pub label: &'s str,
     /// The probability of the label; of an entity the mean over its pieces.
     pub score: f32,
@@ -113,7 +113,7 @@ impl<'s> Tags<'s> {
             }
             Aggregation::Simple => {
                 let mean = row.scores / row.count as f32;
-                (entity_type(label), mean, row.piece, row.bytes)
+                (entity_name(label), mean, row.piece, row.bytes)
             }
         };
         let place = self.ruler.measure(bytes);

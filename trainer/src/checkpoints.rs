@@ -5,6 +5,7 @@
 //! happened to the machine.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use berth_checkpoint::save::{Existing, Folder, TensorRef};
@@ -125,7 +126,14 @@ fn check_whole(folder: &Path) -> Result<(), TrainError> {
     state::read(folder)?.map_or_else(|| Err(missing(STATE_FILE)), |_| Ok(()))
 }
 
-/// That files can be made in a run's folder, which is made where it is missing.
+/// Whether something lies in a folder, or is it, by whatever way either is named.
+pub(crate) fn lies_in(path: &Path, dir: &Path) -> bool {
+    let place = |path: &Path| path.canonicalize().ok();
+    let places = place(path).zip(place(dir));
+    places.is_some_and(|(path, dir)| path.starts_with(dir))
+}
+
+/// That files can be made in a run's folder, which is made where it is missing. The result is staged in it too.
 pub(crate) fn check_writable(output_dir: &Path) -> Result<(), TrainError> {
     let made = || {
         if !output_dir.exists() {
@@ -209,8 +217,8 @@ pub(crate) fn forget(output_dir: &Path) -> Result<(), TrainError> {
         .try_for_each(|step| remove(output_dir, step))
 }
 
-/// Removes what an interrupted run may have left: hidden folders of its checkpoints and hidden files in `output_dir`,
-/// and hidden folders of `output_dir` itself beside it.
+/// Removes what an interrupted run may have left: hidden files and folders in `output_dir` and its checkpoints, and
+/// hidden folders of `output_dir` itself beside it.
 ///
 /// # Errors
 /// When one of them can't be removed.
@@ -219,11 +227,19 @@ pub fn tidy(output_dir: &Path) -> Result<(), TrainError> {
     if let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) {
         let own = format!(".{}.", name.to_string_lossy());
         // A folder whose name goes on behind a dot is another run's.
-        remove_partial(parent, |begun| {
+        let beside = remove_partial(parent, |begun| {
             begun
                 .strip_prefix(&own)
                 .is_some_and(|rest| !rest.contains('.'))
-        })?;
+        });
+        match beside {
+            // Nor has a run left anything where it may not look.
+            Err(TrainError::Io { source, .. }) if source.kind() == ErrorKind::PermissionDenied => {}
+            beside => beside?,
+        }
+    }
+    for step in steps(&absolute)? {
+        remove_partial(&path(&absolute, step), |begun| begun.starts_with(".berth"))?;
     }
     let checkpoints = format!(".{PREFIX}");
     let own = [&checkpoints, ".replaced.", ".berth"];
@@ -253,7 +269,7 @@ pub(crate) fn names(dir: &Path) -> Result<Vec<String>, TrainError> {
         Ok(entries) => entries
             .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
             .collect(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error),
     };
     list().map_err(|source| TrainError::Io {
@@ -300,6 +316,16 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_in_a_folder_is_known_by_any_name() {
+        let dir = folder_with(&[5]);
+        let inside = path(dir.path(), 5);
+        assert!(lies_in(&inside, dir.path()) && lies_in(dir.path(), dir.path()));
+        assert!(lies_in(&inside.join("..").join("checkpoint-5"), &inside));
+        assert!(!lies_in(dir.path(), &inside));
+        assert!(!lies_in(&path(dir.path(), 6), dir.path()), "is not there");
+    }
+
+    #[test]
     fn what_is_not_a_checkpoint_is_not_found_nor_touched() {
         let dir = folder_with(&[3]);
         for name in ["checkpoint-7", "checkpoint-x", "other"] {
@@ -322,14 +348,19 @@ mod tests {
             ".outer.partial",
             ".out.5.gh78.partial",
             "out/.replaced.ef56.partial",
+            "out/.berth.ij90.partial",
+            "out/checkpoint-5/.berth.kl12.partial",
         ] {
             fs::create_dir_all(dir.path().join(name)).unwrap();
         }
+        fs::write(output.join("checkpoint-5").join(STATE_FILE), "{}").unwrap();
         for name in [".berth.ab12.partial", ".berth-ab12.partial"] {
             fs::write(output.join(name), "half").unwrap();
         }
         tidy(&output).unwrap();
         assert_eq!(names(&output).unwrap(), ["checkpoint-5"]);
+        let checkpoint = output.join("checkpoint-5");
+        assert_eq!(names(&checkpoint).unwrap(), [STATE_FILE]);
         let mut beside = names(dir.path()).unwrap();
         beside.sort();
         assert_eq!(beside, [".out.5.gh78.partial", ".outer.partial", "out"]);

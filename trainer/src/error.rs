@@ -1,7 +1,7 @@
 //! Why a run or a prediction could not go on.
 
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use berth_checkpoint::{CheckpointError, SaveError};
 use berth_data::EvaluationError;
@@ -96,6 +96,13 @@ pub enum TrainError {
         .0.display()
     )]
     OutputNotEmpty(PathBuf),
+    /// The model to start from would be removed with the checkpoints of an earlier run.
+    #[error(
+        "{}: the model to start from, which `--overwrite_output_dir` would remove; name another --output_dir, or copy \
+         the model out of it",
+        .0.display()
+    )]
+    BaseInTheWay(PathBuf),
     /// There is no checkpoint to go on from.
     #[error("{}: no checkpoint to resume from", .0.display())]
     NothingToResume(PathBuf),
@@ -118,7 +125,7 @@ pub enum TrainError {
         /// Its checkpoint.
         checkpoint: PathBuf,
         /// What differs.
-        what: &'static str,
+        what: String,
         /// In the checkpoint.
         then: String,
         /// Now.
@@ -139,7 +146,7 @@ pub enum TrainError {
     #[error(
         "step {step}: the {what} is not finite (examples {}); {}",
         numbers(rows),
-        last.as_ref().map_or_else(|| "no checkpoint was saved yet".to_owned(), |dir| format!("the last good checkpoint is {}", dir.display()))
+        last_good(last.as_deref())
     )]
     NotFinite {
         /// `loss` or `gradient`.
@@ -148,6 +155,16 @@ pub enum TrainError {
         step: u64,
         /// The step's examples, counted from 1.
         rows: Vec<usize>,
+        /// The newest checkpoint.
+        last: Option<PathBuf>,
+    },
+    /// An update was too large for the numbers, or the run started with damaged weights.
+    #[error("after step {step}: `{name}` has numbers that are not finite; {}", last_good(last.as_deref()))]
+    Overflow {
+        /// The parameter.
+        name: String,
+        /// Steps done.
+        step: u64,
         /// The newest checkpoint.
         last: Option<PathBuf>,
     },
@@ -181,6 +198,13 @@ pub enum ExampleProblem {
     /// No label, or not one of the task's.
     #[error("has no label that fits the task")]
     Label,
+}
+
+fn last_good(checkpoint: Option<&Path>) -> String {
+    checkpoint.map_or_else(
+        || "no checkpoint was saved yet".to_owned(),
+        |dir| format!("the last good checkpoint is {}", dir.display()),
+    )
 }
 
 fn numbers(rows: &[usize]) -> String {

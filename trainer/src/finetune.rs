@@ -7,6 +7,9 @@
 //! Everything that a step does follows from the seed, the step's number and the parameters: the order of the
 //! examples, dropout, the sums. So a checkpoint needs the parameters, the moments and the step, and a run that goes on
 //! from one ends with the very weights that an uninterrupted run has.
+//!
+//! Since nothing is padded, the softmax of a question's loss runs over the window's own tokens; `run_qa` of Hugging
+//! Face's examples pads windows to `max_seq_length`, and its softmax runs over `[PAD]` too.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +23,7 @@ use crate::batches::{Batch, Plan, targets};
 use crate::checkpoints::{self, Card};
 use crate::early_stopping;
 use crate::error::TrainError;
-use crate::job::{Beginning, Job, Saved};
+use crate::job::{Beginning, Fact, Job, Saved};
 use crate::kernels::adamw::Betas;
 use crate::kernels::isa::Isa;
 use crate::kernels::loss::Weighing;
@@ -33,6 +36,9 @@ use crate::readme::readme;
 use crate::recipe::Strategy;
 use crate::schedule::Schedule;
 use crate::state::{STATE_FILE, TrainerState};
+
+/// The figures of a run, all in one file.
+pub(crate) const ALL_RESULTS: &str = "all_results.json";
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,6 +98,9 @@ pub fn finetune(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Outcome, T
         if let Some(from) = &run.resumed {
             observer.on_resume(from, run.state.global_step);
         }
+        for (setting, then, now) in &run.changed {
+            observer.on_changed(setting, then, now);
+        }
         match run.train(observer)? {
             Control::Continue => Ok(Outcome::Finished(run.finish()?)),
             Control::Stop => {
@@ -119,6 +128,8 @@ struct Run<'a> {
     resumed: Option<PathBuf>,
     /// Why checkpoints newer than that were not gone on with.
     passed_over: Vec<TrainError>,
+    /// Settings that were others until then.
+    changed: Vec<Fact<'static>>,
     started: Instant,
     /// The step that the run began or resumed at.
     first_step: u64,
@@ -156,12 +167,13 @@ impl<'a> Run<'a> {
         if !job.start.resumes() {
             check()?;
         }
-        let mut passed_over = Vec::new();
+        let (mut passed_over, mut changed) = (Vec::new(), Vec::new());
         let mut best = None;
         let (mut model, mut optimizer, state, resumed) = match job.prepare(&labels, total)? {
             Beginning::Finished => return Ok(None),
             Beginning::Base => {
                 let model = Bert::load(job.base, kind, Missing::Seeded(recipe.seed))?;
+                check_finite(&model, 0, None)?;
                 let optimizer = optimizer(&model);
                 (model, optimizer, fresh, None)
             }
@@ -172,8 +184,9 @@ impl<'a> Run<'a> {
                     checkpoint,
                     state,
                     damaged,
+                    changed: others,
                 } = *saved;
-                passed_over = damaged;
+                (passed_over, changed) = (damaged, others);
                 let model = Bert::load(&checkpoint, kind, Missing::Refused)?;
                 let mut optimizer = optimizer(&model);
                 checkpoints::restore(&checkpoint.dir, state.global_step, &mut optimizer)?;
@@ -210,6 +223,7 @@ impl<'a> Run<'a> {
             state,
             resumed,
             passed_over,
+            changed,
             started: Instant::now(),
         }))
     }
@@ -288,7 +302,7 @@ impl<'a> Run<'a> {
             .step(self.isa, learning_rate, clip / batches.len() as f64)?;
 
         self.state.global_step = step + 1;
-        self.state.epoch = (step + 1) as f64 / self.plan.updates_per_epoch() as f64;
+        self.state.epoch = self.epochs(step + 1);
         self.state.num_input_tokens_seen += tokens as u64;
         self.state.add_loss(loss);
         Ok(StepInfo {
@@ -301,6 +315,14 @@ impl<'a> Run<'a> {
             tokens,
             tokens_per_second: tokens as f64 / started.elapsed().as_secs_f64(),
         })
+    }
+
+    /// Epochs after so many steps: by batches, as `transformers` counts, of which an epoch's last step may have fewer.
+    fn epochs(&self, steps: u64) -> f64 {
+        let per_epoch = self.plan.updates_per_epoch();
+        let batches = self.job.train.len().div_ceil(self.plan.batch());
+        let seen = steps % per_epoch * self.plan.accumulation() as u64;
+        (steps / per_epoch) as f64 + seen as f64 / batches as f64
     }
 
     /// Adds the gradients of one batch; returns its loss and its tokens.
@@ -359,7 +381,9 @@ impl<'a> Run<'a> {
             Strategy::Epoch => ends_epoch,
         };
         let mut best = false;
-        if due(recipe.eval_strategy, recipe.steps_between_evaluations())
+        // The last model may be the best one, wherever the run ends.
+        let ends = self.is_over() && recipe.eval_strategy != Strategy::No;
+        if (ends || due(recipe.eval_strategy, recipe.steps_between_evaluations()))
             && let Some(Measured { metrics, .. }) = self.evaluate()?
         {
             self.state.log(metrics.clone());
@@ -419,6 +443,12 @@ impl<'a> Run<'a> {
         Ok(is_best)
     }
 
+    /// That the parameters are what a checkpoint may hold: the last update may have been too large for them.
+    fn check_finite(&self) -> Result<(), TrainError> {
+        let last = self.saved.as_ref().map(|(_, dir)| &**dir);
+        check_finite(&self.model, self.state.global_step, last)
+    }
+
     /// Saves a checkpoint, if this step has none yet.
     fn save(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
         let step = self.state.global_step;
@@ -431,6 +461,7 @@ impl<'a> Run<'a> {
             self.best = Some(folder);
         }
         self.model.fetch()?;
+        self.check_finite()?;
         self.optimizer.fetch()?;
         let folder = checkpoints::save(
             self.job.output_dir,
@@ -460,6 +491,7 @@ impl<'a> Run<'a> {
             self.load_weights(best)?;
         }
         self.model.fetch()?;
+        self.check_finite()?;
         let mut eval = Map::new();
         let (mut predictions, mut logits) = (Vec::new(), Vec::new());
         if let (Some(measured), Some(dev)) = (self.evaluate()?, self.job.dev) {
@@ -484,7 +516,7 @@ impl<'a> Run<'a> {
         if !results.eval.is_empty() {
             folder.json("eval_results.json", &results.eval)?;
         }
-        folder.json("all_results.json", &results.all())?;
+        folder.json(ALL_RESULTS, &results.all())?;
         for (name, content) in &predictions {
             folder.json(name, content)?;
         }
@@ -523,8 +555,8 @@ impl<'a> Run<'a> {
     fn train_results(&self) -> Map<String, Value> {
         let seconds = self.started.elapsed().as_secs_f64();
         let steps = self.state.global_step - self.first_step;
-        let samples =
-            steps as f64 / self.plan.updates_per_epoch() as f64 * self.job.train.len() as f64;
+        let epochs = self.epochs(self.state.global_step) - self.epochs(self.first_step);
+        let samples = epochs * self.job.train.len() as f64;
         let mut results = Map::new();
         let mut set = |name: &str, value: Value| results.insert(name.to_owned(), value);
         set("epoch", self.state.epoch.into());
@@ -555,6 +587,22 @@ struct Measured {
     /// Settings that were fitted to these examples.
     fitted: Vec<(&'static str, f64)>,
     logits: Vec<Vec<f32>>,
+}
+
+/// That all numbers of a model are finite after so many steps. `last` is the newest checkpoint.
+fn check_finite(model: &Bert, step: u64, last: Option<&Path>) -> Result<(), TrainError> {
+    let broken = model
+        .parameters()
+        .iter()
+        .find(|parameter| parameter.values().iter().any(|number| !number.is_finite()));
+    match broken {
+        None => Ok(()),
+        Some(parameter) => Err(TrainError::Overflow {
+            name: parameter.name().to_owned(),
+            step,
+            last: last.map(Path::to_path_buf),
+        }),
+    }
 }
 
 /// The old run's progress with the new run's settings.

@@ -4,11 +4,11 @@ use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use berth_checkpoint::{Checkpoint, ProblemType, TrainingArgs};
+use berth_checkpoint::{Checkpoint, DataFile, ProblemType, Provenance, TrainingArgs};
 use berth_data::{Encoded, Evaluator, Target};
 use berth_task::Task;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::batches::Plan;
 use crate::check::{Limits, check_targets};
@@ -16,11 +16,12 @@ use crate::checkpoints::{self, Card};
 use crate::device::Device;
 use crate::early_stopping;
 use crate::error::TrainError;
+use crate::finetune::ALL_RESULTS;
 use crate::imbalance::{self, Imbalance};
 use crate::kernels::loss::Weighing;
 use crate::memory::{self, Load, Sizes};
 use crate::model::HeadKind;
-use crate::recipe::Recipe;
+use crate::recipe::{FREE, Recipe, Strategy};
 use crate::state::{self, TrainerState};
 
 /// What is to be trained, on what, and where it goes.
@@ -54,8 +55,11 @@ pub enum Start {
     Overwrite,
     /// At the newest checkpoint in the output folder.
     ResumeNewest,
-    /// At this checkpoint.
+    /// At this checkpoint: one in the output folder, or one elsewhere with an output folder that is empty or not there
+    /// yet.
     ResumeFrom(PathBuf),
+    /// At this checkpoint, whatever is in the output folder. Checkpoints in it are removed, unless it is one of them.
+    OverwriteFrom(PathBuf),
 }
 
 /// Where a run begins, as found in the output folder.
@@ -75,10 +79,23 @@ pub(crate) struct Saved {
     pub state: TrainerState,
     /// Why newer checkpoints are passed over.
     pub damaged: Vec<TrainError>,
+    /// Settings that were others until then.
+    pub changed: Vec<Fact<'static>>,
+}
+
+/// What is told of something: what it is, what it was then, and what it is now.
+pub(crate) type Fact<'a> = (&'a str, String, String);
+
+/// What a folder that an earlier run has left is opened for.
+enum Purpose {
+    /// To tell its result as that of a run of so many steps.
+    Tell(u64),
+    /// To go on from it.
+    GoOn,
 }
 
 impl Start {
-    /// Whether a run goes on that had begun before.
+    /// Whether a run goes on, and what its output folder holds may be its own.
     pub(crate) fn resumes(&self) -> bool {
         matches!(self, Self::ResumeNewest | Self::ResumeFrom(_))
     }
@@ -234,24 +251,37 @@ impl Job<'_> {
     /// Makes the output folder fit for a run of `total` steps, and finds where the run begins.
     pub(crate) fn prepare(&self, labels: &[String], total: u64) -> Result<Beginning, TrainError> {
         let dir = self.output_dir;
-        match &self.start {
+        let start = match &self.start {
+            Start::OverwriteFrom(from) if checkpoints::lies_in(from, dir) => {
+                Start::ResumeFrom(from.clone())
+            }
+            start => start.clone(),
+        };
+        match &start {
             Start::Fresh if !checkpoints::names(dir)?.is_empty() => {
                 return Err(TrainError::OutputNotEmpty(dir.to_owned()));
             }
-            Start::Overwrite => checkpoints::forget(dir)?,
-            Start::Fresh | Start::ResumeNewest | Start::ResumeFrom(_) => {}
+            Start::Overwrite => self.forget()?,
+            _ => {}
         }
         checkpoints::tidy(dir)?;
-        let (checkpoint, damaged) = match &self.start {
-            _ if self.start.resumes() && self.has_finished(total)? => {
-                self.open_same_run(dir, labels)?;
-                return Ok(Beginning::Finished);
-            }
+        if start.resumes() && self.has_finished(total)? {
+            self.open_same_run(dir, labels, Purpose::Tell(total))?;
+            return Ok(Beginning::Finished);
+        }
+        let is_elsewhere = |from: &Path| from.exists() && !checkpoints::lies_in(from, dir);
+        let (checkpoint, damaged) = match &start {
             Start::Fresh | Start::Overwrite => {
                 checkpoints::check_writable(dir)?;
                 return Ok(Beginning::Base);
             }
-            Start::ResumeFrom(checkpoint) => (checkpoint.clone(), Vec::new()),
+            // What others have left there would be taken for this run's, and removed as such.
+            Start::ResumeFrom(from)
+                if is_elsewhere(from) && !checkpoints::names(dir)?.is_empty() =>
+            {
+                return Err(TrainError::OutputNotEmpty(dir.to_owned()));
+            }
+            Start::ResumeFrom(from) | Start::OverwriteFrom(from) => (from.clone(), Vec::new()),
             Start::ResumeNewest => match checkpoints::newest_whole(dir)? {
                 (Some(checkpoint), damaged) => (checkpoint, damaged),
                 (None, damaged) => {
@@ -260,13 +290,29 @@ impl Job<'_> {
                 }
             },
         };
-        let (checkpoint, state) = self.open_same_run(&checkpoint, labels)?;
-        checkpoints::check_writable(dir)?;
-        Ok(Beginning::Saved(Box::new(Saved {
-            checkpoint,
-            state,
+        let saved = Saved {
             damaged,
-        })))
+            ..self.open_same_run(&checkpoint, labels, Purpose::GoOn)?
+        };
+        if matches!(start, Start::OverwriteFrom(_)) {
+            self.forget()?;
+        }
+        checkpoints::check_writable(dir)?;
+        Ok(Beginning::Saved(Box::new(saved)))
+    }
+
+    /// Removes what makes the output folder that of an earlier run.
+    ///
+    /// # Errors
+    /// If the model to start from would go with it; then nothing is removed.
+    fn forget(&self) -> Result<(), TrainError> {
+        let (dir, base) = (self.output_dir, &self.base.dir);
+        let steps = checkpoints::steps(dir)?.into_iter();
+        let mut removed = steps.map(|step| checkpoints::path(dir, step));
+        if removed.any(|folder| checkpoints::lies_in(base, &folder)) {
+            return Err(TrainError::BaseInTheWay(base.clone()));
+        }
+        checkpoints::forget(dir)
     }
 
     /// The checkpoint of the best evaluation before `saved`, where a run is to end with the best: in the output folder,
@@ -293,21 +339,25 @@ impl Job<'_> {
         found.map(Some).ok_or_else(missing)
     }
 
-    /// Whether the output folder has the result of a run of `total` steps, or of one that stopped early.
+    /// Whether the output folder has the result of a run of `total` steps, or of one that stopped early, with its
+    /// figures.
     fn has_finished(&self, total: u64) -> Result<bool, TrainError> {
         let ended = |state: TrainerState| {
             state.global_step >= total || early_stopping::has_stopped(self.recipe, &state)
         };
         let dir = self.output_dir;
-        Ok(Checkpoint::open(dir).is_ok() && state::read(dir)?.is_some_and(ended))
+        let is_whole = Checkpoint::open(dir).is_ok() && dir.join(ALL_RESULTS).exists();
+        Ok(is_whole && state::read(dir)?.is_some_and(ended))
     }
 
-    /// Opens a checkpoint if it is of the same run: what decides its course must not have changed.
+    /// Opens a checkpoint if it is of the same run: what decides its course must not have changed. To be gone on from,
+    /// it may have had another learning rate and the like; to be told as the result, it may not.
     fn open_same_run(
         &self,
         dir: &Path,
         labels: &[String],
-    ) -> Result<(Checkpoint, TrainerState), TrainError> {
+        purpose: Purpose,
+    ) -> Result<Saved, TrainError> {
         let Some(state) = state::read(dir)? else {
             return Err(TrainError::NothingToResume(dir.to_owned()));
         };
@@ -315,10 +365,10 @@ impl Job<'_> {
         // A setting that the file lacks is younger than it, and had its default.
         let recipe = checkpoint
             .training_args()
-            .and_then(|args| Recipe::deserialize(&args.recipe).ok())
-            .map_or(Value::Null, |recipe| to_json(&recipe));
+            .and_then(|args| Recipe::deserialize(&args.recipe).ok());
+        let then = recipe.as_ref().map_or(Value::Null, to_json);
         let now = to_json(self.recipe);
-        let mut facts = vec![
+        let mut facts: Vec<Fact<'_>> = vec![
             (
                 "the number of examples",
                 state.train_samples.to_string(),
@@ -330,32 +380,75 @@ impl Job<'_> {
                 labels.join(","),
             ),
         ];
-        let file = |args: &TrainingArgs| Some(args.provenance.as_ref()?.train_file.clone()?.sha256);
-        let files = (
-            checkpoint.training_args().and_then(file),
-            file(&self.training_args),
-        );
-        if let (Some(then), Some(now)) = files {
-            facts.push(("the training file's SHA-256", then, now));
-        }
+        let origin = checkpoint
+            .training_args()
+            .and_then(|args| args.provenance.as_ref());
+        let origins = origin.zip(self.training_args.provenance.as_ref());
+        let file = |of: fn(&Provenance) -> &Option<DataFile>| {
+            let (then, now) = origins?;
+            let sha256 = |file: &Option<DataFile>| Some(file.as_ref()?.sha256.clone());
+            sha256(of(then)).zip(sha256(of(now)))
+        };
+        let train = file(|origin| &origin.train_file);
+        facts.extend(train.map(|(then, now)| ("the training file's SHA-256", then, now)));
         facts.extend(self.inputs_of(&checkpoint)?);
-        facts.extend(DECISIVE.map(|name| (name, recipe[name].to_string(), now[name].to_string())));
+        facts.extend(origins.map(|(then, now)| {
+            let [then, now] = [then, now].map(|origin| origin.base_model_sha256.clone());
+            ("the base model's SHA-256", then, now)
+        }));
+        facts.extend(DECISIVE.map(|name| setting(name, &then, &now)));
+        let measured = file(|origin| &origin.validation_file);
+        let measured = measured.map(|(then, now)| ("the validation file's SHA-256", then, now));
+        let mut changed = Vec::new();
+        match purpose {
+            Purpose::Tell(total) => {
+                let is_longer = total >= state.max_steps;
+                let names = now.as_object().into_iter().flat_map(Map::keys);
+                let names = names
+                    .map(String::as_str)
+                    .filter(|name| !FREE.contains(name) && !(is_longer && LENGTH.contains(name)));
+                facts.extend(names.map(|name| setting(name, &then, &now)));
+                facts.extend(measured);
+                let steps = |recipe: &Recipe| recipe.steps_between_evaluations().to_string();
+                let by_steps = self.recipe.load_best_model_at_end
+                    && self.recipe.eval_strategy == Strategy::Steps;
+                if let Some(then) = recipe.filter(|_| by_steps) {
+                    facts.push(("eval_steps", steps(&then), steps(self.recipe)));
+                }
+            }
+            Purpose::GoOn => {
+                facts.extend(LOSS.map(|name| setting(name, &then, &now)));
+                // The best value so far would be held against those of another metric.
+                if let Some(then) = recipe.filter(|_| state.best_metric.is_some()) {
+                    let [before, after] = [&then, self.recipe].map(Recipe::best_metric);
+                    facts.push(("metric_for_best_model", before, after));
+                    let ways = [&then, self.recipe].map(|recipe| recipe.more_is_better());
+                    let [before, after] = ways.map(|way| way.to_string());
+                    facts.push(("greater_is_better", before, after));
+                }
+                facts.extend(measured.filter(|_| self.recipe.load_best_model_at_end));
+                changed.extend(COURSE.map(|name| setting(name, &then, &now)));
+                changed.retain(|(_, then, now)| then != now);
+            }
+        }
         match facts.into_iter().find(|(_, then, now)| then != now) {
             Some((what, then, now)) => Err(TrainError::OtherRun {
                 checkpoint: dir.to_owned(),
-                what,
+                what: what.to_owned(),
                 then,
                 now,
             }),
-            None => Ok((checkpoint, state)),
+            None => Ok(Saved {
+                checkpoint,
+                state,
+                damaged: Vec::new(),
+                changed,
+            }),
         }
     }
 
     /// What makes the inputs and the network that reads them: in a checkpoint, and now.
-    fn inputs_of(
-        &self,
-        checkpoint: &Checkpoint,
-    ) -> Result<Vec<(&'static str, String, String)>, TrainError> {
+    fn inputs_of(&self, checkpoint: &Checkpoint) -> Result<Vec<Fact<'static>>, TrainError> {
         let (then, now) = (&checkpoint.config, &self.base.config);
         let mut facts: Vec<_> = [
             ("vocab_size", then.vocab_size, now.vocab_size),
@@ -404,6 +497,30 @@ const DECISIVE: [&str; 6] = [
     "gradient_accumulation_steps",
     "train_sampling_strategy",
 ];
+
+/// Those that make another loss of it.
+const LOSS: [&str; 3] = ["class_weights", "label_smoothing_factor", "focal_gamma"];
+
+/// Those that it may go on with changed, though it will end elsewhere than it would have.
+const COURSE: [&str; 9] = [
+    "learning_rate",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "weight_decay",
+    "layerwise_lr_decay",
+    "adam_beta1",
+    "adam_beta2",
+    "adam_epsilon",
+    "max_grad_norm",
+];
+
+/// Those that say how long it is.
+const LENGTH: [&str; 2] = ["num_train_epochs", "max_steps"];
+
+/// A setting in two recipes.
+fn setting<'a>(name: &'a str, then: &Value, now: &Value) -> Fact<'a> {
+    (name, then[name].to_string(), now[name].to_string())
+}
 
 fn to_json(recipe: &Recipe) -> Value {
     serde_json::to_value(recipe).expect("a recipe is made of numbers and names")

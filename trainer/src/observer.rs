@@ -55,6 +55,9 @@ pub trait Observer: Send {
 
     /// When a run goes on from a checkpoint.
     fn on_resume(&mut self, _checkpoint: &Path, _step: u64) {}
+
+    /// When it goes on with another value of a setting than it had until then.
+    fn on_changed(&mut self, _setting: &str, _then: &str, _now: &str) {}
 }
 
 /// Watches nothing.

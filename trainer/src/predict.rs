@@ -1,5 +1,7 @@
 //! Logits without training: f32, no dropout, the same computation as in training.
 
+use std::path::PathBuf;
+
 use berth_checkpoint::Checkpoint;
 use berth_data::Encoded;
 use berth_task::Task;
@@ -13,6 +15,8 @@ use crate::model::{Bert, HeadKind, Missing};
 pub struct Predictor {
     model: Bert,
     limits: check::Limits,
+    /// The checkpoint's folder.
+    dir: PathBuf,
 }
 
 impl Predictor {
@@ -35,6 +39,7 @@ impl Predictor {
         Ok(Self {
             model,
             limits: check::Limits::of(&checkpoint.config),
+            dir: checkpoint.dir.clone(),
         })
     }
 
@@ -42,11 +47,32 @@ impl Predictor {
     /// computed `batch` at a time on the threads of the current rayon pool.
     ///
     /// # Errors
-    /// If the model can't read a row.
+    /// If the model can't read a row, or answers with what is no number.
     pub fn logits(&self, rows: &[Encoded], batch: usize) -> Result<Vec<Vec<f32>>, TrainError> {
         self.limits.check_inputs(rows)?;
-        logits(&self.model, rows, batch)
+        let all = logits(&self.model, rows, batch)?;
+        match all.iter().all(|row| is_finite(row)) {
+            true => Ok(all),
+            false => Err(self.broken()),
+        }
     }
+
+    /// Why the answers are no numbers.
+    fn broken(&self) -> TrainError {
+        let mut parameters = self.model.parameters().iter();
+        let what = match parameters.find(|parameter| !is_finite(&parameter.values())) {
+            Some(parameter) => format!("tensor `{}` holds what is no number", parameter.name()),
+            None => "its weights are so large that its answers are no numbers".to_owned(),
+        };
+        TrainError::Damaged {
+            path: self.dir.clone(),
+            problem: format!("{what}; the training went wrong, take an earlier checkpoint"),
+        }
+    }
+}
+
+fn is_finite(numbers: &[f32]) -> bool {
+    numbers.iter().all(|number| number.is_finite())
 }
 
 /// The logits of checked rows. Rows of like length go together, so that the threads have like work.
@@ -75,4 +101,60 @@ pub(crate) fn logits(
         }
     }
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use berth_checkpoint::save::{Existing, Folder, TensorRef};
+    use berth_checkpoint::{Tensor, tiny};
+
+    #[test]
+    fn weights_that_are_no_numbers_are_named_instead_of_an_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().join("base");
+        tiny::create(&base, 7, &["film"]).unwrap();
+        let base = Checkpoint::open(&base).unwrap();
+        let labels = ["a", "b"].map(str::to_owned);
+        let config = base.config.with_head(Task::TextClassification, &labels);
+        let read = |name: &str| (name.to_owned(), base.tensor(name).unwrap());
+        let mut tensors: Vec<(String, Tensor)> = base.names().map(read).collect();
+        for (name, shape) in [
+            ("classifier.weight", vec![2, 32]),
+            ("classifier.bias", vec![2]),
+        ] {
+            let data = vec![0.5; shape.iter().product()];
+            tensors.push((name.to_owned(), Tensor { shape, data }));
+        }
+        let logits = |name: &str, tensors: &[(String, Tensor)]| {
+            let refs: Vec<TensorRef> = tensors
+                .iter()
+                .map(|(name, tensor)| TensorRef {
+                    name,
+                    shape: &tensor.shape,
+                    data: &tensor.data,
+                })
+                .collect();
+            let mut folder = Folder::create(dir.path().join(name)).unwrap();
+            folder.model(&config, &refs).unwrap();
+            let folder = folder.commit(Existing::Refuse).unwrap();
+            let checkpoint = Checkpoint::open(folder).unwrap();
+            let row = Encoded {
+                ids: vec![2, 7, 3],
+                second: 3,
+                ..Encoded::default()
+            };
+            let predictor = Predictor::load(&checkpoint, Task::TextClassification)?;
+            predictor.logits(&[row], 1)
+        };
+        assert_eq!(logits("whole", &tensors).unwrap()[0].len(), 2);
+        let name = "bert.encoder.layer.1.output.dense.bias";
+        let found = tensors.iter_mut().find(|(own, _)| own == name);
+        found.unwrap().1.data[3] = f32::NAN;
+        let error = logits("broken", &tensors).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("broken: tensor `{name}` holds what is no number")),
+            "{error}"
+        );
+    }
 }

@@ -187,14 +187,8 @@ impl Card<'_> {
         ];
         let heading = ["", "file", "rows", "SHA-256"];
         table(text, "Data", heading, files.into_iter().flatten());
-        if let Some(name) = self.data_set {
-            let (licence, home) = (name.licence(), name.home());
-            let _ = write!(
-                text,
-                "\nThe data set is `{name}`, from <{home}>; its licence: {licence}.\n"
-            );
-        } else if from.train_file.is_some() {
-            text.push_str("\nThe licence of the data is not known to Berth.\n");
+        if let Some(origin) = self.origin() {
+            let _ = write!(text, "\n{origin}\n");
         }
         if from.base_model_sha256.is_empty() {
             return;
@@ -208,6 +202,31 @@ impl Card<'_> {
             plain(&from.base_model),
             from.base_model_sha256
         );
+    }
+
+    /// Where the data are from, and their licence: as the recipe tells it, else as it is known of the data set.
+    fn origin(&self) -> Option<String> {
+        let (from, named) = (&self.from, self.data_set);
+        let home = from.data_home.as_deref().or(named.map(TaskName::home));
+        let licence = from.data_licence.as_deref();
+        let licence = licence.or(named.map(TaskName::licence)).map(plain);
+        let home = home.map(|home| format!("from <{}>", plain(home)));
+        Some(match (named, home, licence) {
+            (Some(name), Some(home), Some(licence)) => {
+                format!("The data set is `{name}`, {home}; its licence: {licence}.")
+            }
+            (_, Some(home), Some(licence)) => {
+                format!("The data are {home}; their licence: {licence}.")
+            }
+            (_, Some(home), None) => {
+                format!("The data are {home}; their licence is not known to Berth.")
+            }
+            (_, None, Some(licence)) => format!("The licence of the data: {licence}."),
+            (_, None, None) if from.train_file.is_some() => {
+                "The licence of the data is not known to Berth.".to_owned()
+            }
+            (_, None, None) => return None,
+        })
     }
 
     fn limits(&self, text: &mut String) {
@@ -319,7 +338,7 @@ mod tests {
                     sha256: "ee".into(),
                     rows: 7,
                 }),
-                train_file: None,
+                ..Provenance::default()
             },
             args: &args,
             labels: &["no".into(), "yes".into()],
@@ -378,5 +397,65 @@ model-index:
             "{text}"
         );
         assert!(text.contains("It was not measured."), "{text}");
+    }
+
+    #[test]
+    fn the_datas_licence_is_told_as_the_recipe_tells_it() {
+        let args = TrainingArgs::new(Task::TextClassification, 128);
+        let results = Results {
+            train: Map::new(),
+            eval: Map::new(),
+            logits: Vec::new(),
+        };
+        let told = |data_set, home: Option<&str>, licence: Option<&str>| {
+            let card = Card {
+                name: "m".into(),
+                task: args.task,
+                data_set,
+                from: Provenance {
+                    train_file: Some(DataFile::default()),
+                    data_home: home.map(str::to_owned),
+                    data_licence: licence.map(str::to_owned),
+                    ..Provenance::default()
+                },
+                args: &args,
+                labels: &[],
+                results: &results,
+            };
+            let text = card.text();
+            let origin = card.origin().unwrap();
+            assert!(text.contains(&format!("\n\n{origin}\n")), "{text}");
+            origin
+        };
+        let (home, licence) = (Some("https://a/b_c"), Some("CC\nBY-SA"));
+        for (data_set, home, licence, expected) in [
+            (
+                Some(TaskName::Cola),
+                None,
+                licence,
+                "The data set is `cola`, from <https://nyu-mll.github.io/CoLA/>; its licence: CC BY-SA.",
+            ),
+            (
+                None,
+                home,
+                licence,
+                "The data are from <https://a/b_c>; their licence: CC BY-SA.",
+            ),
+            (
+                None,
+                home,
+                None,
+                "The data are from <https://a/b_c>; their licence is not known to Berth.",
+            ),
+            (None, None, licence, "The licence of the data: CC BY-SA."),
+            (
+                None,
+                None,
+                None,
+                "The licence of the data is not known to Berth.",
+            ),
+        ] {
+            assert_eq!(told(data_set, home, licence), expected);
+        }
     }
 }

@@ -143,6 +143,17 @@ impl Default for Recipe {
     }
 }
 
+/// Settings that change nothing in what is learned.
+pub const FREE: [&str; 7] = [
+    "threads",
+    "logging_steps",
+    "save_strategy",
+    "save_steps",
+    "save_total_limit",
+    "eval_steps",
+    "per_device_eval_batch_size",
+];
+
 /// A setting that no run can have.
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum RecipeError {
@@ -361,10 +372,17 @@ impl Recipe {
 
     /// Whether `new` is better than `old`.
     pub fn is_better(&self, new: f64, old: f64) -> bool {
-        let greater = self
-            .greater_is_better
-            .unwrap_or(!self.best_metric().ends_with("loss"));
-        if greater { new > old } else { new < old }
+        if self.more_is_better() {
+            new > old
+        } else {
+            new < old
+        }
+    }
+
+    /// Whether more of what decides is better.
+    pub(crate) fn more_is_better(&self) -> bool {
+        let by_name = !self.best_metric().ends_with("loss");
+        self.greater_is_better.unwrap_or(by_name)
     }
 }
 

@@ -61,7 +61,7 @@ pub enum ImportError {
     /// It is another model.
     #[error(
         "not a BERT as Berth runs it: the rule for {rule} stops at `{value}`, where it wants {expected}; \
-         {nodes}; berth evaluate runs the file as it is, on a workstation"
+         {nodes}; {way_out}"
     )]
     Unmatched {
         /// Which rule.
@@ -72,6 +72,8 @@ pub enum ImportError {
         expected: &'static str,
         /// The nodes that no rule explains.
         nodes: String,
+        /// What may help.
+        way_out: &'static str,
     },
     /// The file says one thing and config.json another.
     #[error("{what}, and {} says {expected}; they don't belong together", config.display())]
@@ -180,8 +182,22 @@ fn whole<'m, 'a>(graph: &Graph<'m, 'a>) -> Result<Bert<'m, 'a>, ImportError> {
             value,
             expected,
             nodes: unexplained(graph),
+            way_out: way_out(graph.model),
         },
     )
+}
+
+/// What is left to do with a file that does not become a model: tract has no operators of ONNX Runtime's
+/// own.
+fn way_out(model: &Model) -> &'static str {
+    match model
+        .nodes
+        .iter()
+        .any(|node| node.domain == "com.microsoft")
+    {
+        true => "take the file from before ONNX Runtime's optimizer put its own operators in",
+        false => "berth evaluate runs the file as it is, on a workstation",
+    }
 }
 
 /// The nodes on activations that no rule explains.
@@ -272,11 +288,13 @@ fn active(model: &Model) -> BTreeSet<usize> {
     };
     let (mut values, mut nodes) = (BTreeSet::new(), BTreeSet::new());
     for (at, node) in model.nodes.iter().enumerate() {
+        let embeds = fused::embeds(node);
         let looks_up = node.op == "Gather" && node.inputs.first().is_some_and(table);
         let goes_on = node.op != "Shape" && node.inputs.iter().any(|name| values.contains(name));
-        if looks_up || goes_on {
+        if looks_up || embeds || goes_on {
             nodes.insert(at);
-            values.extend(node.outputs.iter().copied());
+            let rows = if embeds { 1 } else { node.outputs.len() };
+            values.extend(node.outputs.iter().take(rows).copied());
         }
     }
     nodes

@@ -317,6 +317,17 @@ impl<'a> Model<'a> {
         Ok(())
     }
 
+    /// The places of the outputs that answer: a start and an end, or one.
+    pub fn answers(&self) -> Vec<usize> {
+        let at = |name: &str| self.outputs.iter().position(|output| *output == name);
+        if let (Some(start), Some(end)) = (at("start_logits"), at("end_logits")) {
+            return vec![start, end];
+        }
+        let named = at("logits").or(at("last_hidden_state"));
+        let first = (!self.outputs.is_empty()).then_some(0);
+        named.or(first).into_iter().collect()
+    }
+
     /// Every tensor whose numbers lie in another file.
     pub fn externals(&self) -> impl Iterator<Item = &External<'a>> {
         self.constants

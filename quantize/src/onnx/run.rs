@@ -2,7 +2,8 @@
 //!
 //! A plan is made for one length and thrown away when all inputs of that length have run. Lengths go up
 //! in steps of 32 where the model has an `attention_mask` to say what is padding; else every length has
-//! a plan of its own. Inputs are taken by Hugging Face's names.
+//! a plan of its own. Where the file fixes the sizes of its inputs, it has the one plan: a row is padded to
+//! that length, and repeated. Inputs and outputs are taken by Hugging Face's names.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,6 +20,9 @@ use super::proto::{Model, ProtoError, told};
 
 /// In what steps lengths go up.
 const STEP: usize = 32;
+
+/// The largest size of an input that a file may fix. It bounds what a damaged file can make a program do.
+const MOST_FIXED: usize = 1 << 12;
 
 /// Why a file did not run.
 #[derive(Debug, Error)]
@@ -49,6 +53,33 @@ pub enum RunError {
         path: PathBuf,
         /// The input.
         name: String,
+    },
+    /// A text is longer than the file's inputs.
+    #[error(
+        "{}: its inputs have {fixed} tokens, and a text has {tokens}; say --max_seq_length {fixed}",
+        path.display()
+    )]
+    Longer {
+        /// The file.
+        path: PathBuf,
+        /// The length of its inputs.
+        fixed: usize,
+        /// The length of the text.
+        tokens: usize,
+    },
+    /// A text is shorter than the file's inputs, and it can't be told what is padding.
+    #[error(
+        "{}: its inputs have {fixed} tokens, a text has {tokens}, and without attention_mask nothing says what is \
+         padding; export it with dynamic axes",
+        path.display()
+    )]
+    Shorter {
+        /// The file.
+        path: PathBuf,
+        /// The length of its inputs.
+        fixed: usize,
+        /// The length of the text.
+        tokens: usize,
     },
     /// tract can't run it.
     #[error("{}: tract does not run it: {what}", path.display())]
@@ -87,6 +118,10 @@ pub struct Run {
     path: PathBuf,
     model: InferenceModel,
     inputs: Vec<(Input, DatumType)>,
+    /// Rows that are computed at once: one, unless the file fixes another number.
+    rows: usize,
+    /// The one length of all inputs, if the file fixes it.
+    fixed: Option<usize>,
     /// Whether the outputs are a start and an end.
     spans: bool,
     times: Times,
@@ -107,9 +142,17 @@ impl Run {
     /// When it is damaged, has unknown inputs, or operators that tract lacks.
     pub fn open(path: &Path) -> Result<Self, RunError> {
         let error = |what: &TractError| tract(path, what);
-        let spans = is_spans(path)?;
-        let model = guarded(path, || tract_onnx::onnx().model_for_path(path))?;
-        let mut inputs = Vec::new();
+        let answers = answers(path)?;
+        let model = guarded(path, || {
+            // It names sizes that the inputs here have numbers for.
+            let onnx = tract_onnx::onnx().with_ignore_value_info(true);
+            let mut model = onnx.model_for_path(path)?;
+            let outputs = model.output_outlets()?;
+            let outputs: Vec<_> = answers.iter().map(|&at| outputs[at]).collect();
+            model.select_output_outlets(&outputs)?;
+            Ok(model)
+        })?;
+        let (mut inputs, mut sizes) = (Vec::new(), [None; 2]);
         let outlets = guarded(path, || Ok(model.input_outlets()?.to_vec()))?;
         for outlet in outlets {
             let name = &model.node(outlet.node).name;
@@ -124,12 +167,19 @@ impl Run {
             };
             let fact = model.outlet_fact(outlet).map_err(|what| error(&what))?;
             inputs.push((input, fact.datum_type().unwrap_or(i64::datum_type())));
+            for (size, dim) in sizes.iter_mut().zip(fact.shape.dims()) {
+                let fixed = dim.concretize().and_then(|dim| dim.to_usize().ok());
+                *size = size.or(fixed.filter(|fixed| (1..=MOST_FIXED).contains(fixed)));
+            }
         }
+        let [rows, fixed] = sizes;
         Ok(Run {
             path: path.to_owned(),
             model,
             inputs,
-            spans,
+            rows: rows.unwrap_or(1),
+            fixed,
+            spans: answers.len() == 2,
             times: Times::new(),
         })
     }
@@ -139,7 +189,7 @@ impl Run {
     /// each input.
     ///
     /// # Errors
-    /// When tract can't compute them.
+    /// When tract can't compute them, or the file takes inputs of another length alone.
     pub fn logits(
         &mut self,
         inputs: &[Tokens],
@@ -149,7 +199,7 @@ impl Run {
     ) -> Result<Vec<Vec<f32>>, RunError> {
         let mut by_length: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (at, input) in inputs.iter().enumerate() {
-            let length = self.padded(input.ids.len(), most);
+            let length = self.padded(input.ids.len(), most)?;
             by_length.entry(length).or_default().push(at);
         }
         let mut logits = vec![Vec::new(); inputs.len()];
@@ -208,19 +258,31 @@ impl Run {
         shares
     }
 
-    /// How long an input is made.
-    fn padded(&self, length: usize, most: usize) -> usize {
+    /// How long an input of `tokens` is made.
+    fn padded(&self, tokens: usize, most: usize) -> Result<usize, RunError> {
         let has_mask = self.inputs.iter().any(|(input, _)| *input == Input::Mask);
-        match has_mask {
-            true => length.next_multiple_of(STEP).min(most).max(length),
-            false => length,
+        let path = || self.path.clone();
+        match self.fixed {
+            None if has_mask => Ok(tokens.next_multiple_of(STEP).min(most).max(tokens)),
+            None => Ok(tokens),
+            Some(fixed) if tokens > fixed => Err(RunError::Longer {
+                path: path(),
+                fixed,
+                tokens,
+            }),
+            Some(fixed) if tokens < fixed && !has_mask => Err(RunError::Shorter {
+                path: path(),
+                fixed,
+                tokens,
+            }),
+            Some(fixed) => Ok(fixed),
         }
     }
 
     fn plan(&self, length: usize) -> TractResult<Arc<TypedSimplePlan>> {
         let mut model = self.model.clone();
         for (place, (_, kind)) in self.inputs.iter().enumerate() {
-            model.set_input_fact(place, InferenceFact::dt_shape(*kind, [1, length]))?;
+            model.set_input_fact(place, InferenceFact::dt_shape(*kind, [self.rows, length]))?;
         }
         model.into_optimized()?.into_runnable()
     }
@@ -239,8 +301,8 @@ impl Run {
                 Input::Mask => i64::from(at < tokens.ids.len()),
                 Input::Types => i64::from(at >= tokens.second && at < tokens.ids.len()),
             };
-            let data: Vec<i64> = (0..length).map(number).collect();
-            let tensor = Tensor::from_shape(&[1, length], &data)?;
+            let row: Vec<i64> = (0..length).map(number).collect();
+            let tensor = Tensor::from_shape(&[self.rows, length], &row.repeat(self.rows))?;
             values.push(tensor.cast_to_dt(*kind)?.into_owned().into_tvalue());
         }
         let outputs = state.run_plan_with_eval(values, |context, op_state, node, inputs| {
@@ -254,7 +316,7 @@ impl Run {
         self.answer(&outputs, tokens.ids.len())
     }
 
-    /// The outputs as one row for each token, or as one row.
+    /// The outputs as one row for each token, or as one row; of the first input where there are several.
     fn answer(&self, outputs: &[TValue], tokens: usize) -> TractResult<Vec<f32>> {
         let floats = |at: usize| -> TractResult<(Vec<f32>, usize)> {
             let output = outputs
@@ -273,13 +335,15 @@ impl Run {
         if rank == 3 {
             let width = outputs[0].shape()[2];
             first.truncate(tokens * width);
+        } else {
+            first.truncate(first.len() / self.rows);
         }
         Ok(first)
     }
 }
 
-/// Whether the outputs are a start and an end. Damage is told here, before tract reads the file.
-fn is_spans(path: &Path) -> Result<bool, RunError> {
+/// The places of the outputs that answer. Damage is told here, before tract reads the file.
+fn answers(path: &Path) -> Result<Vec<usize>, RunError> {
     let bytes = std::fs::read(path).map_err(|source| RunError::Read {
         path: path.to_owned(),
         source,
@@ -302,7 +366,7 @@ fn is_spans(path: &Path) -> Result<bool, RunError> {
             }));
         }
     }
-    Ok(model.outputs == ["start_logits", "end_logits"])
+    Ok(model.answers())
 }
 
 fn tract(path: &Path, what: &TractError) -> RunError {
@@ -329,5 +393,94 @@ fn add(sum: &mut Times, times: &Times) {
         let entry = sum.entry(op.clone()).or_default();
         entry.0 += *time;
         entry.1 += calls;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::write::{self, Dim};
+
+    /// Two sizes that each call chooses.
+    const NAMED: [Dim; 2] = [Dim::Named("batch"), Dim::Named("tokens")];
+
+    /// Inputs of these sizes, and rows of tables that the ids choose; as outputs, those that are named.
+    fn graph(inputs: &[&str], dims: &[Dim], outputs: &[&str]) -> write::Graph {
+        let mut graph = write::Graph::default();
+        inputs.iter().for_each(|name| graph.input(name, dims));
+        graph.node("seen", "Mul", &[inputs[0], inputs[inputs.len() - 1]], &[]);
+        let sizes = dims.iter().map(|dim| match dim {
+            Dim::Named(_) => -1,
+            Dim::Size(size) => *size as i64,
+        });
+        // A graph of fixed sizes runs with no others.
+        match sizes.collect::<Vec<i64>>()[..] {
+            [rows, tokens] if rows > 0 => {
+                graph.ints("sizes", &[rows, tokens]);
+                graph.node("rows", "Reshape", &["seen", "sizes"], &[]);
+            }
+            _ => drop(graph.node("rows", "Identity", &["seen"], &[])),
+        }
+        let numbers: Vec<f32> = (0..24u8).map(f32::from).collect();
+        for (name, dims, table) in [
+            ("logits", &[8, 3][..], &numbers[..]),
+            ("last_hidden_state", &[6, 4], &numbers),
+            ("start_logits", &[8], &numbers[..8]),
+            ("end_logits", &[8], &numbers[8..16]),
+        ] {
+            let of = graph.floats(&format!("{name}.table"), dims, table);
+            graph.node(name, "Gather", &[&of, "rows"], &[]);
+        }
+        outputs.iter().for_each(|name| graph.output(name, dims));
+        graph
+    }
+
+    fn run(graph: write::Graph, ids: &[u32]) -> Result<Vec<f32>, RunError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.onnx");
+        std::fs::write(&path, graph.finish("rows", &[])).unwrap();
+        let second = ids.len();
+        let mut run = Run::open(&path)?;
+        let mut logits = run.logits(&[Tokens { ids, second }], 64, 1, &|| ())?;
+        Ok(logits.remove(0))
+    }
+
+    const BOTH: [&str; 2] = ["input_ids", "attention_mask"];
+    const IDS: [u32; 3] = [2, 5, 1];
+    const ROWS: [f32; 9] = [6.0, 7.0, 8.0, 15.0, 16.0, 17.0, 3.0, 4.0, 5.0];
+
+    #[test]
+    fn sizes_inside_a_graph_may_have_names() {
+        let mut named = graph(&BOTH, &NAMED, &["logits"]);
+        named.info("seen", &NAMED);
+        assert_eq!(run(named, &IDS).unwrap(), ROWS);
+    }
+
+    #[test]
+    fn outputs_are_found_by_name() {
+        let later = graph(&BOTH, &NAMED, &["last_hidden_state", "logits"]);
+        assert_eq!(run(later, &IDS).unwrap(), ROWS);
+        let spans = ["last_hidden_state", "end_logits", "start_logits"];
+        let spans = run(graph(&BOTH, &NAMED, &spans), &IDS).unwrap();
+        assert_eq!(spans, [2.0, 10.0, 5.0, 13.0, 1.0, 9.0]);
+        let first = graph(&BOTH, &NAMED, &["start_logits", "last_hidden_state"]);
+        assert_eq!(run(first, &IDS).unwrap().len(), 3 * 4);
+    }
+
+    #[test]
+    fn inputs_of_one_size_are_padded_to_it() {
+        for rows in [1, 2] {
+            let fixed = [Dim::Size(rows), Dim::Size(4)];
+            let logits = run(graph(&BOTH, &fixed, &["logits"]), &IDS).unwrap();
+            assert_eq!(logits, ROWS, "{rows} rows at once");
+            let long = run(graph(&BOTH, &fixed, &["logits"]), &[1; 5]).unwrap_err();
+            let told =
+                "model.onnx: its inputs have 4 tokens, and a text has 5; say --max_seq_length 4";
+            assert!(long.to_string().ends_with(told), "{long}");
+        }
+        let fixed = [Dim::Size(1), Dim::Size(4)];
+        let blind = graph(&["input_ids"], &fixed, &["logits"]);
+        let error = run(blind, &IDS).unwrap_err().to_string();
+        assert!(error.contains("without attention_mask"), "{error}");
     }
 }

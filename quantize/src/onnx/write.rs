@@ -146,6 +146,13 @@ impl Graph {
             .message(12, |value| write_value(value, name, FLOAT, dims));
     }
 
+    /// Says what a value between input and output is: integers of these dimensions.
+    #[cfg(all(test, feature = "tract"))]
+    pub fn info(&mut self, name: &str, dims: &[Dim]) {
+        self.body
+            .message(13, |value| write_value(value, name, INT64, dims));
+    }
+
     /// The whole file, with what it says about itself.
     pub fn finish(mut self, name: &str, about: &[(&str, &str)]) -> Vec<u8> {
         self.body.bytes(2, name);

@@ -618,7 +618,8 @@ impl<S: Simd> Tiles<S> for Scores<'_, '_, S> {
                 self.largest[m] = s.max(self.largest[m], score);
                 out.put(s, m, score);
             });
-            out.finish();
+            // SAFETY: each of the `M` rows was put.
+            unsafe { out.finish() };
         });
     }
 
@@ -746,7 +747,8 @@ impl<S: Simd> Tiles<S> for Context<'_, '_, '_, S> {
                 let mean = s.mul(s.float(s.sums(sums, m, n)), s.splat(self.share[m]));
                 out.put(s, m, s.mul(mean, scale));
             });
-            out.finish();
+            // SAFETY: each of the `M` rows was put.
+            unsafe { out.finish() };
         });
     }
 

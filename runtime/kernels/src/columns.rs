@@ -211,7 +211,7 @@ impl<const M: usize> Spare<M> {
 }
 
 /// One to sixteen columns of `M` rows, each of which has to be written, and then, unless they are sixteen,
-/// [`finish`](Self::finish) called.
+/// [`finish`](Self::finish) called, which alone brings them to the matrix.
 pub(crate) struct PanelMut<'a, const M: usize> {
     /// Where sixteen lanes of the first row may be written.
     lanes: NonNull<f32>,
@@ -240,14 +240,17 @@ impl<const M: usize> PanelMut<'_, M> {
     }
 
     /// Brings the rows to the matrix where it has fewer columns than were written.
+    ///
+    /// # Safety
+    /// All `M` rows have been [`put`](Self::put).
     #[inline(always)]
-    pub(crate) fn finish(self) {
+    pub(crate) unsafe fn finish(self) {
         let Some((start, columns, stride)) = self.rest else {
             return;
         };
         for row in 0..M {
-            // SAFETY: all rows of the spare room have been written, and `ColumnsMut::panel` has seen that
-            // the matrix has so many columns of each row.
+            // SAFETY: the caller's promise: all rows of the spare room have been written. `ColumnsMut::panel` has
+            // seen that the matrix has so many columns of each row.
             unsafe {
                 let from = self.lanes.add(row * self.step);
                 start

@@ -245,7 +245,8 @@ impl Product<'_> {
             }
             out.put(s, m, y);
         });
-        out.finish();
+        // SAFETY: each of the `M` rows was put.
+        unsafe { out.finish() };
     }
 }
 

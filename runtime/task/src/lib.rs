@@ -43,6 +43,7 @@ pub use merge::{LongTexts, Merge, UnknownLongTexts};
 pub use scores::{Score, argmax, classify, softmax};
 pub use spans::{MAX_N_BEST, MAX_SPANS, Pair, Span, SpanDecoder, SpanRules, Window};
 pub use tags::{
-    Aggregation, OUTSIDE, UnknownAggregation, entity_type, goes_on, is_entity_label, tag,
+    Aggregation, OUTSIDE, UnknownAggregation, entity_name, entity_type, goes_on, is_entity_label,
+    tag,
 };
 pub use temperature::Temperature;

@@ -3,7 +3,9 @@
 //! Labels of entities begin with `B-` (the entity begins here) or `I-` (it goes on), and have the
 //! entity's type behind. Neighbours are merged as `transformers` merges them with
 //! `aggregation_strategy="simple"`: a piece goes on with the entity before it where the types are the
-//! same and its label is not a `B-` one. A label without a prefix is a type itself, and goes on.
+//! same and its label is not a `B-` one. A label without a prefix is a type itself, and goes on. What an
+//! entity is called follows the first `-` of its first label, whatever stands before it: of labels such as
+//! `S-PER`, which are types of their own, that is `PER`.
 
 use core::fmt;
 use core::str::FromStr;
@@ -98,6 +100,11 @@ pub fn entity_type(label: &str) -> &str {
     bare.unwrap_or(label)
 }
 
+/// What an entity is called whose first label this is: `PER` for `B-PER`, `I-PER` and `S-PER`.
+pub fn entity_name(label: &str) -> &str {
+    label.split_once('-').map_or(label, |(_, name)| name)
+}
+
 /// Whether what has the label `next` goes on with the entity of what has the label `before`.
 pub fn goes_on(before: &str, next: &str) -> bool {
     !next.starts_with("B-") && entity_type(before) == entity_type(next)
@@ -124,12 +131,28 @@ mod tests {
             ("NOUN", "NOUN", true),
             ("B-X-Y", "I-X-Y", true),
             ("B-NOUN", "NOUN", true),
+            ("S-PER", "S-PER", true),
+            ("B-PER", "E-PER", false),
         ] {
             assert_eq!(goes_on(before, next), expected, "{before} {next}");
         }
         assert_eq!(entity_type("B-creative-work"), "creative-work");
         assert_eq!(entity_type("B-"), "");
         assert_eq!(entity_type("BUY"), "BUY");
+    }
+
+    #[test]
+    fn an_entity_is_called_what_follows_the_first_dash() {
+        for (label, name) in [
+            ("B-PER", "PER"),
+            ("S-PER", "PER"),
+            ("time-zone", "zone"),
+            ("B-creative-work", "creative-work"),
+            ("B-", ""),
+            ("NOUN", "NOUN"),
+        ] {
+            assert_eq!(entity_name(label), name, "{label}");
+        }
     }
 
     #[test]

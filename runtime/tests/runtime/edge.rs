@@ -252,6 +252,13 @@ fn plain_lines_are_questions_on_a_passage_from_a_file() {
         own.stdout,
         fixture.run(&["m.berth", "good?", "a bad plot"]).stdout
     );
+    fs::write(fixture.path().join("latin.txt"), b"one\ncaf\xe9\n").unwrap();
+    let latin = fixture.run(&["m.berth", "--context", "latin.txt", "good?"]);
+    assert_eq!((code(&latin), latin.stdout.len()), (1, 0));
+    assert_eq!(
+        text(&latin.stderr),
+        "berth-edge: latin.txt:2: not UTF-8; save the text as UTF-8\n"
+    );
     let missing = fixture.run(&["m.berth", "--context", "none.txt", "good?"]);
     assert_eq!((code(&missing), missing.stdout.len()), (1, 0));
     assert!(text(&missing.stderr).starts_with("berth-edge: none.txt: "));
@@ -267,6 +274,23 @@ fn plain_lines_are_questions_on_a_passage_from_a_file() {
             "{said}"
         );
     }
+}
+
+#[test]
+fn more_answers_than_the_bundle_keeps_are_warned_of_once() {
+    let fixture = Fixture::new(Task::QuestionAnswering, &[]);
+    let lines = b"good?\tthe plot is not good\ngood?\tthe film is gripping\n";
+    let asked = |top_k| fixture.feed(&["m.berth", "--top_k", top_k], lines);
+    let all = asked("20");
+    assert_eq!((code(&all), text(&all.stderr)), (0, ""));
+    let more = asked("21");
+    assert_eq!((code(&more), &more.stdout), (0, &all.stdout));
+    let said = text(&more.stderr);
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(
+        said.starts_with("berth-edge: warning: --top_k 21 ") && said.contains("n_best_size, 20,"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -85,6 +85,11 @@ fn what_is_no_bundle_is_named_with_its_file() {
         error(&folder.path().to_owned()),
         OpenError::Read { .. }
     ));
+    #[cfg(unix)]
+    {
+        let error = error(&PathBuf::from("/dev/null"));
+        assert!(error.to_string().contains("no regular file"), "{error}");
+    }
     for bytes in [
         &b""[..],
         b"no bundle",

@@ -175,6 +175,22 @@ fn entities_are_runs_of_one_type_and_what_is_outside_is_left_out() {
 }
 
 #[test]
+fn an_entity_is_called_what_follows_the_dash_of_its_first_label_whatever_stands_before() {
+    let mut session = session(&["O", "S-PER", "E-PER", "time-zone", "U-creative-work"]);
+    let mut seen = 0;
+    for seed in 1..9 {
+        let text = text(80, seed);
+        let pieces = told(&mut session, &text, Aggregation::None);
+        for (name, index, _) in told(&mut session, &text, Aggregation::Simple) {
+            let (_, expected) = pieces[index - 1].0.split_once('-').unwrap();
+            assert_eq!(name, expected, "{text}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 0);
+}
+
+#[test]
 fn offsets_cut_each_word_out_of_a_mixed_text_in_all_three_counts() {
     let mut session = session(&["A", "B"]);
     let text = text(300, 3);

@@ -90,20 +90,24 @@ impl Tokenizer<'_> {
             .ok_or(EncodeError::Limit { least: added })?;
         let needed = limit.saturating_add(if pair.is_some() { room } else { 0 });
         let capacity = EncodeError::Capacity { needed };
-        let first = self.measure(text, limit, out.get_mut(1..=room).ok_or(capacity)?);
+        let places = out.get_mut(1..=room).ok_or(capacity)?;
+        let first = self.pieces(text, places).total;
         let second = match pair {
-            Some(pair) => self.measure(pair, limit, out.get_mut(limit..needed).ok_or(capacity)?),
-            None => Measure::default(),
+            Some(pair) => {
+                let places = out.get_mut(limit..needed).ok_or(capacity)?;
+                self.pieces(pair, places).total
+            }
+            None => 0,
         };
         let (a, b) = match (truncation, pair) {
-            (_, None) if first.total <= room => (first.total, 0),
+            (_, None) if first <= room => (first, 0),
             (Truncation::LongestFirst, None) => (room, 0),
             (Truncation::LongestFirst, Some(_)) => longest_first(first, second, room),
             (Truncation::OnlySecond, _) => only_second(first, second, room)?,
         };
         let (out, scratch) = out.split_at_mut_checked(limit).ok_or(capacity)?;
         copy(scratch.get(..b).unwrap_or_default(), out, a + 2);
-        let truncated = first.total + second.total - a - b;
+        let truncated = first + second - a - b;
         Ok(Encoding {
             truncated,
             ..self.frame(a, pair.map(|_| b), out)
@@ -156,27 +160,6 @@ impl Tokenizer<'_> {
             truncated: 0,
         }
     }
-
-    /// Writes the first pieces of `text` and counts them all.
-    fn measure(&self, text: &str, limit: usize, out: &mut [Piece]) -> Measure {
-        let mut stream = self.stream(text);
-        let kept = stream.fill(out);
-        let compared = kept + stream.count_past(limit - kept);
-        Measure {
-            total: compared + stream.count(),
-            compared,
-        }
-    }
-}
-
-/// The length of a text.
-#[derive(Copy, Clone, Debug, Default)]
-struct Measure {
-    /// The number of its pieces.
-    total: usize,
-    /// The number that `tokenizers` compares texts by when it cuts: it stops tokenizing after the
-    /// word with which a text reaches the limit.
-    compared: usize,
 }
 
 /// Writes `pieces` to `out` from the place `at` on.
@@ -191,14 +174,14 @@ fn added_tokens(pair: bool) -> usize {
 }
 
 /// How many pieces each text keeps. Where both are longer than half of an odd room, the longer one
-/// has the odd piece.
-fn longest_first(first: Measure, second: Measure, room: usize) -> (usize, usize) {
-    if first.total + second.total <= room {
-        return (first.total, second.total);
+/// has the odd piece; of two that are equally long the second.
+fn longest_first(first: usize, second: usize, room: usize) -> (usize, usize) {
+    if first + second <= room {
+        return (first, second);
     }
-    let shorter = first.compared.min(second.compared).min(room / 2);
+    let shorter = first.min(second).min(room / 2);
     let longer = room - shorter;
-    if first.compared > second.compared {
+    if first > second {
         (longer, shorter)
     } else {
         (shorter, longer)
@@ -206,18 +189,14 @@ fn longest_first(first: Measure, second: Measure, room: usize) -> (usize, usize)
 }
 
 /// How many pieces each text keeps when the first must stay whole.
-fn only_second(
-    first: Measure,
-    second: Measure,
-    room: usize,
-) -> Result<(usize, usize), EncodeError> {
-    if first.total + second.total <= room {
-        return Ok((first.total, second.total));
+fn only_second(first: usize, second: usize, room: usize) -> Result<(usize, usize), EncodeError> {
+    if first + second <= room {
+        return Ok((first, second));
     }
-    let left = room.saturating_sub(first.total);
-    if left == 0 || second.total == 0 {
+    let left = room.saturating_sub(first);
+    if left == 0 || second == 0 {
         Err(EncodeError::NoRoom)
     } else {
-        Ok((first.total, left))
+        Ok((first, left))
     }
 }

@@ -17,7 +17,8 @@
 //!   Slots     u32, a hash table of pieces: record offset << 8 | low byte of the hash
 //!   Records   the vocabulary in the order of ids: u32 id, top bit set for "##"; u8 length; text
 //!   Samples   u32, where the record of every eighth id begins
-//!   Specials  the tokens that are found in raw text, longest first: u32 id; u8 length; text
+//!   Specials  the tokens that are found in raw text, longest first: u32 id; u8 length; text,
+//!             "##" included
 //! ```
 //!
 //! The header MUST come first, the sections MUST fill the file to its length without holes, and

@@ -87,20 +87,6 @@ impl Stream<'_, '_> {
         filled
     }
 
-    /// How many pieces were read, up to the end of the word in which they became `limit` or more.
-    /// That is where `tokenizers` stops counting when it is told to cut; see `encode`.
-    pub(crate) fn count_past(&mut self, limit: usize) -> usize {
-        let mut total = self.rest().len();
-        while total < limit || self.split.is_special {
-            if !self.next_word() {
-                break;
-            }
-            total += self.split.len;
-        }
-        self.given = self.split.len;
-        total
-    }
-
     /// The pieces of the current word that have not been given out.
     fn rest(&self) -> &[Piece] {
         self.split
@@ -138,7 +124,11 @@ impl Iterator for Stream<'_, '_> {
     }
 
     fn count(mut self) -> usize {
-        self.count_past(usize::MAX)
+        let mut total = self.rest().len();
+        while self.next_word() {
+            total += self.split.len;
+        }
+        total
     }
 }
 
@@ -147,7 +137,6 @@ impl Iterator for Stream<'_, '_> {
 struct Split {
     pieces: [Piece; MAX_WORD_CHARS],
     len: usize,
-    is_special: bool,
     /// Scratch for [`longest`].
     hashes: [u32; MAX_WORD_BYTES],
 }
@@ -161,7 +150,6 @@ impl Default for Split {
                 end: 0,
             }; MAX_WORD_CHARS],
             len: 0,
-            is_special: false,
             hashes: [0; MAX_WORD_BYTES],
         }
     }
@@ -171,13 +159,11 @@ impl Split {
     fn special(&mut self, piece: Piece) {
         self.len = 0;
         self.push(piece);
-        self.is_special = true;
     }
 
     /// Splits `word`; one unknown piece if it is too long or has a part that no piece begins.
     fn split(&mut self, tokenizer: &Tokenizer<'_>, word: &Word) {
         self.len = 0;
-        self.is_special = false;
         let end = word.bytes().len();
         let mut start = 0;
         let mut known = !word.too_long();

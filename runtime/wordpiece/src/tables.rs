@@ -122,9 +122,23 @@ impl<'t> Tokenizer<'t> {
         Ok(tokenizer)
     }
 
-    /// The vocabulary's ids are below this. Tokens that were added to it may lie above.
+    /// Every id that an encoding can have is below this: those of the vocabulary and of tokens that
+    /// were added to it, and what [`unk`](Self::unk), [`cls`](Self::cls), [`sep`](Self::sep) and
+    /// [`pad`](Self::pad) give.
     pub fn ids(&self) -> u32 {
-        self.header.ids
+        let specials = Records {
+            bytes: self.specials,
+            at: 0,
+        };
+        let named = [self.unk(), self.cls(), self.sep()]
+            .into_iter()
+            .chain(self.pad());
+        let last = specials
+            .map(|(id, _)| id & !layout::CONTINUES)
+            .chain(named)
+            .max()
+            .unwrap_or(0);
+        self.header.ids.max(last.saturating_add(1))
     }
 
     /// The id of words without pieces, `[UNK]`.

@@ -356,6 +356,37 @@ fn what_is_no_bundle_at_all_is_refused() {
 }
 
 #[test]
+fn a_file_that_is_measured_on_is_not_written_over() {
+    let dir = fixture::folder();
+    let row = "{\"text\":\"a good film\",\"label\":\"positive\"}\n";
+    let measured = |name: &str| {
+        let file = dir.path().join(name);
+        fs::write(&file, row).expect("a file");
+        let run = berth([
+            "evaluate".as_ref(),
+            Trained::get().bundle.as_os_str(),
+            "--validation_file".as_ref(),
+            file.as_os_str(),
+            "--format".as_ref(),
+            "jsonl".as_ref(),
+            "--output_dir".as_ref(),
+            dir.path().as_os_str(),
+        ]);
+        assert_eq!(fs::read_to_string(&file).expect("the file"), row);
+        run
+    };
+    let line = measured("eval_results.json").refused();
+    assert!(
+        line.contains("eval_results.json: is read, and would be written over"),
+        "{line}"
+    );
+    // Only questions have such a file.
+    fs::remove_file(dir.path().join("eval_results.json")).expect("our own file");
+    measured("eval_predictions.json").ok();
+    nothing_but(dir.path(), &["eval_predictions.json", "eval_results.json"]);
+}
+
+#[test]
 fn a_folder_with_something_in_it_is_kept() {
     let dir = fixture::folder();
     let out = dir.path().join("out");

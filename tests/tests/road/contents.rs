@@ -1,10 +1,12 @@
-//! `berth data`: what a file holds, told before it is learnt from.
+//! `berth data`: what a file holds, told before it is learnt from. `berth diff`: what two bundles hold.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use crate::fixture;
+use crate::flags::copy_of_the_model;
 use crate::program::berth;
 
 #[test]
@@ -159,4 +161,51 @@ fn without_a_tokenizer_lengths_are_in_words() {
         json!({"unit": "words", "p50": 1, "p90": 2, "p99": 2, "max": 2})
     );
     assert_eq!(told.get("cut_rows"), None);
+}
+
+/// A bundle of the trained model, of which the last number of one tensor is another where that is named.
+fn bundle(dir: &Path, tensor: Option<&str>) -> PathBuf {
+    let model = dir.join(tensor.unwrap_or("model"));
+    copy_of_the_model(&model);
+    if let Some(tensor) = tensor {
+        let file = model.join("model.safetensors");
+        let mut bytes = fs::read(&file).expect("the weights");
+        let (length, rest) = bytes.split_first_chunk().expect("a length");
+        let length = u64::from_le_bytes(*length) as usize;
+        let header: Value = serde_json::from_slice(&rest[..length]).expect("JSON");
+        let end = header[tensor]["data_offsets"][1].as_u64();
+        let end = 8 + length + end.expect("a number") as usize;
+        bytes[end - 4..end].copy_from_slice(&3f32.to_le_bytes());
+        fs::write(&file, bytes).expect("the file");
+    }
+    let to = dir.join(tensor.unwrap_or("model").to_owned() + ".berth");
+    let paths = [&model, &to].map(|path| path.to_str().expect("UTF-8"));
+    berth(["quantize", paths[0], "--output", paths[1]]).ok();
+    to
+}
+
+#[test]
+fn whatever_differs_in_a_section_of_weights_is_told() {
+    let dir = fixture::folder();
+    let plain = bundle(dir.path(), None);
+    let head = |tensor: &str| {
+        let other = bundle(dir.path(), Some(tensor));
+        let typed = ["diff", plain.to_str().expect("UTF-8")];
+        let typed = typed
+            .into_iter()
+            .chain([other.to_str().expect("UTF-8")])
+            .collect::<Vec<_>>();
+        let people = berth(&typed);
+        let told = berth(typed.iter().chain(&["--json"]));
+        assert_eq!((people.code, told.code), (Some(1), Some(1)), "{told:?}");
+        let told: Value = serde_json::from_str(&told.stdout).expect("JSON");
+        let [differ, of] = ["differ", "of"].map(|name| told["weights"]["head"][name].as_u64());
+        let line = people.stdout.lines().find(|line| line.starts_with("head "));
+        (differ, of, line.unwrap_or_default().to_owned())
+    };
+    let (differ, of, line) = head("bert.pooler.dense.weight");
+    assert!(differ > Some(0) && differ < of, "{line}");
+    let (differ, same, line) = head("classifier.bias");
+    assert_eq!((differ, same), (Some(0), of), "{line}");
+    assert!(line.ends_with("scales, biases or norms do"), "{line}");
 }

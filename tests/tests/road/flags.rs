@@ -53,7 +53,8 @@ fn made_elsewhere(to: &Path) -> PathBuf {
     to.to_owned()
 }
 
-fn copy_of_the_model(to: &Path) {
+/// Copies the trained model to a new folder.
+pub fn copy_of_the_model(to: &Path) {
     fs::create_dir(to).expect("a folder");
     for entry in fs::read_dir(&Trained::get().checkpoint).expect("the checkpoint") {
         let path = entry.expect("an entry").path();
@@ -326,6 +327,66 @@ fn a_bench_times_the_lengths_that_fit() {
     assert!(told.contains("--lengths") && told.contains("999"), "{told}");
     assert!(told.contains(&positions.to_string()), "{told}");
     misused(&typed("bench {} --threads 99", &[bundle]));
+}
+
+#[test]
+fn a_bench_takes_the_flags_of_what_it_measures() {
+    let bundle = &Trained::get().bundle;
+    for flag in [
+        "--model_name_or_path nowhere",
+        "--shapes 1x16",
+        "--steps 1",
+        "--device cuda:0",
+        "--bf16",
+    ] {
+        let run = typed(&format!("bench {{}} {flag}"), &[bundle]);
+        let told = misused(&run);
+        let name = flag.split(' ').next().expect("a name");
+        let said = format!("{name} goes with --train");
+        assert!(told.contains(&said), "{told}");
+    }
+    let run = typed("bench --train --lengths 16", &[]);
+    let told = misused(&run);
+    assert!(told.contains("--lengths goes with a bundle"), "{told}");
+}
+
+#[test]
+fn a_limit_of_tokenize_may_be_any_number_that_has_a_place_for_the_added_pieces() {
+    let bundle = &Trained::get().bundle;
+    let tokenize = |more: &str| typed(&format!("tokenize {{}} good film --json {more}"), &[bundle]);
+    let whole = tokenize("").ok();
+    assert_eq!(tokenize("--max_seq_length 4000000000").ok(), whole);
+    let cut = json_of(tokenize("--max_seq_length 4"));
+    assert_eq!(cut["ids"].as_array().map(Vec::len), Some(4), "{cut}");
+    let run = tokenize("--max_seq_length 2");
+    let told = misused(&run);
+    assert!(told.contains("--max_seq_length: a limit below 3"), "{told}");
+}
+
+/// Where a file's rows are cut whatever is said, it is not to be said.
+#[test]
+fn windows_are_refused_where_words_are_tagged() {
+    let dir = fixture::folder();
+    let trained = Trained::get();
+    let out = dir.path().join("out");
+    const ASKED: &str = "--task token-classification --long_texts windows";
+    for run in [
+        typed(
+            &format!("evaluate {{}} --validation_file {{}} {ASKED}"),
+            &[&trained.bundle, &trained.dev],
+        ),
+        typed(
+            &format!("predict {{}} --test_file {{}} --output_dir {{}} {ASKED}"),
+            &[&trained.bundle, &trained.dev, &out],
+        ),
+    ] {
+        let told = misused(&run);
+        assert!(
+            told.contains("--long_texts windows") && told.contains("--max_seq_length"),
+            "{told}"
+        );
+    }
+    assert!(!out.exists());
 }
 
 #[test]

@@ -256,6 +256,102 @@ fn a_run_that_has_finished_says_again_what_it_came_to() {
     assert_eq!(files(&run.path("whole")), before);
 }
 
+/// One that was killed between its result and its page, or whose figures are gone.
+#[test]
+fn a_run_without_its_page_or_its_figures_gets_them_when_it_is_gone_on_with() {
+    let dir = fixture::folder();
+    let run = TinyRun::new(dir.path());
+    let (train, out) = (run.path("train.tsv"), run.path("out"));
+    let measured = ["--validation_file", text(&train)];
+    resume(&run, "out", &measured).ok();
+    let before = files(&out);
+    fs::remove_file(out.join("report.html")).expect("a page");
+    resume(&run, "out", &measured).ok();
+    assert_eq!(files(&out), before);
+    for name in ["report.html", "all_results.json"] {
+        fs::remove_file(out.join(name)).expect("a file");
+    }
+    let weights = run.weights("out");
+    resume(&run, "out", &measured).ok();
+    assert!(out.join("report.html").is_file() && out.join("all_results.json").is_file());
+    assert!(run.weights("out") == weights);
+}
+
+#[test]
+fn another_rate_is_warned_of_while_a_run_goes_on_and_refused_when_it_has_finished() {
+    let dir = fixture::folder();
+    let run = TinyRun::new(dir.path());
+    resume(&run, "out", &["--max_steps", "3"]).ok();
+    let faster = ["--learning_rate", "1e-2"];
+    let done = resume(&run, "out", &faster);
+    let said = "warning: --learning_rate was 0.001 until here and is 0.01 from here on";
+    assert!(done.stderr.contains(said), "{done:?}");
+    done.ok();
+    let before = files(&run.path("out"));
+    let line = resume(&run, "out", &[]).refused();
+    assert!(
+        line.contains("learning_rate was 0.01 and is now 0.001"),
+        "{line}"
+    );
+    assert_eq!(files(&run.path("out")), before);
+}
+
+#[test]
+fn a_checkpoint_from_elsewhere_is_not_gone_on_with_in_a_used_folder() {
+    let dir = fixture::folder();
+    let run = TinyRun::new(dir.path());
+    resume(&run, "first", &["--max_steps", "3"]).ok();
+    resume(&run, "second", &["--max_steps", "3"]).ok();
+    let from = run.path("first").join("checkpoint-3");
+    let line = resume(&run, "second", &["--resume_from_checkpoint", text(&from)]).refused();
+    assert!(
+        line.contains("second: not empty") && line.contains("--overwrite_output_dir"),
+        "{line}"
+    );
+    assert!(run.path("second").join("checkpoint-3").is_dir());
+    let over = [
+        "--resume_from_checkpoint",
+        text(&from),
+        "--overwrite_output_dir",
+    ];
+    let done = resume(&run, "second", &over);
+    assert!(
+        done.stderr.contains("first/checkpoint-3, step 3"),
+        "{done:?}"
+    );
+    done.ok();
+    assert!(from.is_dir() && !run.path("second").join("checkpoint-3").exists());
+}
+
+/// Such a row has the label or has it not.
+#[test]
+fn one_label_is_something_to_tell_apart_where_a_row_may_have_none() {
+    let dir = fixture::folder();
+    fixture::base_model(&dir.path().join("base"));
+    let warned = |name: &str, rows: &str| {
+        let [base, train, out] = ["base", name, "out"].map(|name| dir.path().join(name));
+        fs::write(&train, rows).expect("a file");
+        let fixed = "finetune --task text-classification --max_steps 1 --overwrite_output_dir";
+        let paths = [
+            "--train_file",
+            text(&train),
+            "--model_name_or_path",
+            text(&base),
+            "--output_dir",
+            text(&out),
+        ];
+        let done = berth(fixed.split(' ').chain(paths));
+        let warned = done.stderr.contains("nothing to tell apart");
+        done.ok();
+        warned
+    };
+    let several =
+        "{\"text\": \"good\", \"labels\": [\"x\"]}\n{\"text\": \"bad\", \"labels\": []}\n";
+    assert!(!warned("several.jsonl", several));
+    let single = "{\"text\": \"good\", \"label\": \"x\"}\n{\"text\": \"bad\", \"label\": \"x\"}\n";
+    assert!(warned("single.jsonl", single));
+}
+
 #[test]
 fn with_other_inputs_it_would_be_another_run() {
     let dir = fixture::folder();

@@ -298,6 +298,24 @@ fn what_is_no_bert_is_refused_with_the_nodes_that_no_rule_knows() {
 }
 
 #[test]
+fn operators_of_onnx_runtime_without_a_rule_are_told() {
+    let mut bytes = fs::read(golden("fused.onnx")).expect("a file");
+    let mut changed = 0;
+    for at in 0..bytes.len() - 11 {
+        if bytes[at..].starts_with(b"\x22\x09Attention") {
+            bytes[at + 2..at + 11].copy_from_slice(b"MultiHead");
+            changed += 1;
+        }
+    }
+    assert_eq!(changed, 2, "one in each layer");
+    let refused = onnx::check(&bytes).expect_err("a BERT").to_string();
+    for part in ["(MultiHead, nearest rule none)", "ONNX Runtime's optimizer"] {
+        assert!(refused.contains(part), "{part}: {refused}");
+    }
+    assert!(!refused.contains("berth evaluate"), "{refused}");
+}
+
+#[test]
 fn damaged_files_are_errors_and_never_panics() {
     let trained = Trained::get();
     let checkpoint = trained.open();

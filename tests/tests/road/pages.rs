@@ -14,11 +14,19 @@ fn a_fine_tuning_leaves_a_page_and_a_card() {
     let path = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
     fixture::base_model(&dir.path().join("base"));
     let train = fixture::write_sentences(dir.path(), "train.tsv", 48, 1);
+    let checksum = hex(&sha256(&train).expect("a file"));
     fixture::write_sentences(dir.path(), "dev.tsv", 20, 2);
     let arguments = "finetune --task text-classification --num_train_epochs 2 --learning_rate 1e-3 \
                      --save_strategy no --threads 1 --json";
-    let [base, train_file, dev, out] = ["base", "train.tsv", "dev.tsv", "out"].map(path);
+    let names = ["base", "train.tsv", "dev.tsv", "out", "data.toml"];
+    let [base, train_file, dev, out, recipe] = names.map(path);
+    let data = format!(
+        "[data]\nhome = \"https://there\"\nlicence = \"CC BY-SA 4.0\"\n\n\
+         [data.sha256]\n\"train.tsv\" = \"{checksum}\"\n"
+    );
+    fs::write(&recipe, data).expect("a file");
     let paths = [
+        ("--config", &recipe),
         ("--model_name_or_path", &base),
         ("--train_file", &train_file),
         ("--validation_file", &dev),
@@ -41,18 +49,26 @@ fn a_fine_tuning_leaves_a_page_and_a_card() {
     ] {
         assert!(page.contains(&format!("<section id=\"{id}\">")), "{id}");
     }
-    let checksum = hex(&sha256(&train).expect("a file"));
     let card = fs::read_to_string(out.join("README.md")).expect("a card");
     let row = format!("| learned from | train.tsv | 48 | `{checksum}` |");
     assert!(card.contains(&row), "{card}");
+    let licence = "The data are from <https://there>; their licence: CC BY-SA 4.0.";
+    assert!(card.contains(licence), "{card}");
     assert!(page.contains(&checksum));
     let args = TrainingArgs::read(out).expect("a file").expect("arguments");
     let from = args.provenance.expect("where it comes from");
     assert_eq!(from.base_model, "base");
     assert_eq!(from.train_file.expect("a file").sha256, checksum);
     assert_eq!(from.validation_file.expect("a file").rows, 20);
+    assert_eq!(from.data_licence.expect("a licence"), "CC BY-SA 4.0");
     // No way on this machine to any of them.
     assert!(!page.contains(&base) && !card.contains(&base));
+
+    let bundle = path("out.berth");
+    let folder = out.to_str().expect("UTF-8");
+    berth(["quantize", folder, "--output", &bundle]).ok();
+    let told = berth(["inspect", &bundle, "--json"]).ok();
+    assert!(told.contains(licence), "{told}");
 }
 
 #[test]

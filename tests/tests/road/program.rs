@@ -1,11 +1,16 @@
 //! Runs the programs `berth` and `berth-edge`, as `cargo test --workspace` has built them: they lie
-//! one folder above the tests.
+//! one folder above the tests. `cargo test -p berth-tests` does not build them, so that one that is older than its
+//! sources is refused.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsStr;
+use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// What a program left.
 #[derive(Debug)]
@@ -98,5 +103,57 @@ fn path(name: &str) -> PathBuf {
         "{} is not there; `cargo test --workspace` builds it",
         path.display()
     );
+    if let Some(source) = newer_source(&path) {
+        panic!(
+            "{} is older than {}; `cargo test --workspace` builds it",
+            path.display(),
+            source.display()
+        );
+    }
     path
+}
+
+/// A source of a program that was changed after it was built, as it is seen when the program is first run: who edits
+/// while tests run means the next ones.
+fn newer_source(program: &Path) -> Option<PathBuf> {
+    static SEEN: Mutex<BTreeMap<PathBuf, Option<PathBuf>>> = Mutex::new(BTreeMap::new());
+    let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let found = seen.entry(program.to_owned());
+    found.or_insert_with(|| look_for_newer(program)).clone()
+}
+
+/// Looks through the sources that cargo lists beside a program: `PROGRAM: SOURCE SOURCE …`, with `\ ` for a blank in a name.
+fn look_for_newer(program: &Path) -> Option<PathBuf> {
+    let changed = |path: &Path| fs::metadata(path).and_then(|about| about.modified()).ok();
+    let built = changed(program)?;
+    let list = fs::read_to_string(program.with_extension("d")).ok()?;
+    let (_, sources) = list.lines().next()?.split_once(": ")?;
+    let sources = sources.replace("\\ ", "\0");
+    let mut sources = sources
+        .split(' ')
+        .map(|name| PathBuf::from(name.replace('\0', " ")));
+    sources.find(|source| changed(source).is_some_and(|time| time > built))
+}
+
+#[test]
+fn a_program_that_is_older_than_a_source_is_told() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let [program, list, source] = ["a", "a.d", "b c.rs"].map(|name| dir.path().join(name));
+    for path in [&program, &source] {
+        fs::write(path, "").expect("a file");
+    }
+    let listed = source.display().to_string().replace(' ', "\\ ");
+    let program_name = program.display();
+    fs::write(&list, format!("{program_name}: /no/such.rs {listed}\n")).expect("a file");
+    let built = fs::metadata(&program).and_then(|about| about.modified());
+    let built = built.expect("a time");
+    for (later, expected) in [(0, None), (1, Some(&source))] {
+        let time = built + Duration::from_secs(later);
+        let file = fs::File::options().write(true).open(&source);
+        file.and_then(|file| file.set_modified(time))
+            .expect("a time");
+        assert_eq!(look_for_newer(&program).as_ref(), expected);
+    }
+    fs::remove_file(&list).expect("a file");
+    assert_eq!(look_for_newer(&program), None);
 }

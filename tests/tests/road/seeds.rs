@@ -279,10 +279,19 @@ fn finished_runs_are_measured_in_f32_and_int8_without_training_again() {
         .run("out", &[&more[..], &["--weight_decay", "0.5"]].concat())
         .refused();
     assert!(
-        other.contains("seed-1: was trained with --weight_decay 0.01, and not 0.5"),
+        other.contains("seed-1: weight_decay was 0.01 and is now 0.5"),
         "{other}"
     );
     assert!(!metrics.exists());
+    // Nor are they put together with such runs.
+    let more = ["--seeds", "1,2,3", "--learning_rate", "1e-2"];
+    let resumed = ["--resume_from_checkpoint", "true"];
+    let other = runs.run("out", &[&more[..], &resumed].concat()).refused();
+    assert!(
+        other.contains("seed-1: learning_rate was 0.001 and is now 0.01"),
+        "{other}"
+    );
+    assert!(!runs.path("out/seed-3").exists());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use crate::config::Config;
+use crate::config::{Config, numbered};
 use crate::error::CheckpointError;
 use crate::family::Family;
 use crate::training_args::TrainingArgs;
@@ -16,8 +16,9 @@ use crate::{json, names};
 /// An open checkpoint.
 ///
 /// Opening checks that every tensor of the encoder is there in the shape that config.json asks for,
-/// so that [`Checkpoint::tensor`] can only fail for tensors of a head that the checkpoint lacks, or
-/// when the disk does. The files are read, not changed, and may be on a read-only file system.
+/// so that [`Checkpoint::tensor`] can only fail for tensors of a head that the checkpoint lacks, for
+/// those of no model made here, or when the disk does. The files are read, not changed, and may be on
+/// a read-only file system.
 #[derive(Debug)]
 pub struct Checkpoint {
     /// The folder.
@@ -55,6 +56,7 @@ impl Checkpoint {
             let shape = vec![config.type_vocab_size, config.hidden_size];
             weights.add_zeros(names::TOKEN_TYPES, shape);
         }
+        let config = with_labels(config, &weights);
         check(&weights, &config)?;
         Ok(Checkpoint {
             training_args: TrainingArgs::read(dir)?,
@@ -86,6 +88,7 @@ impl Checkpoint {
             steps,
             sha256,
         });
+        let config = with_labels(config, &weights);
         check(&weights, &config)?;
         Ok(Checkpoint {
             training_args: TrainingArgs::read(dir)?,
@@ -117,7 +120,8 @@ impl Checkpoint {
     /// `bert.encoder.layer.0.attention.self.query.weight`, as `f32`.
     ///
     /// # Errors
-    /// When there is no such tensor, or the file cannot be read any more.
+    /// When there is no such tensor, its numbers are of a type that is not read, or the file cannot be
+    /// read any more.
     pub fn tensor(&self, name: &str) -> Result<Tensor, CheckpointError> {
         self.weights.tensor(name)
     }
@@ -132,9 +136,10 @@ impl Checkpoint {
         self.weights.shape(name)
     }
 
-    /// The canonical names of all tensors, sorted.
+    /// The canonical names of all tensors that can be read, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.weights.names()
+        let names = self.weights.names();
+        names.filter(move |name| self.weights.check_type(name).is_ok())
     }
 
     /// How the checkpoint was trained; none for one made elsewhere.
@@ -162,6 +167,19 @@ impl Checkpoint {
     /// When they cannot be read.
     pub fn sha256(&self) -> Result<[u8; 32], CheckpointError> {
         self.weights.sha256()
+    }
+}
+
+/// Where config.json names no label, a classifier has one for each output.
+fn with_labels(config: Config, weights: &Weights) -> Config {
+    match weights.shape("classifier.weight") {
+        Some(&[outputs, inputs]) if config.id2label.is_empty() && inputs == config.hidden_size => {
+            Config {
+                id2label: numbered(outputs),
+                ..config
+            }
+        }
+        _ => config,
     }
 }
 
@@ -197,7 +215,7 @@ fn check_tensor(
 ) -> Result<(), CheckpointError> {
     let path = || weights.path_of(&name).to_owned();
     match weights.shape(&name) {
-        Some(found) if found == expected => Ok(()),
+        Some(found) if found == expected => weights.check_type(&name),
         Some(found) => {
             let found = found.to_vec();
             Err(CheckpointError::Shape {
@@ -448,6 +466,12 @@ mod tests {
         }
         fs::write(&index, r#"{"weight_map": {"x": "../b.safetensors"}}"#).unwrap();
         assert!(error(dir.path()).contains("names \"../b.safetensors\", which is no file"));
+        fs::write(&index, r#"{"weight_map": {"x": "b\n.safetensors"}}"#).unwrap();
+        let broken = error(dir.path());
+        assert!(
+            broken.contains(r#"names "b\n.safetensors", which is no file"#),
+            "{broken}"
+        );
         fs::write(&index, r#"{"weight_map": {"x": "a.safetensors"}}"#).unwrap();
         assert!(
             error(dir.path()).contains("is missing"),
@@ -514,6 +538,65 @@ mod tests {
         );
         write(&path, &tensors, Dtype::I32, f32_bytes);
         assert!(error(dir.path()).contains("is I32; F32, F16 and BF16 are read"));
+    }
+
+    #[test]
+    fn numbers_of_another_type_are_refused_only_where_they_are_asked_for() {
+        let (dir, tensors) = tiny();
+        let bytes: Vec<Vec<u8>> = tensors
+            .iter()
+            .map(|(_, tensor)| tensor.data.iter().flat_map(f32_bytes).collect())
+            .collect();
+        let floats = tensors.iter().zip(&bytes).map(|((name, tensor), bytes)| {
+            let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytes);
+            (name.as_str(), view.unwrap())
+        });
+        let counter = TensorView::new(Dtype::I64, vec![1], &[7; 8]).unwrap();
+        let flags = TensorView::new(Dtype::BOOL, vec![2], &[0, 1]).unwrap();
+        let all = floats.chain([("steps", counter), ("bert.flags", flags)]);
+        let bytes = serialize(all, None).unwrap();
+        fs::write(dir.path().join(WEIGHTS_FILE), bytes).unwrap();
+        let model = Checkpoint::open(dir.path()).unwrap();
+        let names: Vec<&str> = model.names().collect();
+        assert_eq!(names.len(), tensors.len());
+        for (name, tensor) in &tensors {
+            assert_eq!(model.tensor(name).unwrap(), *tensor, "{name}");
+        }
+        assert!(model.has("steps") && !names.contains(&"steps"));
+        let refused = model.tensor("steps").unwrap_err().to_string();
+        assert!(
+            refused.contains("tensor `steps` is I64; F32, F16 and BF16 are read"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn a_classifier_that_no_label_is_named_for_has_numbers() {
+        let (dir, mut tensors) = tiny();
+        for (name, shape) in [
+            ("classifier.weight", vec![2, 32]),
+            ("classifier.bias", vec![2]),
+        ] {
+            let data = vec![0.5; shape.iter().product()];
+            tensors.push((name.to_owned(), Tensor { shape, data }));
+        }
+        write(
+            &dir.path().join(WEIGHTS_FILE),
+            &tensors,
+            Dtype::F32,
+            f32_bytes,
+        );
+        let path = dir.path().join("config.json");
+        let mut config: Map<String, Value> = json::read(&path).unwrap();
+        for architectures in [None, Some("BertForMultipleChoice")] {
+            config.shift_remove("architectures");
+            if let Some(class) = architectures {
+                config.insert("architectures".to_owned(), serde_json::json!([class]));
+            }
+            fs::write(&path, Value::Object(config.clone()).to_string()).unwrap();
+            let model = Checkpoint::open(dir.path()).unwrap();
+            assert_eq!(model.config.id2label, ["LABEL_0", "LABEL_1"]);
+        }
     }
 
     #[test]

@@ -22,6 +22,9 @@ const MAX_SIZE: usize = 1 << 24;
 /// The most layers that a config.json may ask for.
 const MAX_LAYERS: usize = 1 << 10;
 
+/// Rows of the token type embeddings where no file tells: one for each text of a pair.
+const TOKEN_TYPES: usize = 2;
+
 /// A model's config.json.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -150,7 +153,11 @@ impl Config {
                 [2, MAX_SIZE],
                 Some(512),
             )?,
-            type_vocab_size: fields.count("type_vocab_size", sizes, Some(2))?,
+            type_vocab_size: match family {
+                Family::Bert => fields.count("type_vocab_size", sizes, Some(TOKEN_TYPES))?,
+                // It has no such table, whatever the file says.
+                Family::DistilBert => TOKEN_TYPES,
+            },
             hidden_act: fields.text(at("hidden_act"))?.unwrap_or("gelu").to_owned(),
             hidden_dropout_prob: fields.number(at("hidden_dropout_prob"), chance, 0.1)?,
             attention_probs_dropout_prob: fields.number(
@@ -260,13 +267,33 @@ impl Config {
 
     /// The head that the model has, where it is one that answers other tasks than `task`. Heads that
     /// answer for a text and for each word have tensors of the same names, so that only this tells them
-    /// apart.
+    /// apart. A head that gives a number answers no task of labels either; it has no class of its own,
+    /// and is told in words.
     pub fn other_head(&self, task: Task) -> Option<&str> {
         let mut heads = self.architectures.iter().map(String::as_str);
-        let known = |head: &&str| [SEQUENCE, TOKENS, SPAN].contains(&bert_class(head));
+        let known = |head: &&str| [SEQUENCE, TOKENS, SPAN, CHOICE].contains(&bert_class(head));
         heads
             .find(known)
             .filter(|head| bert_class(head) != architecture(task))
+            .or_else(|| self.number_for(task))
+    }
+
+    /// What to call a head that gives a number where `task` wants a label: as for `transformers`, one
+    /// output is a number unless `problem_type` says what else it is.
+    fn number_for(&self, task: Task) -> Option<&'static str> {
+        let number = match self.problem_type {
+            Some(kind) => kind == ProblemType::Regression,
+            None => self.id2label.len() == 1,
+        };
+        match task {
+            Task::TextPairClassification if number => {
+                Some("a head for regression, which is --task text-pair-regression,")
+            }
+            Task::TextClassification if number => Some(
+                "a head for regression, which is for pairs of texts alone (--task text-pair-regression),",
+            ),
+            _ => None,
+        }
     }
 
     /// The dropout before the head.
@@ -279,6 +306,8 @@ impl Config {
 const SEQUENCE: &str = "BertForSequenceClassification";
 const TOKENS: &str = "BertForTokenClassification";
 const SPAN: &str = "BertForQuestionAnswering";
+/// One of those that none of the tasks here has; its tensors are called as theirs.
+const CHOICE: &str = "BertForMultipleChoice";
 
 /// The class that holds the head for a task.
 fn architecture(task: Task) -> &'static str {
@@ -357,7 +386,6 @@ fn problem_type(fields: &Fields) -> Result<Option<ProblemType>, CheckpointError>
 /// The labels in the order of their ids, whichever of the fields holds them. A classifier whose
 /// config.json has none of these has the two that `transformers` leaves out.
 fn labels(fields: &Fields, architectures: &[String]) -> Result<Vec<String>, CheckpointError> {
-    let numbered = |n: usize| (0..n).map(|i| format!("LABEL_{i}")).collect();
     if let Some(value) = fields.get("id2label") {
         let pairs = value.as_object().into_iter().flatten();
         let pairs = pairs.map(|(id, name)| Some((id.parse().ok()?, name.as_str()?.to_owned())));
@@ -376,6 +404,11 @@ fn labels(fields: &Fields, architectures: &[String]) -> Result<Vec<String>, Chec
         .iter()
         .any(|name| [SEQUENCE, TOKENS].contains(&bert_class(name)));
     Ok(numbered(if classifies { 2 } else { 0 }))
+}
+
+/// The names of labels that have none.
+pub(crate) fn numbered(labels: usize) -> Vec<String> {
+    (0..labels).map(|i| format!("LABEL_{i}")).collect()
 }
 
 /// Names in the order of their ids, if the ids are 0 to n - 1.
@@ -464,14 +497,50 @@ mod tests {
         assert_eq!(config.other_head(Task::TextPairRegression), None);
         let other = config.other_head(Task::TokenClassification);
         assert_eq!(other, Some("BertForSequenceClassification"));
+        let choice = with("architectures", json!(["BertForMultipleChoice"])).unwrap();
+        assert_eq!(
+            choice.other_head(Task::TextClassification),
+            Some("BertForMultipleChoice")
+        );
         let span = config.with_head(Task::QuestionAnswering, &[]).to_json();
         assert_eq!(span["architectures"], json!(["BertForQuestionAnswering"]));
         assert!(!span.contains_key("id2label") && !span.contains_key("problem_type"));
     }
 
     #[test]
+    fn a_number_is_no_label() {
+        use ProblemType::{MultiLabelClassification, Regression, SingleLabelClassification};
+        let base = read(MINIMAL).unwrap();
+        let labels = ["a".to_owned(), "b".to_owned()];
+        for (problem_type, outputs, number) in [
+            (Some(Regression), 1, true),
+            (Some(Regression), 2, true),
+            (None, 1, true),
+            (None, 2, false),
+            (Some(SingleLabelClassification), 1, false),
+            (Some(MultiLabelClassification), 1, false),
+        ] {
+            let config = Config {
+                problem_type,
+                ..base.with_head(Task::TextClassification, &labels[..outputs])
+            };
+            for task in [Task::TextClassification, Task::TextPairClassification] {
+                let told = config.other_head(task).unwrap_or_default();
+                let named = told.contains("--task text-pair-regression");
+                assert_eq!(
+                    (named, told.is_empty()),
+                    (number, !number),
+                    "{problem_type:?}"
+                );
+            }
+            assert_eq!(config.other_head(Task::TextPairRegression), None);
+        }
+    }
+
+    #[test]
     fn distilbert_is_read_by_its_own_names_and_becomes_a_bert() {
         let text = r#"{"model_type": "distilbert", "vocab_size": 30, "dim": 32, "n_layers": 2,
+            "type_vocab_size": 8000000,
             "n_heads": 2, "hidden_dim": 64, "seq_classif_dropout": 0.2, "qa_dropout": 0.1,
             "activation": "gelu", "architectures": ["DistilBertForSequenceClassification"]}"#;
         let config = read(text).unwrap();
@@ -481,6 +550,7 @@ mod tests {
             config.intermediate_size,
         );
         assert_eq!((sizes, config.head_dropout()), ((32, 2, 64), 0.2));
+        assert_eq!(config.type_vocab_size, 2);
         assert_eq!(config.id2label, ["LABEL_0", "LABEL_1"]);
         assert_eq!(config.other_head(Task::TextPairClassification), None);
         let other = config.other_head(Task::TokenClassification);

@@ -18,6 +18,12 @@ pub struct Provenance {
     /// What it was measured on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation_file: Option<DataFile>,
+    /// Where what it learned from is found, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_home: Option<String>,
+    /// Under what that may be used, in the words of who says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_licence: Option<String>,
 }
 
 /// A data file, so that it can be told from any other.
@@ -29,4 +35,20 @@ pub struct DataFile {
     pub sha256: String,
     /// How many of its rows were used.
     pub rows: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_knew_nothing_of_the_datas_licence_is_read_and_stays_as_it_is() {
+        let text = r#"{"base_model":"a/b","base_model_sha256":"00"}"#;
+        let mut read: Provenance = serde_json::from_str(text).unwrap();
+        assert_eq!((&read.data_home, &read.data_licence), (&None, &None));
+        assert_eq!(serde_json::to_string(&read).unwrap(), text);
+        read.data_licence = Some("CC0".into());
+        let written = serde_json::to_string(&read).unwrap();
+        assert_eq!(serde_json::from_str::<Provenance>(&written).unwrap(), read);
+    }
 }

@@ -4,10 +4,12 @@
 //! folder is renamed at the end. When anything fails on the way, a full disk above all, the hidden
 //! folder is removed and the destination is as it was.
 //!
-//! A destination that exists is replaced only when asked. [`Existing::Merge`] keeps what else lies in
-//! it, such as the `checkpoint-<step>` folders of a training run: then the files are moved in one by
-//! one, each atomically, and config.json, without which no folder is a checkpoint, is taken away
-//! first and comes last.
+//! Where the destination is there already, the hidden folder lies inside of it: it may be where
+//! another file system is mounted, and the folder above it need not be one that can be written to.
+//! Then the files are moved up one by one, each atomically, and config.json, without which no folder
+//! is a checkpoint, is taken away first and comes last. [`Existing::Merge`] keeps what else lies there,
+//! such as the `checkpoint-<step>` folders of a training run; a destination is replaced only when
+//! asked.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -72,6 +74,8 @@ pub struct Folder {
     target: PathBuf,
     parent: PathBuf,
     staging: TempDir,
+    /// Whether that lies in the destination.
+    is_inside: bool,
 }
 
 impl Folder {
@@ -83,23 +87,26 @@ impl Folder {
     pub fn create(target: impl AsRef<Path>) -> Result<Self, SaveError> {
         let target = std::path::absolute(&target).unwrap_or_else(|_| target.as_ref().to_owned());
         let io = |source| SaveError::io(&target, source);
-        let name = target
-            .file_name()
-            .ok_or_else(|| io(io::ErrorKind::InvalidInput.into()))?;
-        let parent = target
-            .parent()
-            .ok_or_else(|| io(io::ErrorKind::InvalidInput.into()))?;
-        fs::create_dir_all(parent).map_err(io)?;
+        let nameless = || io(io::ErrorKind::InvalidInput.into());
+        let parent = target.parent().ok_or_else(nameless)?.to_owned();
+        let is_inside = target.is_dir();
+        let (above, prefix) = if is_inside {
+            (&target, ".berth.".to_owned())
+        } else {
+            let name = target.file_name().ok_or_else(nameless)?;
+            fs::create_dir_all(&parent).map_err(io)?;
+            (&parent, format!(".{}.", name.to_string_lossy()))
+        };
         let staging = tempfile::Builder::new()
-            .prefix(&format!(".{}.", name.to_string_lossy()))
+            .prefix(&prefix)
             .suffix(".partial")
-            .tempdir_in(parent)
+            .tempdir_in(above)
             .map_err(io)?;
-        let parent = parent.to_owned();
         Ok(Folder {
             target,
             parent,
             staging,
+            is_inside,
         })
     }
 
@@ -246,16 +253,16 @@ impl Folder {
     pub fn commit(self, existing: Existing) -> Result<PathBuf, SaveError> {
         let finish = || {
             sync(self.staging.path())?;
-            if !self.target.exists() || is_empty_folder(&self.target)? {
-                fs::rename(self.staging.path(), &self.target)?;
-            } else {
-                match existing {
-                    Existing::Refuse => return Ok(false),
-                    Existing::Replace => self.replace()?,
-                    Existing::Merge => self.merge()?,
+            let is_free = self.is_free()?;
+            match existing {
+                _ if is_free && !self.is_inside => {
+                    fs::rename(self.staging.path(), &self.target)?;
+                    sync(&self.parent)?;
                 }
+                Existing::Refuse if !is_free => return Ok(false),
+                Existing::Replace if !is_free => self.replace()?,
+                _ => self.merge()?,
             }
-            sync(&self.parent)?;
             Ok(true)
         };
         match finish() {
@@ -265,18 +272,35 @@ impl Folder {
         }
     }
 
-    /// Moves the old folder aside, into the hidden one's neighbourhood, and removes it at the end.
+    /// Whether nothing stands at the destination but the hidden folder.
+    fn is_free(&self) -> io::Result<bool> {
+        if !self.target.is_dir() {
+            return Ok(!self.target.exists());
+        }
+        let own = self.staging.path().file_name();
+        for entry in fs::read_dir(&self.target)? {
+            if Some(entry?.file_name().as_os_str()) != own {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Moves the old folder and the new one aside, into the destination's neighbourhood, and removes the old one at
+    /// the end.
     fn replace(&self) -> io::Result<()> {
         let aside = tempfile::Builder::new()
             .prefix(".replaced.")
             .suffix(".partial")
             .tempdir_in(&self.parent)?;
-        let old = aside.path().join("old");
+        let [old, new] = ["old", "new"].map(|name| aside.path().join(name));
+        fs::rename(self.staging.path(), &new)?;
         fs::rename(&self.target, &old)?;
-        if let Err(error) = fs::rename(self.staging.path(), &self.target) {
+        if let Err(error) = fs::rename(&new, &self.target) {
             fs::rename(&old, &self.target)?;
             return Err(error);
         }
+        sync(&self.parent)?;
         aside.close()
     }
 
@@ -400,10 +424,6 @@ fn header(tensors: &[TensorParts]) -> Result<Vec<u8>, SaveError> {
     Ok(header)
 }
 
-fn is_empty_folder(path: &Path) -> io::Result<bool> {
-    Ok(path.is_dir() && fs::read_dir(path)?.next().is_none())
-}
-
 fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -498,6 +518,31 @@ mod tests {
             .unwrap();
         assert_eq!(names(&target), ["c"]);
         assert_eq!(names(dir.path()), ["model"]);
+    }
+
+    /// It may be where another file system is mounted, and what is above it may not be written to.
+    #[test]
+    fn a_destination_that_is_there_stays_the_same_folder_and_nothing_lies_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("model");
+        fs::create_dir(&target).unwrap();
+        #[cfg(unix)]
+        let number = || std::os::unix::fs::MetadataExt::ino(&fs::metadata(&target).unwrap());
+        #[cfg(unix)]
+        let before = number();
+        for (existing, file) in [(Existing::Refuse, "a"), (Existing::Merge, "b")] {
+            let folder = folder(&target, &[(file, "1"), (CONFIG_FILE, "{}")]);
+            assert_eq!(names(dir.path()), ["model"]);
+            let hidden = &names(&target)[0];
+            assert!(
+                hidden.starts_with(".berth.") && hidden.ends_with(".partial"),
+                "{hidden}"
+            );
+            folder.commit(existing).unwrap();
+            #[cfg(unix)]
+            assert_eq!(number(), before);
+        }
+        assert_eq!(names(&target), ["a", "b", CONFIG_FILE]);
     }
 
     #[test]

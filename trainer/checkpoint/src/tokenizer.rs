@@ -6,6 +6,8 @@
 //! vocab.txt + tokenizer_config.json/                  \-> vocabulary   pieces, found by their hash
 //! ```
 //!
+//! tokenizer_config.json has a word in what tokenizer.json says, too, as it has in `transformers`.
+//!
 //! The tables are made by asking: the real normalizer and the real pre-tokenizer, from the crate
 //! `tokenizers`, are run over all 1,112,064 scalar values, and what they answer is written down.
 //! Whatever version of Unicode they know is then the device's too. A tokenizer that
@@ -106,7 +108,7 @@ pub fn tables_from(tokenizer: &Tokenizer, path: &Path) -> Result<Vec<u8>, Tokeni
         vocabulary.slots,
         vocabulary.records,
         vocabulary.samples,
-        vocabulary::records(&parts.specials),
+        vocabulary::specials(&parts.specials),
     ];
     let header = Header {
         ids: vocabulary.ids,

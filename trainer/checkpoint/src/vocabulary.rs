@@ -3,11 +3,16 @@
 //!
 //! What a checkpoint says about lengths stands in tokenizer_config.json; the truncation and padding
 //! that a tokenizer.json may carry belong to whoever saved it, and are not written on.
+//!
+//! Where tokenizer_config.json and tokenizer.json disagree about how texts are normalized, `transformers` follows
+//! tokenizer_config.json and what it leaves out, for BERT's classes of tokenizers. So is it done here, and the
+//! tokenizer.json that is written says so.
 
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use crate::config::CONFIG_FILE;
 use crate::error::CheckpointError;
 use crate::json;
 
@@ -17,13 +22,97 @@ pub(crate) const SPECIAL_TOKENS_FILE: &str = "special_tokens_map.json";
 pub(crate) const VOCAB_FILE: &str = "vocab.txt";
 
 /// The special tokens of a BERT, and what tokenizer files call them.
-const SPECIAL: [(&str, &str); 5] = [
+pub(crate) const SPECIAL: [(&str, &str); 5] = [
     ("unk_token", "[UNK]"),
     ("sep_token", "[SEP]"),
     ("pad_token", "[PAD]"),
     ("cls_token", "[CLS]"),
     ("mask_token", "[MASK]"),
 ];
+
+/// Where special tokens beside these are listed: as `transformers` 5 writes it, and as those before it did.
+const FURTHER: [&str; 2] = ["extra_special_tokens", "additional_special_tokens"];
+
+/// The classes of tokenizers for which tokenizer_config.json counts for more than tokenizer.json's normalizer. Each may
+/// have "Fast" behind it.
+const OVERRULING: [&str; 7] = [
+    "BertTokenizer",
+    "DistilBertTokenizer",
+    "ElectraTokenizer",
+    "LayoutLMTokenizer",
+    "LxmertTokenizer",
+    "MobileBertTokenizer",
+    "SqueezeBertTokenizer",
+];
+
+/// How texts are normalized.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Normalizing {
+    /// Whether each Chinese character is a word.
+    pub chinese_chars: bool,
+    /// Whether letters lose their accents; without a word on it they do where they are lower-cased.
+    pub strip_accents: Option<bool>,
+    /// Whether capitals become small letters.
+    pub lower_case: bool,
+}
+
+impl Normalizing {
+    /// As a tokenizer_config.json says, or means by saying nothing.
+    pub(crate) fn configured(config: &Map<String, Value>) -> Self {
+        let flag = |name: &str| config.get(name).and_then(Value::as_bool);
+        Normalizing {
+            chinese_chars: flag("tokenize_chinese_chars").unwrap_or(true),
+            strip_accents: flag("strip_accents"),
+            lower_case: flag("do_lower_case").unwrap_or(true),
+        }
+    }
+
+    /// The same, if it overrules tokenizer.json. Where tokenizer_config.json names no class of tokenizer, config.json,
+    /// `model`, may; where neither does, each family of models that is read has BERT's.
+    pub(crate) fn overruling(
+        config: &Map<String, Value>,
+        model: &Map<String, Value>,
+    ) -> Option<Self> {
+        let class = [config, model]
+            .into_iter()
+            .find_map(|file| file.get("tokenizer_class")?.as_str());
+        let overrules = match class {
+            Some(class) => OVERRULING.contains(&class.strip_suffix("Fast").unwrap_or(class)),
+            None => model.contains_key("model_type"),
+        };
+        overrules.then(|| Self::configured(config))
+    }
+
+    /// As the normalizer of a tokenizer.json says.
+    fn of(tokenizer: &Map<String, Value>) -> Self {
+        let normalizer = tokenizer.get("normalizer");
+        let flag = |name: &str| normalizer.and_then(|map| map.get(name)?.as_bool());
+        Normalizing {
+            chinese_chars: flag("handle_chinese_chars").unwrap_or(true),
+            strip_accents: flag("strip_accents"),
+            lower_case: flag("lowercase").unwrap_or(true),
+        }
+    }
+
+    /// Sets what the normalizer of a tokenizer.json has otherwise; leaves one that isn't BERT's.
+    fn overrule(self, tokenizer: &mut Map<String, Value>) {
+        let Some(Value::Object(normalizer)) = tokenizer.get_mut("normalizer") else {
+            return;
+        };
+        if normalizer.get("type").and_then(Value::as_str) != Some("BertNormalizer") {
+            return;
+        }
+        for (field, value) in [
+            ("handle_chinese_chars", json!(self.chinese_chars)),
+            ("strip_accents", json!(self.strip_accents)),
+            ("lowercase", json!(self.lower_case)),
+        ] {
+            if normalizer.get(field).unwrap_or(&Value::Null) != &value {
+                normalizer.insert(field.to_owned(), value);
+            }
+        }
+    }
+}
 
 /// tokenizer.json, tokenizer_config.json, special_tokens_map.json and vocab.txt, as they will be
 /// written.
@@ -57,8 +146,11 @@ impl TokenizerFiles {
     /// When both are missing, a file is damaged, or the tokenizer is not WordPiece.
     pub fn read(dir: impl AsRef<Path>) -> Result<Self, CheckpointError> {
         let dir = dir.as_ref();
-        let config: Option<Map<String, Value>> =
-            json::read_if_there(&dir.join(TOKENIZER_CONFIG_FILE))?;
+        let object = |name: &str| json::read_if_there::<Map<String, Value>>(&dir.join(name));
+        let config = object(TOKENIZER_CONFIG_FILE)?;
+        let special_tokens = object(SPECIAL_TOKENS_FILE)?;
+        let none = Map::new();
+        let told = config.as_ref().unwrap_or(&none);
         let vocab_path = dir.join(VOCAB_FILE);
         let vocab = if vocab_path.exists() {
             Some(json::bytes(&vocab_path)?)
@@ -67,10 +159,16 @@ impl TokenizerFiles {
         };
         let path = dir.join(TOKENIZER_FILE);
         let mut files = match (json::read_if_there(&path)?, vocab) {
-            (Some(tokenizer), vocab) => Self::around(tokenizer, vocab, &path)?,
+            (Some(mut tokenizer), vocab) => {
+                let model = object(CONFIG_FILE)?.unwrap_or_default();
+                if let Some(normalizing) = Normalizing::overruling(told, &model) {
+                    normalizing.overrule(&mut tokenizer);
+                }
+                Self::around(tokenizer, vocab, &path)?
+            }
             (None, Some(vocab)) => {
-                let none = Map::new();
-                from_vocab(&vocab, config.as_ref().unwrap_or(&none), &vocab_path)?
+                let settings = settings(told, special_tokens.as_ref().unwrap_or(&none));
+                from_vocab(&vocab, &settings, &vocab_path)?
             }
             (None, None) => {
                 return Err(CheckpointError::NoFile {
@@ -80,9 +178,7 @@ impl TokenizerFiles {
             }
         };
         files.config = config.unwrap_or(files.config);
-        if let Some(map) = json::read_if_there(&dir.join(SPECIAL_TOKENS_FILE))? {
-            files.special_tokens = map;
-        }
+        files.special_tokens = special_tokens.unwrap_or(files.special_tokens);
         Ok(files)
     }
 
@@ -92,25 +188,32 @@ impl TokenizerFiles {
     /// # Errors
     /// The name of a special token that `vocab` lacks.
     pub fn wordpiece(vocab: &[&str], lower_case: bool) -> Result<Self, String> {
-        Self::configured(vocab, &default_config(lower_case))
+        let normalizing = Normalizing {
+            chinese_chars: true,
+            strip_accents: None,
+            lower_case,
+        };
+        Self::configured(vocab, &default_config(normalizing))
     }
 
-    /// The same as a tokenizer_config.json says: how texts are normalized, what special tokens are called, and which
-    /// tokens there are besides. It is what `transformers` makes of both files, and the tables are made of.
+    /// The same as [`settings`] say: how texts are normalized, what special tokens are called, and which tokens there
+    /// are besides. It is what `transformers` makes of the files, and the tables are made of.
     fn configured(vocab: &[&str], config: &Map<String, Value>) -> Result<Self, String> {
         let called = SPECIAL.map(|(name, usual)| (name, token_name(config, name, usual)));
         if let Some((_, token)) = called.iter().find(|(_, token)| !vocab.contains(token)) {
             return Err((*token).to_owned());
         }
         let text: String = vocab.iter().flat_map(|piece| [piece, "\n"]).collect();
-        let names = called
+        let special_tokens: Map<String, Value> = called
             .iter()
-            .map(|(name, token)| ((*name).to_owned(), json!(token)));
-        let lower_case = config.get("do_lower_case").and_then(Value::as_bool);
+            .map(|(name, token)| ((*name).to_owned(), json!(token)))
+            .collect();
+        let mut whole = default_config(Normalizing::configured(config));
+        whole.extend(special_tokens.clone());
         Ok(TokenizerFiles {
             tokenizer: tokenizer_json(vocab, config),
-            config: default_config(lower_case.unwrap_or(true)),
-            special_tokens: names.collect(),
+            config: whole,
+            special_tokens,
             vocab: text.into_bytes(),
         })
     }
@@ -143,10 +246,8 @@ impl TokenizerFiles {
                 CheckpointError::field(path, "model.vocab", "has ids in disorder")
             })?,
         };
-        let normalizer = tokenizer.get("normalizer");
-        let lower_case = normalizer.and_then(|map| map.get("lowercase")?.as_bool());
         Ok(TokenizerFiles {
-            config: default_config(lower_case.unwrap_or(true)),
+            config: default_config(Normalizing::of(&tokenizer)),
             special_tokens: special_tokens(),
             tokenizer: Value::Object(tokenizer),
             vocab,
@@ -208,40 +309,76 @@ pub(crate) fn token_name<'c>(
     named.unwrap_or(usual)
 }
 
-/// The tokens that are found in raw text, by their ids: those of `added_tokens_decoder`, and the special ones. What is
-/// no piece comes behind the vocabulary.
-fn added_tokens(vocab: &[&str], config: &Map<String, Value>) -> Vec<Value> {
-    let place = |token: &str| vocab.iter().position(|piece| *piece == token);
-    let content = |token: &Value| {
-        token
-            .get("content")
-            .and_then(Value::as_str)
-            .map(str::to_owned)
-    };
-    let listed = config
-        .get("added_tokens_decoder")
-        .and_then(Value::as_object);
-    let mut tokens: Vec<Value> = listed.into_iter().flat_map(Map::values).cloned().collect();
-    for (name, usual) in SPECIAL {
-        let token = token_name(config, name, usual);
-        if tokens
-            .iter()
-            .all(|listed| content(listed).as_deref() != Some(token))
-        {
-            tokens.push(
-                json!({"content": token, "single_word": false, "lstrip": false, "rstrip": false,
-                       "normalized": false, "special": true}),
-            );
+/// What a folder says of its tokens: tokenizer_config.json, and laid over it special_tokens_map.json, `special`, which
+/// counts for nothing where there is an `added_tokens_decoder`.
+pub(crate) fn settings(
+    config: &Map<String, Value>,
+    special: &Map<String, Value>,
+) -> Map<String, Value> {
+    let mut settings = config.clone();
+    if config.contains_key("added_tokens_decoder") {
+        return settings;
+    }
+    let mut further = further_tokens(config);
+    for token in further_tokens(special) {
+        if !further.contains(&token) {
+            further.push(token);
         }
     }
+    settings.extend(special.clone());
+    settings.insert(FURTHER[0].to_owned(), Value::Array(further));
+    settings
+}
+
+/// The special tokens that are listed, or named, beside BERT's own.
+fn further_tokens(settings: &Map<String, Value>) -> Vec<Value> {
+    let mut lists = FURTHER.iter().map(|name| match settings.get(*name) {
+        Some(Value::Array(tokens)) => tokens.clone(),
+        Some(Value::Object(named)) => named.values().cloned().collect(),
+        _ => Vec::new(),
+    });
+    lists.find(|tokens| !tokens.is_empty()).unwrap_or_default()
+}
+
+/// The tokens that are found in raw text as `tokenizers` describes them, in the order in which they are added: those of
+/// `added_tokens_decoder`, BERT's own, and those that are listed beside them.
+pub(crate) fn added_tokens(settings: &Map<String, Value>) -> Vec<Value> {
+    let listed = settings
+        .get("added_tokens_decoder")
+        .and_then(Value::as_object);
+    let mut listed: Vec<(&String, &Value)> = listed.into_iter().flatten().collect();
+    listed.sort_by_key(|(id, _)| id.parse().unwrap_or(u64::MAX));
+    let mut tokens: Vec<Value> = listed.into_iter().map(|(_, token)| token.clone()).collect();
+    let own = SPECIAL.map(|(name, usual)| json!(token_name(settings, name, usual)));
+    for token in own.into_iter().chain(further_tokens(settings)) {
+        let token = described(&token);
+        let content = &token["content"];
+        if tokens.iter().all(|listed| listed["content"] != *content) {
+            tokens.push(token);
+        }
+    }
+    tokens
+}
+
+/// A special token that is only named, or has some of its flags.
+fn described(token: &Value) -> Value {
+    let flag = |name: &str| token[name].as_bool().unwrap_or(false);
+    let content = token.get("content").unwrap_or(token);
+    json!({"content": content, "single_word": flag("single_word"), "lstrip": flag("lstrip"),
+           "rstrip": flag("rstrip"), "normalized": flag("normalized"), "special": true})
+}
+
+/// The same with their ids: that of the piece of this name, or one behind the vocabulary.
+fn tokens_with_ids(vocab: &[&str], settings: &Map<String, Value>) -> Vec<Value> {
+    let mut tokens = added_tokens(settings);
     let mut next = vocab.len();
     for token in &mut tokens {
-        let id = content(token)
-            .and_then(|content| place(&content))
-            .unwrap_or_else(|| {
-                next += 1;
-                next - 1
-            });
+        let content = token["content"].as_str();
+        let place = content.and_then(|content| vocab.iter().position(|piece| *piece == content));
+        let id = place.unwrap_or_else(|| {
+            next += 1;
+            next - 1
+        });
         if let Value::Object(token) = token {
             token.insert("id".to_owned(), json!(id));
         }
@@ -251,7 +388,7 @@ fn added_tokens(vocab: &[&str], config: &Map<String, Value>) -> Vec<Value> {
 }
 
 fn tokenizer_json(vocab: &[&str], config: &Map<String, Value>) -> Value {
-    let flag = |name: &str| config.get(name).and_then(Value::as_bool);
+    let normalizing = Normalizing::configured(config);
     let called = |name: &str, usual| token_name(config, name, usual);
     let (cls, sep) = (called("cls_token", "[CLS]"), called("sep_token", "[SEP]"));
     let id = |token: &str| vocab.iter().position(|piece| *piece == token);
@@ -267,11 +404,11 @@ fn tokenizer_json(vocab: &[&str], config: &Map<String, Value>) -> Value {
         "version": "1.0",
         "truncation": null,
         "padding": null,
-        "added_tokens": added_tokens(vocab, config),
+        "added_tokens": tokens_with_ids(vocab, config),
         "normalizer": {"type": "BertNormalizer", "clean_text": true,
-                       "handle_chinese_chars": flag("tokenize_chinese_chars").unwrap_or(true),
-                       "strip_accents": flag("strip_accents"),
-                       "lowercase": flag("do_lower_case").unwrap_or(true)},
+                       "handle_chinese_chars": normalizing.chinese_chars,
+                       "strip_accents": normalizing.strip_accents,
+                       "lowercase": normalizing.lower_case},
         "pre_tokenizer": {"type": "BertPreTokenizer"},
         "post_processor": {
             "type": "TemplateProcessing",
@@ -285,11 +422,16 @@ fn tokenizer_json(vocab: &[&str], config: &Map<String, Value>) -> Value {
     })
 }
 
-fn default_config(lower_case: bool) -> Map<String, Value> {
+fn default_config(normalizing: Normalizing) -> Map<String, Value> {
+    let Normalizing {
+        chinese_chars,
+        strip_accents,
+        lower_case,
+    } = normalizing;
     let mut config = special_tokens();
     config.insert("do_lower_case".into(), json!(lower_case));
-    config.insert("tokenize_chinese_chars".into(), json!(true));
-    config.insert("strip_accents".into(), Value::Null);
+    config.insert("tokenize_chinese_chars".into(), json!(chinese_chars));
+    config.insert("strip_accents".into(), json!(strip_accents));
     config.insert("tokenizer_class".into(), json!("BertTokenizer"));
     config
 }

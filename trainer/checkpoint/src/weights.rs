@@ -101,6 +101,8 @@ enum Format {
     F32,
     F16,
     Bf16,
+    /// In a way that is not read; no model made here has such numbers.
+    Other(Dtype),
     /// Nowhere: it is zero throughout.
     Zeros,
 }
@@ -135,7 +137,7 @@ impl Weights {
             let Some(name) = names::canonical(&name) else {
                 continue;
             };
-            let entry = Entry::new(self.files.len(), start, info, &path, &name)?;
+            let entry = Entry::new(self.files.len(), start, info);
             if self.entries.insert(name.clone(), entry).is_some() {
                 return Err(CheckpointError::Twice { path, name });
             }
@@ -177,6 +179,14 @@ impl Weights {
         }
     }
 
+    /// Holds the type of a tensor's numbers against those that are read.
+    pub fn check_type(&self, name: &str) -> Result<(), CheckpointError> {
+        match self.entries.get(name) {
+            Some(entry) => entry.check_type(self.path_of(name), name),
+            None => Ok(()),
+        }
+    }
+
     /// The file that holds a tensor; the first for one that is missing.
     pub fn path_of(&self, name: &str) -> &Path {
         if let Some(memory) = &self.memory {
@@ -205,9 +215,7 @@ impl Weights {
         };
         let file = self.files[entry.file].file.lock();
         let mut file = file.unwrap_or_else(PoisonError::into_inner);
-        let data = entry
-            .read(&mut file)
-            .map_err(|source| CheckpointError::io(path, source))?;
+        let data = entry.read(&mut file, path, name)?;
         Ok(Tensor {
             shape: entry.shape.clone(),
             data,
@@ -231,13 +239,15 @@ impl TensorFile {
     /// Opens a file and checks its header.
     ///
     /// # Errors
-    /// When it cannot be read, is no safetensors file or has another length than its header says.
+    /// When it cannot be read, is no safetensors file, has another length than its header says, or
+    /// numbers of a type that is not read.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, CheckpointError> {
         let path = path.into();
         let mut file = File::open(&path).map_err(|source| CheckpointError::io(&path, source))?;
         let (start, header) = read_header(&mut file, &path)?;
         let entries = header.tensors().into_iter().map(|(name, info)| {
-            let entry = Entry::new(0, start, info, &path, &name)?;
+            let entry = Entry::new(0, start, info);
+            entry.check_type(&path, &name)?;
             Ok((name, entry))
         });
         let entries = entries.collect::<Result<_, CheckpointError>>()?;
@@ -259,9 +269,7 @@ impl TensorFile {
                 name: name.to_owned(),
             });
         };
-        let data = entry
-            .read(&mut self.file)
-            .map_err(|source| CheckpointError::io(&self.path, source))?;
+        let data = entry.read(&mut self.file, &self.path, name)?;
         Ok(Tensor {
             shape: entry.shape.clone(),
             data,
@@ -271,39 +279,44 @@ impl TensorFile {
 
 impl Entry {
     /// `start` is where the numbers of all tensors begin in the file.
-    fn new(
-        file: usize,
-        start: u64,
-        info: &TensorInfo,
-        path: &Path,
-        name: &str,
-    ) -> Result<Self, CheckpointError> {
+    fn new(file: usize, start: u64, info: &TensorInfo) -> Self {
         let format = match info.dtype {
             Dtype::F32 => Format::F32,
             Dtype::F16 => Format::F16,
             Dtype::BF16 => Format::Bf16,
-            other => {
-                let (path, name) = (path.to_owned(), name.to_owned());
-                return Err(CheckpointError::Type {
-                    path,
-                    name,
-                    found: other.to_string(),
-                });
-            }
+            other => Format::Other(other),
         };
         // The header was checked: offsets ascend, stay in the file and fit the shape.
         let (from, to) = (info.data_offsets.0 as u64, info.data_offsets.1 as u64);
         let shape = info.shape.clone();
-        Ok(Entry {
+        Entry {
             file,
             offset: start + from,
             bytes: to - from,
             format,
             shape,
-        })
+        }
     }
 
-    fn read(&self, file: &mut File) -> io::Result<Vec<f32>> {
+    fn check_type(&self, path: &Path, name: &str) -> Result<(), CheckpointError> {
+        match self.format {
+            Format::Other(found) => Err(CheckpointError::Type {
+                path: path.to_owned(),
+                name: name.to_owned(),
+                found: found.to_string(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// `path` and `name` are what an error tells.
+    fn read(&self, file: &mut File, path: &Path, name: &str) -> Result<Vec<f32>, CheckpointError> {
+        self.check_type(path, name)?;
+        self.numbers(file)
+            .map_err(|source| CheckpointError::io(path, source))
+    }
+
+    fn numbers(&self, file: &mut File) -> io::Result<Vec<f32>> {
         let mut data = Vec::new();
         let width = match self.format {
             Format::F32 => 4,
@@ -312,6 +325,7 @@ impl Entry {
                 data.resize(self.shape.iter().product(), 0.0);
                 return Ok(data);
             }
+            Format::Other(_) => return Err(io::ErrorKind::Unsupported.into()),
         };
         let count = usize::try_from(self.bytes / width).map_err(|_| io::ErrorKind::OutOfMemory)?;
         data.try_reserve_exact(count)?;
@@ -344,7 +358,7 @@ impl Format {
             }
             Format::F16 => data.extend(pairs.map(|b| f16::from_le_bytes(*b).to_f32())),
             Format::Bf16 => data.extend(pairs.map(|b| bf16::from_le_bytes(*b).to_f32())),
-            Format::Zeros => (),
+            Format::Other(_) | Format::Zeros => (),
         }
     }
 }
@@ -375,7 +389,10 @@ struct Index {
 fn shards(dir: &Path, index: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
     let Index { weight_map } = json::read(index)?;
     let names: BTreeSet<&String> = weight_map.values().collect();
-    let plain = |name: &str| Path::new(name).file_name().is_some_and(|last| last == name);
+    let plain = |name: &str| {
+        let last = Path::new(name).file_name();
+        last.is_some_and(|last| last == name) && !name.contains(char::is_control)
+    };
     match names.iter().find(|name| !plain(name)) {
         Some(name) => {
             let what = format!("names {name:?}, which is no file of its folder");

@@ -37,7 +37,7 @@ mod tests;
 
 use crate::error::Error;
 use berth_checkpoint::TrainingArgs;
-use berth_quantize::{Comparison, Cost, Step};
+use berth_quantize::{Comparison, Cost, Gate, Step};
 use berth_runtime::measure;
 use berth_trainer::state::TrainerState;
 use frame::{Section, Tile};
@@ -69,6 +69,8 @@ pub struct Quantized<'a> {
     pub name: &'a str,
     /// Its size.
     pub bytes: u64,
+    /// Its SHA-256 in hexadecimal.
+    pub sha256: &'a str,
     /// The size of the checkpoint's weights.
     pub f32_bytes: u64,
     /// The layers that stayed in f32.
@@ -80,13 +82,20 @@ pub struct Quantized<'a> {
 }
 
 /// f32 and int8 on one file.
+#[derive(Copy, Clone)]
 pub struct Compared<'a> {
+    /// The file's name.
+    pub file: &'a str,
     /// Their figures, and the answers that changed.
     pub comparison: &'a Comparison,
     /// What each layer costs.
     pub cost: &'a Cost,
     /// What was tried to pass a gate.
     pub search: &'a [Step],
+    /// What was asked of the bundle.
+    pub gate: Gate,
+    /// What is to be known of the figures.
+    pub warnings: &'a [String],
     /// What the checkpoint says.
     pub f32: Answered<'a>,
     /// What the bundle says.
@@ -108,7 +117,7 @@ pub fn training(run: &Training<'_>) -> Result<String, Error> {
     let task = run.args.task;
     let base = run.args.provenance.as_ref();
     let base = base.map_or("A base model", |from| &from.base_model);
-    let lead = html! { (text::shown(base)) ", every parameter fine-tuned for " (task) "." };
+    let lead = html! { p { (text::shown(base)) ", every parameter fine-tuned for " (task) "." } };
     let title = format!("{}: fine-tuning", run.name);
     Ok(frame::page(&title, &lead, &facts::headline(run), &sections))
 }
@@ -143,8 +152,16 @@ pub fn quantized(made: &Quantized<'_>) -> Result<String, Error> {
         [] => "Every layer is int8.".to_owned(),
         some => format!("Layers {some:?} stayed in f32."),
     };
-    let lead =
-        html! { (layers) " The figures of int8 were measured through the runtime that serves it." };
+    let compared = made.compared.as_ref();
+    let lead = html! {
+        p {
+            (layers) " The figures of int8 were measured through the runtime that serves it"
+            @if let Some(compared) = compared { ", on " (text::shown(compared.file)) }
+            "."
+        }
+        p { "SHA-256 of the bundle: " code { (made.sha256) } }
+        @if let Some(compared) = compared { (facts::gate(compared)) }
+    };
     let title = format!("{}: quantization", made.name);
     Ok(frame::page(&title, &lead, &tiles, &sections))
 }

@@ -248,13 +248,19 @@ impl Known {
     /// How to read a file to measure a model on that has `labels`, each decided by itself or not.
     ///
     /// # Errors
-    /// As [`source`](Self::source).
+    /// As [`source`](Self::source), and where a flag parts labels of which the model gives a row one.
     pub fn labelled(
         &self,
         path: &Path,
         labels: &[String],
         multi_label: bool,
     ) -> Result<Source, Error> {
+        if self.flags.label_delimiter.is_some() && !multi_label {
+            return Err(Error::Usage(
+                "--label_delimiter parts several labels of a row, and the model gives each row one"
+                    .into(),
+            ));
+        }
         let mut source = self.source(path)?;
         source.multi_label = Some(multi_label);
         source.label_delimiter = source.label_delimiter.filter(|_| multi_label);
@@ -367,8 +373,8 @@ fn check_label_names(flags: &DataArgs, task: Task) -> Result<(), Error> {
         if name.contains(char::is_control) {
             return wrong(format!("has a tab, a line end or the like in {name:?}"));
         }
-        if !earlier.insert(name) {
-            return wrong(format!("gives {name:?} twice"));
+        if !earlier.insert(name.trim()) {
+            return wrong(format!("gives {:?} twice", name.trim()));
         }
     }
     Ok(())
@@ -377,4 +383,42 @@ fn check_label_names(flags: &DataArgs, task: Task) -> Result<(), Error> {
 fn parse_task_name(name: &str) -> Result<TaskName, Error> {
     name.parse()
         .map_err(|error| Error::Usage(format!("--task_name {name}: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags() -> DataArgs {
+        DataArgs {
+            task: Some(Task::TextClassification),
+            ..DataArgs::default()
+        }
+    }
+
+    #[test]
+    fn a_delimiter_is_refused_where_a_model_gives_one_label() {
+        let flags = DataArgs {
+            label_delimiter: Some("|".into()),
+            ..flags()
+        };
+        let known = Known::new(&flags, None).unwrap();
+        let labels = ["a", "b"].map(str::to_owned);
+        let read = |several| known.labelled(Path::new("a.csv"), &labels, several);
+        let delimiter = read(true).unwrap().label_delimiter;
+        assert_eq!(delimiter.as_deref(), Some("|"));
+        let error = read(false).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("--label_delimiter"), "{error}");
+    }
+
+    #[test]
+    fn names_are_the_same_with_space_around_them() {
+        let flags = DataArgs {
+            label_names: Some(["a", " a"].map(str::to_owned).to_vec()),
+            ..flags()
+        };
+        let error = Known::new(&flags, None).unwrap_err().to_string();
+        assert_eq!(error, "--label_names gives \"a\" twice");
+    }
 }

@@ -9,25 +9,45 @@ use berth_task::{MAX_LABEL_BYTES, MAX_LABELS, Task};
 use crate::format::Format;
 use crate::task_name::TaskName;
 
-/// A line of a file, written `file:line` as editors and compilers do.
+/// A line of a file, written `file:line` as editors and compilers do; `file:line:column` or with the id of a
+/// question where a whole file may be one line.
 #[derive(Clone, Eq, PartialEq, Debug)]
 pub struct Place {
     /// The file as the caller named it.
     pub path: PathBuf,
     /// The line, counted from 1.
     pub line: u64,
+    /// Where on the line, if that is known.
+    pub(crate) spot: Option<Box<Spot>>,
+}
+
+/// A place on a line.
+#[derive(Clone, Eq, PartialEq, Debug)]
+pub(crate) enum Spot {
+    /// The byte, counted from 1.
+    Column(usize),
+    /// The question with this id.
+    Question(String),
 }
 
 impl Place {
     pub(crate) fn new(path: &Path, line: u64) -> Self {
-        let path = path.to_owned();
-        Place { path, line }
+        Place {
+            path: path.to_owned(),
+            line,
+            spot: None,
+        }
     }
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.path.display(), self.line)
+        write!(f, "{}:{}", self.path.display(), self.line)?;
+        match self.spot.as_deref() {
+            None => Ok(()),
+            Some(Spot::Column(column)) => write!(f, ":{column}"),
+            Some(Spot::Question(id)) => write!(f, ": question {}", shortened(id)),
+        }
     }
 }
 
@@ -190,15 +210,24 @@ pub enum DataError {
     Unanswerable { place: Place, id: String },
 
     /// Two questions with the same id.
-    #[error(
-        "{place}: the id {} stands on line {first} already; predictions are told by id",
-        shortened(id)
-    )]
+    #[error("{place}: the id {} {}; predictions are told by id", shortened(id),
+        match *first == place.line {
+            true => "is that of two questions".to_owned(),
+            false => format!("stands on line {first} already"),
+        })]
     RepeatedId {
         place: Place,
         id: String,
         first: u64,
     },
+
+    /// A CoNLL-U file whose columns are parted by spaces.
+    #[error(
+        "{place}: spaces part the columns, and tabs do in CoNLL-U; put tabs there, or, where no line is a \
+         comment, say --format conll --text_column_name 2 --label_column_name 4"
+    )]
+    NoTabs { place: Place },
+
     /// A CoNLL file's words have nothing beside them.
     #[error("{place}: a word and no tag beside it; say --label_column_name NUMBER")]
     NoTagColumn { place: Place },
@@ -216,6 +245,17 @@ pub enum DataError {
          should be: [0, 2] rather than [1, 0, 1]"
     )]
     LabelVector { place: Place },
+
+    /// Some labels of a file of cells are lists, as JSON writes them, and others are not.
+    #[error("{place}: the label {} is {}, unlike those of the rows before; write all of them as lists, or say \
+        --label_delimiter for what parts the labels of a cell", shortened(label),
+        if *listed { "a list" } else { "no list" })]
+    MixedLists {
+        place: Place,
+        label: String,
+        /// What this one is.
+        listed: bool,
+    },
 
     /// A tag is what Hugging Face's losses leave out.
     #[error(
@@ -275,14 +315,26 @@ pub enum DataError {
     NotAnObject { place: Place },
 
     /// A label that the model doesn't have.
-    #[error(
-        "{place}: unknown label {}; the labels are {}",
-        shortened(label),
-        list(known)
-    )]
+    #[error("{place}: unknown label {}; the labels are {}{}", shortened(label), list(known),
+        if *alone { "; where a cell has several, say --label_delimiter" } else { "" })]
     UnknownLabel {
         place: Place,
         label: String,
+        known: Vec<String>,
+        /// It is all of a cell where there may be several.
+        alone: bool,
+    },
+
+    /// A label of a task name, and none of the model's can be told to be that one.
+    #[error("{place}: unknown label {}; the labels of {name} are {}, and the model's are {}; {}", shortened(label),
+        list(name.labels()), list(known), match known.len() == name.labels().len() {
+            true => format!("call them as {name} does, in the model's order, with --label_names"),
+            false => format!("where the file has the model's, say --task {} instead", name.task()),
+        })]
+    OtherLabels {
+        place: Place,
+        label: String,
+        name: TaskName,
         known: Vec<String>,
     },
 
@@ -312,6 +364,21 @@ pub enum DataError {
         found: Vec<String>,
     },
 
+    /// A name of `--label_names` is what another label is called.
+    #[error(
+        "{place}: --label_names calls the label {} {}, which is another label's name; give the labels' own names, \
+        in any order, or new ones in the order {}",
+        shortened(label),
+        shortened(name),
+        list(found)
+    )]
+    NameOfAnother {
+        place: Place,
+        name: String,
+        label: String,
+        found: Vec<String>,
+    },
+
     /// `--label_names` says a name twice.
     #[error("{}: --label_names gives {} twice", path.display(), shortened(name))]
     RepeatedName { path: PathBuf, name: String },
@@ -322,6 +389,19 @@ pub enum DataError {
         shortened(label)
     )]
     NotANumber { place: Place, label: String },
+}
+
+impl DataError {
+    /// The same of the question with an id, where a column was named.
+    pub(crate) fn of_question(mut self, id: &str) -> Self {
+        if let DataError::MissingMember { place, .. }
+        | DataError::WrongMember { place, .. }
+        | DataError::AnswerCount { place, .. } = &mut self
+        {
+            place.spot = Some(Box::new(Spot::Question(id.to_owned())));
+        }
+        self
+    }
 }
 
 /// The formats that a task is read from, as a flag takes them.
@@ -387,6 +467,7 @@ mod tests {
             place: place.clone(),
             label: wild.clone(),
             known: vec![wild; 600],
+            alone: false,
         };
         let text = error.to_string();
         assert!(

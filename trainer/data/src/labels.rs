@@ -3,10 +3,11 @@
 //! While learning, the labels are the task name's, or else all that the file holds, sorted. When
 //! measuring, they are the model's. A file may write a label by its name, as the training file
 //! spelt it, or as its id; ids only where no name is a number itself, for then `1` could mean two
-//! things.
+//! things. Names and ids in the files of a task name are that data set's, and a model may have the same
+//! labels in another order: they are told by name.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use berth_task::{LabelError, Labels};
 
@@ -72,20 +73,37 @@ pub(crate) fn classes(
     known.add(&names);
     known.add(&spellings);
     known.add(&source.spellings);
-    let layout = source.task_name.map(|name| name.layout());
-    if let Some(layout) = layout.filter(|layout| layout.names.len() == names.len()) {
-        known.add(layout.names);
-        known.add(layout.spellings);
+    let named = source.task_name.filter(|name| !name.labels().is_empty());
+    let ids = match named {
+        Some(name) => linked(name.labels(), [&names, &spellings, &source.spellings]),
+        None => Some((0..names.len() as u32).collect()),
+    };
+    if let (Some(name), Some(ids)) = (named, &ids) {
+        let layout = name.layout();
+        known.add_as(layout.names, ids.iter().copied());
+        known.add_as(layout.spellings, ids.iter().copied());
     }
-    known.add_ids(names.len());
+    known.add_ids(ids.as_deref().unwrap_or_default());
+    let unlinked = named.filter(|_| ids.is_none());
     let of_spelling = found.seen.into_iter().map(|(label, line)| {
         let class = known.classes.get(&label).copied();
-        let unknown = || DataError::UnknownLabel {
-            place: text.place(line),
-            label,
-            known: names.clone(),
-        };
-        class.ok_or_else(unknown)
+        class.ok_or_else(|| {
+            let (place, known) = (text.place(line), names.clone());
+            match unlinked {
+                Some(name) => DataError::OtherLabels {
+                    place,
+                    label,
+                    name,
+                    known,
+                },
+                None => DataError::UnknownLabel {
+                    place,
+                    label,
+                    known,
+                    alone: false,
+                },
+            }
+        })
     });
     let of_spelling = of_spelling.collect::<Result<_, _>>()?;
     Ok(Classes {
@@ -108,20 +126,88 @@ fn settled_names(source: &Source) -> Option<Vec<String>> {
         .or_else(|| named().map(Iterator::collect))
 }
 
+/// Which class each label of a data set is: by name, where one of the lists of the classes' names has the same
+/// names; else in their order, where the names are numbers alone. `None` where neither tells.
+fn linked(labels: &[&str], lists: [&[String]; 3]) -> Option<Vec<u32>> {
+    let by_name = lists.iter().find_map(|&list| order(labels, list));
+    let in_order = || {
+        let same = |list: &&[String]| list.len() == labels.len() && are_numbers(list);
+        let found = lists.iter().any(same);
+        found.then(|| (0..labels.len() as u32).collect())
+    };
+    by_name.or_else(in_order)
+}
+
+/// Whether names say no more than which output they stand for: `LABEL_0`, as models have it whose labels were
+/// never named, or `0`.
+fn are_numbers(names: &[String]) -> bool {
+    names.iter().enumerate().all(|(id, name)| {
+        let name = name.to_lowercase();
+        name.strip_prefix("label_").unwrap_or(&name) == id.to_string()
+    })
+}
+
+/// Where each of `names` stands in `others`, if these are the same names in any order and case.
+fn order(names: &[impl AsRef<str>], others: &[impl AsRef<str>]) -> Option<Vec<u32>> {
+    let lower = |name: &str| name.to_lowercase();
+    let lowered = others.iter().map(|name| lower(name.as_ref()));
+    let places: HashMap<String, u32> = lowered.zip(0..).collect();
+    let place = |name: &str| places.get(&lower(name)).copied();
+    let found = names.iter().map(|name| place(name.as_ref()));
+    let found: Vec<u32> = found.collect::<Option<_>>()?;
+    let different = found.iter().collect::<HashSet<_>>().len();
+    let same = names.len() == others.len() && different == others.len();
+    same.then_some(found)
+}
+
 /// Settled labels under the names that were asked for, and their old names as spellings.
 fn renamed(
     source: &Source,
     text: &Text,
     names: Vec<String>,
 ) -> Result<(Vec<String>, Vec<String>), DataError> {
-    let Some(new) = &source.label_names else {
+    let Some(new) = new_names(source) else {
         return Ok((names.clone(), names));
     };
-    check_names(text, new)?;
+    check_names(text, &new)?;
     match new.len() == names.len() {
-        true => Ok((new.clone(), names)),
-        false => Err(miscounted(text, new, names)),
+        true => respelled(text, new, names),
+        false => Err(miscounted(text, &new, names)),
     }
+}
+
+/// The names that were asked for, without the white space around them.
+fn new_names(source: &Source) -> Option<Vec<String>> {
+    let names = source.label_names.as_ref()?;
+    Some(names.iter().map(|name| name.trim().to_owned()).collect())
+}
+
+/// New names, as many as labels, and for each the label that it is for: the one of this name, where both are the
+/// same names in any order and case; else the first is for the first, and none may be the name of another one.
+fn respelled(
+    text: &Text,
+    new: Vec<String>,
+    old: Vec<String>,
+) -> Result<(Vec<String>, Vec<String>), DataError> {
+    if let Some(places) = order(&new, &old) {
+        let places = places.into_iter();
+        let old = places.map(|place| old[place as usize].clone()).collect();
+        return Ok((new, old));
+    }
+    let alike = |a: &str, b: &str| a.to_lowercase() == b.to_lowercase();
+    for (at, (name, label)) in new.iter().zip(&old).enumerate() {
+        let kept = alike(name, label);
+        let mut others = old.iter().enumerate().filter(|(other, _)| *other != at);
+        if others.any(|(_, other)| other == name || (!kept && alike(name, other))) {
+            return Err(DataError::NameOfAnother {
+                place: text.place(1),
+                name: name.clone(),
+                label: label.clone(),
+                found: old.clone(),
+            });
+        }
+    }
+    Ok((new, old))
 }
 
 /// The file's own labels, sorted; and renamed, if that was asked for. Names that the file holds
@@ -137,23 +223,24 @@ fn own_names(
         .map(|(spelling, _)| spelling.clone())
         .collect();
     own.sort_unstable_by(|a, b| numbers_first(a, b));
-    let Some(new) = &source.label_names else {
+    let Some(new) = new_names(source) else {
         check_capacity(text, &found.seen)?;
         return Ok((own.clone(), own));
     };
-    check_names(text, new)?;
+    check_names(text, &new)?;
     let mut known = Known::default();
-    known.add(new);
-    known.add_ids(new.len());
+    known.add(&new);
+    let ids: Vec<u32> = (0..new.len() as u32).collect();
+    known.add_ids(&ids);
     if own
         .iter()
         .all(|spelling| known.classes.contains_key(spelling))
     {
-        Ok((new.clone(), new.clone()))
+        Ok((new.clone(), new))
     } else if own.len() == new.len() {
-        Ok((new.clone(), own))
+        respelled(text, new, own)
     } else {
-        Err(miscounted(text, new, own))
+        Err(miscounted(text, &new, own))
     }
 }
 
@@ -209,20 +296,33 @@ struct Known {
 }
 
 impl Known {
-    fn add(&mut self, names: &[impl ToString]) {
-        for (class, name) in (0..).zip(names) {
+    fn add(&mut self, names: &[String]) {
+        self.add_as(names, 0..);
+    }
+
+    fn add_as(&mut self, names: &[impl ToString], classes: impl IntoIterator<Item = u32>) {
+        for (name, class) in names.iter().zip(classes) {
             self.classes.entry(name.to_string()).or_insert(class);
         }
     }
 
-    /// `0`, `1` and so on, also as `1.0`: so tables write whole numbers where a cell is missing.
-    fn add_ids(&mut self, count: usize) {
-        if self.classes.keys().any(|name| number(name).is_some()) {
-            return;
+    /// The class of each id, where no name is a number; else the names stand for themselves. Either is known
+    /// both as `1` and as `1.0`: so tables write whole numbers where a cell is missing.
+    fn add_ids(&mut self, classes: &[u32]) {
+        let names = self.classes.iter();
+        let numbers = names.filter(|(name, _)| number(name).is_some());
+        let numbers = numbers.map(|(name, &class)| (name.clone(), class));
+        let mut numbers: Vec<(String, u32)> = numbers.collect();
+        if numbers.is_empty() {
+            let ids = classes.iter().enumerate();
+            numbers.extend(ids.map(|(id, &class)| (id.to_string(), class)));
         }
-        for class in 0..count as u32 {
-            self.classes.insert(class.to_string(), class);
-            self.classes.insert(format!("{class}.0"), class);
+        for (name, class) in numbers {
+            let whole = name.strip_suffix(".0").unwrap_or(&name);
+            if whole.parse::<i64>().is_ok() {
+                let with_point = format!("{whole}.0");
+                self.add_as(&[whole, with_point.as_str()], [class; 2]);
+            }
         }
     }
 }

@@ -23,8 +23,8 @@ use crate::table::{self, Cell};
 /// is left out and counted, and so is one whose `gold_label` is `-`, as SNLI and MultiNLI have it
 /// where annotators did not agree. Texts are taken as they stand, empty ones too.
 ///
-/// Where a row may have several labels, they are a list of JSON, or what a delimiter parts in a cell. An
-/// empty list, or then an empty cell, is a row that has none of them, and counts.
+/// Where a row may have several labels, they are a list of JSON, in a cell too, or what a delimiter parts in a
+/// cell. An empty list, or an empty cell beside a delimiter, is a row that has none of them, and counts.
 ///
 /// # Errors
 /// At the first thing that is wrong, naming the line. Nothing is guessed and no row is skipped
@@ -79,6 +79,7 @@ fn examples(source: &Source, format: Format, text: &Text) -> Result<Dataset, Dat
     let delimiter = source.label_delimiter.as_deref();
     let mut several = source.multi_label.unwrap_or(delimiter.is_some());
     let mut spellings = Spellings::default();
+    let mut vectors = Vectors::default();
     let mut examples = Vec::new();
     let mut unlabelled = 0;
     for fields in table::rows(source, format, text)? {
@@ -89,9 +90,11 @@ fn examples(source: &Source, format: Format, text: &Text) -> Result<Dataset, Dat
             (Some(Cell::Several(names)), _) => {
                 several = true;
                 check_named(text, line, &names)?;
+                vectors.add(line, &names);
                 Label::Set(spellings.numbers(names.iter().map(|name| &**name), line))
             }
             (Some(Cell::One(cell)), Some(delimiter)) => {
+                vectors.refuted = true;
                 Label::Set(spellings.numbers(cell.split(delimiter), line))
             }
             (Some(Cell::One(cell)), None) => match cell.trim() {
@@ -100,7 +103,10 @@ fn examples(source: &Source, format: Format, text: &Text) -> Result<Dataset, Dat
                     continue;
                 }
                 label if regression => Label::Value(value(text, line, label)?),
-                label => Label::Class(spellings.number(label, line)),
+                label => {
+                    vectors.refuted = true;
+                    Label::Class(spellings.number(label, line))
+                }
             },
         };
         let pair = fields.pair.map(Into::into);
@@ -118,6 +124,7 @@ fn examples(source: &Source, format: Format, text: &Text) -> Result<Dataset, Dat
             unlabelled,
         });
     }
+    vectors.check(source, text)?;
     let path = source.path.clone();
     let none = Vec::new;
     let mut dataset = Dataset {
@@ -140,12 +147,57 @@ fn examples(source: &Source, format: Format, text: &Text) -> Result<Dataset, Dat
 fn check_named(text: &Text, line: u64, names: &[Cow<'_, str>]) -> Result<(), DataError> {
     let mut seen = HashSet::new();
     let repeated = names.iter().any(|name| !seen.insert(name.trim()));
-    let numbers = ["0", "1", "0.0", "1.0", "false", "true"];
-    match repeated && seen.iter().all(|name| numbers.contains(name)) {
+    match repeated && seen.iter().all(|name| bit(name).is_some()) {
         true => Err(DataError::LabelVector {
             place: text.place(line),
         }),
         false => Ok(()),
+    }
+}
+
+/// Zero or one, as lists have them.
+fn bit(name: &str) -> Option<bool> {
+    match name.trim() {
+        "0" | "0.0" | "false" => Some(false),
+        "1" | "1.0" | "true" => Some(true),
+        _ => None,
+    }
+}
+
+/// Whether all the lists of a file are a number for each label, of which there are two where none is repeated. As ids
+/// they would say that each row has both, in one order here and in another there.
+#[derive(Default)]
+struct Vectors {
+    /// How long a list is.
+    length: Option<usize>,
+    /// The line of the first list that is not in order.
+    unordered: Option<u64>,
+    /// A label is no such list.
+    refuted: bool,
+}
+
+impl Vectors {
+    fn add(&mut self, line: u64, names: &[Cow<'_, str>]) {
+        let length = *self.length.get_or_insert(names.len());
+        let bits: Option<Vec<bool>> = names.iter().map(|name| bit(name)).collect();
+        match bits.filter(|bits| bits.len() == length && length > 1) {
+            None => self.refuted = true,
+            Some(bits) if bits.is_sorted_by(|a, b| a < b) => {}
+            Some(_) => {
+                self.unordered.get_or_insert(line);
+            }
+        }
+    }
+
+    fn check(&self, source: &Source, text: &Text) -> Result<(), DataError> {
+        let labels = source.labels.as_ref().map(Vec::len);
+        let one_each = labels.is_none() || labels == self.length;
+        match self.unordered.filter(|_| one_each && !self.refuted) {
+            None => Ok(()),
+            Some(line) => Err(DataError::LabelVector {
+                place: text.place(line),
+            }),
+        }
     }
 }
 
@@ -156,12 +208,19 @@ fn name_labels(
     spellings: Spellings,
     dataset: &mut Dataset,
 ) -> Result<(), DataError> {
-    let classes = labels::classes(source, text, spellings)?;
+    let several = dataset.multi_label;
+    let classes = labels::classes(source, text, spellings).map_err(|mut error| {
+        if let DataError::UnknownLabel { place, alone, .. } = &mut error {
+            let mut rows = dataset.examples.iter();
+            let row = rows.find(|row| row.line == place.line);
+            *alone = several && row.is_some_and(|row| matches!(row.label, Label::Class(_)));
+        }
+        error
+    })?;
     if classes.names.is_empty() {
         let place = text.place(1);
         return Err(DataError::NoLabels { place });
     }
-    let several = dataset.multi_label;
     for example in &mut dataset.examples {
         let class = |spelling: u32| classes.of_spelling[spelling as usize];
         example.label = match std::mem::take(&mut example.label) {

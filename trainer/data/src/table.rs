@@ -41,6 +41,13 @@ pub(crate) enum Cell<'t> {
     Several(Vec<Cow<'t, str>>),
 }
 
+impl Cell<'_> {
+    /// Whether a cell holds nothing but white space.
+    fn is_blank(&self) -> bool {
+        matches!(self, Cell::One(cell) if cell.trim().is_empty())
+    }
+}
+
 /// What is asked for, for each of the columns that a task reads.
 struct Columns<C> {
     text: C,
@@ -116,9 +123,51 @@ fn cells<'t>(
         }
     };
     let rows = first.map(Ok).into_iter().chain(rows);
+    let mut lists = Lists {
+        sought: may_be_listed(source) && source.label_delimiter.is_none(),
+        found: None,
+    };
     Ok(Box::new(rows.map(move |row| {
-        Ok(pick(text, row?, &columns, &widths)?.agreed(gold))
+        let fields = pick(text, row?, &columns, &widths)?.agreed(gold);
+        lists.take(text, fields)
     })))
+}
+
+/// Whether the labels of a file of cells are lists as JSON writes them, which the first label tells.
+struct Lists {
+    /// Whether such lists may be there.
+    sought: bool,
+    found: Option<bool>,
+}
+
+impl Lists {
+    /// Makes a list of a label that is written as one.
+    fn take<'t>(&mut self, text: &Text, mut fields: Fields<'t>) -> Result<Fields<'t>, DataError> {
+        let label = fields.label.as_ref().filter(|_| self.sought);
+        let Some(Cell::One(cell)) = label.filter(|label| !label.is_blank()) else {
+            return Ok(fields);
+        };
+        let list = listed(cell);
+        if *self.found.get_or_insert(list.is_some()) != list.is_some() {
+            return Err(DataError::MixedLists {
+                place: text.place(fields.line),
+                label: cell.to_string(),
+                listed: list.is_some(),
+            });
+        }
+        if let Some(names) = list {
+            fields.label = Some(Cell::Several(names));
+        }
+        Ok(fields)
+    }
+}
+
+/// The labels in a cell that holds a list of JSON.
+fn listed(cell: &str) -> Option<Vec<Cow<'static, str>>> {
+    if !cell.trim_start().starts_with('[') {
+        return None;
+    }
+    names_of(&serde_json::from_str::<Vec<Value>>(cell).ok()?)
 }
 
 /// The columns by position, if the task name's files have no header and this one hasn't either.
@@ -238,16 +287,21 @@ fn label(
     let Some(Value::Array(values)) = object.fields.get(key).filter(|_| lists) else {
         return value(text, object, key).map(Cell::One);
     };
+    let names = names_of(values).map(Cell::Several);
+    names.ok_or_else(|| DataError::NotAList {
+        place: text.place(object.line),
+        column: key.to_owned(),
+    })
+}
+
+/// The labels that a list of JSON has, if it has nothing else.
+fn names_of(values: &[Value]) -> Option<Vec<Cow<'static, str>>> {
     let name = |value: &Value| match value {
         Value::String(name) => Some(name.clone().into()),
         Value::Bool(_) | Value::Number(_) => Some(value.to_string().into()),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
     };
-    let names = values.iter().map(name).collect::<Option<_>>();
-    names.map(Cell::Several).ok_or_else(|| DataError::NotAList {
-        place: text.place(object.line),
-        column: key.to_owned(),
-    })
+    values.iter().map(name).collect()
 }
 
 /// A column with a usual name of second texts in a file whose task reads one text, if it is not that text.

@@ -420,7 +420,7 @@ mod tests {
         if !unsafe { nvrtc_sys::is_culib_present() } {
             let needed = std::env::var_os("BERTH_NEEDS_NVRTC").is_some();
             assert!(!needed, "no libnvrtc where libraries are looked for");
-            eprintln!("SKIPPED: no libnvrtc where libraries are looked for");
+            crate::cuda::tests::say("SKIPPED: no libnvrtc where libraries are looked for");
             return;
         }
         for capability in [(8, 0), (9, 0)] {

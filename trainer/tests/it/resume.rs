@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use berth_checkpoint::{DataFile, Provenance};
+use berth_checkpoint::{Checkpoint, DataFile, Provenance};
 use berth_trainer::recipe::Strategy;
 use berth_trainer::state::TrainerState;
 use berth_trainer::{
@@ -303,6 +303,220 @@ fn a_finished_run_is_not_taken_for_another_one() {
         error.contains("the training file's SHA-256 was ab"),
         "{error}"
     );
+
+    // Nor is it told as the result of other settings, but for those that change nothing.
+    let free = Recipe {
+        threads: 1,
+        logging_steps: 1,
+        save_steps: 2,
+        ..recipe.clone()
+    };
+    assert_eq!(resumed("ab", &free), Ok(Outcome::AlreadyFinished));
+    let faster = Recipe {
+        learning_rate: 1e-2,
+        ..recipe.clone()
+    };
+    let shorter = Recipe {
+        num_train_epochs: 1.0,
+        ..recipe.clone()
+    };
+    for (other, said) in [
+        (&faster, "learning_rate was 0.005 and is now 0.01"),
+        (&shorter, "num_train_epochs was 2.0 and is now 1.0"),
+    ] {
+        let error = resumed("ab", other).unwrap_err();
+        assert!(error.contains(said), "{error}");
+    }
+    let longer = Recipe {
+        num_train_epochs: 3.0,
+        ..recipe.clone()
+    };
+    let outcome = resumed("ab", &longer).unwrap();
+    assert!(matches!(outcome, Outcome::Finished(_)), "{outcome:?}");
+}
+
+/// Hears what is changed, and stops after a step.
+struct Changes(u64, Vec<[String; 3]>);
+
+impl Observer for Changes {
+    fn on_step(&mut self, info: &StepInfo) -> Control {
+        StopAt(self.0).on_step(info)
+    }
+
+    fn on_changed(&mut self, setting: &str, then: &str, now: &str) {
+        self.1.push([setting, then, now].map(str::to_owned));
+    }
+}
+
+#[test]
+fn a_run_goes_on_at_another_rate_aloud_and_with_another_loss_not_at_all() {
+    let base = Base::new();
+    let (labels, train, out) = (labels(), examples(20, 1), base.path("out"));
+    let from = |sha256: &str, recipe, start| {
+        let mut job = job(&base, recipe, &labels, &train, &out);
+        job.training_args.provenance = Some(Provenance {
+            base_model_sha256: sha256.into(),
+            ..Provenance::default()
+        });
+        Job { start, ..job }
+    };
+    let recipe = recipe();
+    finetune(&from("ab", &recipe, Start::Fresh), &mut StopAt(2)).unwrap();
+    let refused = |sha256: &str, recipe| {
+        let job = from(sha256, recipe, Start::ResumeNewest);
+        finetune(&job, &mut Unobserved).unwrap_err().to_string()
+    };
+    let error = refused("cd", &recipe);
+    assert!(
+        error.contains("the base model's SHA-256 was ab and is now cd"),
+        "{error}"
+    );
+    let smooth = Recipe {
+        label_smoothing_factor: 0.25,
+        ..recipe.clone()
+    };
+    let error = refused("ab", &smooth);
+    assert!(
+        error.contains("label_smoothing_factor was 0.0 and is now 0.25"),
+        "{error}"
+    );
+
+    let mut changes = Changes(3, Vec::new());
+    let slower = Recipe {
+        learning_rate: 1e-3,
+        logging_steps: 1,
+        ..recipe.clone()
+    };
+    finetune(&from("ab", &slower, Start::ResumeNewest), &mut changes).unwrap();
+    assert_eq!(changes.1, [["learning_rate", "0.005", "0.001"]]);
+    let mut changes = Changes(4, Vec::new());
+    finetune(&from("ab", &slower, Start::ResumeNewest), &mut changes).unwrap();
+    assert!(changes.1.is_empty());
+}
+
+/// The first loss would be held against accuracies.
+#[test]
+fn the_best_evaluation_is_not_taken_for_one_of_another_metric() {
+    let base = Base::new();
+    let (labels, train, dev) = (labels(), examples(60, 1), examples(20, 2));
+    let out = base.path("out");
+    let recipe = Recipe {
+        eval_strategy: Strategy::Steps,
+        eval_steps: 4,
+        save_steps: 4,
+        load_best_model_at_end: true,
+        ..recipe()
+    };
+    let run = |recipe: &Recipe, start| {
+        let job = Job {
+            dev: dev_of(&dev),
+            start,
+            ..job(&base, recipe, &labels, &train, &out)
+        };
+        finetune(&job, &mut StopAt(5))
+    };
+    run(&recipe, Start::Fresh).unwrap();
+    let by_name = Recipe {
+        metric_for_best_model: Some("accuracy".into()),
+        ..recipe.clone()
+    };
+    let by_way = Recipe {
+        greater_is_better: Some(true),
+        ..recipe
+    };
+    for (other, said) in [
+        (
+            by_name,
+            "metric_for_best_model was eval_loss and is now eval_accuracy",
+        ),
+        (by_way, "greater_is_better was false and is now true"),
+    ] {
+        let error = run(&other, Start::ResumeNewest).unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+#[test]
+fn what_others_left_in_a_folder_stays_when_a_run_goes_on_in_it() {
+    let base = Base::new();
+    let (labels, train, recipe) = (labels(), examples(20, 1), recipe());
+    let run = |out: &Path, start| {
+        let job = Job {
+            start,
+            ..job(&base, &recipe, &labels, &train, out)
+        };
+        finetune(&job, &mut StopAt(2))
+    };
+    let (first, second) = (base.path("first"), base.path("second"));
+    run(&first, Start::Fresh).unwrap();
+    run(&second, Start::Fresh).unwrap();
+    std::fs::write(second.join("notes.txt"), "mine").unwrap();
+    let old = second.join("checkpoint-2");
+    std::fs::rename(&old, second.join("checkpoint-900")).unwrap();
+    let before = names(&second);
+
+    let from = first.join("checkpoint-2");
+    let error = run(&second, Start::ResumeFrom(from.clone())).unwrap_err();
+    assert!(matches!(error, TrainError::OutputNotEmpty(_)), "{error}");
+    assert_eq!(names(&second), before);
+    let missing = Start::ResumeFrom(first.join("checkpoint-3"));
+    let error = run(&second, missing).unwrap_err();
+    assert!(matches!(error, TrainError::NothingToResume(_)), "{error}");
+
+    let outcome = run(&second, Start::OverwriteFrom(from.clone())).unwrap();
+    assert!(matches!(outcome, Outcome::Finished(_)), "{outcome:?}");
+    assert!(!names(&second).contains(&"checkpoint-900".to_owned()));
+    assert!(second.join("notes.txt").exists());
+    // The same again has nothing to do; one of its own it does not remove.
+    let again = run(&second, Start::ResumeFrom(from.clone())).unwrap();
+    assert_eq!(again, Outcome::AlreadyFinished);
+    let outcome = run(&first, Start::OverwriteFrom(from.clone())).unwrap();
+    assert!(matches!(outcome, Outcome::Finished(_)), "{outcome:?}");
+    assert!(from.exists());
+    assert_eq!(weights(&first), weights(&second));
+}
+
+#[test]
+fn a_run_is_not_started_over_without_the_model_to_start_from() {
+    let base = Base::new();
+    let (labels, train, out) = (labels(), examples(20, 1), base.path("out"));
+    let recipe = Recipe {
+        save_steps: 2,
+        ..recipe()
+    };
+    finetune(&job(&base, &recipe, &labels, &train, &out), &mut Unobserved).unwrap();
+    let before = names(&out);
+    let own = Checkpoint::open(out.join("checkpoint-2")).unwrap();
+    let over = Job {
+        base: &own,
+        start: Start::Overwrite,
+        ..job(&base, &recipe, &labels, &train, &out)
+    };
+    let error = finetune(&over, &mut Unobserved).unwrap_err().to_string();
+    assert!(
+        error.contains("checkpoint-2: the model to start from"),
+        "{error}"
+    );
+    assert!(error.contains("name another --output_dir"), "{error}");
+    assert_eq!(names(&out), before);
+}
+
+#[test]
+fn a_run_without_its_figures_has_not_finished() {
+    let base = Base::new();
+    let (labels, train, recipe, out) = (labels(), examples(20, 1), recipe(), base.path("out"));
+    let first = job(&base, &recipe, &labels, &train, &out);
+    finetune(&first, &mut Unobserved).unwrap();
+    let result = weights(&out);
+    std::fs::remove_file(out.join("all_results.json")).unwrap();
+    let again = Job {
+        start: Start::ResumeNewest,
+        ..first
+    };
+    let outcome = finetune(&again, &mut Unobserved).unwrap();
+    assert!(matches!(outcome, Outcome::Finished(_)), "{outcome:?}");
+    assert!(out.join("all_results.json").exists());
+    assert_eq!(weights(&out), result);
 }
 
 #[test]

@@ -380,6 +380,49 @@ fn an_epoch_that_is_cut_short_is_measured_at_its_end() {
     assert_eq!(json(&out.join("trainer_state.json"))["best_global_step"], 3);
 }
 
+/// As `transformers` does: wherever the run ends, the last model may be the best one.
+#[test]
+fn the_last_model_is_measured_between_two_evaluations_too() {
+    let base = Base::new();
+    let (labels, train, dev, out) = (labels(), examples(60, 1), examples(20, 2), base.path("out"));
+    let recipe = Recipe {
+        eval_strategy: Strategy::Steps,
+        eval_steps: 7,
+        save_steps: 7,
+        load_best_model_at_end: true,
+        ..recipe()
+    };
+    let mut record = Record::default();
+    let run = Job {
+        dev: common::dev(&dev),
+        ..job(&base, &recipe, &labels, &train, &out)
+    };
+    let results = finished(finetune(&run, &mut record).unwrap());
+    let steps: Vec<u64> = record.evaluations.iter().map(|(step, _)| *step).collect();
+    assert_eq!(steps, [7, 14, 16]);
+    let losses = record.evaluations.iter().map(|(_, loss)| *loss);
+    let least = losses.fold(f64::INFINITY, f64::min);
+    assert_eq!(results.eval["eval_loss"].as_f64(), Some(least));
+}
+
+/// Five batches, two of them a step: the third step has one, and ends the epoch.
+#[test]
+fn epochs_are_counted_in_batches() {
+    let base = Base::new();
+    let (labels, train, out) = (labels(), examples(20, 1), base.path("out"));
+    let recipe = Recipe {
+        num_train_epochs: 2.3,
+        ..recipe()
+    };
+    let mut record = Record::default();
+    let run = job(&base, &recipe, &labels, &train, &out);
+    let results = finished(finetune(&run, &mut record).unwrap());
+    let epochs: Vec<f64> = record.steps.iter().map(|info| info.epoch).collect();
+    assert_eq!(epochs, [0.4, 0.8, 1.0, 1.4, 1.8, 2.0, 2.4]);
+    assert_eq!(results.train["epoch"], 2.4);
+    assert_eq!(json(&out.join("trainer_state.json"))["epoch"], 2.4);
+}
+
 /// A flag, and what it changes.
 type Change = (&'static str, fn(&mut Recipe));
 
@@ -469,6 +512,37 @@ fn a_run_that_diverges_stops_and_names_step_rows_and_the_last_good_checkpoint() 
         error,
         "step 1: the loss is not finite (examples 1); no checkpoint was saved yet"
     );
+}
+
+/// The first step has rate 0, the second one's overflows; nothing is left that holds what it came to.
+#[test]
+fn a_last_update_that_overflows_is_an_error_and_leaves_no_checkpoint() {
+    let base = Base::new();
+    let (labels, train) = (labels(), examples(60, 1));
+    let recipe = Recipe {
+        learning_rate: 1e39,
+        warmup_steps: 2.0,
+        max_steps: 2,
+        save_steps: 1,
+        ..recipe()
+    };
+    let unsaved = Recipe {
+        save_strategy: Strategy::No,
+        ..recipe.clone()
+    };
+    let (saved, none) = (base.path("saved"), base.path("none"));
+    for (recipe, out, last) in [
+        (&recipe, &saved, "saved/checkpoint-1"),
+        (&unsaved, &none, "no checkpoint was saved yet"),
+    ] {
+        let run = job(&base, recipe, &labels, &train, out);
+        let error = finetune(&run, &mut Unobserved).unwrap_err().to_string();
+        assert!(error.starts_with("after step 2: `"), "{error}");
+        assert!(error.contains("not finite"), "{error}");
+        assert!(error.ends_with(last), "{error}");
+        assert!(!out.join("config.json").exists());
+    }
+    assert_eq!(names(&saved), ["checkpoint-1"]);
 }
 
 #[test]

@@ -243,7 +243,7 @@ impl<'m, 'a> Graph<'m, 'a> {
             }
             counts |= node.op == "Range";
             // Places are compared with a number, never with one another.
-            let compares = node.op == "GreaterOrEqual";
+            let compares = ["GreaterOrEqual", "Less"].contains(&node.op);
             let number = node.input(1).and_then(|number| self.scalar(number, None));
             if !MASK_OPS.contains(&node.op) || (compares && number.is_none()) {
                 return false;
@@ -273,9 +273,9 @@ fn differ<T: PartialEq>(numbers: &[T]) -> bool {
     numbers.iter().any(|number| *number != numbers[0])
 }
 
-/// The arithmetic of masks. Comparisons of two positions (`Less`, `Trilu`) are not among them: a
-/// model that looks only back has another mask.
-const MASK_OPS: [&str; 36] = [
+/// The arithmetic of masks. Comparisons of two positions (`Less` of both, `Trilu`) are not among
+/// them: a model that looks only back has another mask.
+const MASK_OPS: [&str; 37] = [
     "Add",
     "And",
     "Cast",
@@ -291,6 +291,7 @@ const MASK_OPS: [&str; 36] = [
     "GatherND",
     "GreaterOrEqual",
     "Identity",
+    "Less",
     "Max",
     "Min",
     "Mul",
@@ -335,6 +336,13 @@ mod tests {
         written.node("both", "Add", &["mask", "near"], &[]);
         written.node("places", "Range", &["first", "step", "step"], &[]);
         written.node("far", "Mul", &["places", "low"], &[]);
+        // What operator set 11 has for `GreaterOrEqual`, and a model that looks only back.
+        written.node("asked", "Cast", &["attention_mask"], &[("to", Set::Int(9))]);
+        written.node("before", "Less", &["places", "first"], &[]);
+        written.node("there", "Not", &["before"], &[]);
+        written.node("seen", "And", &["asked", "there"], &[]);
+        written.node("back", "Less", &["places", "places"], &[]);
+        written.node("behind", "And", &["asked", "back"], &[]);
         written.output("both", &batch);
         written.output("far", &batch);
         let bytes = written.finish("masks", &[]);
@@ -342,5 +350,7 @@ mod tests {
         let graph = Graph::new(&model, &files);
         let masks = ["mask", "even", "near", "both", "far"].map(|value| graph.is_mask(value));
         assert_eq!(masks, [true, true, false, false, false]);
+        let masks = ["seen", "behind"].map(|value| graph.is_mask(value));
+        assert_eq!(masks, [true, false]);
     }
 }

@@ -101,16 +101,11 @@ impl<'m, 'a> Graph<'m, 'a> {
     /// The head, and the rows that it reads.
     fn head(&self) -> Match<(Head<'m, 'a>, &'a str)> {
         let outputs = &self.model.outputs;
-        let named = |name: &str| outputs.iter().copied().find(|output| *output == name);
-        if let (Some(start), Some(end)) = (named("start_logits"), named("end_logits")) {
-            return self.spans(start, end);
-        }
-        let Some(&first) = outputs.first() else {
-            return no("", "head", "an output");
+        let output = match self.model.answers()[..] {
+            [start, end] => return self.spans(outputs[start], outputs[end]),
+            [one] => outputs[one],
+            _ => return no("", "head", "an output"),
         };
-        let output = named("logits")
-            .or(named("last_hidden_state"))
-            .unwrap_or(first);
         if self.attempt(|| self.norm(output)).is_ok() {
             return Ok((Head::Bare, output));
         }

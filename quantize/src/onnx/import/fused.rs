@@ -161,10 +161,14 @@ impl<'m, 'a> Graph<'m, 'a> {
 
     /// Of an embeddings' operator whose second output `value` is: the mask that this is made of.
     pub(super) fn mask_of_embeddings(node: &Node<'a>, value: &str) -> Option<Option<&'a str>> {
-        let embeds = ["EmbedLayerNormalization", "QEmbedLayerNormalization"].contains(&node.op);
         let second = node.outputs.get(1).is_some_and(|output| *output == value);
-        (embeds && second).then(|| node.input(7))
+        (embeds(node) && second).then(|| node.input(7))
     }
+}
+
+/// Whether a node is an embeddings' operator. Its first output are rows, the second is a mask.
+pub(super) fn embeds(node: &Node) -> bool {
+    ["EmbedLayerNormalization", "QEmbedLayerNormalization"].contains(&node.op)
 }
 
 fn epsilon(node: &Node) -> f64 {

@@ -111,6 +111,9 @@ fn answer(wanted: args::Answer, out: &mut impl Write) -> Result<Verdict, Failure
     for flag in options.without_effect(task) {
         warn(format_args!("{flag} changes no answer of {task}"));
     }
+    if let Some(told) = options.more_than_kept(session.model().header().spans) {
+        warn(format_args!("{told}"));
+    }
     if wanted.context.is_some() && task != Task::QuestionAnswering {
         return Err(Failure::NoQuestions(wanted.bundle, task));
     }
@@ -140,7 +143,12 @@ fn answer(wanted: args::Answer, out: &mut impl Write) -> Result<Verdict, Failure
 
 /// The text of a file.
 fn passage(path: &Path) -> Result<String, Failure> {
-    fs::read_to_string(path).map_err(|error| Failure::Context(path.to_owned(), error))
+    let bytes = fs::read(path).map_err(|error| Failure::Context(path.to_owned(), error))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count();
+        Failure::NotUtf8(path.to_owned(), line)
+    })
 }
 
 /// Prints the answer to the texts of the command line.
@@ -198,6 +206,8 @@ enum Failure {
     Measure(MeasureError),
     Selftest(SelftestError),
     Context(PathBuf, io::Error),
+    /// A line of the passage's file.
+    NotUtf8(PathBuf, usize),
     Input(io::Error),
     Output(io::Error),
 }
@@ -230,6 +240,11 @@ impl std::fmt::Display for Failure {
             Failure::Measure(error) => error.fmt(f),
             Failure::Selftest(error) => error.fmt(f),
             Failure::Context(path, error) => write!(f, "{}: {error}", path.display()),
+            Failure::NotUtf8(path, line) => write!(
+                f,
+                "{}:{line}: not UTF-8; save the text as UTF-8",
+                path.display()
+            ),
             Failure::Input(error) => write!(f, "standard input: {error}"),
             Failure::Output(error) => write!(f, "standard output: {error}"),
         }

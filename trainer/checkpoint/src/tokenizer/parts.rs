@@ -111,6 +111,13 @@ fn specials(tokenizer: &Tokenizer) -> Result<Vec<(u32, String)>, Odd> {
                 "found as it is written: no normalized, single_word, lstrip, rstrip",
             ));
         }
+        if token.content.len() > usize::from(u8::MAX) {
+            return Err(odd(
+                "added token",
+                format!("{:?}", token.content),
+                "of at most 255 bytes",
+            ));
+        }
         specials.push((id, token.content));
     }
     specials.sort_unstable_by_key(|(id, token)| (usize::MAX - token.len(), *id));

@@ -69,15 +69,23 @@ pub(super) fn build(pieces: &[(u32, String)]) -> Result<Vocabulary, Odd> {
 }
 
 /// Pieces as records, one behind the other. Ids without a piece have an empty one.
-pub(super) fn records(pieces: &[(u32, String)]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for (id, piece) in pieces {
+fn records(pieces: &[(u32, String)]) -> Vec<u8> {
+    let pieces = pieces.iter().map(|(id, piece)| {
         let (continues, text) = split_prefix(piece);
-        bytes.extend((if continues { id | CONTINUES } else { *id }).to_le_bytes());
-        bytes.push(text.len() as u8);
-        bytes.extend(text.as_bytes());
-    }
-    bytes
+        (if continues { id | CONTINUES } else { *id }, text)
+    });
+    pieces.flat_map(record).collect()
+}
+
+/// Tokens that are found in raw text as records; none continues a word, whatever it begins with.
+pub(super) fn specials(tokens: &[(u32, String)]) -> Vec<u8> {
+    let tokens = tokens.iter().map(|(id, token)| (*id, token.as_str()));
+    tokens.flat_map(record).collect()
+}
+
+/// A record: an id, the length of a text of at most 255 bytes, and the text.
+fn record((id, text): (u32, &str)) -> Vec<u8> {
+    [&id.to_le_bytes()[..], &[text.len() as u8], text.as_bytes()].concat()
 }
 
 /// Where each record begins.

@@ -1,7 +1,7 @@
 //! Folders with a tokenizer: those that are read, and those that are refused with a clear word.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use berth_checkpoint::TokenizerFiles;
@@ -48,6 +48,23 @@ fn split(dir: &Path, text: &str) -> String {
         .unwrap()
         .get_tokens()
         .join(" ")
+}
+
+/// Writes a JSON file of a folder; none where there is nothing to write.
+fn write(dir: &Path, name: &str, content: &Value) {
+    if !content.is_null() {
+        fs::write(dir.join(name), content.to_string()).unwrap();
+    }
+}
+
+/// The tokenizer of a folder as it is saved on, in a folder inside.
+fn written(dir: &Path) -> PathBuf {
+    let written = dir.join("written");
+    let mut to = Folder::create(&written).unwrap();
+    to.tokenizer(&TokenizerFiles::read(dir).unwrap(), 64)
+        .unwrap();
+    to.commit(Existing::Refuse).unwrap();
+    written
 }
 
 #[test]
@@ -117,27 +134,243 @@ fn the_files_that_are_written_make_the_pieces_of_those_that_were_read() {
             config.to_string(),
         )
         .unwrap();
-        let written = read.path().join("written");
-        let mut to = Folder::create(&written).unwrap();
-        to.tokenizer(&TokenizerFiles::read(read.path()).unwrap(), 64)
-            .unwrap();
-        to.commit(Existing::Refuse).unwrap();
         assert!(
-            tables(read.path()).unwrap() == tables(&written).unwrap(),
+            tables(read.path()).unwrap() == tables(&written(read.path())).unwrap(),
             "{config}"
         );
     }
 }
 
+/// As `transformers` 4 and 5 read such folders.
 #[test]
-fn an_added_token_beyond_the_vocabulary_has_a_text() {
+fn a_configuration_overrules_how_a_tokenizer_json_normalizes() {
+    let mut cased = whole();
+    cased["normalizer"]["lowercase"] = json!(false);
+    let bert = json!({"model_type": "bert"});
+    let (kept, lowered) = ("[UNK] Été !", "film ##s ete !");
+    for (config, model, expected) in [
+        (Value::Null, Value::Null, kept),
+        (Value::Null, bert.clone(), lowered),
+        (json!({}), Value::Null, kept),
+        (json!({}), bert.clone(), lowered),
+        (json!({"tokenizer_class": null}), bert.clone(), lowered),
+        (
+            json!({"tokenizer_class": "BertTokenizer"}),
+            Value::Null,
+            lowered,
+        ),
+        (
+            json!({"tokenizer_class": "DistilBertTokenizerFast"}),
+            bert.clone(),
+            lowered,
+        ),
+        (json!({"do_lower_case": false}), bert.clone(), kept),
+        (
+            json!({"strip_accents": false}),
+            bert.clone(),
+            "film ##s [UNK] !",
+        ),
+        (
+            json!({"tokenizer_class": "PreTrainedTokenizerFast", "do_lower_case": true}),
+            bert.clone(),
+            kept,
+        ),
+        (
+            json!({}),
+            json!({"model_type": "bert", "tokenizer_class": "PreTrainedTokenizerFast"}),
+            kept,
+        ),
+        (
+            json!({"tokenizer_class": "BertTokenizer"}),
+            json!({"model_type": "bert", "tokenizer_class": "PreTrainedTokenizerFast"}),
+            lowered,
+        ),
+    ] {
+        let dir = with_json(&cased);
+        write(dir.path(), "tokenizer_config.json", &config);
+        write(dir.path(), "config.json", &model);
+        let told = format!("{config} {model}");
+        assert_eq!(split(dir.path(), "Films Été!"), expected, "{told}");
+        let written = written(dir.path());
+        assert_eq!(split(&written, "Films Été!"), expected, "{told}");
+        let tokenizer = fs::read(written.join("tokenizer.json")).unwrap();
+        let tokenizer: Value = serde_json::from_slice(&tokenizer).unwrap();
+        if expected == kept {
+            assert_eq!(tokenizer, cased, "{told}");
+        } else {
+            assert_eq!(tokenizer["normalizer"]["lowercase"], true, "{told}");
+        }
+    }
+}
+
+/// As `transformers` 5 reads such folders, and 4 those that it knows.
+#[test]
+fn special_tokens_are_read_wherever_they_stand() {
+    let added = |content: &str| {
+        json!({"content": content, "lstrip": false, "normalized": false, "rstrip": false, "single_word": false,
+               "special": true})
+    };
+    let all_further = "[CLS] <new> film ##s <other> [SEP]";
+    for (config, map, expected, ids) in [
+        (
+            json!({"extra_special_tokens": ["<new>", "film"]}),
+            Value::Null,
+            "[CLS] <new> film [UNK] [UNK] [UNK] [UNK] [SEP]",
+            [Some(11), None],
+        ),
+        (
+            json!({"additional_special_tokens": ["<other>", "<new>"]}),
+            Value::Null,
+            all_further,
+            [Some(12), Some(11)],
+        ),
+        (
+            json!({"extra_special_tokens": {"name_token": "<new>"}}),
+            Value::Null,
+            "[CLS] <new> film ##s [UNK] [UNK] [UNK] [SEP]",
+            [Some(11), None],
+        ),
+        (
+            Value::Null,
+            json!({"additional_special_tokens": ["<new>"], "cls_token": "a",
+                   "sep_token": {"content": "!", "lstrip": false, "normalized": false, "rstrip": false,
+                                 "single_word": false}}),
+            "a <new> film ##s [UNK] [UNK] [UNK] !",
+            [Some(11), None],
+        ),
+        (
+            json!({"additional_special_tokens": ["<other>"]}),
+            json!({"extra_special_tokens": [added("<new>")]}),
+            all_further,
+            [Some(12), Some(11)],
+        ),
+        (
+            json!({"added_tokens_decoder": {"11": added("<other>")}}),
+            json!({"additional_special_tokens": ["<new>"], "cls_token": "a"}),
+            "[CLS] [UNK] [UNK] [UNK] film ##s <other> [SEP]",
+            [None, Some(11)],
+        ),
+        (
+            json!({"added_tokens_decoder": {"11": added("<other>")}, "extra_special_tokens": ["<new>"]}),
+            Value::Null,
+            all_further,
+            [Some(12), Some(11)],
+        ),
+        (
+            json!({"added_tokens_decoder": {"100": added("<new>"), "12": added("<other>")}}),
+            Value::Null,
+            all_further,
+            [Some(12), Some(11)],
+        ),
+    ] {
+        let dir = folder(VOCABULARY);
+        write(dir.path(), "tokenizer_config.json", &config);
+        write(dir.path(), "special_tokens_map.json", &map);
+        for read in [dir.path(), written(dir.path()).as_path()] {
+            let reference = reference(read).unwrap();
+            let encoding = reference.encode("<new>films<other>", true).unwrap();
+            assert_eq!(encoding.get_tokens().join(" "), expected, "{config} {map}");
+            let found = ["<new>", "<other>"].map(|token| reference.token_to_id(token));
+            assert_eq!(found, ids, "{config} {map}");
+        }
+    }
+}
+
+#[test]
+fn special_tokens_may_be_named_in_their_map_alone() {
+    let dir = folder("<pad>\n<unk>\n<cls>\n<sep>\n<mask>\nfilm\n");
+    let map = json!({"pad_token": "<pad>", "unk_token": "<unk>", "cls_token": "<cls>", "sep_token": "<sep>",
+                     "mask_token": "<mask>"});
+    write(dir.path(), "special_tokens_map.json", &map);
+    let read = tables(dir.path()).unwrap();
+    let tokenizer = Tokenizer::new(&read).unwrap();
+    assert_eq!(
+        (tokenizer.unk(), tokenizer.cls(), tokenizer.sep()),
+        (1, 2, 3)
+    );
+    assert!(read == tables(&written(dir.path())).unwrap());
+    write(
+        dir.path(),
+        "special_tokens_map.json",
+        &json!({"additional_special_tokens": [3]}),
+    );
+    assert!(message(dir.path()).contains("the special token [SEP] is not in it"));
+    let dir = folder(VOCABULARY);
+    write(
+        dir.path(),
+        "tokenizer_config.json",
+        &json!({"extra_special_tokens": [3]}),
+    );
+    let message = message(dir.path());
+    assert!(
+        message.starts_with("DIR/tokenizer_config.json: not a tokenizer file: invalid type"),
+        "{message}"
+    );
+}
+
+/// The tokenizer.json of the small vocabulary with a special token behind it, whose id is 11.
+fn with_special(content: &str) -> TempDir {
     let mut whole = whole();
     whole["added_tokens"]
         .as_array_mut()
         .unwrap()
-        .push(json!({"id": 11, "content": "<name>", "single_word": false,
+        .push(json!({"id": 11, "content": content, "single_word": false,
         "lstrip": false, "rstrip": false, "normalized": false, "special": true}));
-    let tables = tables(with_json(&whole).path()).unwrap();
+    with_json(&whole)
+}
+
+#[test]
+fn a_special_token_may_begin_as_a_continuation_does() {
+    let dir = with_special("##x");
+    let tables = tables(dir.path()).unwrap();
+    let tokenizer = Tokenizer::new(&tables).unwrap();
+    let text = "x a##xx ##x a";
+    let ids = pieces(&tokenizer, text)
+        .iter()
+        .map(|piece| piece.id)
+        .collect::<Vec<u32>>();
+    assert_eq!(ids, [1, 9, 11, 1, 11, 9]);
+    let theirs = reference(dir.path()).unwrap().encode(text, false).unwrap();
+    assert_eq!(theirs.get_ids(), ids);
+    assert_eq!(tokenizer.piece_text(11).unwrap().to_string(), "##x");
+}
+
+#[test]
+fn a_special_token_has_at_most_255_bytes() {
+    let longest = format!("<{}>", "x".repeat(253));
+    let tables = tables(with_special(&longest).path()).unwrap();
+    let tokenizer = Tokenizer::new(&tables).unwrap();
+    let found = pieces(&tokenizer, &format!("a{longest}a"));
+    assert_eq!(
+        found.iter().map(|piece| piece.id).collect::<Vec<u32>>(),
+        [9, 11, 9]
+    );
+    let message = message(with_special(&format!("{longest}!")).path());
+    assert!(
+        message.starts_with("DIR/tokenizer.json: the added token is \"<xxx"),
+        "{message}"
+    );
+    assert!(
+        message.ends_with("where it is of at most 255 bytes"),
+        "{message}"
+    );
+}
+
+#[test]
+fn every_id_of_an_encoding_is_below_the_bound() {
+    assert_eq!(Tokenizer::new(small()).unwrap().ids(), 11);
+    for (token, id) in [("cls", 4_000_000_000_u32), ("sep", 30)] {
+        let mut whole = whole();
+        assert!(whole["post_processor"][token][1].is_u64());
+        whole["post_processor"][token][1] = json!(id);
+        let tables = tables(with_json(&whole).path()).unwrap();
+        assert_eq!(Tokenizer::new(&tables).unwrap().ids(), id + 1);
+    }
+}
+
+#[test]
+fn an_added_token_beyond_the_vocabulary_has_a_text() {
+    let tables = tables(with_special("<name>").path()).unwrap();
     let tokenizer = Tokenizer::new(&tables).unwrap();
     let ids: Vec<u32> = pieces(&tokenizer, "a<name>films<NAME>")
         .iter()
@@ -146,7 +379,7 @@ fn an_added_token_beyond_the_vocabulary_has_a_text() {
     assert_eq!(ids, [9, 11, 5, 6, 1, 1, 1]);
     assert_eq!(
         (tokenizer.ids(), tokenizer.piece_text(11).unwrap().text),
-        (11, "<name>")
+        (12, "<name>")
     );
     assert_eq!(tokenizer.piece_text(12), None);
 }

@@ -32,6 +32,9 @@ pub fn run(args: &AskArgs) -> Result<(), Error> {
     for flag in options.without_effect(task) {
         show::note(format!("warning: {flag} changes no answer of {task}"));
     }
+    if let Some(told) = options.more_than_kept(session.model().header().spans) {
+        show::note(format!("warning: {told}"));
+    }
     if !args.json {
         session.set_long_texts(args.long_texts);
         let wanted = Wanted {

@@ -1,18 +1,23 @@
 //! `berth bench`: latency by length, load time, memory and allocations of a bundle.
 
 use super::{bench_train, print};
-use crate::args::BenchArgs;
+use crate::args::{BenchArgs, TrainBenchArgs};
 use crate::error::Error;
 use crate::names::bundle_path;
 use crate::show;
 use berth_runtime::Threads;
 use berth_runtime::counting;
 use berth_runtime::measure::{self, MeasureError, Options, Report};
+use clap::Parser;
 
 /// Measures and prints.
 pub fn run(args: &BenchArgs) -> Result<(), Error> {
     let bundle = match (&args.bundle, args.train.train) {
         (Some(bundle), false) => bundle,
+        (None, true) if !args.lengths.is_empty() => {
+            let what = "--lengths goes with a bundle; --train times the batches of --shapes";
+            return Err(Error::Usage(what.into()));
+        }
         (None, true) => return bench_train::run(args),
         (Some(_), true) => {
             let what =
@@ -24,6 +29,11 @@ pub fn run(args: &BenchArgs) -> Result<(), Error> {
             return Err(Error::Usage(what.into()));
         }
     };
+    if let Some(flag) = of_training(&args.train) {
+        return Err(Error::Usage(format!(
+            "{flag} goes with --train, which times steps of a base model, and not with a bundle"
+        )));
+    }
     let path = bundle_path(bundle)?;
     let mut lengths = Vec::new();
     for &length in &args.lengths {
@@ -46,6 +56,32 @@ pub fn run(args: &BenchArgs) -> Result<(), Error> {
     } else {
         print(for_people(&report))
     }
+}
+
+/// The flags of training where none is given.
+#[derive(Parser)]
+struct Usual {
+    #[command(flatten)]
+    train: TrainBenchArgs,
+}
+
+/// A flag that changes training alone and says something else than is usual.
+fn of_training(given: &TrainBenchArgs) -> Option<&'static str> {
+    let usual = Usual::try_parse_from(["bench"]).expect("every flag has a default");
+    let usual = usual.train;
+    let flags = [
+        (
+            "--model_name_or_path",
+            given.model_name_or_path != usual.model_name_or_path,
+        ),
+        ("--shapes", given.shapes != usual.shapes),
+        ("--steps", given.steps != usual.steps),
+        ("--device", given.device != usual.device),
+        ("--bf16", given.bf16 != usual.bf16),
+    ];
+    flags
+        .into_iter()
+        .find_map(|(flag, is_given)| is_given.then_some(flag))
 }
 
 fn for_people(report: &Report) -> String {

@@ -7,6 +7,9 @@
 //!  A, B ── sections with other checksums ──►    how many of their weights differ
 //! ```
 //!
+//! Weights are the numbers of the embeddings, of the linears and of the head's layers. Where none of a section's
+//! differs and its checksum does, the difference is in what stands beside them: scales, biases or norms.
+//!
 //! The exit code is that of `diff`: 0 where nothing differs, 1 where something does. A file that can't be read
 //! is told on one line of standard error, as everywhere, with 1 too.
 
@@ -15,9 +18,15 @@ use crate::args::DiffArgs;
 use crate::error::Error;
 use crate::names::bundle_path;
 use crate::show;
-use berth_bundle::{LayerWeights, SectionKind};
+use berth_bundle::{Head, LayerWeights, SectionKind};
 use berth_runtime::Model;
 use serde_json::{Map, Value, json};
+
+/// How many characters of a value people are shown.
+const SHOWN: usize = 60;
+
+/// How many of them stand before the first difference, where that is farther behind.
+const BEFORE: usize = 20;
 
 /// Prints what differs.
 ///
@@ -53,6 +62,8 @@ struct Weights {
     section: String,
     /// Quantized weights, or floats of a layer in f32; none where the two are of different kinds or sizes.
     differ: Option<[usize; 2]>,
+    /// Whether the section's bytes are the same.
+    same_bytes: bool,
 }
 
 fn fields([a, b]: &[Value; 2]) -> Vec<Field> {
@@ -93,8 +104,13 @@ fn weights(models: &[Model; 2]) -> Vec<Weights> {
         };
         if (section.kind, section.len, section.crc) != (other.kind, other.len, other.crc) {
             let differ = differ(models, section.kind, other.kind);
+            let same_bytes = (section.len, section.crc) == (other.len, other.crc);
             let section = section.kind.to_string();
-            found.extend(differ.map(|differ| Weights { section, differ }));
+            found.extend(differ.map(|differ| Weights {
+                section,
+                differ,
+                same_bytes,
+            }));
         }
     }
     found
@@ -110,7 +126,8 @@ fn differ(
     match kind {
         SectionKind::Embeddings => {
             let [a, b] = bundles.map(|bundle| bundle.embeddings());
-            Some(count(&[(a.word, b.word), (a.position, b.position)]))
+            let tables = count(&[(a.word, b.word), (a.position, b.position)]);
+            Some(both(tables, count(&[(a.kind, b.kind)])))
         }
         SectionKind::Layer(index) | SectionKind::LayerF32(index) => {
             if kind != other {
@@ -135,10 +152,22 @@ fn differ(
         }
         SectionKind::Head | SectionKind::HeadRelu => {
             let [a, b] = bundles.map(|bundle| bundle.head());
-            Some(count(&[(a.weight, b.weight)]))
+            let poolers = count(&[(pooler(&a), pooler(&b))]);
+            Some(both(poolers, count(&[(a.weight, b.weight)])))
         }
         _ => None,
     }
+}
+
+/// The weights of the pooler, none where there is no pooler.
+fn pooler<'b>(head: &Head<'b>) -> &'b [i8] {
+    head.pooler.map(|pooler| pooler.weights).unwrap_or_default()
+}
+
+/// Two counts together; none where one is.
+fn both(one: Option<[usize; 2]>, other: Option<[usize; 2]>) -> Option<[usize; 2]> {
+    let ([differ, of], [others_differ, of_others]) = (one?, other?);
+    Some([differ + others_differ, of + of_others])
 }
 
 /// How many of the numbers differ, of how many; none where the lengths do.
@@ -169,16 +198,18 @@ fn to_json(same: bool, fields: &[Field], weights: &[Weights]) -> Value {
 
 fn for_people(fields: &[Field], weights: &[Weights]) -> String {
     let field = |field: &Field| {
-        let [a, b] = &field.values;
-        let shown = |value: &Value| match value {
+        let [a, b] = excerpts(field.values.each_ref().map(|value| match value {
             Value::Null => "-".to_owned(),
-            Value::String(text) => show::excerpt(text, 60),
-            other => show::excerpt(&other.to_string(), 60),
-        };
-        format!("{:<28} {} → {}", field.name, shown(a), shown(b))
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        }));
+        format!("{:<28} {a} → {b}", field.name)
     };
     let weight = |weights: &Weights| {
         let told = match weights.differ {
+            Some([0, of]) if !weights.same_bytes => {
+                format!("0 of {of} weights differ; scales, biases or norms do")
+            }
             Some([differ, of]) => {
                 let share = show::percent(differ as f64 / of.max(1) as f64);
                 format!("{differ} of {of} weights differ, {share}")
@@ -189,6 +220,19 @@ fn for_people(fields: &[Field], weights: &[Weights]) -> String {
     };
     let lines = fields.iter().map(field).chain(weights.iter().map(weight));
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// What people are shown of two values: both from their beginning, or from shortly before the first difference
+/// where that would not be seen.
+fn excerpts(values: [String; 2]) -> [String; 2] {
+    let [a, b] = &values;
+    let alike = a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count();
+    let from = if alike < SHOWN { 0 } else { alike - BEFORE };
+    values.map(|value| {
+        let rest: String = value.chars().skip(from).collect();
+        let cut = if from > 0 { "…" } else { "" };
+        format!("{cut}{}", show::excerpt(&rest, SHOWN))
+    })
 }
 
 #[cfg(test)]
@@ -214,5 +258,45 @@ mod tests {
             Some([2, 4])
         );
         assert_eq!(count(&[(&[1][..], &[1, 2][..])]), None);
+        assert_eq!(both(Some([1, 4]), Some([0, 3])), Some([1, 7]));
+        assert_eq!(both(Some([1, 4]), None), None);
+    }
+
+    #[test]
+    fn long_values_are_shown_where_they_part() {
+        let excerpts = |a: &str, b: &str| excerpts([a.to_owned(), b.to_owned()]);
+        assert_eq!(excerpts("ab", "ac"), ["ab", "ac"]);
+        let alike = "é".repeat(SHOWN - 1);
+        let (a, b) = (format!("{alike}a tail"), format!("{alike}b"));
+        let shown = [format!("{alike}a…"), format!("{alike}b")];
+        assert_eq!(excerpts(&a, &b), shown);
+        let before = "é".repeat(BEFORE);
+        for more in [1, 500] {
+            let alike = "é".repeat(SHOWN - 1 + more);
+            let (a, b) = (format!("{alike}a tail"), format!("{alike}b"));
+            let [end, one, other] = ["", "a tail", "b"].map(|tail| format!("…{before}{tail}"));
+            assert_eq!(excerpts(&a, &b), [one, other.clone()]);
+            assert_eq!(excerpts(&alike, &b), [end, other]);
+        }
+    }
+
+    #[test]
+    fn where_no_weight_differs_and_the_bytes_do_the_rest_is_named() {
+        let told = |differ, same_bytes| {
+            let section = "head".to_owned();
+            for_people(
+                &[],
+                &[Weights {
+                    section,
+                    differ,
+                    same_bytes,
+                }],
+            )
+        };
+        let rest = "scales, biases or norms do";
+        assert!(told(Some([0, 96]), false).ends_with(rest));
+        assert!(told(Some([0, 96]), true).ends_with("0 of 96 weights differ, 0.00 %"));
+        assert!(told(Some([24, 96]), false).ends_with("24 of 96 weights differ, 25.00 %"));
+        assert!(told(None, false).ends_with("of another kind or size"));
     }
 }

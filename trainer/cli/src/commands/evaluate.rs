@@ -4,17 +4,20 @@ use super::{print, use_threads};
 use crate::args::{DataArgs, EvaluateArgs};
 use crate::error::Error;
 use crate::model::{Model, onnx_folder};
-use crate::show;
 use crate::sources::Known;
+use crate::{outputs, show};
 use berth_data::{
-    Dataset, EncodeOptions, Encoded, Evaluation, EvaluationError, Evaluator, TaskName,
-    cut_examples, expected_calibration_error, unasked_words,
+    Dataset, EncodeOptions, Encoded, Evaluation, EvaluationError, Evaluator, MEASURED_FILES,
+    TaskName, cut_examples, expected_calibration_error, unasked_words,
 };
 use berth_quantize::onnx::Share;
-use berth_task::LongTexts;
+use berth_task::{LongTexts, Task};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+
+/// The file of the metrics.
+const RESULTS: &str = "eval_results.json";
 
 /// Evaluates and prints.
 pub fn run(args: &EvaluateArgs) -> Result<(), Error> {
@@ -25,6 +28,7 @@ pub fn run(args: &EvaluateArgs) -> Result<(), Error> {
     };
     let model = model.renamed(args.data.label_names.as_deref())?;
     let known = Known::new(&args.data, model.training_args.clone())?;
+    check_long_texts(known.task, args.long_texts)?;
     let files = Files::find(
         known.task_name,
         args.validation_file.as_deref(),
@@ -34,6 +38,9 @@ pub fn run(args: &EvaluateArgs) -> Result<(), Error> {
         let what = "nothing to measure on: give --validation_file, or --task_name with --data_dir";
         return Err(Error::Usage(what.into()));
     };
+    if let Some(folder) = &args.output_dir {
+        files.check_apart(folder, known.task)?;
+    }
     let read = |path: &Path| -> Result<LabelledFile, Error> {
         let file = LabelledFile::read(&model, path, &args.data, args.max_eval_samples)?;
         let long_texts = args.long_texts;
@@ -57,7 +64,7 @@ pub fn run(args: &EvaluateArgs) -> Result<(), Error> {
     if let Some(folder) = &args.output_dir {
         std::fs::create_dir_all(folder).map_err(|source| Error::file(folder, source))?;
         let text = serde_json::to_string_pretty(&report).unwrap_or_default() + "\n";
-        berth_checkpoint::save::write_file(folder.join("eval_results.json"), text.as_bytes())?;
+        berth_checkpoint::save::write_file(folder.join(RESULTS), text.as_bytes())?;
         write_predictions(folder, &model, &file, &measured)?;
     }
     if args.json {
@@ -109,9 +116,38 @@ impl Files {
         }
     }
 
+    /// Before anything is measured: that nothing is written to `folder` over a file that is read.
+    ///
+    /// # Errors
+    /// If something is.
+    fn check_apart(&self, folder: &Path, task: Task) -> Result<(), Error> {
+        let read = self.first.iter().chain(&self.second);
+        let read: Vec<&Path> = read.map(PathBuf::as_path).collect();
+        let predictions: &[&str] = match task {
+            Task::QuestionAnswering => &MEASURED_FILES,
+            _ => &[],
+        };
+        let mut written = predictions.iter().chain(&[RESULTS]);
+        written.try_for_each(|name| outputs::check_apart(&folder.join(name), &read))
+    }
+
     fn second_name(&self) -> String {
         let path = self.second.as_ref();
         path.map_or_else(String::new, |path| path.display().to_string())
+    }
+}
+
+/// That windows are asked for only where there are any: inputs of words that are tagged are cut.
+///
+/// # Errors
+/// When they are asked for.
+pub fn check_long_texts(task: Task, long_texts: LongTexts) -> Result<(), Error> {
+    match (task, long_texts) {
+        (Task::TokenClassification, LongTexts::Windows) => Err(Error::Usage(format!(
+            "--long_texts windows is for one answer to a whole text; in {task} a file's rows are cut at \
+             --max_seq_length, which may be as long as the model's positions"
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -106,6 +106,7 @@ fn start(args: &FinetuneArgs) -> Start {
         Some("true") => Start::ResumeNewest,
         Some("false") | None if args.switches.overwrite_output_dir => Start::Overwrite,
         Some("false") | None => Start::Fresh,
+        Some(folder) if args.switches.overwrite_output_dir => Start::OverwriteFrom(folder.into()),
         Some(folder) => Start::ResumeFrom(folder.into()),
     }
 }
@@ -189,6 +190,12 @@ impl Observer for Progress {
         self.say(&format!(
             "going on from {}, step {step}",
             checkpoint.display()
+        ));
+    }
+
+    fn on_changed(&mut self, setting: &str, then: &str, now: &str) {
+        self.say(&format!(
+            "warning: --{setting} was {then} until here and is {now} from here on"
         ));
     }
 }

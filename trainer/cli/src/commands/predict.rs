@@ -3,6 +3,7 @@
 //! The files are those of Hugging Face's example scripts, beside `predict_results.json` with what is
 //! printed; `berth_data` decodes and writes them out.
 
+use super::evaluate::check_long_texts;
 use super::{print, use_threads};
 use crate::args::PredictArgs;
 use crate::error::Error;
@@ -55,6 +56,7 @@ struct Predicted {
 /// At the first line that is wrong, or where the model does not fit the task.
 fn predict(model: &Model, args: &PredictArgs) -> Result<Predicted, Error> {
     let known = Known::new(&args.data, model.training_args.clone())?;
+    check_long_texts(known.task, args.long_texts)?;
     if args.min_score.is_some() && known.task == Task::TextPairRegression {
         let what = "--min_score needs scores, and the model answers with a number";
         return Err(Error::Usage(what.into()));

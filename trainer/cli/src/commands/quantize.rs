@@ -2,6 +2,9 @@
 //!
 //! The bundle is made in memory, and the answers that are compared come from those very bytes through
 //! the runtime. Only when the gate, if there is one, has been passed is the file written.
+//!
+//! As a part of a longer command it looks between its steps whether Ctrl-C has asked it to stop, up to the moment
+//! when the bundle is written.
 
 use super::evaluate::{LabelledFile, measure};
 use super::{print, use_threads};
@@ -9,11 +12,11 @@ use crate::args::QuantizeArgs;
 use crate::error::Error;
 use crate::model::{Model, onnx_folder};
 use crate::sources::Known;
-use crate::{outputs, page, show};
+use crate::{interrupt, outputs, page, show};
 use berth_bundle::{Calibration, Writer};
-use berth_checkpoint::Checkpoint;
 use berth_checkpoint::save::write_file;
-use berth_data::{Answer, Decision, EvaluationError, Label};
+use berth_checkpoint::{Checkpoint, hex, sha256};
+use berth_data::{Answer, Decision, EvaluationError, Label, unasked_words};
 use berth_quantize::{
     Changed, Comparison, Cost, Findings, Gate, Latency, Measured, Missed, Options, QuantizeError,
     Step, Trials,
@@ -60,8 +63,14 @@ pub struct Converted {
     latency: Option<Latency>,
     /// What was tried to pass the gate.
     search: Vec<Step>,
-    /// What the file is too small for.
-    doubts: Vec<String>,
+    /// What was asked of it.
+    gate: Gate,
+    /// What the file is too small for, and what else is to be known of the figures.
+    warnings: Vec<String>,
+    /// How many texts of the file were cut to fit.
+    truncated: usize,
+    /// How many of its words are in no figure.
+    left_out: usize,
     /// The bound that was missed, if one was; nothing has been written then.
     pub missed: Option<Missed>,
 }
@@ -78,7 +87,10 @@ impl Converted {
             cost: None,
             latency: None,
             search: Vec::new(),
-            doubts: Vec::new(),
+            gate: Gate::default(),
+            warnings: Vec::new(),
+            truncated: 0,
+            left_out: 0,
             missed: None,
         }
     }
@@ -89,7 +101,10 @@ impl Converted {
             cost: self.cost.as_ref(),
             latency: self.latency,
             search: &self.search,
-            doubts: &self.doubts,
+            gate: self.gate,
+            warnings: &self.warnings,
+            truncated: self.truncated,
+            left_out: self.left_out,
             bytes: self.bytes,
             f32_layers: &self.f32_layers,
         }
@@ -99,7 +114,7 @@ impl Converted {
 /// Quantizes the checkpoint and writes the bundle, if it passes the gate.
 ///
 /// # Errors
-/// Where the checkpoint or the file can't be read.
+/// Where the checkpoint or the file can't be read, or Ctrl-C has asked to stop.
 pub fn convert(args: &QuantizeArgs) -> Result<Converted, Error> {
     let gate = Gate::from(&args.gate);
     if args.validation_file.is_none() && !gate.is_open() {
@@ -107,6 +122,7 @@ pub fn convert(args: &QuantizeArgs) -> Result<Converted, Error> {
         return Err(Error::Usage(what.into()));
     }
     check_outputs(args)?;
+    check_interrupt(&args.output)?;
     let checkpoint = Arc::new(open(args)?);
     let model = Model::of_checkpoint(Arc::clone(&checkpoint), &args.checkpoint);
     let model = model.renamed(args.data.label_names.as_deref())?;
@@ -133,11 +149,11 @@ pub fn convert(args: &QuantizeArgs) -> Result<Converted, Error> {
     writer
         .set_calibration(calibration)
         .map_err(QuantizeError::from)?;
-    let doubts = gate.doubts(comparison);
+    compared.warnings.extend(gate.doubts(comparison));
     let missed = gate.check(comparison).err();
     let done = match missed {
         None => {
-            let page = compared.for_page();
+            let page = compared.for_page(gate);
             written(args, &compared.measured.writer, Some(page))?
         }
         Some(_) => {
@@ -145,22 +161,54 @@ pub fn convert(args: &QuantizeArgs) -> Result<Converted, Error> {
             Converted::of(writer, bytes.len() as u64)
         }
     };
+    let Compared {
+        measured,
+        warnings,
+        truncated,
+        left_out,
+        ..
+    } = compared;
     let Measured {
         comparison,
         cost,
         latency,
         search,
         ..
-    } = compared.measured;
+    } = measured;
     Ok(Converted {
         comparison: Some(comparison),
         cost: Some(cost),
         latency: Some(latency),
         search,
-        doubts,
+        gate,
+        warnings,
+        truncated,
+        left_out,
         missed,
         ..done
     })
+}
+
+/// That Ctrl-C has not asked to stop before `file` is written.
+///
+/// # Errors
+/// If it has.
+pub fn check_interrupt(file: &Path) -> Result<(), Error> {
+    match interrupt::asked() {
+        false => Ok(()),
+        true => Err(Error::Interrupted(format!(
+            "stopped before {} was written",
+            file.display()
+        ))),
+    }
+}
+
+/// The error of a part of a longer command: after Ctrl-C with the way to go on.
+pub fn within(error: Error, way: &str) -> Error {
+    match error {
+        Error::Interrupted(what) => Error::Interrupted(format!("{what}; {way}")),
+        error => error,
+    }
 }
 
 /// That bundle and page are written over nothing but earlier ones.
@@ -182,12 +230,14 @@ fn page_path(args: &QuantizeArgs) -> PathBuf {
     args.report.clone().unwrap_or_else(beside)
 }
 
-/// Writes the bundle, and the page about it.
+/// Writes the bundle, and the page about it. At no moment does a bundle stand beside the page of another.
 fn written(
     args: &QuantizeArgs,
     writer: &Writer,
     compared: Option<page::Compared<'_>>,
 ) -> Result<Converted, Error> {
+    check_interrupt(&args.output)?;
+    outputs::remove(&page_path(args))?;
     let bytes = writer.write(&args.output).map_err(QuantizeError::from)?;
     let done = Converted::of(writer, bytes);
     write_page(args, bytes, &done.f32_layers, compared)?;
@@ -219,9 +269,11 @@ fn write_page(
         true => args.checkpoint.clone(),
         false => args.checkpoint.join("model.safetensors"),
     };
+    let digest = sha256(&args.output).map_err(|source| Error::file(&args.output, source))?;
     let text = page::quantized(&page::Quantized {
         name: &show::name(&args.output),
         bytes,
+        sha256: &hex(&digest),
         f32_bytes: std::fs::metadata(&weights).map_or(0, |file| file.len()),
         f32_layers,
         latency: &measure::measure(&args.output, &options)?,
@@ -243,18 +295,29 @@ fn lengths(bundle: &Path) -> Result<Vec<usize>, Error> {
 struct Compared {
     measured: Measured,
     rows: LabelledFile,
+    /// What the file is called.
+    file: String,
+    /// How many of its texts were cut to fit.
+    truncated: usize,
+    /// How many of its words were cut off or have no piece.
+    left_out: usize,
+    /// What is to be known of the figures.
+    warnings: Vec<String>,
     /// What each said.
     f32: Vec<Decision>,
     int8: Vec<Decision>,
 }
 
 impl Compared {
-    fn for_page(&self) -> page::Compared<'_> {
+    fn for_page(&self, gate: Gate) -> page::Compared<'_> {
         let answered = |decisions| page::Answered::of(&self.rows.evaluator(&[]), decisions);
         page::Compared {
+            file: &self.file,
             comparison: &self.measured.comparison,
             cost: &self.measured.cost,
             search: &self.measured.search,
+            gate,
+            warnings: &self.warnings,
             f32: answered(&self.f32),
             int8: answered(&self.int8),
         }
@@ -326,6 +389,7 @@ fn compare(
         threads: rayon::current_num_threads(),
     };
     let measured = trials.run(&options, |bundle| {
+        check_interrupt(&args.output)?;
         let bundle = Model::of_bytes(bundle, &args.output)?;
         bundle.logits(rows.known.task, &f32.inputs, BATCH)
     })?;
@@ -338,16 +402,55 @@ fn compare(
     };
     let fitted = measured.comparison.calibration.as_ref();
     let fitted = fitted.map(Calibration::temperature);
+    let (truncated, left_out) = (
+        f32.truncated,
+        unasked_words(&rows.dataset.examples, &f32.inputs),
+    );
     let (f32, int8) = (
         decisions(&f32.logits, Temperature::ONE)?,
         decisions(&measured.logits, fitted.unwrap_or_default())?,
     );
+    let mut warnings = Vec::new();
+    if checkpoint
+        .names()
+        .any(|name| checkpoint.steps(name).is_some())
+    {
+        warnings.push(EIGHT_BITS.to_owned());
+    }
+    warnings.extend(unread(&rows, truncated, left_out));
     Ok(Compared {
         measured,
         rows,
+        file: show::name(file),
+        truncated,
+        left_out,
+        warnings,
         f32,
         int8,
     })
+}
+
+/// What f32 is of a file whose weights are whole steps of int8 already.
+const EIGHT_BITS: &str = "the weights came in eight bits, so f32 stands for these weights in f32 arithmetic, not for \
+                          the model that they were made of";
+
+/// Sentences on what of the file no figure is about.
+fn unread(rows: &LabelledFile, truncated: usize, left_out: usize) -> Vec<String> {
+    let examples = &rows.dataset.examples;
+    let words: usize = examples.iter().map(|row| row.words.len()).sum();
+    let mut told = Vec::new();
+    if truncated > 0 {
+        let (all, limit) = (examples.len(), rows.limit);
+        told.push(format!(
+            "{truncated} of {all} texts were cut to {limit} pieces"
+        ));
+    }
+    if left_out > 0 {
+        told.push(format!(
+            "{left_out} of {words} words were cut off or have no piece, and are in no figure"
+        ));
+    }
+    told
 }
 
 fn for_people(done: &Converted, output: &Path) -> String {
@@ -364,7 +467,8 @@ fn for_people(done: &Converted, output: &Path) -> String {
     parts.extend(done.cost.as_ref().map(layer_table));
     parts.push(changed(comparison, &done.labels));
     parts.extend(comparison.calibration.as_ref().map(calibration_table));
-    parts.extend(done.doubts.iter().map(|doubt| format!("warning: {doubt}")));
+    let warnings = done.warnings.iter();
+    parts.extend(warnings.map(|warning| format!("warning: {warning}")));
     if let Some(Latency { tokens, p50_ms, .. }) = done.latency {
         parts.push(format!(
             "a query of {tokens} tokens takes {p50_ms:.2} ms here"
@@ -384,7 +488,8 @@ fn search_table(search: &[Step]) -> String {
         .map(|step| page::search::cells(step).into())
         .collect();
     let table = show::table(&page::search::HEADING, &rows);
-    format!("the gate was missed, and this was tried:\n{table}")
+    let sizes = page::search::SIZES;
+    format!("the gate was missed, and this was tried ({sizes}):\n{table}")
 }
 
 /// Where int8 loses it.
@@ -420,8 +525,10 @@ pub fn comparison_table(comparison: &Comparison) -> String {
         .collect();
     let (low, high) = comparison.agreement_interval();
     let [least, most] = comparison.drop_interval;
+    let caution = comparison.caution();
+    let caution = caution.map_or_else(String::new, |caution| format!("; {caution}"));
     format!(
-        "{}\nint8 costs {} points of {} (95 % interval {least:.2} to {most:.2})\n\
+        "{}\nint8 costs {} points of {} (95 % interval {least:.2} to {most:.2}){caution}\n\
          agreement {} of {} answers, {} (95 % interval {} to {})",
         show::table(&["metric", "f32", "int8", "difference"], &rows),
         show::points(comparison.drop()),

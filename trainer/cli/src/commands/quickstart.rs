@@ -7,16 +7,17 @@
 use super::ask::for_people;
 use super::finetune::train;
 use super::print;
-use super::quantize::{Converted, comparison_table, convert};
+use super::quantize::{Converted, comparison_table, convert, within};
 use crate::args::{DEFAULT_MODEL, FinetuneArgs, QuantizeArgs, QuickstartArgs, normalize};
 use crate::error::Error;
 use crate::{fetch, interrupt, show};
-use berth_checkpoint::tiny;
+use berth_checkpoint::{hex, tiny};
 use berth_runtime::measure::{self, Report};
 use berth_runtime::{Threads, counting};
 use berth_task::Task;
 use berth_trainer::Outcome;
 use clap::Args;
+use sha2::{Digest, Sha256};
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::fs;
@@ -40,6 +41,10 @@ struct Sample {
     texts: [&'static str; 3],
     /// What they are questions on, where they are.
     passage: Option<&'static str>,
+    /// Where the files were taken from.
+    home: &'static str,
+    /// Under what they may be used.
+    licence: &'static str,
 }
 
 /// 4,000 and 1,000 sentences of Sentence Polarity 1.0 (CC BY 4.0, Bo Pang and Lillian Lee).
@@ -48,6 +53,8 @@ const MR: Sample = Sample {
     learn: ["--task_name", "mr"],
     recipe: &[],
     name: "sentiment",
+    home: "https://www.cs.cornell.edu/people/pabo/movie-review-data/",
+    licence: "CC BY 4.0, by Bo Pang and Lillian Lee",
     extension: "tsv",
     train: include_str!("../../../../models/mr/train.tsv"),
     dev: include_str!("../../../../models/mr/dev.tsv"),
@@ -65,6 +72,8 @@ const UD_EWT: Sample = Sample {
     learn: ["--task", "token-classification"],
     recipe: &[],
     name: "parts-of-speech",
+    home: "https://github.com/UniversalDependencies/UD_English-EWT",
+    licence: "CC BY-SA 4.0",
     extension: "conll",
     train: include_str!("../../../../models/ud_ewt/train.conll"),
     dev: include_str!("../../../../models/ud_ewt/dev.conll"),
@@ -88,6 +97,8 @@ const SQUAD: Sample = Sample {
         "2e-4",
     ],
     name: "answers",
+    home: "https://rajpurkar.github.io/SQuAD-explorer/",
+    licence: "CC BY-SA 4.0",
     extension: "json",
     train: include_str!("../../../../models/squad/train.json"),
     dev: include_str!("../../../../models/squad/dev.json"),
@@ -109,6 +120,8 @@ const SQUAD_PAIRS: Sample = Sample {
     learn: ["--task", "text-pair-classification"],
     recipe: &[],
     name: "answerable",
+    home: "https://rajpurkar.github.io/SQuAD-explorer/",
+    licence: "CC BY-SA 4.0",
     extension: "tsv",
     train: include_str!("../../../../models/squad_pairs/train.tsv"),
     dev: include_str!("../../../../models/squad_pairs/dev.tsv"),
@@ -167,6 +180,23 @@ impl Sample {
     fn file(&self, folder: &Path, split: &str) -> PathBuf {
         self.place(folder)
             .join(format!("{split}.{}", self.extension))
+    }
+
+    /// The file that tells where the others come from, in a walk's folder: a recipe's table, for the model's card.
+    fn origin_file(&self, folder: &Path) -> PathBuf {
+        self.place(folder).join("data.toml")
+    }
+
+    /// What it holds. The texts are plain: Rust writes them as TOML does.
+    fn origin(&self) -> String {
+        let (home, licence) = (self.home, self.licence);
+        let mut text = format!("[data]\nhome = {home:?}\nlicence = {licence:?}\n\n[data.sha256]\n");
+        for (split, content) in self.splits() {
+            let name = format!("{split}.{}", self.extension);
+            let digest = hex(&Sha256::digest(content));
+            text.push_str(&format!("{name:?} = {digest:?}\n"));
+        }
+        text
     }
 
     /// The file of the passage in a walk's folder.
@@ -256,6 +286,9 @@ fn not_ours(path: &Path, what: &str) -> Error {
     }
 }
 
+/// How a walk goes on that was stopped.
+const WAY: &str = "the same command goes on from there";
+
 /// Lengths whose latency is shown, in pieces.
 const LENGTHS: [usize; 3] = [16, 64, 128];
 
@@ -272,13 +305,18 @@ pub fn run(args: &QuickstartArgs) -> Result<(), Error> {
     if let Outcome::Interrupted { checkpoint, step } = train(&finetune)? {
         let saved = checkpoint.display();
         return Err(Error::Interrupted(format!(
-            "stopped after step {step}, saved in {saved}; the same command goes on from there"
+            "stopped after step {step}, saved in {saved}; {WAY}"
         )));
     }
 
     step("3. quantize, and measure f32 and int8");
     let quantize = road.quantize_args()?;
-    let converted = convert(&quantize)?;
+    let converted = convert(&quantize).map_err(|error| within(error, WAY))?;
+    if interrupt::asked() {
+        let bundle = road.bundle.display();
+        let what = format!("stopped, and {bundle} is written; {WAY}");
+        return Err(Error::Interrupted(what));
+    }
 
     step("4. latency");
     let lengths = LENGTHS
@@ -336,6 +374,8 @@ impl Road {
         for (split, content) in sample.splits() {
             berth_checkpoint::save::write_file(road.data(split), content.as_bytes())?;
         }
+        let origin = sample.origin_file(&road.folder);
+        berth_checkpoint::save::write_file(origin, sample.origin().as_bytes())?;
         if let Some(passage) = sample.passage {
             let file = sample.passage_file(&road.folder);
             berth_checkpoint::save::write_file(file, passage.as_bytes())?;
@@ -364,7 +404,9 @@ impl Road {
     fn finetune_args(&self, base: &str) -> Result<FinetuneArgs, Error> {
         let [flag, learn] = self.sample.learn;
         let mut typed = ["berth", flag, learn].map(OsString::from).to_vec();
+        let origin = self.sample.origin_file(&self.folder);
         for (flag, value) in [
+            ("--config", origin.as_os_str()),
             ("--train_file", self.data("train").as_os_str()),
             ("--validation_file", self.data("dev").as_os_str()),
             ("--output_dir", self.model.as_os_str()),
@@ -512,6 +554,7 @@ fn next(road: &Road) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::published;
 
     fn args(folder: &Path, task: Task, tiny: bool) -> QuickstartArgs {
         QuickstartArgs {
@@ -611,6 +654,20 @@ mod tests {
         assert!(folder.join(MARKER).is_file());
         let refused = lay(folder, Task::QuestionAnswering, false).unwrap_err();
         assert!(refused.contains("answers: is there already"), "{refused}");
+    }
+
+    #[test]
+    fn a_samples_licence_is_told_of_its_own_files() {
+        let dir = tempfile::tempdir().unwrap();
+        for sample in SAMPLES {
+            let folder = dir.path().join(sample.name);
+            let road = Road::lay(&args(&folder, sample.task, true)).unwrap();
+            let finetune = road.finetune_args("base").unwrap();
+            let (config, train) = (finetune.config.unwrap(), finetune.train_file.unwrap());
+            let told = published::origin(&config, Some(&train), &train).unwrap();
+            assert_eq!(told.licence.as_deref(), Some(sample.licence));
+            assert_eq!(told.home.as_deref(), Some(sample.home));
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::args::TokenizeArgs;
 use crate::error::Error;
 use crate::names::bundle_path;
 use crate::show;
-use berth_wordpiece::{Piece, Tokenizer};
+use berth_wordpiece::{EncodeError, Piece, Tokenizer};
 use serde_json::json;
 use std::io::BufRead;
 use std::path::Path;
@@ -14,14 +14,17 @@ use std::path::Path;
 pub fn run(args: &TokenizeArgs) -> Result<(), Error> {
     let path = bundle_path(&args.bundle)?;
     let model = berth_runtime::Model::open_verified(&path)?;
-    let broken = |what: String| Error::Model {
-        path: path.clone(),
-        what,
+    let failed = |error: EncodeError| match error {
+        EncodeError::Limit { .. } => Error::Usage(format!("--max_seq_length: {error}")),
+        error => Error::Model {
+            path: path.clone(),
+            what: error.to_string(),
+        },
     };
     let tokenizer = model.tokenizer();
     let limit = args.max_seq_length.map(|limit| limit as usize);
     let one = |text: &str, pair: Option<&str>| -> Result<(), Error> {
-        let rows = encode(tokenizer, text, pair, limit).map_err(&broken)?;
+        let rows = encode(tokenizer, text, pair, limit).map_err(&failed)?;
         print(if args.json {
             as_json(&rows)
         } else {
@@ -48,15 +51,13 @@ fn encode(
     text: &str,
     pair: Option<&str>,
     limit: Option<usize>,
-) -> Result<Vec<Row>, String> {
+) -> Result<Vec<Row>, EncodeError> {
     // A character gives at most a few pieces; what is counted first is what fits afterwards.
     let total = |text: &str| tokenizer.pieces(text, &mut []).total;
     let whole = total(text) + pair.map_or(0, total) + 3;
-    let limit = limit.unwrap_or(whole);
+    let limit = limit.map_or(whole, |limit| limit.min(whole));
     let mut pieces = vec![Piece::default(); 2 * limit];
-    let encoding = tokenizer
-        .encode(text, pair, limit, &mut pieces)
-        .map_err(|error| error.to_string())?;
+    let encoding = tokenizer.encode(text, pair, limit, &mut pieces)?;
     pieces.truncate(encoding.len);
     let named = pieces.into_iter().map(|piece| {
         let name = tokenizer.piece_text(piece.id).map(|text| text.to_string());

@@ -10,9 +10,10 @@
 //! ```
 //!
 //! With `--data_dir` the files are held against their digests before anything is learnt, so that figures are
-//! compared with figures on the same rows. Each may lie there as it is or with `.gz` behind its name.
+//! compared with figures on the same rows. Each may lie there as it is or with `.gz` behind its name. A model that
+//! was made of one of these files tells `home` and `licence` on its card.
 
-use super::{DATA, line_of, read};
+use super::{DATA, Settings, line_of, read};
 use crate::error::Error;
 use berth_checkpoint::hex;
 use serde::Deserialize;
@@ -26,11 +27,7 @@ use std::path::{Path, PathBuf};
 struct Published {
     /// Where they are found.
     home: Option<String>,
-    /// Under what they may be used. For people.
-    #[expect(
-        dead_code,
-        reason = "read by people, and so that no other key is taken for it"
-    )]
+    /// Under what they may be used.
     licence: Option<String>,
     /// What else there is to know. For people.
     #[expect(
@@ -48,24 +45,14 @@ struct Published {
 /// # Errors
 /// At the first that is missing or another one, or where the table is none.
 pub fn check(config: &Path, folder: &Path) -> Result<usize, Error> {
-    let settings = read(config)?;
-    let Some(value) = settings.values.get(DATA) else {
+    let Some((settings, published)) = table(config)? else {
         return Ok(0);
     };
-    let wrong = |key: &str, what: String| Error::Setting {
-        path: config.to_owned(),
-        line: line_of(&settings.text, key),
-        what,
-    };
-    let published =
-        Published::deserialize(value).map_err(|error| wrong(DATA, error.to_string()))?;
     for (name, known) in &published.sha256 {
         let is_digest = known.len() == 64 && known.bytes().all(|byte| byte.is_ascii_hexdigit());
         if !is_digest {
-            return Err(wrong(
-                name,
-                format!("{name:?} has no SHA-256 of 64 hexadecimal digits"),
-            ));
+            let what = format!("{name:?} has no SHA-256 of 64 hexadecimal digits");
+            return Err(wrong(config, &settings, name, what));
         }
         let home = published
             .home
@@ -89,6 +76,68 @@ pub fn check(config: &Path, folder: &Path) -> Result<usize, Error> {
         }
     }
     Ok(published.sha256.len())
+}
+
+/// Where data come from, and under what they may be used, as far as it is known.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Where they are found.
+    pub home: Option<String>,
+    /// Their licence.
+    pub licence: Option<String>,
+}
+
+/// What the table of the file of settings `config` tells of the file `train`, which was given as `named`, if it was
+/// given. Nothing where it is none of the recipe's: its content has to have one of the digests, or, where there are
+/// none, it has to be the one that the recipe names.
+///
+/// # Errors
+/// Where the table is none, or a file can't be read.
+pub fn origin(config: &Path, named: Option<&Path>, train: &Path) -> Result<Origin, Error> {
+    let Some((settings, published)) = table(config)? else {
+        return Ok(Origin::default());
+    };
+    let is_of_recipe = if published.sha256.is_empty() {
+        let mut keys = settings.values.iter();
+        let own = keys.find(|(key, _)| key.replace('-', "_") == "train_file");
+        let own = own.and_then(|(_, value)| value.as_str());
+        own.map(Path::new) == named
+    } else if train.is_file() {
+        let found = content_sha256(train)?;
+        let mut known = published.sha256.values();
+        known.any(|known| found.eq_ignore_ascii_case(known))
+    } else {
+        // A pipe can't be read again.
+        false
+    };
+    Ok(match is_of_recipe {
+        true => Origin {
+            home: published.home,
+            licence: published.licence,
+        },
+        false => Origin::default(),
+    })
+}
+
+/// A file of settings, and its table; nothing where it has none.
+fn table(config: &Path) -> Result<Option<(Settings, Published)>, Error> {
+    let settings = read(config)?;
+    let Some(value) = settings.values.get(DATA) else {
+        return Ok(None);
+    };
+    match Published::deserialize(value) {
+        Ok(published) => Ok(Some((settings, published))),
+        Err(error) => Err(wrong(config, &settings, DATA, error.to_string())),
+    }
+}
+
+/// What is wrong with a key of a file of settings.
+fn wrong(config: &Path, settings: &Settings, key: &str, what: String) -> Error {
+    Error::Setting {
+        path: config.to_owned(),
+        line: line_of(&settings.text, key),
+        what,
+    }
 }
 
 /// The SHA-256 of what a file holds, gzip undone, in hexadecimal.
@@ -168,5 +217,35 @@ mod tests {
             "D/a.toml:4: \"a.tsv\" has no SHA-256 of 64 hexadecimal digits"
         );
         assert_eq!(checked("", &[]), Ok(0));
+    }
+
+    #[test]
+    fn a_licence_holds_for_the_recipes_own_files_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let [config, train] = ["a.toml", "mine.tsv"].map(|name| dir.path().join(name));
+        let told = |recipe: &str, named: Option<&Path>, content: &str| {
+            fs::write(&config, recipe).unwrap();
+            fs::write(&train, content).unwrap();
+            origin(&config, named, &train).unwrap()
+        };
+        let data = "[data]\nhome = 'https://there'\nlicence = 'CC BY 4.0'\n";
+        let known = || Origin {
+            home: Some("https://there".into()),
+            licence: Some("CC BY 4.0".into()),
+        };
+        let digests = format!("{data}[data.sha256]\n'a.tsv' = '{ABC}'\n");
+        // Whatever it is called.
+        assert_eq!(told(&digests, Some(&train), "abc"), known());
+        assert_eq!(told(&digests, Some(&train), "abd"), Origin::default());
+        let pipe = dir.path().join("none");
+        assert_eq!(
+            origin(&config, Some(&pipe), &pipe).unwrap(),
+            Origin::default()
+        );
+        let own = format!("train-file = 'a.tsv'\n{data}");
+        assert_eq!(told(&own, Some(Path::new("a.tsv")), "abd"), known());
+        assert_eq!(told(&own, Some(&train), "abd"), Origin::default());
+        assert_eq!(told(&format!("seed = 1\n{data}"), None, "abd"), known());
+        assert_eq!(told("seed = 1\n", None, "abd"), Origin::default());
     }
 }

@@ -1,13 +1,13 @@
 //! Headlines and plain figures.
 
-use super::Training;
 use super::frame::{Section, Tile, table};
 use super::text::shown;
+use super::{Compared, Training};
 use crate::show::{percent, points};
 use berth_checkpoint::{DataFile, Provenance, TrainingArgs};
-use berth_quantize::Comparison;
+use berth_quantize::{Comparison, Gate};
 use berth_task::Task;
-use maud::html;
+use maud::{Markup, html};
 use serde_json::{Map, Value};
 
 /// What a fine-tuning came to, in a few tiles.
@@ -45,17 +45,40 @@ fn main_figures(task: Task) -> &'static [&'static str] {
     }
 }
 
+/// What was asked of the bundle, whether it was met, and what is to be known of the figures.
+pub fn gate(compared: &Compared<'_>) -> Markup {
+    let Gate {
+        max_drop,
+        min_agreement,
+    } = compared.gate;
+    let asked = [("--max_drop", max_drop), ("--min_agreement", min_agreement)];
+    let asked = asked.into_iter();
+    let asked = asked.filter_map(|(flag, bound)| Some(format!("{flag} {}", bound?)));
+    let asked: Vec<String> = asked.collect();
+    let verdict = match compared.gate.check(compared.comparison) {
+        Ok(()) => "met",
+        Err(_) => "missed",
+    };
+    html! {
+        @if !asked.is_empty() { p { "Asked for: " (asked.join(", ")) "; " b { (verdict) } "." } }
+        @for warning in compared.warnings { p.warning { "Warning: " (warning) "." } }
+    }
+}
+
 /// What int8 cost, in a few tiles.
 pub fn cost(comparison: &Comparison) -> Vec<Tile> {
     let name = comparison.main_metric;
     let of = |value: Option<f64>| value.map_or("–".to_owned(), in_short);
     let (low, high) = comparison.agreement_interval();
     let [least, most] = comparison.drop_interval;
+    let caution = comparison.caution();
+    let caution = caution.map_or_else(String::new, |caution| format!("; {caution}"));
     vec![
         Tile::new(name, of(comparison.int8.get(name)))
             .note(format!("{} in f32", of(comparison.f32.get(name)))),
-        Tile::new("points lost", points(comparison.drop()))
-            .note(format!("of {name}; 95 % interval {least:.2} to {most:.2}")),
+        Tile::new("points lost", points(comparison.drop())).note(format!(
+            "of {name}; 95 % interval {least:.2} to {most:.2}{caution}"
+        )),
         Tile::new("answers that stay", percent(comparison.agreement())).note(format!(
             "{} of {}; 95 % interval {} to {}",
             comparison.same,

@@ -40,7 +40,7 @@ impl Tile {
     }
 }
 
-/// The whole file.
+/// The whole file. `lead` stands between headline and tiles.
 pub fn page(title: &str, lead: &Markup, tiles: &[Tile], sections: &[Section]) -> String {
     let page = html! {
         (DOCTYPE)
@@ -55,7 +55,7 @@ pub fn page(title: &str, lead: &Markup, tiles: &[Tile], sections: &[Section]) ->
             body {
                 header {
                     h1 { (shown(title)) }
-                    p { (lead) }
+                    (lead)
                     div.tiles { @for tile in tiles { (figure(tile)) } }
                     nav { @for part in sections { a href={ "#" (part.id) } { (part.heading) } } }
                 }

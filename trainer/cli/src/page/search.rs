@@ -17,11 +17,17 @@ pub fn section(search: &[Step]) -> Option<Section> {
         id: "search",
         heading: "What was tried to pass the gate",
         body: html! {
-            p { "Each on top of what was kept before; the time is that of a query where the model was quantized." }
+            p {
+                "Each on top of what was kept before; the time is that of a query where the model was quantized, "
+                (SIZES) "."
+            }
             (table(&HEADING, &rows.collect::<Vec<_>>()))
         },
     })
 }
+
+/// What the sizes are of.
+pub const SIZES: &str = "sizes are without self-test and card";
 
 /// The columns, which a terminal shows too.
 pub const HEADING: [&str; 7] = [

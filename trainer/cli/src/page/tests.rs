@@ -286,16 +286,25 @@ fn a_page_of_a_quantization_has_every_changed_answer() {
         cpu: HOSTILE.into(),
         isa: "portable",
     };
+    let warnings = ["the file is too small".to_owned()];
+    let gate = Gate {
+        max_drop: Some(3.0),
+        min_agreement: Some(0.25),
+    };
     let page = quantized(&Quantized {
         name: HOSTILE,
         bytes: 23_800_000,
+        sha256: "0123abcd",
         f32_bytes: 90_900_000,
         f32_layers: &[2],
         latency: &latency,
         compared: Some(Compared {
+            file: HOSTILE,
             comparison: &comparison,
             cost: &cost,
             search: &search,
+            gate,
+            warnings: &warnings,
             f32: answered,
             int8: answered,
         }),
@@ -323,10 +332,21 @@ fn a_page_of_a_quantization_has_every_changed_answer() {
         "<td>0.75</td><td>80.00 %</td><td>95.00 %</td>",
         "<td>1</td><td>exact</td><td>21.5 dB</td><td>-2.50 %</td>",
         "outliers smoothed into weights",
+        "sizes are without self-test and card",
+        "<code>0123abcd</code>",
     ] {
         assert!(page.contains(shown), "{shown}");
     }
     assert_eq!(page.matches("id=\"confidence\"").count(), 1);
+    let (above, tiles) = page.split_once("class=\"tiles\"").expect("tiles");
+    for shown in [
+        "Asked for: --max_drop 3, --min_agreement 0.25; <b>met</b>.",
+        "<p class=\"warning\">Warning: the file is too small.</p>",
+        ", on <bdi>&lt;script&gt;",
+    ] {
+        assert!(above.contains(shown), "{shown} in {above}");
+    }
+    assert!(!tiles.contains("too few for this interval"));
     // The texts of the rows are cut; where the decision is found again, it stands whole.
     let cut = Changed {
         text: "cut".into(),
@@ -335,15 +355,33 @@ fn a_page_of_a_quantization_has_every_changed_answer() {
         ..changed(7)
     };
     let compared = Compared {
+        file: "dev.tsv",
         comparison: &Comparison {
+            asked: 100,
+            same: 98,
             changed: vec![cut, changed(8)],
             ..comparison
         },
         cost: &cost,
         search: &[],
+        gate: Gate::default(),
+        warnings: &[],
         f32: answered,
         int8: answered,
     };
+    assert_eq!(facts::gate(&compared).into_string(), "");
+    let page = quantized(&Quantized {
+        name: "made",
+        bytes: 1,
+        sha256: "",
+        f32_bytes: 1,
+        f32_layers: &[],
+        latency: &latency,
+        compared: Some(compared),
+    });
+    let caution =
+        "to 6.75; 2 answers changed, too few for this interval: up to 7.00 points are possible";
+    assert!(page.unwrap().contains(caution));
     let section = changed::section(&compared).body.into_string();
     assert!(
         !section.contains("cut") && section.contains("alert(1)"),

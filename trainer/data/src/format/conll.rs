@@ -58,6 +58,11 @@ pub(crate) fn conllu(text: &Text) -> impl Iterator<Item = Result<Sentence<'_>, D
             return Ok(());
         }
         let columns: Vec<&str> = content.split('\t').collect();
+        let words = content.split_ascii_whitespace().count();
+        if columns.len() == 1 && words == CONLLU_COLUMNS.len() {
+            let place = text.place(line);
+            return Err(DataError::NoTabs { place });
+        }
         let id = columns[0].trim();
         let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
         let parts = id.split_once('-').or(id.split_once('.'));

@@ -11,7 +11,8 @@ use super::Row;
 use crate::error::DataError;
 use crate::input::{Text, newlines};
 
-/// The rows of `text`. Blank lines are none; a quote inside an unquoted cell is text.
+/// The rows of `text`. Blank lines are none, and an empty text in the only column is `""`; a quote inside an unquoted
+/// cell is text.
 pub(crate) fn rows(text: &Text) -> impl Iterator<Item = Result<Row<'_>, DataError>> {
     Rows {
         text,

@@ -10,7 +10,7 @@ use serde::de::IgnoredAny;
 use serde_json::Deserializer;
 use serde_json::error::Category;
 
-use crate::error::{DataError, Place};
+use crate::error::{DataError, Place, Spot};
 use crate::input::{Text, newlines};
 
 /// A value, and the text that it stands in.
@@ -97,10 +97,14 @@ impl<'t> Part<'t> {
         })
     }
 
-    /// The line that this begins on.
+    /// The line and the column that this begins on.
     pub(crate) fn place(self) -> Place {
         let before = &self.text.body.as_bytes()[..self.start];
-        self.text.place(1 + newlines(before))
+        let on_line = before.iter().rev().take_while(|&&byte| byte != b'\n');
+        Place {
+            spot: Some(Box::new(Spot::Column(1 + on_line.count()))),
+            ..self.text.place(1 + newlines(before))
+        }
     }
 
     fn wrong(self, name: &str, expected: &'static str) -> DataError {

@@ -336,13 +336,16 @@ impl BestThresholds {
     fn of(evaluator: &Evaluator<'_>, questions: &[Question]) -> Result<Self, EvaluationError> {
         let (mut exact, mut f1) = (Vec::new(), Vec::new());
         for question in questions {
-            let Some(odds) = question.odds else { continue };
             let span = question.spans.iter().find(|span| !span.is_none());
             let answer = span.map_or("", |span| text(evaluator, question, *span));
             let gold = gold(evaluator, question.example)?;
-            let score = Score::of(Rules::V2, answer, &texts(gold));
+            // Without a span there is no answer, whatever the threshold.
+            let (odds, score) = match question.odds {
+                Some(odds) => (f64::from(odds), Score::of(Rules::V2, answer, &texts(gold))),
+                None => (f64::INFINITY, Score::default()),
+            };
             let undecided = |score| Undecided {
-                odds: f64::from(odds),
+                odds,
                 score,
                 answerable: !gold.is_empty(),
                 answered: !answer.is_empty(),
@@ -570,6 +573,31 @@ mod tests {
             (Some(50.0), Some(100.0), Some(100.0))
         );
         assert_eq!((of.get("best_f1_thresh"), of.fitted.len()), (Some(-5.0), 0));
+    }
+
+    #[test]
+    fn a_passage_without_pieces_counts_among_the_best_figures_too() {
+        for (gold, expected) in [(&["gone"][..], 200.0 / 3.0), (&[][..], 100.0)] {
+            let examples = [example(&["beta"]), example(&[]), example(gold)];
+            let without = Encoded {
+                ids: vec![2, 1, 3, 3],
+                offsets: vec![0..0; 4],
+                ..input(2, Target::Span(0, 0))
+            };
+            let inputs = [
+                input(0, Target::Span(4, 4)),
+                input(1, Target::Span(0, 0)),
+                without,
+            ];
+            let evaluator = evaluator(&examples, &inputs, Some(0.0));
+            let logits = [logits(0.0), logits(9.0), vec![0.0; 8]];
+            let of = evaluator.evaluate(&logits).unwrap();
+            for name in ["exact_match", "f1", "best_exact", "best_f1"] {
+                let found = of.get(name).unwrap();
+                assert!((found - expected).abs() < 1e-9, "{name}: {found}");
+            }
+            assert_eq!(of.get("best_f1_thresh"), Some(-5.0));
+        }
     }
 
     #[test]

@@ -119,7 +119,7 @@ pub struct Undecided {
 impl Threshold {
     /// The threshold with the highest sum of scores: answers are given in the order of the odds
     /// against them, and each of an answerable question gains its score, while each of another
-    /// loses the point that silence would have had.
+    /// loses the point that silence would have had. Answers with the same odds are given together.
     ///
     /// Where no answer is worth giving, it is the largest number below all odds, but at most the 0
     /// of the official script, whose odds are probabilities.
@@ -130,14 +130,16 @@ impl Threshold {
         let mut sum = silent.count() as f64;
         let lowest = order.first().map_or(0.0, |first| first.odds.next_down());
         let (mut best, mut odds) = (sum, lowest.min(0.0));
-        for question in order {
-            sum += match (question.answerable, question.answered) {
-                (true, _) => question.score,
-                (false, true) => -1.0,
-                (false, false) => 0.0,
-            };
+        for equal in order.chunk_by(|a, b| a.odds == b.odds) {
+            for question in equal {
+                sum += match (question.answerable, question.answered) {
+                    (true, _) => question.score,
+                    (false, true) => -1.0,
+                    (false, false) => 0.0,
+                };
+            }
             if sum > best {
-                (best, odds) = (sum, question.odds);
+                (best, odds) = (sum, equal[0].odds);
             }
         }
         let value = 100.0 * best / questions.len().max(1) as f64;
@@ -317,6 +319,18 @@ mod tests {
                 odds: 2.0
             }
         );
+    }
+
+    #[test]
+    fn no_threshold_parts_answers_with_the_same_odds() {
+        let questions = [
+            undecided(1.0, 1.0, true),
+            undecided(1.0, 0.0, false),
+            undecided(2.0, 0.5, true),
+        ];
+        let best = Threshold::best(&questions);
+        assert_eq!((best.value, best.odds), (50.0, 2.0));
+        assert_eq!(Threshold::best(&questions[..2]).value, 50.0);
     }
 
     #[test]

@@ -103,33 +103,25 @@ impl<'t> Reader<'t> {
     fn row(&mut self, row: Part<'t>) -> Result<(), DataError> {
         let members = row.members()?;
         let Some(paragraphs) = members.get("paragraphs") else {
-            let passage = string(row, &members, self.names.passage)?;
-            return self.question(row, &members, &passage);
+            return self.question(row, &members, None);
         };
         for paragraph in paragraphs.elements("paragraphs")? {
             let members = paragraph.members()?;
             let passage = string(paragraph, &members, self.names.passage)?;
             for question in member(paragraph, &members, "qas")?.elements("qas")? {
-                self.question(question, &question.members()?, &passage)?;
+                self.question(question, &question.members()?, Some(&passage))?;
             }
         }
         Ok(())
     }
 
+    /// A question on `passage`, or on its own where that is none.
     fn question(
         &mut self,
         row: Part<'t>,
         members: &Members<'t>,
-        passage: &str,
+        passage: Option<&str>,
     ) -> Result<(), DataError> {
-        let label = match self.names.answers {
-            None => Label::None,
-            Some(name) => {
-                let answers = member(row, members, name)?;
-                let read: Answers = answers.read(name, Answers::EXPECTED)?;
-                Label::Answers(read.found_in(passage, || answers.place())?)
-            }
-        };
         let id = members
             .get("id")
             .map(|id| id.read("id", "a text or a number"));
@@ -137,16 +129,44 @@ impl<'t> Reader<'t> {
             Id::Text(text) => text,
             Id::Number(number) => number.to_string(),
         });
+        let example = self.example(row, members, passage);
+        let example = example.map_err(|error| match &id {
+            Some(id) => error.of_question(id),
+            None => error,
+        })?;
         let line = self.line(row);
         self.examples.push(Example {
             id,
-            text: string(row, members, self.names.question)?,
-            pair: Some(passage.to_owned()),
-            label,
             line,
-            ..Example::default()
+            ..example
         });
         Ok(())
+    }
+
+    fn example(
+        &self,
+        row: Part<'t>,
+        members: &Members<'t>,
+        passage: Option<&str>,
+    ) -> Result<Example, DataError> {
+        let passage = match passage {
+            Some(passage) => passage.to_owned(),
+            None => string(row, members, self.names.passage)?,
+        };
+        let label = match self.names.answers {
+            None => Label::None,
+            Some(name) => {
+                let answers = member(row, members, name)?;
+                let read: Answers = answers.read(name, Answers::EXPECTED)?;
+                Label::Answers(read.found_in(&passage, || answers.place())?)
+            }
+        };
+        Ok(Example {
+            text: string(row, members, self.names.question)?,
+            pair: Some(passage),
+            label,
+            ..Example::default()
+        })
     }
 
     /// The line that a row begins on; quick where rows are asked about in their order.

@@ -160,6 +160,57 @@ fn new_names_go_to_the_labels_in_their_order() {
 }
 
 #[test]
+fn new_names_are_trimmed_and_go_by_name_where_they_are_the_old_ones() {
+    let names = |names: &[&str]| Source {
+        label_names: Some(strings(names)),
+        ..single("a.csv")
+    };
+    let content = "text,label\na,pos\nb,pos\nc,pos\nd,neg\n";
+    for given in [["pos", " neg"], ["pos", "Neg"], ["POS", "NEG"]] {
+        let dataset = read_from(&names(&given), content.as_bytes()).unwrap();
+        assert_eq!(dataset.labels, given.map(str::trim));
+        assert_eq!(dataset.histogram(), [3, 1], "{given:?}");
+    }
+    // In their order; the first one is called as the other label is.
+    for given in [["pos", "negg"], ["Pos", "negg"]] {
+        let expected = format!(
+            "a.csv:1: --label_names calls the label \"neg\" {:?}, which is another label's name; give the labels' \
+             own names, in any order, or new ones in the order neg, pos",
+            given[0]
+        );
+        assert_eq!(error(&names(&given), content), expected);
+    }
+    let dataset = read_from(&names(&["neg", "good"]), content.as_bytes()).unwrap();
+    assert_eq!(dataset.histogram(), [1, 3]);
+    // Ids that move on by one.
+    let message = error(&names(&["0", "1"]), "text,label\na,1\nb,2\n");
+    assert!(message.contains("calls the label \"2\" \"1\""), "{message}");
+}
+
+#[test]
+fn new_names_of_a_task_name_go_by_name_where_they_are_its_own() {
+    const SICK: &str = "sentence_A\tsentence_B\tentailment_judgment\na\tb\tENTAILMENT\na\tb\tNEUTRAL\n\
+        a\tb\tNEUTRAL\na\tb\t0\n";
+    let source = |names: &[&str]| Source {
+        label_names: Some(strings(names)),
+        ..Source::named("a.tsv", TaskName::Sick)
+    };
+    let given = ["neutral", "entailment", "contradiction"];
+    let dataset = read_from(&source(&given), SICK.as_bytes()).unwrap();
+    assert_eq!(dataset.labels, given);
+    assert_eq!(dataset.histogram(), [2, 2, 0]);
+    assert_eq!(dataset.spellings, given);
+    let dataset = read_from(&source(&["a", "b", "c"]), SICK.as_bytes()).unwrap();
+    assert_eq!(dataset.histogram(), [2, 2, 0]);
+    assert_eq!(dataset.spellings, TaskName::Sick.labels());
+    let message = error(&source(&["neutral", "b", "c"]), SICK);
+    assert!(
+        message.contains("calls the label \"entailment\" \"neutral\", which is"),
+        "{message}"
+    );
+}
+
+#[test]
 fn a_file_holds_names_or_ids_but_ids_only_where_they_are_clear() {
     let known = |labels: &[&str]| Source {
         labels: Some(strings(labels)),
@@ -174,6 +225,13 @@ fn a_file_holds_names_or_ids_but_ids_only_where_they_are_clear() {
     assert_eq!(classes(&dataset), [0]);
     let message = error(&known(&["1", "2"]), "text\tlabel\na\t1\nb\t0\n");
     assert_eq!(message, "a.tsv:3: unknown label \"0\"; the labels are 1, 2");
+
+    // Whole numbers are the same with and without a point.
+    let content = b"text\tlabel\na\t1.0\nb\t2\nc\t1\n";
+    for labels in [["1", "2"], ["1.0", "2.0"]] {
+        let dataset = read_from(&known(&labels), content).unwrap();
+        assert_eq!(classes(&dataset), [0, 1, 0]);
+    }
 }
 
 #[test]
@@ -458,6 +516,63 @@ fn a_task_names_labels_are_known_to_models_that_number_theirs() {
     assert_eq!(classes(&dataset), [1, 0]);
 }
 
+/// In the order of a model's own labels.
+#[test]
+fn a_task_names_labels_are_told_by_name_whatever_their_order_in_a_model() {
+    let source = |labels: &[&str]| Source {
+        labels: Some(strings(labels)),
+        ..Source::named("dev.tsv", TaskName::Mnli)
+    };
+    let content = "sentence1\tsentence2\tgold_label\na\tb\tentailment\na\tb\tneutral\na\tb\tcontradiction\n\
+        a\tb\t0\na\tb\t1.0\na\tb\t2\n";
+    for (labels, expected) in [
+        (["entailment", "neutral", "contradiction"], [0_u32, 1, 2]),
+        (["contradiction", "entailment", "neutral"], [1, 2, 0]),
+        (["CONTRADICTION", "NEUTRAL", "ENTAILMENT"], [2, 1, 0]),
+        (["LABEL_0", "LABEL_1", "LABEL_2"], [0, 1, 2]),
+        (["label_0", "label_1", "label_2"], [0, 1, 2]),
+        (["0", "1", "2"], [0, 1, 2]),
+    ] {
+        let dataset = read_from(&source(&labels), content.as_bytes()).unwrap();
+        assert_eq!(dataset.labels, labels);
+        assert_eq!(
+            classes(&dataset),
+            [expected, expected].concat(),
+            "{labels:?}"
+        );
+    }
+    // Through what the labels were called while learning, and through new names.
+    let learnt = Source {
+        spellings: strings(&["neutral", "entailment", "contradiction"]),
+        ..source(&["n", "e", "c"])
+    };
+    let dataset = read_from(&learnt, content.as_bytes()).unwrap();
+    assert_eq!(classes(&dataset), [1, 0, 2, 1, 0, 2]);
+    let named = Source {
+        label_names: Some(strings(&["neutral", "entailment", "contradiction"])),
+        ..source(&["n", "e", "c"])
+    };
+    let dataset = read_from(&named, content.as_bytes()).unwrap();
+    assert_eq!(classes(&dataset), [1, 0, 2, 1, 0, 2]);
+
+    let numbers = content.replace("a\tb\tentailment\n", "");
+    for (labels, expected) in [
+        (
+            &["n", "e", "neutral"][..],
+            "dev.tsv:3: unknown label \"contradiction\"; the labels of mnli are entailment, neutral, contradiction, \
+             and the model's are n, e, neutral; call them as mnli does, in the model's order, with --label_names",
+        ),
+        (
+            &["neutral", "contradiction"][..],
+            "dev.tsv:4: unknown label \"0\"; the labels of mnli are entailment, neutral, contradiction, and the \
+             model's are neutral, contradiction; where the file has the model's, say --task \
+             text-pair-classification instead",
+        ),
+    ] {
+        assert_eq!(error(&source(labels), &numbers), expected);
+    }
+}
+
 #[test]
 fn bad_input_is_one_line_with_file_and_line() {
     for (source, content, expected) in [
@@ -490,6 +605,12 @@ fn bad_input_is_one_line_with_file_and_line() {
             single("a.tsv"),
             "text\tlabel\na tab\there\t1\n",
             "a.tsv:2: 3 columns where there should be 2; is there a stray separator",
+        ),
+        (
+            Source::new("a.conllu", Task::TokenClassification),
+            "# text = a\n1  a  a  X  _  _  0  root  _  _\n",
+            "a.conllu:2: spaces part the columns, and tabs do in CoNLL-U; put tabs there, or, where no line is a \
+             comment, say --format conll --text_column_name 2 --label_column_name 4",
         ),
         (
             Source::named("a", TaskName::Cola),
@@ -696,6 +817,42 @@ fn a_list_of_zeros_and_ones_for_all_labels_is_refused() {
 }
 
 #[test]
+fn zeros_and_ones_for_two_labels_are_seen_over_the_file() {
+    let rows = |lists: &[&str]| -> String {
+        let row = |list: &&str| format!("{{\"text\":\"a\",\"label\":{list}}}\n");
+        lists.iter().map(row).collect()
+    };
+    let source = single("a.jsonl");
+    for (lists, line) in [
+        (&["[0,1]", "[1,0]"][..], 2),
+        (&["[1,0]", "null", "[0,1]"][..], 1),
+        (&["[1.0,0.0]"][..], 1),
+    ] {
+        let message = error(&source, &rows(lists));
+        let expected = format!("a.jsonl:{line}: a list with a zero or a one for each label");
+        assert!(message.starts_with(&expected), "{message}");
+    }
+    for lists in [
+        &["[0,1]", "[0,1]"][..],
+        &["[1,0]", "[0]"],
+        &["[1,0]", "[]"],
+        &["[1,0]", "[0,2]"],
+        &["[1,0]", "0"],
+        &["[1]", "[0]"],
+    ] {
+        let dataset = read_from(&source, rows(lists).as_bytes()).unwrap();
+        assert!(dataset.multi_label, "{lists:?}");
+    }
+    // Ids of a model that has more.
+    let three = Source {
+        labels: Some(strings(&["x", "y", "z"])),
+        ..source
+    };
+    let dataset = read_from(&three, rows(&["[1,0]"]).as_bytes()).unwrap();
+    assert_eq!(sets(&dataset), [vec![0, 1]]);
+}
+
+#[test]
 fn a_second_text_that_the_task_does_not_read_is_told() {
     let csv = "sentence1,sentence2,label\na,b,x\nc,d,y\n";
     let json = "[{\"sentence1\":\"a\",\"sentence2\":\"b\",\"label\":\"x\"}]";
@@ -749,6 +906,71 @@ fn rows_may_have_any_number_of_labels_in_a_list_or_in_a_cell() {
         (&strings(&["1", "true", "y"])[..], 1)
     );
     assert_eq!(sets(&dataset), [vec![2], vec![0, 1]]);
+}
+
+#[test]
+fn a_cell_may_hold_a_list_as_json_writes_it() {
+    let csv = "text,label\na,\"[\"\"x\"\",\"\"y\"\"]\"\nb,[]\nc,\nd, [2]\n";
+    let tsv = "text\tlabel\na\t[\"x\",\"y\"]\nb\t[]\nc\t\nd\t [2]\n";
+    for (path, content) in [("a.csv", csv), ("a.tsv", tsv)] {
+        let dataset = read_from(&single(path), content.as_bytes()).unwrap();
+        assert!(dataset.multi_label);
+        assert_eq!(dataset.labels, ["2", "x", "y"]);
+        assert_eq!(sets(&dataset), [vec![1, 2], vec![], vec![0]]);
+        assert_eq!(dataset.unlabelled, 1);
+    }
+    for (rows, expected) in [
+        (
+            "[1]\nb\tx\n",
+            "a.tsv:3: the label \"x\" is no list, unlike those of the rows before; write all of them as lists, or \
+             say --label_delimiter for what parts the labels of a cell",
+        ),
+        (
+            "x\nb\t[\"x\"]\n",
+            "a.tsv:3: the label \"[\\\"x\\\"]\" is a list, unlike",
+        ),
+        ("[1]\nb\t[{}]\n", "a.tsv:3: the label \"[{}]\" is no list"),
+    ] {
+        let message = error(&single("a.tsv"), &format!("text\tlabel\na\t{rows}"));
+        assert!(message.starts_with(expected), "{message}");
+    }
+    // One label a row, or a delimiter: a name like any other.
+    let rows = b"text\tlabel\na\t[1]\nb\tx\n";
+    let one = Source {
+        multi_label: Some(false),
+        ..single("a.tsv")
+    };
+    let parted = Source {
+        label_delimiter: Some(";".into()),
+        ..single("a.tsv")
+    };
+    for source in [one, parted] {
+        assert_eq!(read_from(&source, rows).unwrap().labels, ["[1]", "x"]);
+    }
+}
+
+#[test]
+fn an_unknown_label_alone_in_a_cell_may_be_several() {
+    let source = |path| Source {
+        labels: Some(strings(&["x", "y"])),
+        multi_label: Some(true),
+        ..single(path)
+    };
+    let message = error(&source("a.csv"), "text,label\na,x\nb,x|y\n");
+    assert_eq!(
+        message,
+        "a.csv:3: unknown label \"x|y\"; the labels are x, y; where a cell has several, say --label_delimiter"
+    );
+    let one = Source {
+        multi_label: Some(false),
+        ..source("a.csv")
+    };
+    for (source, content) in [
+        (one, "text,label\na,z\n"),
+        (source("a.tsv"), "text\tlabel\na\t[\"z\"]\n"),
+    ] {
+        assert!(error(&source, content).ends_with("the labels are x, y"));
+    }
 }
 
 #[test]

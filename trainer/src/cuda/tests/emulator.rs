@@ -8,6 +8,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use super::say;
 use crate::cuda::kernels::{SOURCE, defines};
 use crate::cuda::machine::{Address, Launch, Machine, Matrix, Operand, Product};
 use crate::device::DeviceError;
@@ -39,6 +40,9 @@ struct Library(Arc<Mutex<Run>>);
 
 impl Emulator {
     /// For heads of `head` columns; none, and a line that says so, where there is no C++ compiler.
+    ///
+    /// # Panics
+    /// If there is none, and `BERTH_NEEDS_CXX` is set.
     pub fn new(head: usize) -> Option<Arc<Self>> {
         library(Operand::Full, head)?;
         Some(Arc::new(Self {
@@ -285,7 +289,14 @@ fn compile(operand: Operand, head: usize) -> Option<Library> {
         .output();
     let output = match compiled {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            eprintln!("SKIPPED: no C++ compiler {compiler}, so the CUDA kernels are not run");
+            let needed = std::env::var_os("BERTH_NEEDS_CXX").is_some();
+            assert!(
+                !needed,
+                "no C++ compiler {compiler}, and BERTH_NEEDS_CXX is set"
+            );
+            say(&format!(
+                "SKIPPED: no C++ compiler {compiler}, so the CUDA kernels are not run"
+            ));
             return None;
         }
         other => other.expect("the compiler"),

@@ -3,3 +3,10 @@
 mod emulator;
 mod kernels;
 mod network;
+
+use std::io::{self, Write};
+
+/// Says something even where the harness keeps what a passing test prints.
+pub fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}

@@ -8,7 +8,7 @@ use crate::config::published;
 use crate::error::Error;
 use crate::model::Model;
 use crate::sources::Known;
-use crate::{fetch, show};
+use crate::{fetch, page, show};
 use berth_checkpoint::save::write_file;
 use berth_checkpoint::{Checkpoint, Provenance, TrainingArgs};
 use berth_data::{DataError, Dataset, EncodeOptions, Encoded, encode_all, unasked_words};
@@ -89,7 +89,11 @@ impl<'a> Lessons<'a> {
             Ok::<_, Error>(Rows { data, inputs })
         };
         let named = &args.model_name_or_path;
-        let provenance = report::provenance(named, &base, &train, dev.as_ref())?;
+        let origin = match &args.config {
+            Some(config) => published::origin(config, args.train_file.as_deref(), &train_file)?,
+            None => published::Origin::default(),
+        };
+        let provenance = report::provenance(named, &base, &train, dev.as_ref(), origin)?;
         let (train, dev) = (rows(train)?, dev.map(rows).transpose()?);
         Ok(Lessons {
             args,
@@ -140,8 +144,13 @@ impl<'a> Lessons<'a> {
             start,
         };
         let outcome = finetune(&job, &mut Progress::new()).map_err(|error| self.named(error))?;
-        if let Outcome::Finished(results) = &outcome {
-            report::write_page(&job, results)?;
+        match &outcome {
+            Outcome::Finished(results) => report::write_page(&job, results)?,
+            // It was stopped over its page.
+            Outcome::AlreadyFinished if !folder.join(page::FILE).exists() => {
+                report::write_page_again(&job)?;
+            }
+            _ => {}
         }
         Ok(outcome)
     }
@@ -212,7 +221,7 @@ pub const ALL_RESULTS: &str = "all_results.json";
 ///
 /// # Errors
 /// When there are none.
-fn figures(path: &Path) -> Result<Map<String, Value>, Error> {
+pub fn figures(path: &Path) -> Result<Map<String, Value>, Error> {
     let text = std::fs::read(path).map_err(|source| Error::file(path, source))?;
     serde_json::from_slice(&text).map_err(|error| Error::Setting {
         path: path.to_owned(),
@@ -342,7 +351,9 @@ fn read_train(known: &Known, file: &Path, args: &FinetuneArgs) -> Result<Dataset
             train.path.display()
         ));
     }
-    if let [label] = &train.labels[..] {
+    if let [label] = &train.labels[..]
+        && !train.multi_label
+    {
         show::note(format!(
             "warning: {}: every row has the label {label:?}; there is nothing to tell apart",
             train.path.display()

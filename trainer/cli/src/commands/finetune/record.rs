@@ -16,11 +16,11 @@
 use super::lessons::Lessons;
 use super::several;
 use crate::args::{DataArgs, FinetuneArgs, QuantizeArgs};
-use crate::commands::quantize::{Converted, comparison_table, convert};
+use crate::commands::quantize::{Converted, check_interrupt, comparison_table, convert, within};
 use crate::commands::quickstart;
 use crate::config::published::content_sha256;
 use crate::error::Error;
-use crate::{outputs, seeds, show};
+use crate::{outputs, page, seeds, show};
 use berth_checkpoint::save::write_file;
 use berth_checkpoint::{Checkpoint, hex, sha256};
 use berth_data::Evaluation;
@@ -32,6 +32,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+
+/// How a command goes on that was stopped after its runs had finished.
+const WAY: &str = "go on with the same command and --resume_from_checkpoint true";
 
 /// Whether there is something to measure on where a file of metrics is asked for, and such a file where a gate is. A
 /// recipe may ask for a gate in case; then it is said that there is none.
@@ -64,7 +67,7 @@ pub fn check(args: &FinetuneArgs) -> Result<(), Error> {
 /// file is asked for.
 ///
 /// # Errors
-/// When a run was trained otherwise than is said, or something can't be read or written.
+/// When a run was trained otherwise than is said, something can't be read or written, or Ctrl-C has asked to stop.
 pub fn write(args: &FinetuneArgs, lessons: &Lessons<'_>) -> Result<Option<Table>, Error> {
     let Some(path) = &args.metrics_file else {
         return Ok(None);
@@ -78,6 +81,7 @@ pub fn write(args: &FinetuneArgs, lessons: &Lessons<'_>) -> Result<Option<Table>
     let measured: Vec<Measured> = runs.iter().map(measure).collect::<Result<_, _>>()?;
     let seeds: Vec<u64> = runs.iter().map(|run| run.seed).collect();
     let report = report(args, lessons, file, &seeds, &measured)?;
+    check_interrupt(path).map_err(|error| within(error, WAY))?;
     let text = serde_json::to_string_pretty(&report).unwrap_or_default() + "\n";
     write_file(path, text.as_bytes())?;
     show::note(format!("{}: written", path.display()));
@@ -139,15 +143,16 @@ fn measure(
         gate: args.gate.clone(),
         ..quickstart::parse(typed)?
     };
-    // One of an earlier run is none of these weights.
+    // One of an earlier run is none of these weights, nor is the page about it.
     outputs::remove(&run.bundle)?;
+    outputs::remove(&run.bundle.with_extension(page::FILE))?;
     let Converted {
         bytes,
         f32_layers,
         comparison,
         missed,
         ..
-    } = convert(&quantize)?;
+    } = convert(&quantize).map_err(|error| within(error, WAY))?;
     if let Some(missed) = missed {
         if let Some(comparison) = &comparison {
             show::note(comparison_table(comparison));

@@ -1,13 +1,16 @@
 //! What a finished run tells beside the model: what it was made of, and the report page.
 
+use super::lessons::{ALL_RESULTS, figures};
+use crate::config::published::Origin;
 use crate::error::Error;
 use crate::{fetch, page, show};
 use berth_checkpoint::save::write_file;
 use berth_checkpoint::{Checkpoint, DataFile, Provenance, hex};
 use berth_data::Dataset;
-use berth_trainer::{Job, Results, state};
+use berth_trainer::{Job, Predictor, Results, state};
+use serde_json::Map;
 
-/// What the model is made of.
+/// What the model is made of; `origin` tells of the data.
 ///
 /// # Errors
 /// When a file can't be read any more.
@@ -16,6 +19,7 @@ pub fn provenance(
     base: &Checkpoint,
     train: &Dataset,
     dev: Option<&Dataset>,
+    origin: Origin,
 ) -> Result<Provenance, Error> {
     let weights = hex(&base.sha256()?);
     let (base_model, license) =
@@ -26,6 +30,8 @@ pub fn provenance(
         base_model_license: license.map(str::to_owned),
         train_file: file(train)?,
         validation_file: dev.map(file).transpose()?.flatten(),
+        data_home: origin.home,
+        data_licence: origin.licence,
     })
 }
 
@@ -71,4 +77,27 @@ pub fn write_page(job: &Job<'_>, results: &Results) -> Result<(), Error> {
         job.output_dir.join(page::FILE),
         text.as_bytes(),
     )?)
+}
+
+/// Writes it for a run that was stopped after its result: from the figures that it has left, and from what its model
+/// says anew.
+///
+/// # Errors
+/// As [`write_page`], and when there are no figures.
+pub fn write_page_again(job: &Job<'_>) -> Result<(), Error> {
+    let made = Checkpoint::open(job.output_dir)?;
+    let batch = job.recipe.per_device_eval_batch_size;
+    let logits = match job.dev {
+        Some(dev) => Predictor::load(&made, job.task)?.logits(dev.inputs, batch)?,
+        None => Vec::new(),
+    };
+    let mut train = figures(&job.output_dir.join(ALL_RESULTS))?;
+    // Those on a second file come after the page.
+    train.retain(|name, _| !name.ends_with("_mm"));
+    let results = Results {
+        train,
+        eval: Map::new(),
+        logits,
+    };
+    write_page(job, &results)
 }

@@ -57,7 +57,7 @@ pub fn prepare(args: &FinetuneArgs) -> Result<(), Error> {
         Start::Overwrite => outputs::remove(&output.join(ALL_RESULTS)),
         Start::ResumeNewest if folders(args).iter().any(|(_, folder)| folder.is_dir()) => Ok(()),
         Start::ResumeNewest => Err(TrainError::NothingToResume(output.clone()).into()),
-        Start::ResumeFrom(_) => Err(Error::Usage(
+        Start::ResumeFrom(_) | Start::OverwriteFrom(_) => Err(Error::Usage(
             "--seeds has a run for each seed: say --resume_from_checkpoint true".into(),
         )),
     }

@@ -147,36 +147,36 @@ fn what_is_wrong_is_named_by_its_line() {
             "{\"data\": []}",
             "f.json:1: no rows; the file is empty or holds a header alone",
         ),
-        ("{\"data\":\n 3}", "f.json:2: \"data\" is not an array"),
-        ("[{},\n5]", "f.json:1: no \"context\"; there are "),
-        ("\n[\n5]", "f.json:3: \"a row\" is not an object"),
+        ("{\"data\":\n 3}", "f.json:2:2: \"data\" is not an array"),
+        ("[{},\n5]", "f.json:1:2: no \"context\"; there are "),
+        ("\n[\n5]", "f.json:3:1: \"a row\" is not an object"),
         (
             "{\"question\": \"q\",\n \"context\": 5}",
-            "f.json:2: \"context\" is not a text",
+            "f.json:2:13: \"context\" is not a text",
         ),
         (
             "{\"context\": \"c\",\n \"answers\": []}",
-            "f.json:1: no \"question\"; there are answers, context",
+            "f.json:1:1: no \"question\"; there are answers, context",
         ),
         (
             "{\"context\": \"c\", \"question\": \"q\"}",
-            "f.json:1: no \"answers\"; there are context, question",
+            "f.json:1:1: no \"answers\"; there are context, question",
         ),
         (
             "{\"context\": \"c\", \"question\": \"q\",\n\"answers\": {\"text\": [\"c\"], \"answer_start\": []}}",
-            "f.json:2: 1 answers with 0 places in \"answer_start\"",
+            "f.json:2:12: 1 answers with 0 places in \"answer_start\"",
         ),
         (
             "{\"context\": \"c\", \"question\": \"q\",\n\"answers\": {\"text\": [\"c\"], \"answer_start\": [0.5]}}",
-            "f.json:2: \"answers\" is not a list of",
+            "f.json:2:12: \"answers\" is not a list of",
         ),
         (
             "{\"data\": [{\"paragraphs\": [\n{\"context\": \"c\"}]}]}",
-            "f.json:2: no \"qas\"; there are context",
+            "f.json:2:1: no \"qas\"; there are context",
         ),
         (
             "{\"data\": [{\"paragraphs\": [\n{\"context\": \"c\", \"qas\": 1}]}]}",
-            "f.json:2: \"qas\" is not an array",
+            "f.json:2:25: \"qas\" is not an array",
         ),
         (
             "{\"context\": \"c\",\n",
@@ -195,6 +195,44 @@ fn what_is_wrong_is_named_by_its_line() {
         .unwrap_err()
         .to_string();
     assert!(utf_8.starts_with("f.json:2: not UTF-8"), "{utf_8}");
+}
+
+#[test]
+fn what_is_wrong_in_a_file_of_one_line_is_found_by_id_or_column() {
+    let line = NESTED.replace('\n', "");
+    for (from, to, expected) in [
+        (
+            r#""answer_start": 7}, {"#,
+            r#""answer_start": "7"}, {"#,
+            r#"f.json:1: question "a": "answers" is not a list of"#,
+        ),
+        (
+            r#""question": "why?", "#,
+            "",
+            r#"f.json:1: question "b": no "question"; there are answers, id"#,
+        ),
+        (
+            r#""context": "","#,
+            "",
+            r#"f.json:1:399: no "context"; there are qas"#,
+        ),
+        (
+            r#""id": "b""#,
+            r#""id": "a""#,
+            r#"f.json:1: the id "a" is that of two questions; predictions"#,
+        ),
+    ] {
+        let changed = line.replacen(from, to, 1);
+        assert_ne!(changed, line);
+        let found = error(&changed);
+        assert!(found.starts_with(expected), "{found}");
+    }
+    let flat = FLAT[1].replace("\"context\"", "\"text\"");
+    let found = error(&format!("{}\n{flat}", FLAT[0]));
+    assert!(
+        found.starts_with("f.json:2: question \"b\": no \"context\"; there are answers"),
+        "{found}"
+    );
 }
 
 /// Every cut, and bytes changed one by one: an error or rows, and no panic.
