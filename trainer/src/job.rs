@@ -404,9 +404,8 @@ impl Job<'_> {
             Purpose::Tell(total) => {
                 let is_longer = total >= state.max_steps;
                 let names = now.as_object().into_iter().flat_map(Map::keys);
-                let names = names
-                    .map(String::as_str)
-                    .filter(|name| !FREE.contains(name) && !(is_longer && LENGTH.contains(name)));
+                let may_differ = |name| FREE.contains(&name) || is_longer && LENGTH.contains(&name);
+                let names = names.map(String::as_str).filter(|&name| !may_differ(name));
                 facts.extend(names.map(|name| setting(name, &then, &now)));
                 facts.extend(measured);
                 let steps = |recipe: &Recipe| recipe.steps_between_evaluations().to_string();

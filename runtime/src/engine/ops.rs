@@ -100,7 +100,10 @@ impl Block {
             Some(rows) => rows,
             None => Arc::new(rows_of(self.header())?),
         };
-        let mut view = take_shape(&mut rows, &[ids.len(), self.header().shape.width() as usize])?;
+        let mut view = take_shape(
+            &mut rows,
+            &[ids.len(), self.header().shape.width() as usize],
+        )?;
         let mut scratch = self.carve(&mut space.scratch, &space.team, ids.len())?;
         let hidden = view.as_slice_mut()?;
         self.network
