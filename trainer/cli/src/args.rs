@@ -11,7 +11,7 @@ mod values;
 
 pub use data::DataArgs;
 pub use finetune::FinetuneArgs;
-pub use form::{normalize, parse, switch_before, switches, truth};
+pub use form::{normalize, parse, switch_before, switches, truth, with_usual};
 
 use berth_quantize::Gate;
 use berth_task::{Aggregation, LongTexts, Task};

@@ -2,8 +2,9 @@
 //! `=false`.
 
 use super::Cli;
+use crate::error::Error;
 use crate::meant;
-use clap::{CommandFactory, Parser};
+use clap::{Args, CommandFactory, Parser};
 use std::ffi::{OsStr, OsString};
 
 /// Brings what was typed to the form that clap knows: `-` inside a flag's name becomes `_`, and a switch
@@ -70,6 +71,18 @@ pub fn switch_before<'t>(typed: &'t [OsString], word: &OsStr) -> Option<&'t str>
 /// place.
 pub fn parse(typed: Vec<OsString>) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(&typed).map_err(|error| meant::suggest(error, &typed))
+}
+
+/// A command's arguments, with everything that was not typed as usual.
+///
+/// # Errors
+/// As [`parse`], as an error of usage.
+pub fn with_usual<A: Args>(typed: Vec<OsString>) -> Result<A, Error> {
+    let command = A::augment_args(clap::Command::new("berth").args_override_self(true));
+    let matches = command.try_get_matches_from(normalize(typed.into_iter()));
+    matches
+        .and_then(|found| A::from_arg_matches(&found))
+        .map_err(|error| Error::Usage(error.to_string()))
 }
 
 /// The names of all flags that take no value or `true`/`false`.

@@ -1,290 +1,30 @@
 //! `berth quickstart`: the whole road on a shipped sample, from a base model to answers on sentences that
 //! nobody trained on.
 //!
-//! A walk that was interrupted goes on when it is called again. What it makes it names in a file ([`MARKER`])
+//! A walk that was interrupted goes on when it is called again. What it makes it names in a file ([`folder`])
 //! beforehand, so that it goes on in, and writes over, nothing that others made.
+
+mod folder;
+mod samples;
 
 use super::ask::for_people;
 use super::finetune::train;
 use super::print;
 use super::quantize::{Converted, comparison_table, convert, within};
-use crate::args::{DEFAULT_MODEL, FinetuneArgs, QuantizeArgs, QuickstartArgs, normalize};
+use crate::args::{DEFAULT_MODEL, FinetuneArgs, QuantizeArgs, QuickstartArgs, with_usual};
 use crate::error::Error;
 use crate::{fetch, interrupt, show};
-use berth_checkpoint::{hex, tiny};
+use berth_checkpoint::tiny;
 use berth_runtime::measure::{self, Report};
 use berth_runtime::{Threads, counting};
 use berth_task::Task;
 use berth_trainer::Outcome;
-use clap::Args;
-use sha2::{Digest, Sha256};
-use std::collections::{BTreeSet, HashMap};
+use folder::claim;
+use samples::Sample;
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
-
-/// What a walk learns from, and asks at its end.
-struct Sample {
-    /// The application.
-    task: Task,
-    /// The flag that says what to learn, and its value.
-    learn: [&'static str; 2],
-    /// Flags of the recipe that are not as usual.
-    recipe: &'static [&'static str],
-    /// The bundle's name.
-    name: &'static str,
-    extension: &'static str,
-    train: &'static str,
-    dev: &'static str,
-    /// Texts of our own, in no file.
-    texts: [&'static str; 3],
-    /// What they are questions on, where they are.
-    passage: Option<&'static str>,
-    /// Where the files were taken from.
-    home: &'static str,
-    /// Under what they may be used.
-    licence: &'static str,
-}
-
-/// 4,000 and 1,000 sentences of Sentence Polarity 1.0 (CC BY 4.0, Bo Pang and Lillian Lee).
-const MR: Sample = Sample {
-    task: Task::TextClassification,
-    learn: ["--task_name", "mr"],
-    recipe: &[],
-    name: "sentiment",
-    home: "https://www.cs.cornell.edu/people/pabo/movie-review-data/",
-    licence: "CC BY 4.0, by Bo Pang and Lillian Lee",
-    extension: "tsv",
-    train: include_str!("../../../../models/mr/train.tsv"),
-    dev: include_str!("../../../../models/mr/dev.tsv"),
-    texts: [
-        "a gripping film with a big heart and not one wasted minute",
-        "two hours of shouting that add up to nothing at all",
-        "it starts slowly, but the last half hour is worth the wait",
-    ],
-    passage: None,
-};
-
-/// 2,000 and 500 sentences of UD English EWT (CC BY-SA 4.0, see `models/ud_ewt`).
-const UD_EWT: Sample = Sample {
-    task: Task::TokenClassification,
-    learn: ["--task", "token-classification"],
-    recipe: &[],
-    name: "parts-of-speech",
-    home: "https://github.com/UniversalDependencies/UD_English-EWT",
-    licence: "CC BY-SA 4.0",
-    extension: "conll",
-    train: include_str!("../../../../models/ud_ewt/train.conll"),
-    dev: include_str!("../../../../models/ud_ewt/dev.conll"),
-    texts: [
-        "John Smith 's car is new",
-        "The old can can hold the sand.",
-        "She will book a flight, or read a book.",
-    ],
-    passage: None,
-};
-
-/// 1,500 and 200 questions of SQuAD 1.1 (CC BY-SA 4.0, see `models/squad`).
-const SQUAD: Sample = Sample {
-    task: Task::QuestionAnswering,
-    learn: ["--task", "question-answering"],
-    // So few questions need many small steps.
-    recipe: &[
-        "--per_device_train_batch_size",
-        "8",
-        "--learning_rate",
-        "2e-4",
-    ],
-    name: "answers",
-    home: "https://rajpurkar.github.io/SQuAD-explorer/",
-    licence: "CC BY-SA 4.0",
-    extension: "json",
-    train: include_str!("../../../../models/squad/train.json"),
-    dev: include_str!("../../../../models/squad/dev.json"),
-    texts: [
-        "When was the lighthouse built?",
-        "Who paid for the new lamp?",
-        "How far can the light be seen?",
-    ],
-    passage: Some(
-        "The old lighthouse stands on a rock in the bay. It was built in 1847 by two brothers from the \
-         village, and for sixty years it burned oil. In 1908 the harbour company paid for a new lamp. \
-         On a clear night its light can be seen from eighteen miles away.",
-    ),
-};
-
-/// 1,600 and 400 pairs made of SQuAD 1.1 (CC BY-SA 4.0, see `models/squad_pairs`).
-const SQUAD_PAIRS: Sample = Sample {
-    task: Task::TextPairClassification,
-    learn: ["--task", "text-pair-classification"],
-    recipe: &[],
-    name: "answerable",
-    home: "https://rajpurkar.github.io/SQuAD-explorer/",
-    licence: "CC BY-SA 4.0",
-    extension: "tsv",
-    train: include_str!("../../../../models/squad_pairs/train.tsv"),
-    dev: include_str!("../../../../models/squad_pairs/dev.tsv"),
-    texts: [
-        "When was the lighthouse built?",
-        "How far can the light be seen?",
-        "Who was the first keeper of the lighthouse?",
-    ],
-    passage: SQUAD.passage,
-};
-
-/// All of them.
-const SAMPLES: [&Sample; 4] = [&MR, &UD_EWT, &SQUAD, &SQUAD_PAIRS];
-
-impl Sample {
-    fn of(task: Task) -> Result<&'static Self, Error> {
-        match task {
-            Task::TextClassification => Ok(&MR),
-            Task::TextPairClassification => Ok(&SQUAD_PAIRS),
-            Task::TokenClassification => Ok(&UD_EWT),
-            Task::QuestionAnswering => Ok(&SQUAD),
-            Task::TextPairRegression => Err(Error::Usage(format!(
-                "--task {task} has no quickstart; text-classification, text-pair-classification, \
-                 token-classification and question-answering have"
-            ))),
-        }
-    }
-
-    /// What its model is called, a small one or a real one.
-    fn kind(&self, tiny: bool) -> String {
-        match (tiny, self.task) {
-            (true, Task::TextClassification) => "tiny".to_owned(),
-            (true, _) => format!("tiny-{}", self.name),
-            (false, _) => self.name.to_owned(),
-        }
-    }
-
-    /// The names of all that a walk makes in its folder.
-    fn makes(&self, tiny: bool) -> [String; 5] {
-        let kind = self.kind(tiny);
-        [
-            format!("data/{}", self.name),
-            format!("{kind}.base"),
-            format!("{kind}.berth"),
-            format!("{kind}.report.html"),
-            kind,
-        ]
-    }
-
-    /// Where its files are in a walk's folder.
-    fn place(&self, folder: &Path) -> PathBuf {
-        folder.join("data").join(self.name)
-    }
-
-    /// The file of a split in a walk's folder.
-    fn file(&self, folder: &Path, split: &str) -> PathBuf {
-        self.place(folder)
-            .join(format!("{split}.{}", self.extension))
-    }
-
-    /// The file that tells where the others come from, in a walk's folder: a recipe's table, for the model's card.
-    fn origin_file(&self, folder: &Path) -> PathBuf {
-        self.place(folder).join("data.toml")
-    }
-
-    /// What it holds. The texts are plain: Rust writes them as TOML does.
-    fn origin(&self) -> String {
-        let (home, licence) = (self.home, self.licence);
-        let mut text = format!("[data]\nhome = {home:?}\nlicence = {licence:?}\n\n[data.sha256]\n");
-        for (split, content) in self.splits() {
-            let name = format!("{split}.{}", self.extension);
-            let digest = hex(&Sha256::digest(content));
-            text.push_str(&format!("{name:?} = {digest:?}\n"));
-        }
-        text
-    }
-
-    /// The file of the passage in a walk's folder.
-    fn passage_file(&self, folder: &Path) -> PathBuf {
-        self.place(folder).join("passage.txt")
-    }
-
-    /// Its files, by the names of their splits.
-    fn splits(&self) -> [(&'static str, &'static str); 2] {
-        [("train", self.train), ("dev", self.dev)]
-    }
-
-    /// Whether its files lie in a folder as a walk writes them.
-    fn lies_in(&self, folder: &Path) -> bool {
-        self.splits().into_iter().all(|(split, content)| {
-            let found = fs::read(self.file(folder, split));
-            found.is_ok_and(|bytes| bytes == content.as_bytes())
-        })
-    }
-}
-
-/// The file that names what walks made in a folder.
-const MARKER: &str = ".berth-quickstart";
-
-/// Its first line, for people; each of the others is a name.
-const MARKED: &str =
-    "Made by berth quickstart, which writes over these and over nothing else here:";
-
-/// Notes what a walk is going to make in a folder, which may be there from an earlier one.
-///
-/// # Errors
-/// Where something lies in its way that no walk made. Then nothing was written.
-fn claim(folder: &Path, makes: [String; 5]) -> Result<(), Error> {
-    let mut made = made(folder)?;
-    for name in makes {
-        let path = folder.join(&name);
-        if made.insert(name) && path.symlink_metadata().is_ok() {
-            return Err(not_ours(&path, "is there already"));
-        }
-    }
-    fs::create_dir_all(folder).map_err(|source| Error::file(folder, source))?;
-    let names = made.iter().map(|name| format!("{name}\n"));
-    let text = format!("{MARKED}\n{}", names.collect::<String>());
-    berth_checkpoint::save::write_file(folder.join(MARKER), text.as_bytes())?;
-    Ok(())
-}
-
-/// The names of what walks made in a folder: none in a new or an empty one.
-///
-/// # Errors
-/// Where others made the folder, or it can't be read.
-fn made(folder: &Path) -> Result<BTreeSet<String>, Error> {
-    let marker = folder.join(MARKER);
-    match fs::read_to_string(&marker) {
-        Ok(text) => return Ok(text.lines().skip(1).map(str::to_owned).collect()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(source) => return Err(Error::file(marker, source)),
-    }
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
-        Err(source) => return Err(Error::file(folder, source)),
-    };
-    // A walk that was killed while it wrote the first file leaves a part of it.
-    let is_part = |name: &str| name.starts_with(".berth.") && name.ends_with(".partial");
-    let mut is_empty = true;
-    for entry in entries {
-        let entry = entry.map_err(|source| Error::file(folder, source))?;
-        is_empty &= entry.file_name().to_str().is_some_and(is_part);
-    }
-    // Earlier versions wrote no marker, but their samples first of all.
-    let walked = SAMPLES.iter().filter(|sample| sample.lies_in(folder));
-    let names = walked.flat_map(|sample| [true, false].map(|tiny| sample.makes(tiny)));
-    let names: BTreeSet<String> = names.flatten().collect();
-    match is_empty || !names.is_empty() {
-        true => Ok(names),
-        false => Err(not_ours(folder, "not empty")),
-    }
-}
-
-fn not_ours(path: &Path, what: &str) -> Error {
-    Error::Model {
-        path: path.to_owned(),
-        what: format!(
-            "{what}, and not made by quickstart; name another --output_dir, or remove it"
-        ),
-    }
-}
 
 /// How a walk goes on that was stopped.
 const WAY: &str = "the same command goes on from there";
@@ -428,7 +168,7 @@ impl Road {
         } else {
             typed.push("--overwrite_output_dir".into());
         }
-        parse(typed)
+        with_usual(typed)
     }
 
     fn quantize_args(&self) -> Result<QuantizeArgs, Error> {
@@ -436,17 +176,8 @@ impl Road {
         typed.push(self.model.clone().into());
         typed.extend(["--output".into(), self.bundle.clone().into()]);
         typed.extend(["--validation_file".into(), self.data("dev").into()]);
-        parse(typed)
+        with_usual(typed)
     }
-}
-
-/// A command's arguments with everything that was not typed as usual.
-pub fn parse<A: Args>(typed: Vec<OsString>) -> Result<A, Error> {
-    let command = A::augment_args(clap::Command::new("berth").args_override_self(true));
-    let matches = command.try_get_matches_from(normalize(typed.into_iter()));
-    matches
-        .and_then(|found| A::from_arg_matches(&found))
-        .map_err(|error| Error::Usage(error.to_string()))
 }
 
 /// Whether a walk was interrupted here, or has finished.
@@ -553,6 +284,7 @@ fn next(road: &Road) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::samples::SAMPLES;
     use super::*;
     use crate::config::published;
 
@@ -563,97 +295,6 @@ mod tests {
             tiny,
             threads: None,
         }
-    }
-
-    fn lay(folder: &Path, task: Task, tiny: bool) -> Result<(), String> {
-        let road = Road::lay(&args(folder, task, tiny));
-        road.map(drop).map_err(|error| error.to_string())
-    }
-
-    /// Writes a file in a folder that is made for it.
-    fn put(folder: &Path, name: &str, content: &str) {
-        let path = folder.join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, content).unwrap();
-    }
-
-    const SENTENCES: Task = Task::TextClassification;
-    const TAGS: Task = Task::TokenClassification;
-
-    #[test]
-    fn what_others_made_stays_as_it_is() {
-        for (name, content) in [
-            ("tiny/config.json", "{}"),
-            ("data/sentiment/train.tsv", "sentence\tlabel\n"),
-            ("notes.txt", "mine"),
-            (".berth.hidden", "mine"),
-        ] {
-            let dir = tempfile::tempdir().unwrap();
-            let folder = &dir.path().join("own");
-            put(folder, name, content);
-            let refused = lay(folder, SENTENCES, true).unwrap_err();
-            assert_eq!(
-                refused,
-                format!(
-                    "{}: not empty, and not made by quickstart; name another --output_dir, or remove it",
-                    folder.display()
-                )
-            );
-            assert_eq!(fs::read_dir(folder).unwrap().count(), 1, "{name}");
-            assert_eq!(fs::read_to_string(folder.join(name)).unwrap(), content);
-        }
-        let dir = tempfile::tempdir().unwrap();
-        put(dir.path(), "file", "mine");
-        assert!(lay(&dir.path().join("file"), SENTENCES, true).is_err());
-    }
-
-    #[test]
-    fn a_walk_goes_on_in_what_walks_made() {
-        let dir = tempfile::tempdir().unwrap();
-        for name in ["new", "empty", "killed"] {
-            let folder = &dir.path().join(name);
-            match name {
-                "empty" => fs::create_dir(folder).unwrap(),
-                "killed" => put(folder, ".berth.a1b2c3.partial", "Made"),
-                _ => {}
-            }
-            lay(folder, SENTENCES, true).unwrap();
-            assert!(MR.lies_in(folder), "{name}");
-            // As an interrupted walk leaves it, with files that others put beside it.
-            put(folder, "tiny/checkpoint-1/config.json", "{}");
-            put(folder, "tiny.base/config.json", "{}");
-            put(folder, "bits", "mine");
-            put(folder, "parts-of-speech/config.json", "mine");
-            lay(folder, SENTENCES, true).unwrap();
-            lay(folder, SENTENCES, false).unwrap();
-            lay(folder, TAGS, true).unwrap();
-            let refused = lay(folder, TAGS, false).unwrap_err();
-            assert!(
-                refused.contains("parts-of-speech: is there already"),
-                "{refused}"
-            );
-            assert!(
-                refused.contains("another --output_dir, or remove it"),
-                "{refused}"
-            );
-            let own = folder.join("parts-of-speech/config.json");
-            assert_eq!(fs::read_to_string(own).unwrap(), "mine");
-            lay(folder, SENTENCES, true).unwrap();
-        }
-    }
-
-    #[test]
-    fn a_folder_of_an_earlier_version_is_told_by_its_sample() {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path();
-        lay(folder, SENTENCES, true).unwrap();
-        fs::remove_file(folder.join(MARKER)).unwrap();
-        put(folder, "tiny/config.json", "{}");
-        put(folder, "answers/config.json", "mine");
-        lay(folder, SENTENCES, true).unwrap();
-        assert!(folder.join(MARKER).is_file());
-        let refused = lay(folder, Task::QuestionAnswering, false).unwrap_err();
-        assert!(refused.contains("answers: is there already"), "{refused}");
     }
 
     #[test]

@@ -15,9 +15,8 @@
 
 use super::lessons::Lessons;
 use super::several;
-use crate::args::{DataArgs, FinetuneArgs, QuantizeArgs};
+use crate::args::{DataArgs, FinetuneArgs, QuantizeArgs, with_usual};
 use crate::commands::quantize::{Converted, check_interrupt, comparison_table, convert, within};
-use crate::commands::quickstart;
 use crate::config::published::content_sha256;
 use crate::error::Error;
 use crate::{outputs, page, seeds, show};
@@ -141,7 +140,7 @@ fn measure(
         },
         max_eval_samples: args.max_eval_samples,
         gate: args.gate.clone(),
-        ..quickstart::parse(typed)?
+        ..with_usual(typed)?
     };
     // One of an earlier run is none of these weights, nor is the page about it.
     outputs::remove(&run.bundle)?;
