@@ -24,7 +24,7 @@ use berth_checkpoint::save::write_file;
 use berth_checkpoint::{Checkpoint, hex, sha256};
 use berth_data::Evaluation;
 use berth_quantize::{Comparison, Gate};
-use berth_trainer::Recipe;
+use berth_trainer::recipe::{FREE, Recipe};
 use berth_trainer::state::{STATE_FILE, TrainerState};
 use comfy_table::Table;
 use serde::Deserialize;
@@ -171,17 +171,6 @@ fn measure(
         weights_sha256: hex(&checkpoint.sha256()?),
     })
 }
-
-/// Settings that change nothing in what is learned.
-const FREE: [&str; 7] = [
-    "threads",
-    "logging_steps",
-    "save_strategy",
-    "save_steps",
-    "save_total_limit",
-    "eval_steps",
-    "per_device_eval_batch_size",
-];
 
 /// Whether a checkpoint was trained as is said now.
 fn check_run(lessons: &Lessons<'_>, seed: u64, checkpoint: &Checkpoint) -> Result<(), Error> {
