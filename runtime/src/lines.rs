@@ -1,9 +1,21 @@
-//! Lines of bounded length from a stream, in one buffer that is made beforehand.
+//! Lines of bounded length from a stream, in one buffer that is made beforehand; and whole texts, whose lines are
+//! counted where they are none.
 
 use std::io::{self, BufRead, ErrorKind};
 
 /// The most bytes that a line of input may have, its ending not counted.
 pub const MAX_LINE_BYTES: usize = 1 << 20;
+
+/// The text of some bytes.
+///
+/// # Errors
+/// When they are not UTF-8: how many lines end before the first that isn't.
+pub fn text_of(bytes: Vec<u8>) -> Result<String, usize> {
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        valid.iter().filter(|&&byte| byte == b'\n').count()
+    })
+}
 
 /// Takes a stream apart into lines.
 ///

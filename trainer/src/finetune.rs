@@ -37,8 +37,8 @@ use crate::recipe::Strategy;
 use crate::schedule::Schedule;
 use crate::state::{STATE_FILE, TrainerState};
 
-/// The figures of a run, all in one file.
-pub(crate) const ALL_RESULTS: &str = "all_results.json";
+/// The file of all the figures of a run.
+pub const ALL_RESULTS: &str = "all_results.json";
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -591,14 +591,10 @@ struct Measured {
 
 /// That all numbers of a model are finite after so many steps. `last` is the newest checkpoint.
 fn check_finite(model: &Bert, step: u64, last: Option<&Path>) -> Result<(), TrainError> {
-    let broken = model
-        .parameters()
-        .iter()
-        .find(|parameter| parameter.values().iter().any(|number| !number.is_finite()));
-    match broken {
+    match model.not_finite() {
         None => Ok(()),
-        Some(parameter) => Err(TrainError::Overflow {
-            name: parameter.name().to_owned(),
+        Some(name) => Err(TrainError::Overflow {
+            name: name.to_owned(),
             step,
             last: last.map(Path::to_path_buf),
         }),

@@ -54,7 +54,7 @@ pub mod state;
 
 pub use checkpoints::tidy;
 pub use error::{ExampleProblem, TrainError};
-pub use finetune::{Outcome, Results, finetune};
+pub use finetune::{ALL_RESULTS, Outcome, Results, finetune};
 pub use job::{Job, Start};
 pub use observer::{Control, Observer, StepInfo, Unobserved};
 pub use predict::Predictor;

@@ -261,6 +261,18 @@ impl Bert {
         &self.parameters
     }
 
+    /// The name of the first parameter with a number that is not finite, where there is one.
+    pub fn not_finite(&self) -> Option<&str> {
+        let broken = |parameter: &&Arc<Parameter>| {
+            let values = parameter.values();
+            values.iter().any(|value| !value.is_finite())
+        };
+        self.parameters
+            .iter()
+            .find(broken)
+            .map(|parameter| parameter.name())
+    }
+
     /// Whether the head answers for each token rather than for each sequence.
     pub fn answers_tokens(&self) -> bool {
         matches!(self.head, Head::Token(_))

@@ -51,7 +51,7 @@ impl Predictor {
     pub fn logits(&self, rows: &[Encoded], batch: usize) -> Result<Vec<Vec<f32>>, TrainError> {
         self.limits.check_inputs(rows)?;
         let all = logits(&self.model, rows, batch)?;
-        match all.iter().all(|row| is_finite(row)) {
+        match all.iter().flatten().all(|logit| logit.is_finite()) {
             true => Ok(all),
             false => Err(self.broken()),
         }
@@ -59,9 +59,8 @@ impl Predictor {
 
     /// Why the answers are no numbers.
     fn broken(&self) -> TrainError {
-        let mut parameters = self.model.parameters().iter();
-        let what = match parameters.find(|parameter| !is_finite(&parameter.values())) {
-            Some(parameter) => format!("tensor `{}` holds what is no number", parameter.name()),
+        let what = match self.model.not_finite() {
+            Some(name) => format!("tensor `{name}` holds what is no number"),
             None => "its weights are so large that its answers are no numbers".to_owned(),
         };
         TrainError::Damaged {
@@ -69,10 +68,6 @@ impl Predictor {
             problem: format!("{what}; the training went wrong, take an earlier checkpoint"),
         }
     }
-}
-
-fn is_finite(numbers: &[f32]) -> bool {
-    numbers.iter().all(|number| number.is_finite())
 }
 
 /// The logits of checked rows. Rows of like length go together, so that the threads have like work.

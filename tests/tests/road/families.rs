@@ -7,8 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use berth_bundle::Bundle;
-use berth_checkpoint::save::{Existing, Folder, TensorRef};
-use berth_checkpoint::{Checkpoint, Config, Family, TrainingArgs};
+use berth_checkpoint::{Checkpoint, Config, Family};
 use berth_data::Encoded;
 use berth_quantize::onnx::{self, Form, Run, Tokens};
 use berth_quantize::{Options, quantize};
@@ -182,16 +181,5 @@ fn distilbert(dir: &Path) -> PathBuf {
     let weight = (0..3 * HIDDEN).map(|i| (i as f32 * 0.7).sin()).collect();
     tensors.push(("classifier.weight".into(), vec![3, HIDDEN], weight));
     tensors.push(("classifier.bias".into(), vec![3], vec![0.1, -0.2, 0.3]));
-    let refs: Vec<TensorRef<'_>> = tensors
-        .iter()
-        .map(|(name, shape, data)| TensorRef { name, shape, data })
-        .collect();
-    let mut folder = Folder::create(dir.join("distilbert")).expect("a folder");
-    folder.model(&config, &refs).expect("a model");
-    let tokenizer = base.tokenizer_files().expect("a tokenizer");
-    folder.tokenizer(&tokenizer, 128).expect("a tokenizer");
-    folder
-        .training_args(&TrainingArgs::new(TASK, 40))
-        .expect("its arguments");
-    folder.commit(Existing::Replace).expect("the model")
+    fixture::save(&base, &config, &tensors, TASK, &dir.join("distilbert"))
 }

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use berth_checkpoint::{Checkpoint, TrainingArgs, tiny, tokenizer};
+use berth_checkpoint::save::{Existing, Folder, TensorRef};
+use berth_checkpoint::{Checkpoint, Config, TrainingArgs, tiny, tokenizer};
 use berth_data::{EncodeOptions, Encoded, Source, encode_all};
 use berth_quantize::{Options, quantize};
 use berth_task::Task;
@@ -36,6 +37,28 @@ pub fn base_model(dir: &Path) -> Checkpoint {
     let words: Vec<&str> = [&GOOD[..], &BAD, &REST].concat();
     tiny::create(dir, 7, &words).expect("a tiny model");
     Checkpoint::open(dir).expect("the tiny model")
+}
+
+/// Saves a model of these tensors with the tokenizer of `base`, as one that was trained for `task`; over one that is there.
+pub fn save(
+    base: &Checkpoint,
+    config: &Config,
+    tensors: &[(String, Vec<usize>, Vec<f32>)],
+    task: Task,
+    to: &Path,
+) -> PathBuf {
+    let refs: Vec<TensorRef<'_>> = tensors
+        .iter()
+        .map(|(name, shape, data)| TensorRef { name, shape, data })
+        .collect();
+    let mut folder = Folder::create(to).expect("a folder");
+    folder.model(config, &refs).expect("a model");
+    let tokenizer = base.tokenizer_files().expect("a tokenizer");
+    folder.tokenizer(&tokenizer, 128).expect("a tokenizer");
+    folder
+        .training_args(&TrainingArgs::new(task, 40))
+        .expect("its arguments");
+    folder.commit(Existing::Replace).expect("the model")
 }
 
 /// A table of sentences, one good or bad word in each, which decides the label.

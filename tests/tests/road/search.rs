@@ -6,8 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use berth_checkpoint::save::{Existing, Folder, TensorRef};
-use berth_checkpoint::{Checkpoint, TrainingArgs};
+use berth_checkpoint::Checkpoint;
 use berth_data::{Encoded, Evaluator, Target};
 use berth_quantize::{Change, Gate, LayerCost, Measured, Options, QuantizeError, Trials};
 use berth_runtime::Model;
@@ -241,15 +240,5 @@ fn model(dir: &Path, edit: impl Fn(&str, &mut [f32])) -> PathBuf {
 
 fn save(base: &Checkpoint, tensors: &[(String, Vec<usize>, Vec<f32>)], to: &Path) -> PathBuf {
     let config = base.config.with_head(TASK, &LABELS.map(str::to_owned));
-    let refs: Vec<TensorRef<'_>> = tensors
-        .iter()
-        .map(|(name, shape, data)| TensorRef { name, shape, data })
-        .collect();
-    let mut folder = Folder::create(to).expect("a folder");
-    folder.model(&config, &refs).expect("a model");
-    let tokenizer = base.tokenizer_files().expect("a tokenizer");
-    folder.tokenizer(&tokenizer, 128).expect("a tokenizer");
-    let training = TrainingArgs::new(TASK, 40);
-    folder.training_args(&training).expect("its arguments");
-    folder.commit(Existing::Replace).expect("the model")
+    fixture::save(base, &config, tensors, TASK, to)
 }

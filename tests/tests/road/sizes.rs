@@ -6,8 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use berth_bundle::{AlignedBytes, Bundle};
-use berth_checkpoint::save::{Existing, Folder, TensorRef};
-use berth_checkpoint::{Checkpoint, Config, TrainingArgs};
+use berth_checkpoint::{Checkpoint, Config};
 use berth_data::Encoded;
 use berth_kernels::Isa;
 use berth_quantize::onnx::{self, Form};
@@ -164,18 +163,7 @@ fn model(dir: &Path, task: Task) -> PathBuf {
         let data = random(&mut dice, name, &shape);
         tensors.push((name.to_owned(), shape, data));
     }
-    let refs: Vec<TensorRef<'_>> = tensors
-        .iter()
-        .map(|(name, shape, data)| TensorRef { name, shape, data })
-        .collect();
-    let mut folder = Folder::create(dir.join("partial")).expect("a folder");
-    folder.model(&config, &refs).expect("a model");
-    let tokenizer = base.tokenizer_files().expect("a tokenizer");
-    folder.tokenizer(&tokenizer, 40).expect("a tokenizer");
-    folder
-        .training_args(&TrainingArgs::new(task, 40))
-        .expect("its arguments");
-    folder.commit(Existing::Replace).expect("the model")
+    fixture::save(&base, &config, &tensors, task, &dir.join("partial"))
 }
 
 /// Numbers that keep the variance of what goes through a dense layer; a norm's weights stay near 1.

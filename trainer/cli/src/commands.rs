@@ -18,6 +18,7 @@ mod tokenize;
 
 use crate::args::Command;
 use crate::error::Error;
+use berth_runtime::lines::text_of;
 use std::io::Write;
 use std::path::Path;
 
@@ -53,13 +54,10 @@ fn print(text: impl std::fmt::Display) -> Result<(), Error> {
 
 /// The text of bytes that begin on `line` of a file.
 fn utf8(path: &Path, line: usize, bytes: Vec<u8>) -> Result<String, Error> {
-    String::from_utf8(bytes).map_err(|error| {
-        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        Error::Setting {
-            path: path.to_owned(),
-            line: line + valid.iter().filter(|&&byte| byte == b'\n').count(),
-            what: "not UTF-8; save the text as UTF-8".into(),
-        }
+    text_of(bytes).map_err(|lines| Error::Setting {
+        path: path.to_owned(),
+        line: line + lines,
+        what: "not UTF-8; save the text as UTF-8".into(),
     })
 }
 

@@ -49,43 +49,45 @@ fn forward(bundle: &Bundle<'_>, isa: Isa, ids: &[u32], second: usize) -> Vec<f32
     logits
 }
 
+/// Holds what every instruction set computes of inputs of these lengths against the oracle, to the bit; where the
+/// second text begins is drawn, or is the middle.
+fn oracles_bits(model: &Model, random: &mut Random, lengths: &[usize], drawn: bool, what: &str) {
+    let bytes = model.bundle();
+    let bundle = Bundle::open(&bytes).unwrap();
+    for &tokens in lengths {
+        let ids = ids(random, tokens);
+        let second = match drawn {
+            true => random.size(tokens + 1) - 1,
+            false => tokens / 2,
+        };
+        let expected = model.forward(&ids, second);
+        for isa in Isa::available() {
+            let found = forward(&bundle, isa, &ids, second);
+            let what = format!("{what}, {tokens} tokens, {}", isa.tier());
+            assert_eq!(bits(&found), bits(&expected), "{what}");
+        }
+    }
+}
+
 #[test]
 fn every_instruction_set_computes_what_the_oracle_computes() {
     let mut random = Random(50);
+    let lengths = [1, 2, 3, 7, 16, 17, 33, 95, 96, 97, POSITIONS];
     for task in TASKS {
         let model = Model::random(&mut random, task);
-        let bytes = model.bundle();
-        let bundle = Bundle::open(&bytes).unwrap();
-        for tokens in [1, 2, 3, 7, 16, 17, 33, 95, 96, 97, POSITIONS] {
-            let ids = ids(&mut random, tokens);
-            let second = random.size(tokens + 1) - 1;
-            let expected = model.forward(&ids, second);
-            for isa in Isa::available() {
-                let found = forward(&bundle, isa, &ids, second);
-                let what = format!("{task}, {tokens} tokens, {}", isa.tier());
-                assert_eq!(bits(&found), bits(&expected), "{what}");
-            }
-        }
+        oracles_bits(&model, &mut random, &lengths, true, &task.to_string());
     }
 }
 
 #[test]
 fn sizes_that_fill_no_whole_vectors_have_the_oracles_bits_on_every_instruction_set() {
     let mut random = Random(60);
+    let lengths = [1, 2, 7, 16, 33, 97, POSITIONS];
     for task in TASKS {
         for f32_layers in [&[][..], &[1]] {
             let model = Model::partial(&mut random, task, f32_layers);
-            let bytes = model.bundle();
-            let bundle = Bundle::open(&bytes).unwrap();
-            for tokens in [1, 2, 7, 16, 33, 97, POSITIONS] {
-                let ids = ids(&mut random, tokens);
-                let expected = model.forward(&ids, tokens / 2);
-                for isa in Isa::available() {
-                    let found = forward(&bundle, isa, &ids, tokens / 2);
-                    let what = format!("{task}, {f32_layers:?}, {tokens} tokens, {}", isa.tier());
-                    assert_eq!(bits(&found), bits(&expected), "{what}");
-                }
-            }
+            let what = format!("{task}, {f32_layers:?}");
+            oracles_bits(&model, &mut random, &lengths, false, &what);
         }
     }
 }
@@ -124,21 +126,15 @@ const MIXED: [&[usize]; 3] = [&[0], &[1], &[0, 1]];
 #[test]
 fn layers_in_floats_have_the_oracles_bits_on_every_instruction_set() {
     let mut random = Random(57);
+    let lengths = [1, 2, 7, 16, 17, 33, 97, POSITIONS];
     for task in TASKS {
         for f32_layers in MIXED {
             let model = Model::mixed(&mut random, task, f32_layers);
             let bytes = model.bundle();
             let bundle = Bundle::open(&bytes).unwrap();
             assert!(bundle.header().f32_layers().eq(f32_layers.iter().copied()));
-            for tokens in [1, 2, 7, 16, 17, 33, 97, POSITIONS] {
-                let ids = ids(&mut random, tokens);
-                let expected = model.forward(&ids, tokens / 2);
-                for isa in Isa::available() {
-                    let found = forward(&bundle, isa, &ids, tokens / 2);
-                    let what = format!("{task}, {f32_layers:?}, {tokens} tokens, {}", isa.tier());
-                    assert_eq!(bits(&found), bits(&expected), "{what}");
-                }
-            }
+            let what = format!("{task}, {f32_layers:?}");
+            oracles_bits(&model, &mut random, &lengths, false, &what);
         }
     }
 }

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use args::{Command, USAGE, UsageError};
 use berth_runtime::answer::{Answer, Answerer, Options};
 use berth_runtime::counting::{Counting, allocations};
-use berth_runtime::lines::Lines;
+use berth_runtime::lines::{Lines, text_of};
 use berth_runtime::measure::{self, MeasureError, measure};
 use berth_runtime::selftest::{SelftestError, selftest};
 use berth_runtime::{Model, OpenError, QueryError, inspect};
@@ -144,11 +144,7 @@ fn answer(wanted: args::Answer, out: &mut impl Write) -> Result<Verdict, Failure
 /// The text of a file.
 fn passage(path: &Path) -> Result<String, Failure> {
     let bytes = fs::read(path).map_err(|error| Failure::Context(path.to_owned(), error))?;
-    String::from_utf8(bytes).map_err(|error| {
-        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count();
-        Failure::NotUtf8(path.to_owned(), line)
-    })
+    text_of(bytes).map_err(|lines| Failure::NotUtf8(path.to_owned(), 1 + lines))
 }
 
 /// Prints the answer to the texts of the command line.

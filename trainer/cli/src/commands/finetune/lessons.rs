@@ -13,7 +13,7 @@ use berth_checkpoint::save::write_file;
 use berth_checkpoint::{Checkpoint, Provenance, TrainingArgs};
 use berth_data::{DataError, Dataset, EncodeOptions, Encoded, encode_all, unasked_words};
 use berth_trainer::imbalance::{ClassWeights, Computed};
-use berth_trainer::{Job, Outcome, Recipe, Start, TrainError, finetune};
+use berth_trainer::{ALL_RESULTS, Job, Outcome, Recipe, Start, TrainError, finetune};
 use berth_wordpiece::Tokenizer;
 use serde_json::{Map, Value};
 use std::collections::HashSet;
@@ -213,9 +213,6 @@ impl<'a> Lessons<'a> {
         Ok(())
     }
 }
-
-/// Where a run's figures stand together.
-pub const ALL_RESULTS: &str = "all_results.json";
 
 /// The figures that a run has left in a file.
 ///

@@ -1,13 +1,13 @@
 //! What a finished run tells beside the model: what it was made of, and the report page.
 
-use super::lessons::{ALL_RESULTS, figures};
+use super::lessons::figures;
 use crate::config::published::Origin;
 use crate::error::Error;
 use crate::{fetch, page, show};
 use berth_checkpoint::save::write_file;
 use berth_checkpoint::{Checkpoint, DataFile, Provenance, hex};
 use berth_data::Dataset;
-use berth_trainer::{Job, Predictor, Results, state};
+use berth_trainer::{ALL_RESULTS, Job, Predictor, Results, state};
 use serde_json::Map;
 
 /// What the model is made of; `origin` tells of the data.

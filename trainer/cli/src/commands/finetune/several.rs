@@ -3,13 +3,13 @@
 //! A run that has finished is not run again: stopped and gone on with, the runs end as they would have without a
 //! break.
 
-use super::lessons::{ALL_RESULTS, Lessons};
+use super::lessons::Lessons;
 use super::{interrupted, start};
 use crate::args::FinetuneArgs;
 use crate::error::Error;
 use crate::{outputs, seeds, show};
 use berth_checkpoint::save::write_file;
-use berth_trainer::{Outcome, Start, TrainError, tidy};
+use berth_trainer::{ALL_RESULTS, Outcome, Start, TrainError, tidy};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
