@@ -23,10 +23,10 @@ use berth_data::Evaluator;
 
 use crate::compare::Comparison;
 use crate::error::QuantizeError;
+use crate::gate::Gate;
 use crate::latency::{self, Latency};
 use crate::model::{Options, draft, finish};
 use crate::probe::{self, Cost};
-use crate::report::Gate;
 use crate::smooth::Ranges;
 
 /// What is compared, and with what.

@@ -16,12 +16,12 @@ use crate::checkpoints::{self, Card};
 use crate::device::Device;
 use crate::early_stopping;
 use crate::error::TrainError;
-use crate::finetune::ALL_RESULTS;
 use crate::imbalance::{self, Imbalance};
 use crate::kernels::loss::Weighing;
 use crate::memory::{self, Load, Sizes};
 use crate::model::HeadKind;
 use crate::recipe::{FREE, Recipe, Strategy};
+use crate::results::ALL_RESULTS;
 use crate::state::{self, TrainerState};
 
 /// What is to be trained, on what, and where it goes.

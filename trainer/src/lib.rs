@@ -49,13 +49,15 @@ mod predict;
 pub mod random;
 mod readme;
 pub mod recipe;
+mod results;
 pub mod schedule;
 pub mod state;
 
 pub use checkpoints::tidy;
 pub use error::{ExampleProblem, TrainError};
-pub use finetune::{ALL_RESULTS, Outcome, Results, finetune};
+pub use finetune::{Outcome, finetune};
 pub use job::{Job, Start};
 pub use observer::{Control, Observer, StepInfo, Unobserved};
 pub use predict::Predictor;
 pub use recipe::{Recipe, RecipeError};
+pub use results::{ALL_RESULTS, Results};

@@ -8,8 +8,8 @@ use berth_data::TaskName;
 use berth_task::Task;
 use serde_json::Value;
 
-use crate::finetune::Results;
 use crate::job::Job;
+use crate::results::Results;
 
 /// The metrics that the Hub knows, by the names in results and there.
 const METRICS: [(&str, &str); 8] = [

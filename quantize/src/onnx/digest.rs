@@ -7,6 +7,11 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest as _, Sha256};
 
+/// Keys of what a file says about where it comes from.
+pub(super) const NAME: &str = "berth.model";
+pub(super) const WEIGHTS: &str = "berth.weights_sha256";
+pub(super) const TENSORS: &str = "berth.tensors_sha256";
+
 /// A digest in the making. The order in which tensors are added does not matter.
 #[derive(Default, Debug)]
 pub(super) struct Digest(BTreeMap<String, [u8; 32]>);

@@ -18,7 +18,7 @@ mod linear;
 use berth_checkpoint::{Checkpoint, Config, Family, hex, names};
 use berth_task::Task;
 
-use super::digest::Digest;
+use super::digest::{Digest, NAME, TENSORS, WEIGHTS};
 use super::write::{Dim, Graph, INT8, Set};
 use crate::dense::Rows;
 use crate::error::QuantizeError;
@@ -49,11 +49,6 @@ enum Ending {
 /// The two dimensions that each call chooses.
 const BATCH: Dim = Dim::Named("batch_size");
 const LENGTH: Dim = Dim::Named("sequence_length");
-
-/// Keys of what a file says about where it comes from.
-pub(super) const NAME: &str = "berth.model";
-pub(super) const WEIGHTS: &str = "berth.weights_sha256";
-pub(super) const TENSORS: &str = "berth.tensors_sha256";
 
 /// The checkpoint as the bytes of an ONNX file. `task` is what the head answers, where neither
 /// config.json nor training_args.json says it.

@@ -19,6 +19,7 @@
 mod attention;
 mod bert;
 mod by_row;
+mod constant;
 mod fused;
 mod graph;
 mod rules;
@@ -31,12 +32,12 @@ use std::path::{Path, PathBuf};
 use berth_checkpoint::{Checkpoint, Config, Family, Steps, Tensor, hex, names, sha256};
 use thiserror::Error;
 
-use super::digest::Digest;
-use super::export::{NAME, TENSORS, WEIGHTS};
+use super::digest::{Digest, NAME, TENSORS, WEIGHTS};
 use super::proto::{Files, Model, Node, ProtoError, told};
 use crate::error::QuantizeError;
 use bert::{Bert, Head};
-use graph::{Constant, Graph};
+use constant::Constant;
+use graph::Graph;
 use rules::{Linear, Mismatch, Norm, Sum};
 use weights::Values;
 
@@ -448,7 +449,7 @@ impl Parts {
         let &[rows, width] = table.dims() else {
             return Err(ProtoError::Shape(told(weights::name(&table))).into());
         };
-        let data = weights::floats(table, graph.files)?;
+        let data = table.floats(graph.files)?;
         self.keep(graph, name, vec![rows, width], data)?;
         if let Some((values, scale)) = weights::kept_by_row(&table, graph.files)? {
             self.steps.insert(name.to_owned(), Steps { values, scale });
@@ -471,7 +472,7 @@ impl Parts {
 
     fn norm(&mut self, graph: &Graph, name: &str, norm: &Norm) -> Result<(), ImportError> {
         for (part, vector) in [("weight", norm.weight), ("bias", norm.bias)] {
-            let data = weights::floats(vector, graph.files)?;
+            let data = vector.floats(graph.files)?;
             self.keep(graph, &format!("{name}.{part}"), vec![data.len()], data)?;
         }
         Ok(())

@@ -22,9 +22,11 @@ extern crate std;
 mod answer;
 #[cfg(target_os = "none")]
 pub mod board;
+mod error;
 mod memory;
 #[cfg(target_os = "none")]
 pub mod semihosting;
 
-pub use answer::{Check, Failed, answer, open, selftest};
+pub use answer::{answer, open, selftest};
+pub use error::{Check, Failed};
 pub use memory::Memory;

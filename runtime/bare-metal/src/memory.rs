@@ -6,7 +6,7 @@ use berth_kernels::Isa;
 use berth_task::MAX_LABELS;
 use berth_wordpiece::{Encoding, Piece, Tokenizer};
 
-use crate::answer::Failed;
+use crate::error::Failed;
 
 /// All that an answer needs beside the bundle and the stack: for inputs of at most `TOKENS` pieces, with
 /// `SCRATCH` bytes to calculate in. `berth inspect` tells how many a bundle takes at its most tokens.

@@ -1,20 +1,16 @@
 //! What a bundle says about itself: descriptors only, in memory of fixed size.
 
-use core::fmt;
-
 use berth_kernels::NUMERICS_VERSION;
 use berth_task::{Labels, MAX_N_BEST, SpanRules, Task, Temperature};
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
 use crate::calibration::Calibration;
+use crate::error::OpenError;
 use crate::layout;
-use crate::open::OpenError;
-use crate::prefix::{CALIBRATION, DECISIONS, F32_LAYERS, RELU_HEADS};
+use crate::section::{MAX_SECTIONS, Section, SectionKind};
 use crate::shape::Shape;
-
-/// The most sections of a bundle.
-pub const MAX_SECTIONS: usize = 67;
+use crate::version::CALIBRATION;
 
 /// The most metrics that a bundle carries.
 pub const MAX_METRICS: usize = 16;
@@ -193,7 +189,7 @@ impl Header {
     pub(crate) fn check_sections(&self, version: u32) -> Result<(), OpenError> {
         let mut found = self.sections.iter().map(|section| section.kind.plain());
         let mut optional = SectionKind::OPTIONAL.iter();
-        let all_there = SectionKind::all(&self.shape).all(|kind| found.next() == Some(kind));
+        let all_there = self.shape.sections().all(|kind| found.next() == Some(kind));
         let mut may_be = |kind| optional.any(|&other| other == kind);
         let mut kinds = self.sections.iter().map(|section| section.kind);
         let fit = kinds.all(|kind| kind.since() <= version && kind.goes_with(self.task));
@@ -239,128 +235,4 @@ pub struct Metric {
     pub f32: f64,
     /// What this bundle reaches.
     pub int8: f64,
-}
-
-/// A stretch of the file. It begins at the first multiple of 64 behind the one before it.
-#[derive(Copy, Clone, Eq, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Section {
-    /// What it holds.
-    pub kind: SectionKind,
-    /// Its bytes, without the padding behind it.
-    pub len: u32,
-    /// Their CRC-32C.
-    pub crc: u32,
-}
-
-/// What a section holds.
-///
-/// The order of the variants is part of the format: a new one is added at the end.
-#[derive(Copy, Clone, Eq, PartialEq, Debug, Serialize, Deserialize)]
-pub enum SectionKind {
-    /// The three embeddings and their layer norm.
-    Embeddings,
-    /// One encoder layer, counted from 0.
-    Layer(u16),
-    /// The pooler, where there is one, and the last dense layer.
-    Head,
-    /// The tokenizer's tables.
-    Tokenizer,
-    /// How the model was trained, for the workstation; empty where that is not known.
-    Training,
-    /// Inputs with the answers that the workstation had; may be left out.
-    Selftest,
-    /// One encoder layer, counted from 0, that runs in floats; in the place of [`Layer`](Self::Layer).
-    LayerF32(u16),
-    /// A head whose pooler ReLU follows and not tanh, as DistilBERT's; in the place of
-    /// [`Head`](Self::Head).
-    HeadRelu,
-    /// The model's card in short, for people; may be left out.
-    Card,
-    /// That each label is decided by itself, and from which score on it goes; may be left out.
-    Decisions,
-}
-
-impl SectionKind {
-    /// Whether the other stands where this one does: two of the same kind, or a layer in int8 and the same
-    /// one in f32.
-    pub fn is_same_place(self, other: Self) -> bool {
-        self.plain() == other.plain()
-    }
-
-    /// What may stand behind the others, each once and in this order.
-    pub(crate) const OPTIONAL: [SectionKind; 3] = [
-        SectionKind::Decisions,
-        SectionKind::Selftest,
-        SectionKind::Card,
-    ];
-
-    /// The first version of the format that has such a section.
-    fn since(self) -> u32 {
-        match self {
-            SectionKind::Selftest | SectionKind::LayerF32(_) => F32_LAYERS,
-            SectionKind::HeadRelu => RELU_HEADS,
-            SectionKind::Card => CALIBRATION,
-            SectionKind::Decisions => DECISIONS,
-            _ => 1,
-        }
-    }
-
-    /// Whether bundles for this task may have such a section.
-    pub(crate) fn goes_with(self, task: Task) -> bool {
-        match self {
-            SectionKind::HeadRelu => task.reads_first_row_only(),
-            SectionKind::Decisions => {
-                matches!(
-                    task,
-                    Task::TextClassification | Task::TextPairClassification
-                )
-            }
-            _ => true,
-        }
-    }
-
-    /// The same, where a layer of either kind is a [`Layer`](Self::Layer), and a head of either kind a
-    /// [`Head`](Self::Head).
-    fn plain(self) -> Self {
-        match self {
-            SectionKind::LayerF32(index) => SectionKind::Layer(index),
-            SectionKind::HeadRelu => SectionKind::Head,
-            kind => kind,
-        }
-    }
-
-    /// Whether this section may stand where `expected` is due: itself, or what may take its place.
-    #[cfg(feature = "std")]
-    pub(crate) fn fits(self, expected: SectionKind) -> bool {
-        self.plain() == expected
-    }
-
-    /// Every section that a model of this shape must have, its layers in int8, in the order of the file.
-    pub(crate) fn all(shape: &Shape) -> impl Iterator<Item = SectionKind> + use<> {
-        let layers = (0..shape.layers as u16).map(SectionKind::Layer);
-        core::iter::once(SectionKind::Embeddings)
-            .chain(layers)
-            .chain([
-                SectionKind::Head,
-                SectionKind::Tokenizer,
-                SectionKind::Training,
-            ])
-    }
-}
-
-impl fmt::Display for SectionKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            SectionKind::Embeddings => f.pad("embeddings"),
-            SectionKind::Layer(index) => write!(f, "layer {index}"),
-            SectionKind::Head => f.pad("head"),
-            SectionKind::HeadRelu => f.pad("head with relu"),
-            SectionKind::Tokenizer => f.pad("tokenizer"),
-            SectionKind::Training => f.pad("training"),
-            SectionKind::LayerF32(index) => write!(f, "layer {index} in f32"),
-            SectionKind::Selftest => f.pad("selftest"),
-            SectionKind::Card => f.pad("card"),
-            SectionKind::Decisions => f.pad("decisions"),
-        }
-    }
 }

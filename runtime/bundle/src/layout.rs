@@ -9,7 +9,7 @@ use berth_kernels::{LANES, Linear, LinearF32, Norm};
 use berth_task::Task;
 
 use crate::ALIGNMENT;
-use crate::header::SectionKind;
+use crate::section::SectionKind;
 use crate::shape::Shape;
 
 /// The embedding tables, row by row.

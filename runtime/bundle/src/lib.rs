@@ -31,13 +31,16 @@ compile_error!("a bundle's numbers are little-endian and are used where they lie
 
 mod calibration;
 mod checksum;
+mod error;
 mod header;
 mod layout;
 mod open;
 mod prefix;
+mod section;
 mod selftest;
 mod shape;
 mod verify;
+mod version;
 
 #[cfg(feature = "std")]
 mod aligned;
@@ -47,16 +50,16 @@ mod atomic;
 mod writer;
 
 pub use calibration::{Calibration, MAX_THRESHOLDS, Threshold};
-pub use header::{
-    Header, MAX_CARD_BYTES, MAX_METRICS, MAX_NAME_BYTES, MAX_SECTIONS, Metric, Provenance, Section,
-    SectionKind,
-};
+pub use error::OpenError;
+pub use header::{Header, MAX_CARD_BYTES, MAX_METRICS, MAX_NAME_BYTES, Metric, Provenance};
 pub use layout::{Embeddings, Head, Layer, LayerF32, LayerWeights};
-pub use open::{Bundle, OpenError};
-pub use prefix::{FORMAT_VERSION, MAGIC, MAX_HEADER_LEN};
+pub use open::Bundle;
+pub use prefix::{MAGIC, MAX_HEADER_LEN};
+pub use section::{MAX_SECTIONS, Section, SectionKind};
 pub use selftest::{Golden, Selftest, SelftestError, logits_crc};
 pub use shape::{MAX_LAYERS, MAX_POSITIONS, MAX_WIDTH, Shape, ShapeError};
 pub use verify::{Verifier, VerifyError};
+pub use version::FORMAT_VERSION;
 
 #[cfg(feature = "std")]
 pub use {

@@ -6,8 +6,8 @@ use berth_kernels::LANES;
 use berth_task::MAX_LABELS;
 use serde::{Deserialize, Serialize};
 
-use crate::header::MAX_SECTIONS;
-use crate::prefix::ANY_SIZE;
+use crate::section::{MAX_SECTIONS, SectionKind};
+use crate::version::ANY_SIZE;
 
 /// The largest hidden size, and the largest intermediate size: 65,536 products of a u8 and an s8
 /// still fit into an i32.
@@ -92,6 +92,18 @@ impl Shape {
         } else {
             ANY_SIZE
         }
+    }
+
+    /// Every section that a bundle of such a model must have, its layers in int8, in the order of the file.
+    pub(crate) fn sections(&self) -> impl Iterator<Item = SectionKind> + use<> {
+        let layers = (0..self.layers as u16).map(SectionKind::Layer);
+        core::iter::once(SectionKind::Embeddings)
+            .chain(layers)
+            .chain([
+                SectionKind::Head,
+                SectionKind::Tokenizer,
+                SectionKind::Training,
+            ])
     }
 
     /// Whether a bundle can hold such a model and the kernels can run it.

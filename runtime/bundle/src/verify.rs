@@ -4,8 +4,8 @@ use core::fmt;
 use core::mem;
 
 use crate::checksum::{self, Checksum};
-use crate::header::{Section, SectionKind};
 use crate::layout::padding;
+use crate::section::{Section, SectionKind};
 
 /// Takes a file from its first byte to its last and finds what differs from what was written.
 ///

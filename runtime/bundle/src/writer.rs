@@ -10,11 +10,13 @@ use thiserror::Error;
 
 use crate::aligned::AlignedBytes;
 use crate::calibration::Calibration;
-use crate::header::{Header, MAX_CARD_BYTES, MAX_METRICS, Metric, Section, SectionKind};
+use crate::error::OpenError;
+use crate::header::{Header, MAX_CARD_BYTES, MAX_METRICS, Metric};
 use crate::layout::{self, AnyLinear, Arrays, Embeddings, Head, Layer, LayerF32, padding};
-use crate::open::OpenError;
-use crate::prefix::{self, FORMAT_VERSION, Prefix};
+use crate::prefix::{self, Prefix};
+use crate::section::{Section, SectionKind};
 use crate::selftest::{self, Golden};
+use crate::version::FORMAT_VERSION;
 use crate::{atomic, checksum};
 
 /// Takes the parts of a model in the order of the file and writes the bundle.
@@ -239,7 +241,7 @@ impl Writer {
 
     /// The section whose turn it is; `None` when all are there that have to be.
     fn next_section(&self) -> Option<SectionKind> {
-        SectionKind::all(&self.header.shape).nth(self.contents.len())
+        self.header.shape.sections().nth(self.contents.len())
     }
 
     /// The prefix and the header.

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::split::Piece;
+use crate::piece::Piece;
 use crate::tables::Tokenizer;
 
 /// Which text loses pieces where two are longer than the limit.

@@ -45,13 +45,14 @@
 mod encode;
 pub mod layout;
 mod order;
+mod piece;
 mod split;
 mod tables;
 mod windows;
 mod words;
 
 pub use encode::{EncodeError, Encoding, Truncation};
-pub use split::{Count, Piece, Stream};
-pub use tables::{PieceText, TableError, Tokenizer};
+pub use piece::Piece;
+pub use split::{Count, Stream};
+pub use tables::{MAX_WORD_CHARS, PieceText, TableError, Tokenizer};
 pub use windows::{Division, TextDivision, Windows};
-pub use words::MAX_WORD_CHARS;

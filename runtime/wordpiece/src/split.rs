@@ -1,30 +1,9 @@
 //! Words to pieces: from the front, always the longest that the vocabulary has.
 
 use crate::layout::{hash_byte, hash_start};
-use crate::tables::Tokenizer;
-use crate::words::{Found, MAX_WORD_BYTES, MAX_WORD_CHARS, Word, Words};
-
-/// One piece of a text.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct Piece {
-    /// Its id in the vocabulary.
-    pub id: u32,
-    /// Its first byte in the text. 0 for tokens that are added around the text.
-    pub start: u32,
-    /// The byte after its last one. 0 for tokens that are added around the text.
-    pub end: u32,
-}
-
-impl Piece {
-    pub(crate) fn new(id: u32, start: usize, end: usize) -> Piece {
-        Piece {
-            id,
-            start: start as u32,
-            end: end as u32,
-        }
-    }
-}
+use crate::piece::Piece;
+use crate::tables::{MAX_WORD_BYTES, MAX_WORD_CHARS, Tokenizer};
+use crate::words::{Found, Word, Words};
 
 /// How many pieces a text has.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]

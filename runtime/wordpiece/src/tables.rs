@@ -3,8 +3,13 @@
 use core::fmt;
 
 use crate::layout::{self, Header, Item, Kind, NONE, PAGE, PAGES, RECORD_HEAD, SAMPLE, Section};
-use crate::split::Piece;
-use crate::words::MAX_WORD_CHARS;
+use crate::piece::Piece;
+
+/// The most characters that a word may have before it is unknown; every published BERT has 100.
+pub const MAX_WORD_CHARS: usize = 100;
+
+/// A character has at most four bytes.
+pub(crate) const MAX_WORD_BYTES: usize = MAX_WORD_CHARS * 4;
 
 /// Why bytes are not tables that this crate can use.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -335,7 +340,7 @@ fn check_lengths(header: &Header) -> Result<(), TableError> {
         length(Section::Samples) == (header.ids as usize).div_ceil(SAMPLE) * 4,
         Section::Samples,
     )?;
-    let word_bytes = MAX_WORD_CHARS * 4;
+    let word_bytes = MAX_WORD_BYTES;
     if header.word_chars as usize > MAX_WORD_CHARS || header.piece_bytes as usize > word_bytes {
         return Err(TableError::WordLength);
     }

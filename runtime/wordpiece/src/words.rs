@@ -6,14 +6,8 @@
 //! canonical ordering of marks, is left to [`order`](crate::order).
 
 use crate::layout::{self, Item, Kind};
-use crate::split::Piece;
-use crate::tables::Tokenizer;
-
-/// The most characters that a word may have before it is unknown; every published BERT has 100.
-pub const MAX_WORD_CHARS: usize = 100;
-
-/// A character has at most four bytes.
-pub(crate) const MAX_WORD_BYTES: usize = MAX_WORD_CHARS * 4;
+use crate::piece::Piece;
+use crate::tables::{MAX_WORD_BYTES, Tokenizer};
 
 /// A range of bytes in the source text.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]

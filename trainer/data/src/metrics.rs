@@ -21,12 +21,14 @@
 //! | `questions`, [`squad`] | `exact_match` and `f1` from 0 to 100, as SQuAD's official scripts count them, and the further figures of version 2.0 |
 //! | `reliability` | how far probabilities are from the shares of right answers, for whatever has probabilities |
 
+mod answer;
 mod calibration;
 mod classification;
 mod correlation;
 mod entities;
 mod evaluator;
 mod files;
+mod outcome;
 mod questions;
 mod reliability;
 mod sets;
@@ -35,11 +37,12 @@ mod tags;
 mod texts;
 mod units;
 
+pub use answer::{Answer, Decision};
 pub use calibration::{Judged, expected_calibration_error};
 pub use classification::Counts;
 pub use correlation::{pearson, spearmanr};
 pub use entities::EntityCounts;
-pub use evaluator::{Answer, Decision, Evaluator};
+pub use evaluator::Evaluator;
 pub use files::{MEASURED as MEASURED_FILES, predicted as predicted_files};
 pub use questions::SpanScoring;
 pub use reliability::{Bin, Reliability};

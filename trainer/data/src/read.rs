@@ -60,17 +60,7 @@ fn check(source: &Source) -> Result<Format, DataError> {
     let format = format.ok_or_else(|| DataError::UnknownFormat { path: path() })?;
     match Format::of_task(source.task).contains(&format) {
         true => Ok(format),
-        false => Err(wrong_format(source, format)),
-    }
-}
-
-/// The format holds no rows of the source's task.
-pub(crate) fn wrong_format(source: &Source, format: Format) -> DataError {
-    DataError::FormatForTask {
-        path: source.path.clone(),
-        format,
-        task: source.task,
-        known: Format::of_task(source.task).to_vec(),
+        false => Err(source.wrong_format(format)),
     }
 }
 

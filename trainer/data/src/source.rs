@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use berth_task::Task;
 
+use crate::error::DataError;
 use crate::format::Format;
 use crate::task_name::TaskName;
 
@@ -75,6 +76,16 @@ impl Source {
         Source {
             task_name,
             ..Source::new(path, name.task())
+        }
+    }
+
+    /// That the format holds no rows of this task.
+    pub(crate) fn wrong_format(&self, format: Format) -> DataError {
+        DataError::FormatForTask {
+            path: self.path.clone(),
+            format,
+            task: self.task,
+            known: Format::of_task(self.task).to_vec(),
         }
     }
 }

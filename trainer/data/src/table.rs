@@ -14,7 +14,6 @@ use crate::error::DataError;
 use crate::format::json::{self, Object};
 use crate::format::{Format, Row, csv, tsv};
 use crate::input::Text;
-use crate::read::wrong_format;
 use crate::source::Source;
 use crate::task_name::Positions;
 
@@ -78,7 +77,7 @@ pub(crate) fn rows<'t>(
         Format::Tsv => cells(source, format, text, tsv::rows(&text.body).map(Ok)),
         Format::Csv => cells(source, format, text, csv::rows(text)),
         Format::Json | Format::Jsonl => objects(source, text, json::objects(text)),
-        Format::Conll | Format::Conllu => Err(wrong_format(source, format)),
+        Format::Conll | Format::Conllu => Err(source.wrong_format(format)),
     }
 }
 

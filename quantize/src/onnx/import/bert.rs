@@ -3,7 +3,8 @@
 use crate::onnx::proto::{Node, told};
 
 use super::attention::Attention;
-use super::graph::{Constant, Graph};
+use super::constant::Constant;
+use super::graph::Graph;
 use super::rules::{Linear, Match, Mismatch, Norm, Sum};
 
 /// The most layers that are looked for.

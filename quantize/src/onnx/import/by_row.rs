@@ -4,7 +4,8 @@
 use crate::onnx::proto::Node;
 
 use super::bert::Lookup;
-use super::graph::{Constant, Graph};
+use super::constant::Constant;
+use super::graph::Graph;
 use super::rules::Linear;
 use super::weights::{MatrixAt, Values};
 

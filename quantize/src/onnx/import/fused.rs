@@ -14,7 +14,8 @@ use crate::onnx::proto::Node;
 
 use super::attention::Attention;
 use super::bert::Embeddings;
-use super::graph::{Constant, Graph};
+use super::constant::Constant;
+use super::graph::Graph;
 use super::rules::{Linear, Norm, Sum, is_vector};
 use super::weights::{MatrixAt, Part, VectorAt};
 

@@ -10,6 +10,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::onnx::proto::{Attribute, Files, Model, Node, ProtoError, Tensor};
 
+use super::constant::Constant;
+
 /// Type codes of floats, to which a cast changes nothing.
 const FLOATS: [i64; 4] = [1, 10, 11, 16];
 /// How deep a scalar's arithmetic may be.
@@ -21,29 +23,6 @@ pub(super) struct Graph<'m, 'a> {
     pub files: &'m Files,
     makers: HashMap<&'a str, usize>,
     explained: RefCell<Vec<usize>>,
-}
-
-/// A constant, as it stands or in steps of a scale.
-#[derive(Copy, Clone, Debug)]
-pub(super) enum Constant<'g, 'a> {
-    /// Floats.
-    Plain(&'g Tensor<'a>),
-    /// `(step − zero) · scale`, the scale of the whole or along an axis.
-    Steps {
-        steps: &'g Tensor<'a>,
-        scale: &'g Tensor<'a>,
-        zero: Option<&'g Tensor<'a>>,
-        axis: i64,
-    },
-}
-
-impl<'g, 'a> Constant<'g, 'a> {
-    /// Its shape.
-    pub fn dims(&self) -> &'g [usize] {
-        match self {
-            Constant::Plain(tensor) | Constant::Steps { steps: tensor, .. } => &tensor.dims,
-        }
-    }
 }
 
 impl<'m, 'a> Graph<'m, 'a> {
@@ -189,7 +168,7 @@ impl<'m, 'a> Graph<'m, 'a> {
     /// When its shape or its file lies.
     pub fn floats(&self, value: &'a str) -> Result<Option<Vec<f32>>, ProtoError> {
         match self.constant(value) {
-            Some(constant) => super::weights::floats(constant, self.files).map(Some),
+            Some(constant) => constant.floats(self.files).map(Some),
             None => Ok(None),
         }
     }
@@ -227,7 +206,7 @@ impl<'m, 'a> Graph<'m, 'a> {
     fn number(&self, value: &'a str) -> Option<f64> {
         if let Some(constant) = self.constant(value) {
             let one = constant.dims().iter().all(|&dim| dim == 1);
-            let data = one.then(|| super::weights::floats(constant, self.files).ok())??;
+            let data = one.then(|| constant.floats(self.files).ok())??;
             return data.first().map(|&number| f64::from(number));
         }
         match self.integers(value)?[..] {

@@ -8,7 +8,8 @@
 
 use crate::onnx::proto::{Node, told};
 
-use super::graph::{Constant, Graph};
+use super::constant::Constant;
+use super::graph::Graph;
 use super::weights::{MatrixAt, Part, VectorAt};
 
 /// Where no rule goes on.

@@ -1,8 +1,8 @@
 //! The numbers of matched constants: floats, or int8 steps that are kept as they are.
 
-use crate::onnx::proto::{Files, ProtoError, Tensor, told};
+use crate::onnx::proto::{Files, ProtoError, told};
 
-use super::graph::Constant;
+use super::constant::{Constant, zeros};
 
 /// The weights of a linear, row by row: `[outputs][inputs]`.
 #[derive(Debug, PartialEq)]
@@ -57,7 +57,7 @@ impl VectorAt<'_, '_> {
     /// # Errors
     /// When a shape lies.
     pub fn read(&self, files: &Files) -> Result<Vec<f32>, ProtoError> {
-        let data = floats(self.constant, files)?;
+        let data = self.constant.floats(files)?;
         let range = self.part.range(data.len());
         let range = range.ok_or_else(|| ProtoError::Shape(told(name(&self.constant))))?;
         Ok(data[range].to_vec())
@@ -107,7 +107,7 @@ impl MatrixAt<'_, '_> {
                 Values::Steps(steps, scale[part.clone()].to_vec())
             }
             None => {
-                let data = floats(self.constant, files)?;
+                let data = self.constant.floats(files)?;
                 Values::Floats(places.map(|at| data[place(at)]).collect())
             }
         };
@@ -183,58 +183,4 @@ pub(super) fn kept_by_row(constant: &Constant, files: &Files) -> Result<Option<K
         }
         _ => Ok(None),
     }
-}
-
-fn zeros(zero: Option<&Tensor>, files: &Files) -> Result<Vec<i64>, ProtoError> {
-    zero.map_or(Ok(Vec::new()), |zero| zero.ints(files))
-}
-
-/// The numbers of a constant.
-///
-/// # Errors
-/// When a shape lies.
-pub(super) fn floats(constant: Constant, files: &Files) -> Result<Vec<f32>, ProtoError> {
-    let (steps, scale, zero, axis) = match constant {
-        Constant::Plain(tensor) => return tensor.floats(files),
-        Constant::Steps {
-            steps,
-            scale,
-            zero,
-            axis,
-        } => (steps, scale, zero, axis),
-    };
-    let (data, scales, zeros) = (
-        steps.ints(files)?,
-        scale.floats(files)?,
-        zeros(zero, files)?,
-    );
-    if data.is_empty() {
-        return Ok(Vec::new());
-    }
-    let rank = steps.dims.len() as i64;
-    let axis = if axis < 0 { axis + rank } else { axis };
-    let wrong = || ProtoError::Shape(told(scale.name));
-    // How many numbers stand behind one another with one scale, and how many scales there are.
-    let (run, count) = match scales.len() {
-        1 => (data.len().max(1), 1),
-        count => {
-            let axis = usize::try_from(axis)
-                .ok()
-                .filter(|axis| steps.dims.get(*axis) == Some(&count));
-            let axis = axis.ok_or_else(wrong)?;
-            (
-                steps.dims[axis + 1..].iter().product::<usize>().max(1),
-                count,
-            )
-        }
-    };
-    if scales.is_empty() || !(zeros.len() <= 1 || zeros.len() == count) {
-        return Err(wrong());
-    }
-    let number = |(at, step): (usize, i64)| {
-        let which = at / run % count;
-        let zero = zeros.get(which).or(zeros.first()).copied().unwrap_or(0);
-        step.saturating_sub(zero) as f32 * scales[which]
-    };
-    Ok(data.into_iter().enumerate().map(number).collect())
 }

@@ -16,9 +16,11 @@
 use berth_task::{Task, Temperature};
 use rayon::prelude::*;
 
-use super::evaluator::{Answer, Evaluator};
+use super::answer::Answer;
+use super::evaluator::Evaluator;
+use super::outcome::{Graded, Outcome, Output};
 use super::reliability::Reliability;
-use super::texts::{rows, surprise};
+use super::texts::rows;
 use super::{EvaluationError, questions, tags};
 use crate::dataset::Label;
 use crate::encode::Target;
@@ -41,62 +43,6 @@ pub struct Judged {
     pub score: f32,
     /// It is the label; of a question, one of the answers word for word, as SQuAD's scripts compare them.
     pub right: bool,
-}
-
-/// What an example says about a temperature.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) struct Graded {
-    pub(super) example: usize,
-    pub(super) outcome: Outcome,
-}
-
-/// What has a probability, and is to have a high one.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) enum Outcome {
-    /// The output that is right.
-    Label(Output),
-    /// That the start and the end which were chosen are an answer, or that they are none.
-    Span { sides: [Output; 2], right: bool },
-}
-
-/// One of the outputs of a softmax.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) struct Output {
-    /// All of them.
-    pub(super) logits: Vec<f32>,
-    /// Its own logit.
-    pub(super) logit: f32,
-}
-
-/// A span is never surer than this, in natural logarithms.
-const SUREST: f64 = 1e-9;
-
-impl Output {
-    /// One of `logits` by its number.
-    pub(super) fn of(logits: Vec<f32>, number: usize) -> Self {
-        let logit = logits[number];
-        Output { logits, logit }
-    }
-
-    fn surprise(&self, inverse: f64) -> f64 {
-        surprise(&self.logits, self.logit, inverse)
-    }
-}
-
-impl Outcome {
-    /// The negative log-likelihood at a temperature, whose `inverse` is given.
-    fn surprise(&self, inverse: f64) -> f64 {
-        match self {
-            Outcome::Label(output) => output.surprise(inverse),
-            Outcome::Span { sides, right } => {
-                let surprise: f64 = sides.iter().map(|side| side.surprise(inverse)).sum();
-                match right {
-                    true => surprise,
-                    false => -(-(-surprise.max(SUREST)).exp_m1()).ln(),
-                }
-            }
-        }
-    }
 }
 
 /// The expected calibration error of the scores; 0 where there are none.

@@ -3,8 +3,9 @@
 use berth_task::{Task, Temperature};
 use serde_json::Value;
 
+use super::answer::Decision;
 use super::{Evaluation, EvaluationError, SpanScoring, files, questions, sets, tags, texts};
-use crate::dataset::{Example, Label};
+use crate::dataset::Example;
 use crate::encode::Encoded;
 use crate::task_name::TaskName;
 
@@ -29,71 +30,6 @@ pub struct Evaluator<'a> {
     pub inputs: &'a [Encoded],
     /// How spans are chosen, for questions alone.
     pub spans: SpanScoring,
-}
-
-/// One thing that is asked - a label, a number, the tag of a word - and what a model says to it.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Decision {
-    /// The index of the example.
-    pub example: usize,
-    /// The index of the word in it, where words are asked about.
-    pub word: Option<usize>,
-    /// What is right.
-    pub gold: Label,
-    /// What the model says.
-    pub answer: Answer,
-}
-
-/// What a model says.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Answer {
-    /// One of the labels.
-    Class {
-        /// Its index.
-        label: usize,
-        /// How probable the model finds it.
-        probability: f32,
-    },
-    /// Those of the labels that are more probable than not.
-    Set {
-        /// Their indices, in their order.
-        labels: Vec<usize>,
-        /// How probable the model finds each of all labels.
-        probabilities: Vec<f32>,
-    },
-    /// A number.
-    Value(f32),
-    /// None, since the best one was not sure enough; [`Answer::unless_below`].
-    Abstained,
-    /// A part of the passage.
-    Span {
-        /// Its text; empty where there is no answer.
-        text: String,
-        /// The byte of the passage that it begins at; 0 where there is no answer.
-        start: usize,
-        /// The product of the probabilities of its start and its end.
-        probability: f32,
-    },
-}
-
-impl Answer {
-    /// How probable the model finds it; none for a number, nor for several labels.
-    pub fn probability(&self) -> Option<f32> {
-        match self {
-            Answer::Class { probability, .. } | Answer::Span { probability, .. } => {
-                Some(*probability)
-            }
-            Answer::Set { .. } | Answer::Value(_) | Answer::Abstained => None,
-        }
-    }
-
-    /// The answer, or that there is none where its probability is below `min_score`.
-    pub fn unless_below(self, min_score: f32) -> Answer {
-        match self.probability() {
-            Some(probability) if probability < min_score => Answer::Abstained,
-            _ => self,
-        }
-    }
 }
 
 impl Evaluator<'_> {
@@ -268,7 +204,9 @@ impl Evaluator<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::answer::Answer;
     use super::*;
+    use crate::dataset::Label;
     use crate::encode::Target;
 
     fn inputs(targets: impl IntoIterator<Item = Target>) -> Vec<Encoded> {

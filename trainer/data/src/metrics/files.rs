@@ -11,7 +11,8 @@ use std::fmt::Write;
 use berth_task::Task;
 use serde_json::Value;
 
-use super::evaluator::{Answer, Decision, Evaluator};
+use super::answer::{Answer, Decision};
+use super::evaluator::Evaluator;
 use super::{EvaluationError, questions};
 
 /// A file's name and its content.

@@ -7,8 +7,9 @@
 use berth_task::{Pair, Span, SpanDecoder, SpanRules, Temperature, Window};
 use serde_json::{Map, Value, json};
 
-use super::calibration::{Graded, Outcome, Output};
-use super::evaluator::{Answer, Decision, Evaluator};
+use super::answer::{Answer, Decision};
+use super::evaluator::Evaluator;
+use super::outcome::{Graded, Outcome, Output};
 use super::squad::{Mean, Rules, Score, Threshold, Undecided};
 use super::texts::cross_entropy;
 use super::{EvaluationError, Figures, Measured};

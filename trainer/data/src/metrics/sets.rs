@@ -7,7 +7,7 @@
 
 use berth_task::sigmoid;
 
-use super::evaluator::{Answer, Decision};
+use super::answer::{Answer, Decision};
 use super::texts::{Row, unlabelled};
 use super::{EvaluationError, Measured};
 use crate::encode::Target;

@@ -7,8 +7,9 @@ use std::ops::Range;
 
 use berth_task::{Temperature, argmax, is_entity_label};
 
-use super::calibration::{Graded, Outcome, Output};
-use super::evaluator::{Decision, Evaluator};
+use super::answer::Decision;
+use super::evaluator::Evaluator;
+use super::outcome::{Graded, Outcome, Output};
 use super::texts::{best, cross_entropy};
 use super::{EntityCounts, EvaluationError, Measured};
 use crate::dataset::Label;

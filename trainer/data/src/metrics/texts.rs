@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use berth_task::{MAX_LABELS, Merge, Temperature, argmax, softmax};
 
-use super::evaluator::{Answer, Decision};
+use super::answer::{Answer, Decision};
 use super::{Counts, EvaluationError, Measured, pearson, sets, spearmanr};
 use crate::dataset::Label;
 use crate::encode::{Encoded, Target};

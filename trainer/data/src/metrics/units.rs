@@ -3,7 +3,8 @@
 
 use berth_task::Task;
 
-use super::evaluator::{Answer, Decision, Evaluator};
+use super::answer::{Answer, Decision};
+use super::evaluator::Evaluator;
 use super::squad::Score;
 use super::{Counts, EntityCounts, EvaluationError, questions, spearmanr};
 use crate::dataset::Label;

@@ -17,7 +17,6 @@ use crate::format::conll::{self, CONLLU_COLUMNS, Sentence};
 use crate::format::json::{self, Object};
 use crate::input::Text;
 use crate::labels::{self, Spellings};
-use crate::read::wrong_format;
 use crate::source::Source;
 
 const WORDS: [&str; 2] = ["tokens", "words"];
@@ -40,7 +39,7 @@ pub(super) fn examples(source: &Source, format: Format, text: &Text) -> Result<D
         }
         Format::Json | Format::Jsonl => rows.objects(source)?,
         Format::Tsv | Format::Csv => {
-            return Err(wrong_format(source, format));
+            return Err(source.wrong_format(format));
         }
     }
     rows.dataset(source)
