@@ -6,7 +6,7 @@
 //! out. [Efron and Tibshirani 1993, chapter 13; for pairs Koehn 2004]
 //!
 //! Where fewer than ten answers changed, it promises too much: in simulations it held the true loss in 71 to
-//! 78 of 100 files. What can be said then is in [`Comparison::few_changed`](crate::Comparison::few_changed).
+//! 78 of 100 files. What can be said then is in [`Comparison::caution`](crate::Comparison::caution).
 
 use berth_data::Units;
 use rand::rngs::ChaCha8Rng;

@@ -45,7 +45,7 @@ pub struct Comparison {
     pub error: f64,
     /// Between which bounds the loss of the main metric lies on texts of this kind, with 95 % confidence,
     /// in points of 100: a paired bootstrap over the rows of the file (`bootstrap`). Where few answers changed, see
-    /// [`few_changed`](Self::few_changed).
+    /// [`caution`](Self::caution).
     pub drop_interval: [f64; 2],
     /// The other answers, in their order.
     pub changed: Vec<Changed>,
@@ -129,34 +129,51 @@ impl Comparison {
         (bound(middle - spread), bound(middle + spread))
     }
 
-    /// Where too few answers changed for [`drop_interval`](Self::drop_interval): how many points may be lost, with 95 %
-    /// confidence, if each answer that changes costs its share. That is the upper end of Wilson's interval of the
-    /// share that changes. In a correlation, or an F1 over labels, an answer can weigh more.
-    ///
-    /// None where enough changed, and for numbers: all of them move a little, which the bootstrap sees.
-    pub fn few_changed(&self) -> Option<f64> {
+    /// Whether the main metric is a mean over answers, of which each can cost its share and no more: accuracy, and the
+    /// F1 of questions. In a correlation, or an F1 over labels, an answer can weigh more.
+    pub(crate) fn is_mean(&self) -> bool {
+        self.main_metric == "accuracy" || self.full_marks == 100.0
+    }
+
+    /// Whether too few answers changed for [`drop_interval`](Self::drop_interval). Not so for numbers: all of them move
+    /// a little, which the bootstrap sees.
+    pub(crate) fn is_little_changed(&self) -> bool {
         let [least, most] = self.drop_interval;
-        let is_few = self.asked - self.same < FEW;
         let moves = self.main_metric == "spearmanr" && least < most;
-        (is_few && !moves).then(|| 100.0 * (1.0 - self.agreement_interval().0))
+        self.asked - self.same < FEW && !moves
+    }
+
+    /// Where too few answers changed for [`drop_interval`](Self::drop_interval), and the main metric is a mean over
+    /// answers: how many points may be lost, with 95 % confidence, if each answer that changes costs its share. That
+    /// is the upper end of Wilson's interval of the share that changes.
+    ///
+    /// None where enough changed, and where an answer can weigh more than its share: nothing bounds the loss then.
+    pub fn few_changed(&self) -> Option<f64> {
+        let is_bounded = self.is_mean() && self.is_little_changed();
+        is_bounded.then(|| 100.0 * (1.0 - self.agreement_interval().0))
     }
 
     /// What is to be said beside the interval where too few answers changed for it.
     pub fn caution(&self) -> Option<String> {
-        let points = self.few_changed()?;
-        let changed = match self.asked - self.same {
+        let changed = self.count_changed();
+        let few = match self.asked - self.same {
+            0 => "too little",
+            _ => "too few",
+        };
+        let bound = self.few_changed().map_or_else(String::new, |points| {
+            format!(": up to {points:.2} points are possible (95 %)")
+        });
+        self.is_little_changed()
+            .then(|| format!("{changed}, {few} for this interval{bound}"))
+    }
+
+    /// How many answers changed, in words.
+    pub(crate) fn count_changed(&self) -> String {
+        match self.asked - self.same {
             0 => "nothing changed".to_owned(),
-            1 => "1 answer changed, too few for this interval".to_owned(),
-            some => format!("{some} answers changed, too few for this interval"),
-        };
-        // Accuracy and the F1 of questions are means over answers.
-        let more = match self.main_metric == "accuracy" || self.full_marks == 100.0 {
-            true => "",
-            false => ", and more where an answer weighs more than its share",
-        };
-        Some(format!(
-            "{changed}: up to {points:.2} points are possible (95 %){more}"
-        ))
+            1 => "1 answer changed".to_owned(),
+            some => format!("{some} answers changed"),
+        }
     }
 
     /// How much of the main metric int8 cost, in points of 100; below 0 where it is better.
@@ -500,14 +517,8 @@ mod tests {
         assert_eq!(nothing.drop_interval, [0.0, 0.0]);
         assert_eq!(
             nothing.caution().unwrap(),
-            "nothing changed: up to 0.95 points are possible (95 %)"
+            "nothing changed, too little for this interval: up to 0.95 points are possible (95 %)"
         );
-        let of_labels = Comparison {
-            main_metric: "matthews_correlation",
-            ..nothing
-        };
-        let caution = of_labels.caution().unwrap();
-        assert!(caution.ends_with(", and more where an answer weighs more than its share"));
         let few = changed(FEW - 1).caution().unwrap();
         assert!(few.starts_with("9 answers changed, too few"), "{few}");
         assert_eq!(changed(FEW).few_changed(), None);
@@ -517,7 +528,52 @@ mod tests {
             drop_interval: [-0.125, 0.25],
             ..changed(0)
         };
-        assert_eq!(moved.few_changed(), None);
+        assert_eq!((moved.few_changed(), moved.caution()), (None, None));
+        // In the F1 of questions each has its share, as in accuracy.
+        let questions = Comparison {
+            main_metric: "f1",
+            full_marks: 100.0,
+            ..changed(3)
+        };
+        assert!(questions.few_changed().is_some());
+    }
+
+    /// One entity of two is lost, and with it a third of F1; of the words it is one in forty.
+    #[test]
+    fn where_an_answer_weighs_more_than_its_share_few_bound_nothing() {
+        const WORDS: usize = 40;
+        let labels = ["O", "B-PER"].map(str::to_owned);
+        let classes =
+            |entities: [usize; 2]| (0..WORDS).map(move |word| u32::from(entities.contains(&word)));
+        let inputs = [Encoded {
+            ids: vec![5; WORDS],
+            target: Target::Classes(classes([0, 9]).map(Some).collect()),
+            offsets: (0..).map(|at| at..at + 1).take(WORDS).collect(),
+            ..Encoded::default()
+        }];
+        let evaluator = Evaluator {
+            task: Task::TokenClassification,
+            task_name: None,
+            labels: &labels,
+            multi_label: false,
+            examples: &[],
+            inputs: &inputs,
+            spans: Default::default(),
+        };
+        let logits = |entities| -> [Vec<f32>; 1] {
+            let of = |class: u32| [1.0 - class as f32, class as f32];
+            [classes(entities).flat_map(of).collect()]
+        };
+        let lost = Comparison::new(&evaluator, &logits([0, 9]), &logits([0, 0])).unwrap();
+        assert_eq!((lost.main_metric, lost.asked - lost.same), ("f1", 1));
+        // More than Wilson's interval has the share of the answers that change.
+        assert!(lost.drop() > 100.0 * (1.0 - lost.agreement_interval().0));
+        assert_eq!(lost.few_changed(), None);
+        let caution = "1 answer changed, too few for this interval";
+        assert_eq!(lost.caution().unwrap(), caution);
+        let same = Comparison::new(&evaluator, &logits([0, 9]), &logits([0, 9])).unwrap();
+        let caution = "nothing changed, too little for this interval";
+        assert_eq!(same.caution().unwrap(), caution);
     }
 
     #[test]

@@ -105,8 +105,9 @@ pub enum QuantizeError {
     },
     /// The tokenizer knows more pieces than the model has embeddings for.
     #[error(
-        "{}: the tokenizer has {pieces} pieces, and the model embeddings for {rows}; they don't \
-         belong together",
+        "{}: the tokenizer has {pieces} pieces, and the model embeddings for {rows}: {piece:?} is the \
+         first without one; take it out of the tokenizer's files, copy those that the model was trained \
+         with, or resize the embeddings (resize_token_embeddings) and train again",
         dir.display()
     )]
     Vocabulary {
@@ -116,6 +117,8 @@ pub enum QuantizeError {
         pieces: u32,
         /// `vocab_size` of the model.
         rows: u32,
+        /// The first piece that has no embedding.
+        piece: String,
     },
     /// The tokenizer's tables are refused by their own reader.
     #[error("{}: {source}", dir.display())]
@@ -127,8 +130,8 @@ pub enum QuantizeError {
     },
     /// A weight is infinite or not a number.
     #[error(
-        "{}: tensor `{name}` holds {value} at {index:?}; the training went wrong, take an earlier \
-         checkpoint",
+        "{}: tensor `{name}` holds {value} at {index:?}; take another model, or a checkpoint from \
+         before its training went wrong",
         dir.display()
     )]
     NotFinite {

@@ -67,36 +67,56 @@ fn drop_doubt(bar: f64, comparison: &Comparison) -> Option<String> {
     if bar < 0.0 {
         return None;
     }
-    let asked = comparison.asked as f64;
-    let one = 100.0 / asked;
+    let (asked, metric) = (comparison.asked as f64, comparison.main_metric);
     let [low, high] = comparison.drop_interval;
     let half = (high - low) / 2.0;
-    let mut reasons = vec![
-        (
+    let mut reasons = Vec::new();
+    if comparison.is_mean() {
+        let one = 100.0 / asked;
+        reasons.push((
             100.0 / bar,
             format!("one answer of its {asked} is {one:.2} points"),
+        ));
+    }
+    // The width of the interval falls with the root of the number of rows.
+    reasons.push((
+        asked * (half / bar).powi(2),
+        format!(
+            "what int8 costs is known to {half:.2} points of {metric} either way (95 % interval \
+             {low:.2} to {high:.2})"
         ),
-        // The width of the interval falls with the root of the number of rows.
-        (
-            asked * (half / bar).powi(2),
-            format!(
-                "what int8 costs is known to {half:.2} points of {} either way (95 % interval \
-                 {low:.2} to {high:.2})",
-                comparison.main_metric
-            ),
-        ),
-    ];
-    let caution = comparison.caution();
-    reasons.extend(caution.map(|caution| (rows_to_bound(bar, comparison), caution)));
+    ));
+    reasons.extend(few_doubt(bar, comparison));
     reasons.retain(|(needed, _)| needed.ceil() > asked);
     let needed = reasons.iter().map(|(needed, _)| needed.ceil());
     let needed = needed.reduce(f64::max)?;
     let reasons: Vec<String> = reasons.into_iter().map(|(_, reason)| reason).collect();
+    let enough = match needed.is_infinite() && bar > 0.0 && !comparison.is_mean() {
+        // Nothing changed, so nothing says of how many answers some will.
+        true => format!("a file in which {FEW} change would do"),
+        false => rows(needed),
+    };
     Some(format!(
-        "the file is too small for --max_drop {bar}; {}; {}",
-        reasons.join("; "),
-        rows(needed)
+        "the file is too small for --max_drop {bar}; {}; {enough}",
+        reasons.join("; ")
     ))
+}
+
+/// Why the few answers that changed don't vouch for the bound, and how many rows would do where as large a share
+/// changes in more.
+fn few_doubt(bar: f64, comparison: &Comparison) -> Option<(f64, String)> {
+    let caution = comparison.caution()?;
+    if comparison.is_mean() {
+        return Some((rows_to_bound(bar, comparison), caution));
+    }
+    let changed = (comparison.asked - comparison.same) as f64;
+    let reason = format!(
+        "{}, and fewer than {FEW} can't bound the loss of {}, in which one may weigh more than its \
+         share: --min_agreement tells more",
+        comparison.count_changed(),
+        comparison.main_metric
+    );
+    Some(((FEW * comparison.asked) as f64 / changed, reason))
 }
 
 /// How many rows it takes where few answers changed, and as large a share changes in more: until Wilson's bound of
@@ -359,17 +379,32 @@ pub(crate) mod tests {
             min_agreement: None,
         };
         let doubts = |comparison: &Comparison| gate.doubts(comparison).join("; ");
-        for main_metric in ["accuracy", "f1", "matthews_correlation", "spearmanr"] {
+        let told = doubts(&unchanged(2));
+        for part in [
+            "one answer of its 2 is 50.00 points",
+            "nothing changed, too little for this interval: up to 65.76 points are possible (95 %)",
+        ] {
+            assert!(told.contains(part), "{told}");
+        }
+        // However many rows: one of the rarest class may cost more than all others.
+        for (main_metric, rows) in [
+            ("f1", 2),
+            ("f1", 2186),
+            ("matthews_correlation", 1277),
+            ("spearmanr", 1277),
+        ] {
             let told = doubts(&Comparison {
                 main_metric,
-                ..unchanged(2)
+                ..unchanged(rows)
             });
-            assert!(
-                told.contains("one answer of its 2 is 50.00 points"),
-                "{told}"
+            assert_eq!(
+                told,
+                format!(
+                    "the file is too small for --max_drop 0.3; nothing changed, and fewer than 10 \
+                     can't bound the loss of {main_metric}, in which one may weigh more than its \
+                     share: --min_agreement tells more; a file in which 10 change would do"
+                )
             );
-            let possible = "nothing changed: up to 65.76 points are possible (95 %)";
-            assert!(told.contains(possible), "{told}");
         }
         // An answer of 400 is fine enough, and yet n of n vouch for 0.3 points from 1,277 on.
         let told = doubts(&unchanged(400));
@@ -377,6 +412,36 @@ pub(crate) mod tests {
         assert!(told.ends_with("; about 1277 would do"), "{told}");
         assert_ne!(doubts(&unchanged(1276)), "");
         assert_eq!(doubts(&unchanged(1277)), "");
+    }
+
+    /// Of four answers one changed: of as many in ten times as many rows it would be enough.
+    #[test]
+    fn what_an_answer_costs_is_told_of_means_alone() {
+        let told = |bar, main_metric, drop_interval| {
+            let gate = Gate {
+                max_drop: Some(bar),
+                min_agreement: None,
+            };
+            let of_labels = Comparison {
+                main_metric,
+                drop_interval,
+                ..comparison()
+            };
+            gate.doubts(&of_labels).join("; ")
+        };
+        let few = told(20.0, "f1", [0.0, 30.0]);
+        assert!(
+            few.contains("-max_drop 20; 1 answer changed, and fewer than 10 "),
+            "{few}"
+        );
+        assert!(few.ends_with("--min_agreement tells more; about 40 would do"));
+        // All numbers move, and the interval knows of it.
+        assert_eq!(told(20.0, "spearmanr", [0.0, 30.0]), "");
+        assert_eq!(
+            told(10.0, "spearmanr", [0.0, 30.0]),
+            "the file is too small for --max_drop 10; what int8 costs is known to 15.00 points of \
+             spearmanr either way (95 % interval 0.00 to 30.00); about 9 would do"
+        );
     }
 
     #[test]

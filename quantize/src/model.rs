@@ -430,19 +430,21 @@ impl Source<'_> {
         let dir = &self.checkpoint.dir;
         let tables = tokenizer::tables(dir)?;
         let opened = Tokenizer::new(&tables);
-        let pieces = opened.map(|tokenizer| tokenizer.ids());
-        match pieces {
-            Ok(pieces) if pieces > rows => Err(QuantizeError::Vocabulary {
+        let tokenizer = opened.map_err(|source| QuantizeError::Tables {
+            dir: dir.clone(),
+            source,
+        })?;
+        let pieces = tokenizer.ids();
+        if pieces > rows {
+            let first = (rows..pieces).find_map(|id| tokenizer.piece_text(id));
+            return Err(QuantizeError::Vocabulary {
                 dir: dir.clone(),
                 pieces,
                 rows,
-            }),
-            Ok(_) => Ok(tables),
-            Err(source) => Err(QuantizeError::Tables {
-                dir: dir.clone(),
-                source,
-            }),
+                piece: first.map_or_else(String::new, |piece| piece.to_string()),
+            });
         }
+        Ok(tables)
     }
 
     /// What the workstation remembers of the training, with the task and the bound that the

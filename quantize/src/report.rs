@@ -1,5 +1,7 @@
 //! All that was found out about a bundle, as JSON.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use berth_bundle::{Calibration, Threshold};
@@ -44,7 +46,7 @@ pub struct Findings<'m> {
 /// |---|---|
 /// | `f32`, `int8` | the metrics of both; `eval_truncated` texts were cut to fit, and `eval_words_left_out` were cut off or have no piece, where there are any |
 /// | `agreement`, `agreement_interval` | the share of same answers, and where it lies with 95 % confidence (Wilson) |
-/// | `drop` | `metric`; `points` of 100 that int8 costs; `interval`, where that lies with the `confidence` given, by a paired bootstrap of so many `resamples`; `bound`, where fewer answers changed than the interval needs, what may be lost by Wilson's interval of their share ([`Comparison::few_changed`]) |
+/// | `drop` | `metric`; `points` of 100 that int8 costs; `interval`, where that lies with the `confidence` given, by a paired bootstrap of so many `resamples`; `bound`, where fewer answers changed than the interval needs and the metric is a mean over answers, what may be lost by Wilson's interval of their share ([`Comparison::few_changed`]) |
 /// | `gate` | where one is asked for: its `max_drop` and `min_agreement`, and whether it was `passed` |
 /// | `logit_error` | squared distance of the logits, as a share of the squares of the checkpoint's |
 /// | `bytes`, `f32_layers` | of the bundle |
@@ -54,7 +56,7 @@ pub struct Findings<'m> {
 /// | `layers_on` | how many `inputs` and `tokens` that was measured on; `rest`, the share of the error that is left with all layers in f32 |
 /// | `search` | what was tried where the gate was missed: `change` (`none`, `smoothing`, `clipping`, `f32_layer` with its `layer`), whether it was `kept`, and what the bundle was worth with it; its `bytes` are without self-test and card |
 /// | `warnings` | bounds that the file is too small for, and what else is to be known of the figures |
-/// | `changed` | every answer that changed, with both scores |
+/// | `changed` | every answer that changed, with both scores; where rows have several labels, the scores of those that changed, by their ids |
 pub fn report(findings: &Findings<'_>) -> Value {
     let comparison = findings.comparison;
     let metrics = |of: fn(&Comparison) -> &Evaluation| match comparison {
@@ -201,13 +203,30 @@ pub fn calibration_object(calibration: &Calibration) -> Value {
     })
 }
 
+impl Changed {
+    /// Where rows have several labels: those that one of the two gives and the other does not, in their order.
+    pub fn labels(&self) -> Vec<usize> {
+        let both: [BTreeSet<usize>; 2] = [&self.f32, &self.int8].map(|answer| match answer {
+            Answer::Set { labels, .. } => labels.iter().copied().collect(),
+            _ => BTreeSet::new(),
+        });
+        let [f32, int8] = &both;
+        f32.symmetric_difference(int8).copied().collect()
+    }
+}
+
 fn changed_object(changed: &Changed) -> Value {
+    let others = changed.labels();
     let answer = |answer: &Answer| match answer {
         Answer::Class { label, probability } => json!({"label": label, "score": probability}),
         Answer::Set {
             labels,
             probabilities,
-        } => json!({"labels": labels, "scores": probabilities}),
+        } => {
+            let score = |&label: &usize| (label.to_string(), json!(probabilities.get(label)));
+            let scores: Map<_, _> = others.iter().map(score).collect();
+            json!({"labels": labels, "scores": scores})
+        }
         Answer::Value(value) => json!({"score": value}),
         Answer::Span {
             text, probability, ..
@@ -322,6 +341,16 @@ mod tests {
             (&changed["f32"]["label"], &changed["int8"]["label"]),
             (&json!(0), &json!(1))
         );
+        let of_labels = Comparison {
+            main_metric: "f1",
+            ..comparison.clone()
+        };
+        let of_labels = report(&Findings {
+            comparison: Some(&of_labels),
+            ..Findings::default()
+        });
+        let drop = &of_labels["drop"];
+        assert_eq!((&drop["metric"], drop.get("bound")), (&json!("f1"), None));
         let without = report(&Findings {
             bytes: 1234,
             ..Findings::default()
@@ -331,5 +360,27 @@ mod tests {
             r#""f32_layers":[],"calibration":null,"changed":[]}"#
         );
         assert_eq!(without.to_string(), expected);
+    }
+    /// Rows with hundreds of labels would else be hundreds of times as long.
+    #[test]
+    fn of_several_labels_those_that_changed_have_scores() {
+        let answer = |labels: [usize; 2], probabilities: [f32; 4]| Answer::Set {
+            labels: labels.to_vec(),
+            probabilities: probabilities.to_vec(),
+        };
+        let changed = Changed {
+            line: 3,
+            text: "a".to_owned(),
+            gold: Label::Set(vec![0, 2]),
+            f32: answer([0, 2], [0.75, 0.25, 0.5625, 0.125]),
+            int8: answer([0, 1], [0.625, 0.75, 0.375, 0.125]),
+        };
+        assert_eq!(changed.labels(), [1, 2]);
+        let expected = concat!(
+            r#"{"line":3,"text":"a","gold":[0,2],"#,
+            r#""f32":{"labels":[0,2],"scores":{"1":0.25,"2":0.5625}},"#,
+            r#""int8":{"labels":[0,1],"scores":{"1":0.75,"2":0.375}}}"#
+        );
+        assert_eq!(changed_object(&changed).to_string(), expected);
     }
 }

@@ -14,6 +14,7 @@ use berth_quantize::{Options, QuantizeError, Ranges, quantize};
 use berth_runtime::Model;
 use berth_task::Task;
 use berth_wordpiece::Tokenizer;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const HIDDEN: usize = 32;
@@ -514,6 +515,31 @@ fn a_tokenizer_of_another_model_is_refused() {
         matches!(refused, QuantizeError::Vocabulary { .. }),
         "{refused}"
     );
+}
+
+#[test]
+fn a_token_without_an_embedding_is_named() {
+    let room = Room::new();
+    let path = room.tuned(|_, _| ());
+    let rows = room.base().config.vocab_size;
+    let file = path.join("tokenizer.json");
+    let mut tokenizer: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    let added = tokenizer["added_tokens"].as_array_mut().unwrap();
+    for (id, content) in (rows..).zip(["[NEW]", "[NEWER]"]) {
+        added.push(json!({
+            "id": id, "content": content, "single_word": false, "lstrip": false,
+            "rstrip": false, "normalized": false, "special": true,
+        }));
+    }
+    fs::write(&file, tokenizer.to_string()).unwrap();
+    let refused = refusal(&path).to_string();
+    let named = format!(
+        "the tokenizer has {} pieces, and the model embeddings for {rows}: \"[NEW]\" is the first \
+         without one; take it out of the tokenizer's files, ",
+        rows + 2
+    );
+    assert!(refused.contains(&named), "{refused}");
+    assert!(refused.contains("resize_token_embeddings"), "{refused}");
 }
 
 #[test]

@@ -43,7 +43,7 @@ use std::str;
 
 use berth_task::{Aggregation, LongTexts, MAX_N_BEST, SpanRules, Task};
 
-use crate::error::QueryError;
+use crate::error::{OpenError, QueryError};
 use crate::json::{self, JsonError, Words};
 use crate::lines::{Line, MAX_LINE_BYTES};
 use crate::place::Place;
@@ -74,6 +74,10 @@ impl Options {
             (
                 "--aggregation_strategy",
                 self.aggregation_strategy.is_some() && task != Task::TokenClassification,
+            ),
+            (
+                "--long_texts cut",
+                self.long_texts == LongTexts::Cut && !task.reads_first_row_only(),
             ),
         ];
         idle.into_iter()
@@ -123,7 +127,10 @@ pub struct Answer<'a> {
 
 impl Answerer {
     /// Answers with `session`.
-    pub fn new(mut session: Session, options: Options) -> Self {
+    ///
+    /// # Errors
+    /// When there is not so much memory as is laid by for answers.
+    pub fn new(mut session: Session, options: Options) -> Result<Self, OpenError> {
         let header = session.model().header();
         // A byte of a label takes up to six in JSON (`\u0001`), and 160 are more than the rest of its
         // object; an error says less than 512.
@@ -142,14 +149,24 @@ impl Answerer {
             _ => 0,
         };
         session.set_long_texts(options.long_texts);
-        Answerer {
+        let lacking = |bytes| OpenError::Memory {
+            origin: session.model().origin().clone(),
+            bytes,
+        };
+        let (mut json, mut ends) = (String::new(), Vec::new());
+        let bytes = rows + 512;
+        let room = json.try_reserve_exact(bytes);
+        room.map_err(|_| lacking(bytes))?;
+        let room = ends.try_reserve_exact(words);
+        room.map_err(|_| lacking(words * size_of::<u32>()))?;
+        Ok(Answerer {
             passage: None,
             min_score: None,
-            json: String::with_capacity(rows + 512),
-            ends: Vec::with_capacity(words),
+            json,
+            ends,
             session,
             options,
-        }
+        })
     }
 
     /// Takes plain lines for questions on `passage` from now on. JSON lines may bring their own.
@@ -577,6 +594,32 @@ mod tests {
             let told = told(top_k, rules);
             assert_eq!(told.is_some(), expected, "{told:?}");
             assert!(told.is_none_or(|told| told.contains("n_best_size, 3,")));
+        }
+    }
+
+    #[test]
+    fn flags_that_change_no_answer_are_named() {
+        let options = Options {
+            top_k: NonZero::new(2),
+            aggregation_strategy: Some(Aggregation::First),
+            long_texts: LongTexts::Cut,
+            ..Options::default()
+        };
+        for (task, idle) in [
+            (Task::TextClassification, &["--aggregation_strategy"][..]),
+            (
+                Task::TextPairRegression,
+                &["--top_k", "--aggregation_strategy"],
+            ),
+            (Task::TokenClassification, &["--top_k", "--long_texts cut"]),
+            (
+                Task::QuestionAnswering,
+                &["--aggregation_strategy", "--long_texts cut"],
+            ),
+        ] {
+            let named: Vec<_> = options.without_effect(task).collect();
+            assert_eq!(named, idle, "{task}");
+            assert_eq!(Options::default().without_effect(task).count(), 0, "{task}");
         }
     }
 

@@ -24,7 +24,7 @@ pub(crate) use alone::{Engine, Plan};
 pub(crate) use tract::{Engine, Plan};
 
 /// The most bytes that the encoder of one session may calculate in. BERT-large takes a fiftieth; a
-/// bundle that asks for more was not made in good faith.
+/// bundle that asks for more is refused.
 pub const MAX_SCRATCH_BYTES: usize = 1 << 30;
 
 /// Threads for one session, if there may be so many.
@@ -43,9 +43,13 @@ fn scratch(network: &Network, threads: Threads) -> Result<AlignedBytes, OpenErro
     let header = network.bundle().header();
     let positions = header.shape.positions as usize;
     let bytes = berth_encoder::scratch_bytes_for(header, positions, threads.0);
-    let memory = (bytes <= MAX_SCRATCH_BYTES).then(|| AlignedBytes::zeroed(bytes).ok());
-    memory.flatten().ok_or_else(|| OpenError::Memory {
-        origin: network.origin().clone(),
+    let origin = || network.origin().clone();
+    if bytes > MAX_SCRATCH_BYTES {
+        let origin = origin();
+        return Err(OpenError::TooLarge { origin, bytes });
+    }
+    AlignedBytes::zeroed(bytes).map_err(|_| OpenError::Memory {
+        origin: origin(),
         bytes,
     })
 }

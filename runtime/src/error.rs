@@ -13,6 +13,8 @@ use berth_kernels::Isa;
 use berth_task::Task;
 use berth_wordpiece::{EncodeError, TableError};
 
+use crate::engine::MAX_SCRATCH_BYTES;
+
 /// The environment variable that forces a lower instruction set.
 pub const ISA_VARIABLE: &str = "BERTH_ISA";
 
@@ -70,11 +72,18 @@ pub enum OpenError {
         /// What the variable says.
         asked: String,
     },
-    /// There is not enough memory, or the bundle asks for an unreasonable amount.
+    /// There is not enough memory.
     Memory {
         /// The bundle.
         origin: Origin,
         /// How many bytes it needs in one block.
+        bytes: usize,
+    },
+    /// A session would calculate in more than [`MAX_SCRATCH_BYTES`].
+    TooLarge {
+        /// The bundle.
+        origin: Origin,
+        /// How many bytes it would take.
         bytes: usize,
     },
     /// So many threads can't share a query.
@@ -119,6 +128,11 @@ impl fmt::Display for OpenError {
             OpenError::Memory { origin, bytes } => {
                 write!(f, "{origin}: no {bytes} bytes of memory")
             }
+            OpenError::TooLarge { origin, bytes } => write!(
+                f,
+                "{origin}: a session would calculate in {bytes} bytes, of at most {MAX_SCRATCH_BYTES}; a model of \
+                 fewer positions or a smaller hidden size takes less, and so do fewer threads"
+            ),
             OpenError::Threads { asked } => write!(
                 f,
                 "{asked} threads can't share a query; it can have 1 to {MAX_THREADS}"
@@ -205,6 +219,10 @@ mod tests {
             OpenError::Memory {
                 origin: origin(),
                 bytes: 7,
+            },
+            OpenError::TooLarge {
+                origin: origin(),
+                bytes: MAX_SCRATCH_BYTES + 1,
             },
             OpenError::Spawn {
                 origin: origin(),

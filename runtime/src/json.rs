@@ -18,7 +18,8 @@ const MAX_DEPTH: usize = 64;
 /// members are passed over. `line` holds the unescaped strings afterwards.
 ///
 /// # Errors
-/// When the line is not one JSON object in UTF-8, or when a member asked for is not a string.
+/// When the line is not one JSON object in UTF-8, or when a member asked for is not a string, be it one of
+/// two that does not count.
 pub(crate) fn strings<'l, const N: usize>(
     line: &'l mut [u8],
     keys: [&'static str; N],
@@ -64,7 +65,7 @@ pub(crate) enum Words<'l> {
 /// gives `None`. `ends` gets the byte behind each token, as many as it has room for without growing.
 ///
 /// # Errors
-/// As [`strings`], and when there are more tokens than room for their ends.
+/// As [`strings`], for a `text` beside `tokens` too, and when there are more tokens than room for their ends.
 pub(crate) fn words<'l>(
     line: &'l mut [u8],
     ends: &mut Vec<u32>,
@@ -138,6 +139,13 @@ pub enum JsonError {
         /// The byte that is wrong.
         at: usize,
     },
+    /// A control character stands in a string as it is, where JSON has it escaped.
+    Control {
+        /// The character.
+        byte: u8,
+        /// Where it stands.
+        at: usize,
+    },
     /// The bytes from here on are not UTF-8.
     NotUtf8 {
         /// The first of them.
@@ -166,6 +174,14 @@ impl fmt::Display for JsonError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             JsonError::Expected { what, at } => write!(f, "not JSON: {what} expected at byte {at}"),
+            JsonError::Control { byte, at } => {
+                write!(f, "not JSON: a control character at byte {at}; write ")?;
+                match byte {
+                    b'\t' => f.write_str("\\t")?,
+                    _ => write!(f, "\\u{byte:04x}")?,
+                }
+                f.write_str(" for it in a string")
+            }
             JsonError::NotUtf8 { at } => write!(f, "not UTF-8 from byte {at} on"),
             JsonError::NotAString { key } => write!(f, "\"{key}\" is not a string"),
             JsonError::NotAList { key } => write!(f, "\"{key}\" is not a list of strings"),
@@ -370,7 +386,8 @@ impl Reader<'_> {
                     end += 1;
                     self.at += 1;
                 }
-                _ => return Err(self.expected("a closing quote")),
+                Some(byte) => return Err(JsonError::Control { byte, at: self.at }),
+                None => return Err(self.expected("a closing quote")),
             }
         }
     }
@@ -544,7 +561,6 @@ mod tests {
             (r#"{"text":"a",}"#, "a member's name in quotes", 12),
             (r#"{"text":"a" "b"}"#, "`,` or `}`", 12),
             (r#"{"text":"a"#, "a closing quote", 10),
-            ("{\"text\":\"a\nb\"}", "a closing quote", 10),
             (r#"{"text":"\x"}"#, "one of \"\\/bfnrtu", 10),
             (r#"{"text":"\u12g4"}"#, "a hexadecimal digit", 13),
             (r#"{"text":"\u+123"}"#, "a hexadecimal digit", 11),
@@ -568,6 +584,40 @@ mod tests {
                 "{line}"
             );
         }
+    }
+
+    #[test]
+    fn a_raw_control_character_is_refused_with_its_escape() {
+        for (line, said) in [
+            (
+                "{\"text\":\"a\tb\"}",
+                "at byte 10; write \\t for it in a string",
+            ),
+            (
+                "{\"text\":\"\0\"}",
+                "at byte 9; write \\u0000 for it in a string",
+            ),
+            (
+                "{\"te\u{1f}xt\":\"a\"}",
+                "at byte 4; write \\u001f for it in a string",
+            ),
+        ] {
+            let error = read(line).unwrap_err().to_string();
+            assert_eq!(error, format!("not JSON: a control character {said}"));
+        }
+    }
+
+    #[test]
+    fn a_member_has_to_be_what_it_is_asked_for_even_where_another_counts() {
+        let error = JsonError::NotAString { key: "text" };
+        assert_eq!(read(r#"{"text":5,"text":"a"}"#), Err(error));
+        let words = |line: &str| {
+            let mut line = line.as_bytes().to_vec();
+            words(&mut line, &mut Vec::with_capacity(4))
+                .map(|words| words == Some(Words::Split("a")))
+        };
+        assert_eq!(words(r#"{"tokens":["a"],"text":"b"}"#), Ok(true));
+        assert_eq!(words(r#"{"tokens":["a"],"text":5}"#), Err(error));
     }
 
     #[test]

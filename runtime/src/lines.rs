@@ -38,9 +38,13 @@ pub enum Line<'l> {
 
 impl<R: BufRead> Lines<R> {
     /// Starts at the place where `input` stands.
-    pub fn new(input: R) -> Self {
-        let line = Vec::with_capacity(MAX_LINE_BYTES + 1);
-        Lines { input, line }
+    ///
+    /// # Errors
+    /// When there is no memory for the longest line.
+    pub fn new(input: R) -> io::Result<Self> {
+        let mut line = Vec::new();
+        line.try_reserve_exact(MAX_LINE_BYTES + 1)?;
+        Ok(Lines { input, line })
     }
 
     /// The next line, or `None` at the end of the stream. Allocates nothing.
@@ -91,7 +95,7 @@ mod tests {
 
     /// Every line as text, a long one as `None`, read through a buffer of `block` bytes.
     fn lines(input: &[u8], block: usize) -> Vec<Option<Vec<u8>>> {
-        let mut lines = Lines::new(BufReader::with_capacity(block, input));
+        let mut lines = Lines::new(BufReader::with_capacity(block, input)).unwrap();
         let mut all = Vec::new();
         while let Some(line) = lines.next_line().unwrap() {
             all.push(match line {
@@ -152,7 +156,7 @@ mod tests {
         }
         let next = |events: &[Result<u8, ErrorKind>]| {
             let events = events.iter().rev().copied().collect();
-            let mut lines = Lines::new(BufReader::new(Moody(events)));
+            let mut lines = Lines::new(BufReader::new(Moody(events))).unwrap();
             lines
                 .next_line()
                 .map(|line| format!("{line:?}"))

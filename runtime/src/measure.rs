@@ -36,7 +36,8 @@ const LOADS: usize = 9;
 /// What is to be measured.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Numbers of tokens, special ones included. Empty: those of [`LENGTHS`] that the model takes.
+    /// Numbers of tokens, special ones included. Empty: those of [`LENGTHS`] that the model takes, or the most
+    /// that it takes where these are none.
     pub lengths: Vec<usize>,
     /// How many share a query.
     pub threads: Threads,
@@ -132,7 +133,7 @@ impl From<QueryError> for MeasureError {
 pub fn measure(path: &Path, options: &Options) -> Result<Report, MeasureError> {
     let model = Model::open(path)?;
     let positions = model.positions();
-    let wanted = lengths_for(&model, &options.lengths);
+    let wanted = lengths_for(positions, &options.lengths);
     if let Some(&tokens) = wanted
         .iter()
         .find(|&tokens| !(1..=positions).contains(tokens))
@@ -219,12 +220,16 @@ fn load(path: &Path, times: usize) -> Result<(f64, f64), OpenError> {
     Ok((of(&mut opened).p50_ms, of(&mut ready).p50_ms))
 }
 
-fn lengths_for(model: &Model, wanted: &[usize]) -> Vec<usize> {
-    if wanted.is_empty() {
-        let fits = |tokens: &usize| *tokens <= model.positions();
-        LENGTHS.into_iter().filter(fits).collect()
+fn lengths_for(positions: usize, wanted: &[usize]) -> Vec<usize> {
+    if !wanted.is_empty() {
+        return wanted.to_vec();
+    }
+    let fits = |tokens: &usize| *tokens <= positions;
+    let lengths: Vec<usize> = LENGTHS.into_iter().filter(fits).collect();
+    if lengths.is_empty() {
+        vec![positions]
     } else {
-        wanted.to_vec()
+        lengths
     }
 }
 
@@ -352,6 +357,15 @@ mod tests {
         assert_eq!(of(&mut times), expected);
         let one = of(&mut [Duration::from_millis(7)]);
         assert_eq!((one.min_ms, one.p50_ms, one.p99_ms), (7.0, 7.0, 7.0));
+    }
+
+    #[test]
+    fn a_model_without_room_for_any_usual_length_is_measured_at_its_longest() {
+        assert_eq!(lengths_for(512, &[]), LENGTHS);
+        assert_eq!(lengths_for(48, &[]), [16, 32]);
+        assert_eq!(lengths_for(16, &[]), [16]);
+        assert_eq!(lengths_for(15, &[]), [15]);
+        assert_eq!(lengths_for(15, &[7, 64]), [7, 64]);
     }
 
     #[test]

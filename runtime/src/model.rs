@@ -91,7 +91,9 @@ impl Model {
     /// Makes a session: takes all the memory that queries need, and runs one.
     ///
     /// # Errors
-    /// When there is not so much memory, or the bundle asks for more than [`MAX_SCRATCH_BYTES`](crate::MAX_SCRATCH_BYTES).
+    /// When there is not so much memory as queries are calculated in, or the bundle asks for more than
+    /// [`MAX_SCRATCH_BYTES`](crate::MAX_SCRATCH_BYTES). The rest, some words for each position and what tract
+    /// takes for its plan, is asked of the program's allocator, which ends the program where it has none.
     pub fn session(&self) -> Result<Session, OpenError> {
         self.session_with(Threads(1))
     }

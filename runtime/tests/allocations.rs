@@ -171,7 +171,7 @@ fn long_texts() {
         (Task::TextPairClassification, &["yes", "no"]),
         (Task::TextPairRegression, &[]),
     ] {
-        let mut answerer = Answerer::new(session(task, labels), Options::default());
+        let mut answerer = Answerer::new(session(task, labels), Options::default()).unwrap();
         if task != Task::TextPairRegression {
             answerer.set_min_score(0.75).unwrap();
         }
@@ -195,7 +195,7 @@ fn long_texts() {
 /// Lines of texts that fit the model, plain and split.
 fn lines_to_be_tagged() {
     let session = session(Task::TokenClassification, &["\u{1}", "NOUN"]);
-    let mut answerer = Answerer::new(session, Options::default());
+    let mut answerer = Answerer::new(session, Options::default()).unwrap();
     let fits = |text: &&String| text.len() < 200;
     let mut input: Vec<Vec<u8>> = Vec::new();
     for text in support::texts().iter().filter(fits) {
@@ -220,7 +220,7 @@ fn lines_of_questions() {
             top_k,
             ..Options::default()
         };
-        let mut answerer = Answerer::new(session, options);
+        let mut answerer = Answerer::new(session, options).unwrap();
         answerer
             .set_passage("the film is not good ".repeat(20))
             .unwrap();
@@ -255,8 +255,8 @@ fn lines() {
     }
     input.extend(vec![b'x'; berth_runtime::lines::MAX_LINE_BYTES + 1]);
     let session = session(Task::TextClassification, &["\u{1}\u{2}", "positive"]);
-    let mut answerer = Answerer::new(session, Options::default());
-    let mut lines = Lines::new(input.as_slice());
+    let mut answerer = Answerer::new(session, Options::default()).unwrap();
+    let mut lines = Lines::new(input.as_slice()).unwrap();
     let (mut answered, mut failed) = (0, 0);
     let count = during(|| {
         while let Some(line) = lines.next_line().unwrap() {
@@ -292,9 +292,9 @@ fn mixed() {
         (Task::TextPairClassification, &classes[..]),
         (Task::TextPairRegression, &[]),
     ]
-    .map(|(task, labels)| Answerer::new(session(task, labels), Options::default()));
+    .map(|(task, labels)| Answerer::new(session(task, labels), Options::default()).unwrap());
     let streams = [false, true].map(|pairs| json_lines(&texts, pairs));
-    let [mut single, mut pairs] = [0, 1].map(|at| Lines::new(streams[at].as_slice()));
+    let [mut single, mut pairs] = [0, 1].map(|at| Lines::new(streams[at].as_slice()).unwrap());
     let ids = [7; POSITIONS];
     let mut random = Random(29);
     let mut asked = [0; 8];

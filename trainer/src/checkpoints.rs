@@ -8,7 +8,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use berth_checkpoint::save::{Existing, Folder, TensorRef};
+use berth_checkpoint::save::{Existing, Folder, Held, TensorRef, is_leftover};
 use berth_checkpoint::weights::TensorFile;
 use berth_checkpoint::{Checkpoint, Config, TokenizerFiles, TrainingArgs};
 
@@ -112,7 +112,7 @@ pub(crate) fn newest_whole(
 }
 
 /// That a checkpoint has every file that a run goes on with, each as long as it says.
-fn check_whole(folder: &Path) -> Result<(), TrainError> {
+pub(crate) fn check_whole(folder: &Path) -> Result<(), TrainError> {
     let missing = |name: &str| TrainError::Damaged {
         path: folder.join(name),
         problem: "is not there".to_owned(),
@@ -124,6 +124,15 @@ fn check_whole(folder: &Path) -> Result<(), TrainError> {
     }
     TensorFile::open(folder.join(OPTIMIZER_FILE))?;
     state::read(folder)?.map_or_else(|| Err(missing(STATE_FILE)), |_| Ok(()))
+}
+
+/// Holds a run's folder, so that no other run writes there until it is dropped.
+///
+/// # Errors
+/// If another run holds it.
+pub(crate) fn hold(output_dir: &Path) -> Result<Held, TrainError> {
+    let in_use = || TrainError::InUse(output_dir.to_owned());
+    berth_checkpoint::save::hold(output_dir).ok_or_else(in_use)
 }
 
 /// Whether something lies in a folder, or is it, by whatever way either is named.
@@ -205,16 +214,14 @@ pub(crate) fn remove(output_dir: &Path, step: u64) -> Result<(), TrainError> {
     })
 }
 
-/// Removes an old run's checkpoints and its state, so that nobody takes it for the new one. Its result stays until the
-/// new one is written.
-pub(crate) fn forget(output_dir: &Path) -> Result<(), TrainError> {
+/// Removes an old run's state and its checkpoints of some steps, so that nobody takes it for the new one. Its result
+/// stays until the new one is written.
+pub(crate) fn forget(output_dir: &Path, steps: &[u64]) -> Result<(), TrainError> {
     let path = output_dir.join(STATE_FILE);
     if path.exists() {
         fs::remove_file(&path).map_err(|source| TrainError::Io { path, source })?;
     }
-    steps(output_dir)?
-        .into_iter()
-        .try_for_each(|step| remove(output_dir, step))
+    steps.iter().try_for_each(|&step| remove(output_dir, step))
 }
 
 /// Removes what an interrupted run may have left: hidden files and folders in `output_dir` and its checkpoints, and
@@ -227,9 +234,9 @@ pub fn tidy(output_dir: &Path) -> Result<(), TrainError> {
     if let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) {
         let own = format!(".{}.", name.to_string_lossy());
         // A folder whose name goes on behind a dot is another run's.
-        let beside = remove_partial(parent, |begun| {
-            begun
-                .strip_prefix(&own)
+        let beside = remove_partial(parent, |name| {
+            name.strip_prefix(&own)
+                .and_then(|rest| rest.strip_suffix(".partial"))
                 .is_some_and(|rest| !rest.contains('.'))
         });
         match beside {
@@ -239,19 +246,15 @@ pub fn tidy(output_dir: &Path) -> Result<(), TrainError> {
         }
     }
     for step in steps(&absolute)? {
-        remove_partial(&path(&absolute, step), |begun| begun.starts_with(".berth"))?;
+        remove_partial(&path(&absolute, step), is_leftover)?;
     }
-    let checkpoints = format!(".{PREFIX}");
-    let own = [&checkpoints, ".replaced.", ".berth"];
-    remove_partial(&absolute, |begun| {
-        own.iter().any(|&prefix| begun.starts_with(prefix))
-    })
+    remove_partial(&absolute, is_leftover)
 }
 
-/// Removes the half-written files and folders of `dir` that are `ours` by the part of their name before `.partial`.
+/// Removes the half-written files and folders of `dir` that are `ours` by their name.
 fn remove_partial(dir: &Path, ours: impl Fn(&str) -> bool) -> Result<(), TrainError> {
     for name in names(dir)? {
-        if name.strip_suffix(".partial").is_some_and(&ours) {
+        if ours(&name) {
             let path = dir.join(name);
             let removed = match path.is_dir() {
                 true => fs::remove_dir_all(&path),
@@ -263,8 +266,16 @@ fn remove_partial(dir: &Path, ours: impl Fn(&str) -> bool) -> Result<(), TrainEr
     Ok(())
 }
 
+/// Whether a folder holds anything but what an interrupted run has left half-written.
+pub(crate) fn is_used(dir: &Path) -> Result<bool, TrainError> {
+    berth_checkpoint::save::is_used(dir).map_err(|source| TrainError::Io {
+        path: dir.to_owned(),
+        source,
+    })
+}
+
 /// The names in a folder; none if there is no such folder.
-pub(crate) fn names(dir: &Path) -> Result<Vec<String>, TrainError> {
+fn names(dir: &Path) -> Result<Vec<String>, TrainError> {
     let list = || match fs::read_dir(dir) {
         Ok(entries) => entries
             .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))

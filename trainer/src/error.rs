@@ -96,6 +96,21 @@ pub enum TrainError {
         .0.display()
     )]
     OutputNotEmpty(PathBuf),
+    /// A run would go on from a checkpoint elsewhere in a folder that holds something.
+    #[error(
+        "{}: not empty; with `--overwrite_output_dir` the run goes on from {} in it; or name an empty --output_dir",
+        output_dir.display(),
+        checkpoint.display()
+    )]
+    InUsedFolder {
+        /// Where it would go on.
+        output_dir: PathBuf,
+        /// Where it would go on from.
+        checkpoint: PathBuf,
+    },
+    /// Another run has not ended yet that writes into the folder.
+    #[error("{}: another run writes here; wait for its end, or name another --output_dir", .0.display())]
+    InUse(PathBuf),
     /// The model to start from would be removed with the checkpoints of an earlier run.
     #[error(
         "{}: the model to start from, which `--overwrite_output_dir` would remove; name another --output_dir, or copy \
@@ -131,7 +146,20 @@ pub enum TrainError {
         /// Now.
         now: String,
     },
-    /// A file of a checkpoint is not what a run leaves there.
+    /// A run that has finished was measured on other rows than are given now.
+    #[error(
+        "{}: the run has finished, and was measured on {then} and not on {now}; `berth evaluate` measures it on these",
+        output_dir.display()
+    )]
+    MeasuredOtherwise {
+        /// Its folder.
+        output_dir: PathBuf,
+        /// Until then.
+        then: String,
+        /// Now.
+        now: String,
+    },
+    /// A file of a checkpoint is not what a run leaves there, or nothing can be made of its weights.
     #[error("{}: {problem}", path.display())]
     Damaged {
         /// Which.
@@ -158,7 +186,7 @@ pub enum TrainError {
         /// The newest checkpoint.
         last: Option<PathBuf>,
     },
-    /// An update was too large for the numbers, or the run started with damaged weights.
+    /// An update was too large for the numbers.
     #[error("after step {step}: `{name}` has numbers that are not finite; {}", last_good(last.as_deref()))]
     Overflow {
         /// The parameter.

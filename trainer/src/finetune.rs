@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use berth_checkpoint::Checkpoint;
-use berth_checkpoint::save::Existing;
+use berth_checkpoint::save::{Existing, Held};
+use berth_checkpoint::{Checkpoint, Family};
 use serde_json::{Map, Value};
 
 use crate::batches::{Batch, Plan, targets};
@@ -27,7 +27,7 @@ use crate::job::{Beginning, Fact, Job, Saved};
 use crate::kernels::adamw::Betas;
 use crate::kernels::isa::Isa;
 use crate::kernels::loss::Weighing;
-use crate::model::{Bert, HeadKind, Missing};
+use crate::model::{Bert, HeadKind, Missing, OldClassifier};
 use crate::observer::{Control, Observer, StepInfo};
 use crate::optimizer::AdamW;
 use crate::predict;
@@ -71,6 +71,9 @@ pub fn finetune(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Outcome, T
         for problem in &run.passed_over {
             observer.on_damaged(problem);
         }
+        if let Some(became) = run.old_classifier {
+            observer.on_old_classifier(&job.base.config.id2label, became);
+        }
         if let Some(from) = &run.resumed {
             observer.on_resume(from, run.state.global_step);
         }
@@ -102,6 +105,8 @@ struct Run<'a> {
     weighing: Option<Arc<Weighing>>,
     state: TrainerState,
     resumed: Option<PathBuf>,
+    /// What became of the base's classifier, where it was not taken as it is.
+    old_classifier: Option<OldClassifier>,
     /// Why checkpoints newer than that were not gone on with.
     passed_over: Vec<TrainError>,
     /// Settings that were others until then.
@@ -113,6 +118,8 @@ struct Run<'a> {
     saved: Option<(u64, PathBuf)>,
     /// The checkpoint of the best evaluation so far.
     best: Option<PathBuf>,
+    /// The output folder, until the result is in it.
+    _held: Held,
 }
 
 impl<'a> Run<'a> {
@@ -125,6 +132,10 @@ impl<'a> Run<'a> {
         let fresh = job.fresh_state(total, plan.updates_per_epoch());
         let kind = HeadKind::of(job.task, labels.len());
         let optimizer = |model: &Bert| {
+            // Whatever a checkpoint of the run is, it has no more token types than its base.
+            if job.base.config.family == Family::DistilBert {
+                model.fix_token_types();
+            }
             let betas = Betas {
                 first: recipe.adam_beta1,
                 second: recipe.adam_beta2,
@@ -144,12 +155,14 @@ impl<'a> Run<'a> {
             check()?;
         }
         let (mut passed_over, mut changed) = (Vec::new(), Vec::new());
-        let mut best = None;
-        let (mut model, mut optimizer, state, resumed) = match job.prepare(&labels, total)? {
+        let (mut best, mut old_classifier) = (None, None);
+        let (beginning, held) = job.prepare(&labels, total)?;
+        let (mut model, mut optimizer, state, resumed) = match beginning {
             Beginning::Finished => return Ok(None),
             Beginning::Base => {
-                let model = Bert::load(job.base, kind, Missing::Seeded(recipe.seed))?;
-                check_finite(&model, 0, None)?;
+                let (model, old) = Bert::begin(job.base, kind, job.labels, recipe.seed)?;
+                old_classifier = old;
+                check_base(job.base, &model)?;
                 let optimizer = optimizer(&model);
                 (model, optimizer, fresh, None)
             }
@@ -198,9 +211,11 @@ impl<'a> Run<'a> {
             best,
             state,
             resumed,
+            old_classifier,
             passed_over,
             changed,
             started: Instant::now(),
+            _held: held,
         }))
     }
 
@@ -421,8 +436,14 @@ impl<'a> Run<'a> {
 
     /// That the parameters are what a checkpoint may hold: the last update may have been too large for them.
     fn check_finite(&self) -> Result<(), TrainError> {
-        let last = self.saved.as_ref().map(|(_, dir)| &**dir);
-        check_finite(&self.model, self.state.global_step, last)
+        match self.model.not_finite() {
+            None => Ok(()),
+            Some(name) => Err(TrainError::Overflow {
+                name: name.to_owned(),
+                step: self.state.global_step,
+                last: self.saved.as_ref().map(|(_, dir)| dir.clone()),
+            }),
+        }
     }
 
     /// Saves a checkpoint, if this step has none yet.
@@ -565,14 +586,16 @@ struct Measured {
     logits: Vec<Vec<f32>>,
 }
 
-/// That all numbers of a model are finite after so many steps. `last` is the newest checkpoint.
-fn check_finite(model: &Bert, step: u64, last: Option<&Path>) -> Result<(), TrainError> {
+/// That all numbers of the model to start from are finite, once it is read.
+fn check_base(base: &Checkpoint, model: &Bert) -> Result<(), TrainError> {
     match model.not_finite() {
         None => Ok(()),
-        Some(name) => Err(TrainError::Overflow {
-            name: name.to_owned(),
-            step,
-            last: last.map(Path::to_path_buf),
+        Some(name) => Err(TrainError::Damaged {
+            path: base.dir.clone(),
+            problem: format!(
+                "tensor `{name}` holds what is no number; name another --model_name_or_path, such as a checkpoint \
+                 from before its training went wrong"
+            ),
         }),
     }
 }

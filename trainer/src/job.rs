@@ -4,11 +4,12 @@ use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use berth_checkpoint::save::Held;
 use berth_checkpoint::{Checkpoint, DataFile, ProblemType, Provenance, TrainingArgs};
 use berth_data::{Encoded, Evaluator, Target};
 use berth_task::Task;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::batches::Plan;
 use crate::check::{Limits, check_targets};
@@ -20,8 +21,9 @@ use crate::imbalance::{self, Imbalance};
 use crate::kernels::loss::Weighing;
 use crate::memory::{self, Load, Sizes};
 use crate::model::HeadKind;
-use crate::recipe::{FREE, Recipe, Strategy};
+use crate::recipe::Recipe;
 use crate::results::ALL_RESULTS;
+use crate::schedule::Schedule;
 use crate::state::{self, TrainerState};
 
 /// What is to be trained, on what, and where it goes.
@@ -58,7 +60,8 @@ pub enum Start {
     /// At this checkpoint: one in the output folder, or one elsewhere with an output folder that is empty or not there
     /// yet.
     ResumeFrom(PathBuf),
-    /// At this checkpoint, whatever is in the output folder. Checkpoints in it are removed, unless it is one of them.
+    /// At this checkpoint, whatever is in the output folder. Checkpoints in it are removed, but where it is one of them
+    /// only those of later steps.
     OverwriteFrom(PathBuf),
 }
 
@@ -88,8 +91,8 @@ pub(crate) type Fact<'a> = (&'a str, String, String);
 
 /// What a folder that an earlier run has left is opened for.
 enum Purpose {
-    /// To tell its result as that of a run of so many steps.
-    Tell(u64),
+    /// To tell its result.
+    Tell,
     /// To go on from it.
     GoOn,
 }
@@ -145,7 +148,7 @@ impl Job<'_> {
             |(i, input): (usize, &Encoded)| vec![(i % 7) as f32; kind.logits(input.ids.len())];
         let logits: Vec<_> = dev.inputs.iter().enumerate().map(logits).collect();
         let mut known = dev.evaluate(&logits)?.entries();
-        // As the loss where no answer stands where it should: none is better than another.
+        // As a correlation of constants: none is better than another.
         known.retain(|(_, value)| !value.is_nan());
         let timed = ["eval_runtime", "eval_samples_per_second"];
         known.extend(timed.map(|name| (name.to_owned(), 0.0)));
@@ -242,44 +245,67 @@ impl Job<'_> {
             tokenizer: self.base.tokenizer_files()?,
             max_length: self.base.max_length(),
             training_args: TrainingArgs {
-                recipe: to_json(self.recipe),
+                recipe: self.recipe.to_json(),
                 ..self.training_args.clone()
             },
         })
     }
 
-    /// Makes the output folder fit for a run of `total` steps, and finds where the run begins.
-    pub(crate) fn prepare(&self, labels: &[String], total: u64) -> Result<Beginning, TrainError> {
+    /// Makes the output folder fit for a run of `total` steps and holds it, and finds where the run begins.
+    pub(crate) fn prepare(
+        &self,
+        labels: &[String],
+        total: u64,
+    ) -> Result<(Beginning, Held), TrainError> {
         let dir = self.output_dir;
-        let start = match &self.start {
-            Start::OverwriteFrom(from) if checkpoints::lies_in(from, dir) => {
-                Start::ResumeFrom(from.clone())
-            }
-            start => start.clone(),
-        };
-        match &start {
-            Start::Fresh if !checkpoints::names(dir)?.is_empty() => {
+        let is_new = !dir.exists();
+        let held = checkpoints::hold(dir)?;
+        let beginning = self.beginning(labels, total)?;
+        if !is_new {
+            return Ok((beginning, held));
+        }
+        let held = checkpoints::hold(dir)?;
+        // Another run may have been quicker, and have ended.
+        match checkpoints::is_used(dir)? {
+            true => Err(TrainError::InUse(dir.to_owned())),
+            false => Ok((beginning, held)),
+        }
+    }
+
+    /// Makes the folder that is held fit, and finds where the run begins.
+    fn beginning(&self, labels: &[String], total: u64) -> Result<Beginning, TrainError> {
+        let dir = self.output_dir;
+        match &self.start {
+            Start::Fresh if checkpoints::is_used(dir)? => {
                 return Err(TrainError::OutputNotEmpty(dir.to_owned()));
             }
-            Start::Overwrite => self.forget()?,
+            Start::Overwrite => self.forget(None)?,
             _ => {}
         }
         checkpoints::tidy(dir)?;
-        if start.resumes() && self.has_finished(total)? {
-            self.open_same_run(dir, labels, Purpose::Tell(total))?;
+        let asks_for_the_rest = match &self.start {
+            // Nothing comes after the result itself.
+            Start::OverwriteFrom(from) => {
+                checkpoints::lies_in(from, dir) && checkpoints::lies_in(dir, from)
+            }
+            start => start.resumes(),
+        };
+        if asks_for_the_rest && self.has_finished(total)? {
+            self.open_same_run(dir, labels, total, Purpose::Tell)?;
             return Ok(Beginning::Finished);
         }
         let is_elsewhere = |from: &Path| from.exists() && !checkpoints::lies_in(from, dir);
-        let (checkpoint, damaged) = match &start {
+        let (checkpoint, damaged) = match &self.start {
             Start::Fresh | Start::Overwrite => {
                 checkpoints::check_writable(dir)?;
                 return Ok(Beginning::Base);
             }
             // What others have left there would be taken for this run's, and removed as such.
-            Start::ResumeFrom(from)
-                if is_elsewhere(from) && !checkpoints::names(dir)?.is_empty() =>
-            {
-                return Err(TrainError::OutputNotEmpty(dir.to_owned()));
+            Start::ResumeFrom(from) if is_elsewhere(from) && checkpoints::is_used(dir)? => {
+                return Err(TrainError::InUsedFolder {
+                    output_dir: dir.to_owned(),
+                    checkpoint: from.clone(),
+                });
             }
             Start::ResumeFrom(from) | Start::OverwriteFrom(from) => (from.clone(), Vec::new()),
             Start::ResumeNewest => match checkpoints::newest_whole(dir)? {
@@ -292,27 +318,37 @@ impl Job<'_> {
         };
         let saved = Saved {
             damaged,
-            ..self.open_same_run(&checkpoint, labels, Purpose::GoOn)?
+            ..self.open_same_run(&checkpoint, labels, total, Purpose::GoOn)?
         };
-        if matches!(start, Start::OverwriteFrom(_)) {
-            self.forget()?;
+        if let Start::OverwriteFrom(from) = &self.start {
+            // Before anything is removed.
+            checkpoints::check_whole(from)?;
+            self.best_of(&saved)?;
+            self.forget(checkpoints::lies_in(from, dir).then_some(&saved))?;
         }
         checkpoints::check_writable(dir)?;
         Ok(Beginning::Saved(Box::new(saved)))
     }
 
-    /// Removes what makes the output folder that of an earlier run.
+    /// Removes what makes the output folder that of an earlier run, but for `kept`, where it lies there, and the
+    /// checkpoints before it.
     ///
     /// # Errors
     /// If the model to start from would go with it; then nothing is removed.
-    fn forget(&self) -> Result<(), TrainError> {
+    fn forget(&self, kept: Option<&Saved>) -> Result<(), TrainError> {
         let (dir, base) = (self.output_dir, &self.base.dir);
-        let steps = checkpoints::steps(dir)?.into_iter();
-        let mut removed = steps.map(|step| checkpoints::path(dir, step));
-        if removed.any(|folder| checkpoints::lies_in(base, &folder)) {
+        let is_in = |path: &Path, step| checkpoints::lies_in(path, &checkpoints::path(dir, step));
+        let mut steps = checkpoints::steps(dir)?;
+        if let Some(Saved {
+            checkpoint, state, ..
+        }) = kept
+        {
+            steps.retain(|&step| step > state.global_step && !is_in(&checkpoint.dir, step));
+        }
+        if steps.iter().any(|&step| is_in(base, step)) {
             return Err(TrainError::BaseInTheWay(base.clone()));
         }
-        checkpoints::forget(dir)
+        checkpoints::forget(dir, &steps)
     }
 
     /// The checkpoint of the best evaluation before `saved`, where a run is to end with the best: in the output folder,
@@ -351,11 +387,13 @@ impl Job<'_> {
     }
 
     /// Opens a checkpoint if it is of the same run: what decides its course must not have changed. To be gone on from,
-    /// it may have had another learning rate and the like; to be told as the result, it may not.
+    /// it may have had another learning rate and the like; to be told as the result, it may not. `total` is how many steps
+    /// the run has now.
     fn open_same_run(
         &self,
         dir: &Path,
         labels: &[String],
+        total: u64,
         purpose: Purpose,
     ) -> Result<Saved, TrainError> {
         let Some(state) = state::read(dir)? else {
@@ -366,8 +404,9 @@ impl Job<'_> {
         let recipe = checkpoint
             .training_args()
             .and_then(|args| Recipe::deserialize(&args.recipe).ok());
-        let then = recipe.as_ref().map_or(Value::Null, to_json);
-        let now = to_json(self.recipe);
+        let then = recipe.as_ref().map_or(Value::Null, Recipe::to_json);
+        let now = self.recipe.to_json();
+        let differences = recipe.as_ref().map(|then| then.differences(self.recipe));
         let mut facts: Vec<Fact<'_>> = vec![
             (
                 "the number of examples",
@@ -384,12 +423,10 @@ impl Job<'_> {
             .training_args()
             .and_then(|args| args.provenance.as_ref());
         let origins = origin.zip(self.training_args.provenance.as_ref());
-        let file = |of: fn(&Provenance) -> &Option<DataFile>| {
-            let (then, now) = origins?;
-            let sha256 = |file: &Option<DataFile>| Some(file.as_ref()?.sha256.clone());
-            sha256(of(then)).zip(sha256(of(now)))
-        };
-        let train = file(|origin| &origin.train_file);
+        let train = origins.and_then(|(then, now)| {
+            let sha256 = |origin: &Provenance| Some(origin.train_file.as_ref()?.sha256.clone());
+            sha256(then).zip(sha256(now))
+        });
         facts.extend(train.map(|(then, now)| ("the training file's SHA-256", then, now)));
         facts.extend(self.inputs_of(&checkpoint)?);
         facts.extend(origins.map(|(then, now)| {
@@ -397,25 +434,29 @@ impl Job<'_> {
             ("the base model's SHA-256", then, now)
         }));
         facts.extend(DECISIVE.map(|name| setting(name, &then, &now)));
-        let measured = file(|origin| &origin.validation_file);
-        let measured = measured.map(|(then, now)| ("the validation file's SHA-256", then, now));
+        let measured = origins.and_then(|(then, now)| other_rows(then, now));
+        let mut otherwise = None;
         let mut changed = Vec::new();
         match purpose {
-            Purpose::Tell(total) => {
+            Purpose::Tell => {
                 let is_longer = total >= state.max_steps;
-                let names = now.as_object().into_iter().flat_map(Map::keys);
-                let may_differ = |name| FREE.contains(&name) || is_longer && LENGTH.contains(&name);
-                let names = names.map(String::as_str).filter(|&name| !may_differ(name));
-                facts.extend(names.map(|name| setting(name, &then, &now)));
-                facts.extend(measured);
-                let steps = |recipe: &Recipe| recipe.steps_between_evaluations().to_string();
-                let by_steps = self.recipe.load_best_model_at_end
-                    && self.recipe.eval_strategy == Strategy::Steps;
-                if let Some(then) = recipe.filter(|_| by_steps) {
-                    facts.push(("eval_steps", steps(&then), steps(self.recipe)));
-                }
+                let may_differ = |name: &str| is_longer && LENGTH.contains(&name);
+                let counting = differences.iter().flatten();
+                let counting = counting.filter(|(name, ..)| !may_differ(name));
+                facts.extend(counting.map(|(name, then, now)| {
+                    let [then, now] = [then, now].map(Value::to_string);
+                    (name.as_str(), then, now)
+                }));
+                otherwise = measured.map(|(then, now)| TrainError::MeasuredOtherwise {
+                    output_dir: dir.to_owned(),
+                    then: then.map_or_else(|| "no file".to_owned(), |then| rows_of(then, now)),
+                    now: then.map_or_else(|| rows_of(now, now), |then| rows_of(now, then)),
+                });
             }
             Purpose::GoOn => {
+                let length = recipe
+                    .as_ref()
+                    .and_then(|then| self.other_length(then, &state, total));
                 facts.extend(LOSS.map(|name| setting(name, &then, &now)));
                 // The best value so far would be held against those of another metric.
                 if let Some(then) = recipe.filter(|_| state.best_metric.is_some()) {
@@ -425,18 +466,26 @@ impl Job<'_> {
                     let [before, after] = ways.map(|way| way.to_string());
                     facts.push(("greater_is_better", before, after));
                 }
-                facts.extend(measured.filter(|_| self.recipe.load_best_model_at_end));
+                // Nor may it be held against those on other rows.
+                let measured = measured.and_then(|(then, now)| Some(measuring(then?, now)));
+                match self.recipe.load_best_model_at_end {
+                    true => facts.extend(measured),
+                    false => changed.extend(measured),
+                }
                 changed.extend(COURSE.map(|name| setting(name, &then, &now)));
                 changed.retain(|(_, then, now)| then != now);
+                changed.extend(length);
             }
         }
-        match facts.into_iter().find(|(_, then, now)| then != now) {
-            Some((what, then, now)) => Err(TrainError::OtherRun {
-                checkpoint: dir.to_owned(),
-                what: what.to_owned(),
-                then,
-                now,
-            }),
+        let other = facts.into_iter().find(|(_, then, now)| then != now);
+        let other = other.map(|(what, then, now)| TrainError::OtherRun {
+            checkpoint: dir.to_owned(),
+            what: what.to_owned(),
+            then,
+            now,
+        });
+        match other.or(otherwise) {
+            Some(error) => Err(error),
             None => Ok(Saved {
                 checkpoint,
                 state,
@@ -444,6 +493,31 @@ impl Job<'_> {
                 changed,
             }),
         }
+    }
+
+    /// How long a run was to be and how long it is to be now, where its learning rate takes another course for it.
+    fn other_length(
+        &self,
+        then: &Recipe,
+        state: &TrainerState,
+        total: u64,
+    ) -> Option<Fact<'static>> {
+        let now = self.recipe;
+        let schedule = |total| {
+            let (rate, decay) = (now.learning_rate, now.lr_scheduler_type);
+            Schedule::new(rate, decay, now.warmup_steps, total)
+        };
+        let [before, after] = [state.max_steps, total].map(schedule);
+        if (state.global_step..total).all(|step| before.at(step) == after.at(step)) {
+            return None;
+        }
+        let by_epochs = [then, now].iter().all(|recipe| recipe.max_steps <= 0);
+        Some(if by_epochs {
+            let [then, now] = [then, now].map(|recipe| recipe.num_train_epochs.to_string());
+            ("num_train_epochs", then, now)
+        } else {
+            ("max_steps", state.max_steps.to_string(), total.to_string())
+        })
     }
 
     /// What makes the inputs and the network that reads them: in a checkpoint, and now.
@@ -516,11 +590,40 @@ const COURSE: [&str; 9] = [
 /// Those that say how long it is.
 const LENGTH: [&str; 2] = ["num_train_epochs", "max_steps"];
 
+/// The rows that are to be measured on now, after those until then, where they are others. Where none are known now, no
+/// others are asked for.
+fn other_rows<'a>(
+    then: &'a Provenance,
+    now: &'a Provenance,
+) -> Option<(Option<&'a DataFile>, &'a DataFile)> {
+    let (then, now) = (then.validation_file.as_ref(), now.validation_file.as_ref()?);
+    let is_same = |then: &DataFile| then.sha256 == now.sha256 && then.rows == now.rows;
+    (!then.is_some_and(is_same)).then_some((then, now))
+}
+
+/// Which flag of measuring has another value.
+fn measuring(then: &DataFile, now: &DataFile) -> Fact<'static> {
+    let [before, after] = [then, now].map(|file| file.rows.to_string());
+    match then.sha256 == now.sha256 {
+        true => ("max_eval_samples", before, after),
+        false => ("validation_file", named(then), named(now)),
+    }
+}
+
+/// The rows of a file, told from those of another.
+fn rows_of(file: &DataFile, other: &DataFile) -> String {
+    let name = match file.sha256 == other.sha256 {
+        true => file.name.clone(),
+        false => named(file),
+    };
+    format!("{} rows of {name}", file.rows)
+}
+
+fn named(file: &DataFile) -> String {
+    format!("{} (SHA-256 {})", file.name, file.sha256)
+}
+
 /// A setting in two recipes.
 fn setting<'a>(name: &'a str, then: &Value, now: &Value) -> Fact<'a> {
     (name, then[name].to_string(), now[name].to_string())
-}
-
-fn to_json(recipe: &Recipe) -> Value {
-    serde_json::to_value(recipe).expect("a recipe is made of numbers and names")
 }

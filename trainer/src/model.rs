@@ -1,5 +1,7 @@
 //! BERT: the ops of [`crate::ops`] put together, with parameters named as in a Hugging Face checkpoint.
 
+mod rows;
+
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -24,6 +26,9 @@ use crate::ops::pooler::{Pooler, Squash};
 use crate::ops::self_attention::{Asking, SelfAttention};
 use crate::ops::{Before, Dense, LayerNorm, Parameter, Pass};
 use crate::random::{self, Random};
+use rows::Rows;
+
+pub use rows::OldClassifier;
 
 /// Why a model could not be made from a checkpoint.
 #[derive(Debug, Error)]
@@ -136,9 +141,37 @@ impl Bert {
         kind: HeadKind,
         missing: Missing,
     ) -> Result<Self, ModelError> {
+        Self::read(checkpoint, kind, missing, Rows::InPlace)
+    }
+
+    /// Reads the model that a run with these labels starts from: as [`Bert::load`] with parameters of `seed`, but the
+    /// base's classifier is gone on with only where it is for the same labels, in any order, or either's are mere
+    /// numbers; each label keeps its row. Returned with it is what became of a classifier that is not taken as it is.
+    /// Without `labels`, as for a number or a span, it is.
+    ///
+    /// # Errors
+    /// If a tensor can't be read.
+    pub fn begin(
+        base: &Checkpoint,
+        kind: HeadKind,
+        labels: &[String],
+        seed: u64,
+    ) -> Result<(Self, Option<OldClassifier>), ModelError> {
+        let (rows, old) = Rows::of(labels, &base.config.id2label);
+        let model = Self::read(base, kind, Missing::Seeded(seed), rows)?;
+        Ok((model, old.filter(|_| base.has("classifier.weight"))))
+    }
+
+    fn read(
+        checkpoint: &Checkpoint,
+        kind: HeadKind,
+        missing: Missing,
+        rows: Rows,
+    ) -> Result<Self, ModelError> {
         let mut loader = Loader {
             checkpoint,
             missing,
+            rows,
             parameters: Vec::new(),
         };
         let config = &checkpoint.config;
@@ -157,6 +190,12 @@ impl Bert {
             precision: Precision::F32,
             engine: None,
         })
+    }
+
+    /// Leaves the token types as they are from now on: a base that has no such table learns none. To be called before
+    /// the optimizer is made.
+    pub fn fix_token_types(&self) {
+        self.encoder.embeddings.kind.fix();
     }
 
     /// Trains in `precision` from now on: the products of the encoder's forward and backward passes. The parameters,
@@ -344,10 +383,15 @@ impl Head {
     }
 }
 
+/// The head that has a row for each label.
+const CLASSIFIER: &str = "classifier";
+
 /// Makes parameters from a checkpoint's tensors and remembers them.
 struct Loader<'a> {
     checkpoint: &'a Checkpoint,
     missing: Missing,
+    /// Of the classifier.
+    rows: Rows,
     parameters: Vec<Arc<Parameter>>,
 }
 
@@ -402,11 +446,11 @@ impl Loader<'_> {
         };
         Ok(match kind {
             HeadKind::Sequence { outputs } => Head::Sequence {
-                classifier: last("classifier", outputs, config.head_dropout())?,
+                classifier: last(CLASSIFIER, outputs, config.head_dropout())?,
                 pooler: Arc::new(self.pooler(config.hidden_size)?),
             },
             HeadKind::Token { outputs } => {
-                Head::Token(last("classifier", outputs, config.head_dropout())?)
+                Head::Token(last(CLASSIFIER, outputs, config.head_dropout())?)
             }
             HeadKind::Span => Head::Token(last("qa_outputs", 2, 0.0)?),
         })
@@ -437,9 +481,16 @@ impl Loader<'_> {
     fn head_dense(&mut self, name: &'static str, outputs: usize) -> Result<Dense, ModelError> {
         let config = &self.checkpoint.config;
         let shape = [outputs, config.hidden_size];
-        let weight = format!("{name}.weight");
-        if self.checkpoint.shape(&weight) == Some(&shape) {
-            return self.dense(name);
+        let [weight, bias] = ["weight", "bias"].map(|part| format!("{name}.{part}"));
+        let rows = match name {
+            CLASSIFIER => self.rows.clone(),
+            _ => Rows::InPlace,
+        };
+        if self.checkpoint.shape(&weight) == Some(&shape) && rows != Rows::Fresh {
+            return Ok(Dense {
+                weight: self.stored_rows(&weight, &rows)?,
+                bias: self.stored_rows(&bias, &rows)?,
+            });
         }
         let Missing::Seeded(seed) = self.missing else {
             return Err(ModelError::NoHead { name, outputs });
@@ -449,12 +500,7 @@ impl Loader<'_> {
             .map(|_| (draws.normal() * config.initializer_range) as f32);
         Ok(Dense {
             weight: self.made(&weight, &shape, values.collect(), Parameter::dense)?,
-            bias: self.made(
-                &format!("{name}.bias"),
-                &[outputs],
-                vec![0.0; outputs],
-                Parameter::dense,
-            )?,
+            bias: self.made(&bias, &[outputs], vec![0.0; outputs], Parameter::dense)?,
         })
     }
 
@@ -469,6 +515,12 @@ impl Loader<'_> {
     fn stored(&mut self, name: &str, make: Maker) -> Result<Arc<Parameter>, ModelError> {
         let tensor = self.checkpoint.tensor(name)?;
         self.made(name, &tensor.shape, tensor.data, make)
+    }
+
+    fn stored_rows(&mut self, name: &str, rows: &Rows) -> Result<Arc<Parameter>, ModelError> {
+        let tensor = self.checkpoint.tensor(name)?;
+        let data = rows.arrange(tensor.data);
+        self.made(name, &tensor.shape, data, Parameter::dense)
     }
 
     fn made(

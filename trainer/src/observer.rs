@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::error::TrainError;
+use crate::model::OldClassifier;
 
 /// A step that was just made.
 #[derive(Copy, Clone, Debug, PartialEq)]
@@ -52,6 +53,9 @@ pub trait Observer: Send {
 
     /// When a checkpoint is passed over in favour of an older one, since it is not whole.
     fn on_damaged(&mut self, _problem: &TrainError) {}
+
+    /// When a run begins at a base whose classifier, with one row for each of `labels`, it does not take as it is.
+    fn on_old_classifier(&mut self, _labels: &[String], _became: OldClassifier) {}
 
     /// When a run goes on from a checkpoint.
     fn on_resume(&mut self, _checkpoint: &Path, _step: u64) {}

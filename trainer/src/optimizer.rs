@@ -3,7 +3,8 @@
 //! Two groups: weights decay, biases and layer norms don't. The moments of the dense parameters lie in one flat buffer
 //! each, in the order of the names, and those of the embedding tables apart (`moments`): a row of a table that no
 //! batch has touched yet has zero moments, and its update is the decay alone. That is exact, and spares memory for
-//! most of the vocabulary. The saved state has them all, in the order of the names.
+//! most of the vocabulary. The saved state has them all, in the order of the names, those of fixed
+//! parameters too.
 
 mod moments;
 
@@ -37,7 +38,7 @@ struct Member {
     parameter: Arc<Parameter>,
     moments: Moments,
     decays: bool,
-    /// Its learning rate over the run's.
+    /// Its learning rate over the run's; 0 for one that is fixed.
     rate: f64,
     /// What its moments are called in a file.
     names: [String; 2],
@@ -62,6 +63,7 @@ impl AdamW {
     pub fn new(parameters: &[Arc<Parameter>], betas: Betas, weight_decay: f64) -> Self {
         let mut end = 0;
         let members = parameters.iter().map(|parameter| {
+            let rate = if parameter.is_fixed() { 0.0 } else { 1.0 };
             let moments = match &*parameter.gradient() {
                 Gradient::Rows { width, .. } => {
                     Moments::Table(RowMoments::new(parameter.len() / (*width).max(1), *width))
@@ -71,12 +73,16 @@ impl AdamW {
                     end += parameter.len();
                     Moments::Dense(start..end)
                 }
+                Gradient::Fixed => {
+                    let width = parameter.shape().last().map_or(1, |&width| width.max(1));
+                    Moments::Table(RowMoments::new(parameter.len() / width, width))
+                }
             };
             Member {
                 parameter: parameter.clone(),
                 moments,
                 decays: decays(parameter.name()),
-                rate: 1.0,
+                rate,
                 names: MOMENTS.map(|moment| format!("{}.{moment}", parameter.name())),
             }
         });
@@ -128,7 +134,7 @@ impl AdamW {
     pub fn slow_lower_layers(&mut self, decay: f64, layers: usize) {
         for member in &mut self.members {
             let below = depth_below_head(member.parameter.name(), layers);
-            member.rate = decay.powi(below as i32);
+            member.rate *= decay.powi(below as i32);
         }
     }
 
@@ -259,7 +265,7 @@ impl Member {
             (touched @ Gradient::Rows { rows, .. }, Moments::Table(moments)) => {
                 parameter.update(|p| moments.step(isa, update, p, rows, |row| touched.row(row)))?;
             }
-            // Nothing has read it.
+            // Nothing has read it, or it is fixed.
             _ => return Ok(()),
         }
         gradient.clear();
@@ -428,6 +434,24 @@ mod tests {
                 parameter.name()
             );
         }
+    }
+
+    #[test]
+    fn what_is_fixed_neither_moves_nor_counts() {
+        let pair = pair();
+        let before = pair[1].values().to_vec();
+        pair[1].fix();
+        let mut optimizer = AdamW::new(&pair, BETAS, 0.1);
+        optimizer.slow_lower_layers(0.5, 2);
+        pair[0].add_values(&[3.0; 30]);
+        pair[1].add_rows([2].into_iter(), |_, values| values.fill(4.0));
+        assert!(optimizer.without_gradient().is_empty());
+        let norm = optimizer.gradient_norm(Isa::best()).unwrap();
+        assert!((norm - (30.0 * 9.0f64).sqrt()).abs() < 1e-5);
+        run(&pair, &mut optimizer, 0..3);
+        assert_eq!(pair[1].values()[..], before[..]);
+        let moments = saved(&optimizer, "b.weight");
+        assert_eq!(moments, [vec![0.0; 30], vec![0.0; 30]]);
     }
 
     #[test]

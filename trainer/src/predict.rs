@@ -65,7 +65,9 @@ impl Predictor {
         };
         TrainError::Damaged {
             path: self.dir.clone(),
-            problem: format!("{what}; the training went wrong, take an earlier checkpoint"),
+            problem: format!(
+                "{what}; take another model, or a checkpoint from before its training went wrong"
+            ),
         }
     }
 }

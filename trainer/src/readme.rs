@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use berth_checkpoint::{DataFile, Provenance, TrainingArgs};
-use berth_data::TaskName;
+use berth_data::{Target, TaskName};
 use berth_task::Task;
 use serde_json::Value;
 
@@ -31,6 +31,8 @@ struct Card<'a> {
     from: Provenance,
     args: &'a TrainingArgs,
     labels: &'a [String],
+    /// Whether a text may have any number of them.
+    has_sets: bool,
     results: &'a Results,
 }
 
@@ -43,6 +45,7 @@ pub(crate) fn readme(
 ) -> String {
     let name = job.output_dir.file_name();
     let from = args.provenance.clone().unwrap_or_default();
+    let mut targets = job.train.iter().map(|row| &row.target);
     let card = Card {
         name: name.map_or("model".into(), |name| {
             name.to_string_lossy().replace(char::is_control, " ")
@@ -52,6 +55,7 @@ pub(crate) fn readme(
         from,
         args,
         labels: if job.labels.is_empty() { &[] } else { labels },
+        has_sets: targets.any(|target| matches!(target, Target::Set(_))),
         results,
     };
     card.text()
@@ -246,6 +250,12 @@ impl Card<'_> {
             Task::QuestionAnswering => {
                 "It finds answers that stand in the passage word for word, whether they are true or not."
             }
+            Task::TokenClassification => {
+                "Each word gets one of its labels, whatever the text is about."
+            }
+            _ if self.has_sets => {
+                "Each label is decided by itself, whatever the text is about; a text may get none."
+            }
             _ => "It answers with one of its labels, whatever the text is about.",
         };
         let measured = match self.results.eval.is_empty() {
@@ -342,6 +352,7 @@ mod tests {
             },
             args: &args,
             labels: &["no".into(), "yes".into()],
+            has_sets: false,
             results: &results,
         };
         card.text()
@@ -400,6 +411,50 @@ model-index:
     }
 
     #[test]
+    fn what_is_always_answered_follows_from_the_task() {
+        let results = Results {
+            train: Map::new(),
+            eval: Map::new(),
+            logits: Vec::new(),
+        };
+        for (task, has_sets, expected) in [
+            (
+                Task::TextClassification,
+                false,
+                "It answers with one of its labels, ",
+            ),
+            (
+                Task::TextPairClassification,
+                true,
+                "Each label is decided by itself, ",
+            ),
+            (
+                Task::TokenClassification,
+                false,
+                "Each word gets one of its labels, ",
+            ),
+            (
+                Task::TextPairRegression,
+                false,
+                "It answers with a number, ",
+            ),
+        ] {
+            let card = Card {
+                name: "m".into(),
+                task,
+                data_set: None,
+                from: Provenance::default(),
+                args: &TrainingArgs::new(task, 128),
+                labels: &[],
+                has_sets,
+                results: &results,
+            };
+            let text = card.text();
+            assert!(text.contains(&format!("\n- {expected}")), "{text}");
+        }
+    }
+
+    #[test]
     fn the_datas_licence_is_told_as_the_recipe_tells_it() {
         let args = TrainingArgs::new(Task::TextClassification, 128);
         let results = Results {
@@ -420,6 +475,7 @@ model-index:
                 },
                 args: &args,
                 labels: &[],
+                has_sets: false,
                 results: &results,
             };
             let text = card.text();

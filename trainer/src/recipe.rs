@@ -4,6 +4,7 @@ use crate::device::Device;
 use crate::error::TrainError;
 use crate::kernels::gemm::{Bf16, Precision};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::batches::Sampling;
@@ -144,7 +145,7 @@ impl Default for Recipe {
 }
 
 /// Settings that change nothing in what is learned.
-pub const FREE: [&str; 7] = [
+const FREE: [&str; 7] = [
     "threads",
     "logging_steps",
     "save_strategy",
@@ -330,6 +331,47 @@ impl Recipe {
         }
     }
 
+    /// The settings that make another result than those of `other`, each with its value here and there. What says how
+    /// long a run is counts among them; what no run heeds does not, nor another name for the same.
+    pub fn differences(&self, other: &Self) -> Vec<(String, Value, Value)> {
+        let others = other.deciding();
+        let differs = |(name, own): (String, Value)| {
+            // What only one of them heeds hangs on a setting that differs too.
+            let other = others.get(&name).filter(|&other| *other != own)?.clone();
+            Some((name, own, other))
+        };
+        self.deciding().into_iter().filter_map(differs).collect()
+    }
+
+    /// The settings that decide what a run comes to, as it heeds them.
+    fn deciding(&self) -> Map<String, Value> {
+        let mut all = match self.to_json() {
+            Value::Object(all) => all,
+            _ => Map::new(),
+        };
+        let by_best = self.load_best_model_at_end;
+        let is_heeded = |name: &str| match name {
+            "eval_strategy" | "metric_for_best_model" | "greater_is_better" => by_best,
+            "early_stopping_threshold" => self.early_stopping_patience.is_some(),
+            _ => !FREE.contains(&name),
+        };
+        all.retain(|name, _| is_heeded(name));
+        let mut set = |name: &str, value: Value| all.insert(name.to_owned(), value);
+        if by_best {
+            set("metric_for_best_model", self.best_metric().into());
+            set("greater_is_better", self.more_is_better().into());
+        }
+        if by_best && self.eval_strategy == Strategy::Steps {
+            set("eval_steps", self.steps_between_evaluations().into());
+        }
+        all
+    }
+
+    /// The settings by name.
+    pub(crate) fn to_json(&self) -> Value {
+        serde_json::to_value(self).expect("a recipe is made of numbers and names")
+    }
+
     /// Steps between evaluations, at least 1.
     pub fn steps_between_evaluations(&self) -> u64 {
         if self.eval_steps > 0 {
@@ -467,6 +509,56 @@ mod tests {
         assert!(recipe(None).is_better(0.1, 0.2) && !recipe(None).is_better(0.2, 0.2));
         assert!(recipe(Some("accuracy")).is_better(0.3, 0.2));
         assert_eq!(recipe(Some("accuracy")).best_metric(), "eval_accuracy");
+    }
+
+    #[test]
+    fn recipes_differ_in_what_makes_another_result() {
+        let plain = Recipe::default();
+        let best = Recipe {
+            load_best_model_at_end: true,
+            metric_for_best_model: Some("accuracy".into()),
+            eval_strategy: Strategy::Steps,
+            ..Recipe::default()
+        };
+        let differ = |recipe: &Recipe, change: fn(&mut Recipe)| {
+            let mut other = recipe.clone();
+            change(&mut other);
+            let differences = recipe.differences(&other).into_iter();
+            let text = |(name, own, other): (String, Value, Value)| format!("{name} {own} {other}");
+            differences.map(text).collect::<Vec<_>>().join(", ")
+        };
+        let free: [fn(&mut Recipe); 5] = [
+            |r| r.threads = 3,
+            |r| r.eval_strategy = Strategy::Epoch,
+            |r| r.metric_for_best_model = Some("f1".into()),
+            |r| r.greater_is_better = Some(false),
+            |r| r.early_stopping_threshold = 0.5,
+        ];
+        for change in free {
+            assert_eq!(differ(&plain, change), "");
+        }
+        let same: [fn(&mut Recipe); 3] = [
+            |r| r.metric_for_best_model = Some("eval_accuracy".into()),
+            |r| r.greater_is_better = Some(true),
+            |r| r.eval_steps = 50,
+        ];
+        for change in same {
+            assert_eq!(differ(&best, change), "");
+        }
+        assert_eq!(differ(&plain, |r| r.seed = 7), "seed 42 7");
+        assert_eq!(
+            differ(&plain, |r| r.load_best_model_at_end = true),
+            "load_best_model_at_end false true"
+        );
+        assert_eq!(
+            differ(&best, |r| r.metric_for_best_model = None),
+            "metric_for_best_model \"eval_accuracy\" \"eval_loss\", greater_is_better true false"
+        );
+        assert_eq!(
+            differ(&best, |r| r.eval_strategy = Strategy::Epoch),
+            "eval_strategy \"steps\" \"epoch\""
+        );
+        assert_eq!(differ(&best, |r| r.logging_steps = 10), "eval_steps 50 10");
     }
 
     #[test]

@@ -1,43 +1,109 @@
 //! A file that appears whole or not at all.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::string::ToString;
 
-use tempfile::Builder;
+use tempfile::{Builder, NamedTempFile};
 
-/// Has `content` write to a new file beside `path`, and gives it that name when all of it has
-/// reached the disk. After an error the new file is gone, and an old one of that name untouched.
-pub(crate) fn write(
-    path: &Path,
-    content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> io::Result<()> {
-    // A link stays one, and what is no file stays what it is.
-    let path = match fs::metadata(path) {
-        Ok(there) if !there.is_file() => return Err(io::Error::other("is no regular file")),
-        Ok(_) => &fs::canonicalize(path)?,
-        Err(_) => path,
-    };
-    let folder = match path.parent() {
+/// What the hidden file is called at its end.
+const SUFFIX: &str = ".partial";
+
+/// A file that has reached the disk, and has yet to get its name. Dropped before that it is gone, and an old one of that
+/// name untouched.
+#[derive(Debug)]
+pub(crate) struct Staged {
+    file: NamedTempFile,
+    place: PathBuf,
+}
+
+impl Staged {
+    /// Has `content` write to a new file beside `path`. After an error it is gone.
+    pub(crate) fn write(
+        path: &Path,
+        content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<Self> {
+        let place = place(path)?;
+        let folder = folder(&place);
+        let mut prefix = OsString::from(".berth-");
+        // A name near the longest that there may be leaves no room for it.
+        if let Some(name) = place.file_name().filter(|name| name.len() < 200) {
+            prefix.push(name);
+            prefix.push(".");
+            tidy(folder, &prefix);
+        }
+        let mut builder = Builder::new();
+        builder.prefix(&prefix).suffix(SUFFIX);
+        #[cfg(unix)]
+        {
+            // As any new file, less what the umask takes away; the default is for its owner's eyes only.
+            use std::os::unix::fs::PermissionsExt;
+            builder.permissions(std::fs::Permissions::from_mode(0o666));
+        }
+        let mut file = builder.tempfile_in(folder).map_err(unnamed)?;
+        let mut buffered = BufWriter::new(file.as_file_mut());
+        content(&mut buffered)?;
+        buffered.flush()?;
+        drop(buffered);
+        file.as_file().sync_all()?;
+        Ok(Staged { file, place })
+    }
+
+    /// Gives the file its name.
+    pub(crate) fn commit(self) -> io::Result<()> {
+        self.file.persist(&self.place)?;
+        sync_folder(folder(&self.place))
+    }
+}
+
+/// Where a file of this name is written: a link stays one, also where nothing is behind it yet, and what is no file
+/// stays what it is.
+fn place(path: &Path) -> io::Result<PathBuf> {
+    match fs::metadata(path) {
+        Ok(there) if !there.is_file() => Err(io::Error::other("is no regular file")),
+        Ok(_) => fs::canonicalize(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // The system would not say so of links in a ring.
+            let mut path = path.to_path_buf();
+            while let Ok(next) = fs::read_link(&path) {
+                path.set_file_name(next);
+            }
+            Ok(path)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
-    };
-    let mut builder = Builder::new();
-    builder.prefix(".berth-").suffix(".partial");
-    #[cfg(unix)]
-    {
-        // As any new file, less what the umask takes away; the default is for its owner's eyes only.
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
-    let mut file = builder.tempfile_in(folder)?;
-    let mut buffered = BufWriter::new(file.as_file_mut());
-    content(&mut buffered)?;
-    buffered.flush()?;
-    drop(buffered);
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    sync_folder(folder)
+}
+
+/// Removes what killed programs have left half-written of the same file.
+fn tidy(folder: &Path, prefix: &OsStr) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let rest = name
+            .as_encoded_bytes()
+            .strip_prefix(prefix.as_encoded_bytes())
+            .and_then(|rest| rest.strip_suffix(SUFFIX.as_bytes()));
+        // A file whose name goes on behind a dot is another one.
+        if rest.is_some_and(|rest| !rest.contains(&b'.')) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// What the system said of the hidden file, without its name, which nobody gave.
+fn unnamed(error: io::Error) -> io::Error {
+    match error.to_string().split_once(" at path ") {
+        Some((said, _)) => io::Error::new(error.kind(), said),
+        None => error,
+    }
 }
 
 /// Makes the new name itself durable.
@@ -58,12 +124,22 @@ mod tests {
     use std::string::String;
     use std::vec::Vec;
 
+    fn write(
+        path: &Path,
+        content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<()> {
+        Staged::write(path, content)?.commit()
+    }
+
+    /// Sorted, hidden ones too.
     fn names(folder: &Path) -> Vec<String> {
         let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name();
         let entries = fs::read_dir(folder).unwrap();
-        entries
+        let mut names: Vec<String> = entries
             .map(|entry| name(entry).into_string().unwrap())
-            .collect()
+            .collect();
+        names.sort();
+        names
     }
 
     #[test]
@@ -96,6 +172,66 @@ mod tests {
     }
 
     #[test]
+    fn a_file_has_no_name_before_it_is_given_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.berth");
+        fs::write(&path, "old").unwrap();
+        let staged = || Staged::write(&path, |file| file.write_all(b"new")).unwrap();
+        let kept = staged();
+        assert_eq!(names(folder.path()).len(), 2);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        drop(kept);
+        assert_eq!(names(folder.path()), ["a.berth"]);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        staged().commit().unwrap();
+        assert_eq!(names(folder.path()), ["a.berth"]);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+    }
+
+    #[test]
+    fn what_a_killed_program_left_of_the_file_goes_and_of_others_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for hidden in [
+            ".berth-a.berth.x1y2z3.partial",
+            ".berth-a.berth.new.x1y2z3.partial",
+            ".berth-b.berth.x1y2z3.partial",
+            ".berth-a.berth.x1y2z3",
+        ] {
+            fs::write(at(hidden), "half").unwrap();
+        }
+        write(&at("a.berth"), |file| file.write_all(b"new")).unwrap();
+        let left = [
+            ".berth-a.berth.new.x1y2z3.partial",
+            ".berth-a.berth.x1y2z3",
+            ".berth-b.berth.x1y2z3.partial",
+            "a.berth",
+        ];
+        assert_eq!(names(folder.path()), left);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_name_of_any_length_that_a_file_may_have_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        for len in [199, 200, 255] {
+            let name = "a".repeat(len);
+            write(&folder.path().join(&name), |_| Ok(())).unwrap();
+            assert!(names(folder.path()).contains(&name));
+        }
+        assert_eq!(names(folder.path()).len(), 3);
+    }
+
+    #[test]
+    fn an_error_does_not_name_the_hidden_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("missing/a.berth");
+        let error = write(&path, |_| Ok(())).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(!error.to_string().contains(SUFFIX), "{error}");
+    }
+
+    #[test]
     fn a_target_that_cannot_be_replaced_leaves_nothing_behind() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.berth");
@@ -118,6 +254,10 @@ mod tests {
         symlink("/dev/null", &null).unwrap();
         write(&link, |file| file.write_all(b"new")).unwrap();
         assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        fs::remove_file(&file).unwrap();
+        write(&link, |file| file.write_all(b"newer")).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "newer");
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         write(&null, |file| file.write_all(b"new")).unwrap_err();
         assert!(fs::symlink_metadata(&null).unwrap().is_symlink());

@@ -64,7 +64,7 @@ pub use version::FORMAT_VERSION;
 #[cfg(feature = "std")]
 pub use {
     aligned::AlignedBytes,
-    writer::{WriteError, Writer},
+    writer::{Staged, WriteError, Writer},
 };
 
 /// Every array of the file, and the file itself in memory, begins at a multiple of this.

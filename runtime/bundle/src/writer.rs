@@ -208,13 +208,22 @@ impl Writer {
     /// # Errors
     /// As [`to_bytes`](Self::to_bytes), and what the file system says.
     pub fn write(&self, path: &Path) -> Result<u64, WriteError> {
+        self.stage(path)?.commit()
+    }
+
+    /// Writes the bundle beside `path`, without that name yet: what else has to go before can go when nothing that is
+    /// likely to fail is left.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn stage(&self, path: &Path) -> Result<Staged, WriteError> {
         let head = self.encode_head()?;
-        let written = atomic::write(path, |file| self.emit(&head, file));
-        written.map_err(|source| WriteError::Io {
+        let file = atomic::Staged::write(path, |file| self.emit(&head, file));
+        Ok(Staged {
+            file: file.map_err(|source| failed(path, source))?,
             path: path.to_path_buf(),
-            source,
-        })?;
-        Ok(self.file_len(head.len() as u64))
+            bytes: self.file_len(head.len() as u64),
+        })
     }
 
     /// Adds a section and its entry in the table, where it is its turn.
@@ -273,6 +282,34 @@ impl Writer {
             end += zeros + content.len() as u64;
         }
         Ok(())
+    }
+}
+
+/// A bundle that has reached the disk, and has yet to get its name. Dropped before that it is gone, and a file that has
+/// the name untouched.
+#[derive(Debug)]
+pub struct Staged {
+    file: atomic::Staged,
+    path: PathBuf,
+    bytes: u64,
+}
+
+impl Staged {
+    /// Gives the bundle its name, replacing a file that has it. Returns how many bytes it has.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn commit(self) -> Result<u64, WriteError> {
+        let Staged { file, path, bytes } = self;
+        file.commit().map_err(|source| failed(&path, source))?;
+        Ok(bytes)
+    }
+}
+
+fn failed(path: &Path, source: io::Error) -> WriteError {
+    WriteError::Io {
+        path: path.to_path_buf(),
+        source,
     }
 }
 

@@ -177,6 +177,24 @@ fn a_long_text_is_read_by_windows_or_cut_with_a_warning() {
 }
 
 #[test]
+fn cutting_what_is_read_by_windows_whatever_is_said_is_warned_of() {
+    for (task, labels, texts) in [
+        (Task::TokenClassification, &["A", "B"][..], &["a film"][..]),
+        (Task::QuestionAnswering, &[], &["good?", "a film"]),
+    ] {
+        let fixture = Fixture::new(task, labels);
+        let plain = fixture.run(&[&["m.berth"], texts].concat());
+        let cut = fixture.run(&[&["m.berth", "--long_texts", "cut"], texts].concat());
+        assert_eq!((code(&cut), &cut.stdout), (0, &plain.stdout));
+        let said = format!("berth-edge: warning: --long_texts cut changes no answer of {task}\n");
+        assert_eq!(
+            (text(&plain.stderr), text(&cut.stderr)),
+            ("", said.as_str())
+        );
+    }
+}
+
+#[test]
 fn an_answer_below_the_least_score_is_marked() {
     let fixture = Fixture::sentiment();
     let output = fixture.run(&["m.berth", "film", "--min_score", "1"]);
@@ -325,6 +343,55 @@ fn nobody_listening_is_no_failure() {
     drop(questions);
     let output = child.wait_with_output().unwrap();
     assert_eq!((code(&output), text(&output.stderr)), (0, ""));
+}
+
+/// As systemd hands a connection over: one socket to read from and to write to, whose other end is closed while
+/// a part of an answer is unread.
+#[cfg(unix)]
+#[test]
+fn a_client_that_hangs_up_is_no_failure() {
+    use std::io::Read;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    let fixture = Fixture::sentiment();
+    let (mut client, service) = UnixStream::pair().unwrap();
+    let child = fixture
+        .command(&["m.berth"])
+        .stdin(OwnedFd::from(service.try_clone().unwrap()))
+        .stdout(OwnedFd::from(service))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    client.write_all(b"film\n").unwrap();
+    client.read_exact(&mut [0; 1]).unwrap();
+    drop(client);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((code(&output), text(&output.stderr)), (0, ""));
+}
+
+/// The rows of a text that fills all these positions, each with this label, would take 3 GB.
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_that_is_not_there_is_a_failure_in_one_line() {
+    let fixture = Fixture::sentiment();
+    let task = Task::TokenClassification;
+    let bundle = support::bundle_with(task, &[&"a".repeat(8_000)], |shape| {
+        shape.positions = 65_536;
+    });
+    fs::write(fixture.path().join("m.berth"), bundle).unwrap();
+    let limited = "ulimit -v 1000000 && exec \"$0\" m.berth film";
+    let output = Command::new("sh")
+        .args(["-c", limited, env!("CARGO_BIN_EXE_berth-edge")])
+        .current_dir(fixture.path())
+        .env_remove("BERTH_ISA")
+        .output()
+        .unwrap();
+    assert_eq!(
+        text(&output.stderr),
+        "berth-edge: m.berth: no 3189768704 bytes of memory\n"
+    );
+    assert_eq!((code(&output), output.stdout.len()), (1, 0));
 }
 
 #[cfg(target_os = "linux")]

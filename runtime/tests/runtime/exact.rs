@@ -104,7 +104,8 @@ fn words_pieces_and_entities_can_be_cut_out_of_a_thousand_texts() {
             ..Options::default()
         };
         let labels = &["O", "B-PER", "I-PER"];
-        let mut answerer = Answerer::new(session(Task::TokenClassification, labels), options);
+        let mut answerer =
+            Answerer::new(session(Task::TokenClassification, labels), options).unwrap();
         let mut rows = 0;
         for text in texts() {
             let counted = Counted::new(&text);
@@ -130,7 +131,7 @@ fn words_pieces_and_entities_can_be_cut_out_of_a_thousand_texts() {
 #[test]
 fn words_that_were_given_are_cut_out_of_their_text_as_they_were_given() {
     let session = session(Task::TokenClassification, &["A", "B"]);
-    let mut answerer = Answerer::new(session, Options::default());
+    let mut answerer = Answerer::new(session, Options::default()).unwrap();
     for text in texts() {
         let words: Vec<&str> = text.split([' ', '\t']).collect();
         let joined = words.join(" ");
@@ -150,7 +151,7 @@ fn answers_can_be_cut_out_of_a_thousand_passages() {
         top_k: std::num::NonZero::new(5),
         ..Options::default()
     };
-    let mut answerer = Answerer::new(session(Task::QuestionAnswering, &[]), options);
+    let mut answerer = Answerer::new(session(Task::QuestionAnswering, &[]), options).unwrap();
     let mut answers = 0;
     for text in texts() {
         let counted = Counted::new(&text);

@@ -13,7 +13,7 @@ use crate::support::{self, POSITIONS};
 
 fn answerer(task: Task, labels: &[&str], options: Options) -> Answerer {
     let model = Model::from_bytes(&support::bundle(task, labels)).unwrap();
-    Answerer::new(model.session().unwrap(), options)
+    Answerer::new(model.session().unwrap(), options).unwrap()
 }
 
 fn sentiment(options: Options) -> Answerer {

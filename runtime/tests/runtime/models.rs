@@ -187,7 +187,12 @@ fn a_bundle_that_asks_for_unreasonable_memory_gets_none() {
     let model = Model::from_bytes(&bytes).unwrap();
     assert!(model.scratch_bytes() > MAX_SCRATCH_BYTES);
     let error = model.session().unwrap_err();
-    assert!(matches!(error, OpenError::Memory { .. }), "{error}");
+    assert!(
+        matches!(error, OpenError::TooLarge { bytes, .. } if bytes == model.scratch_bytes()),
+        "{error}"
+    );
+    let said = format!("of at most {MAX_SCRATCH_BYTES}; ");
+    assert!(error.to_string().contains(&said), "{error}");
 }
 
 #[test]

@@ -179,7 +179,7 @@ fn answerer(top_k: Option<usize>) -> Answerer {
         top_k: top_k.and_then(NonZero::new),
         ..Options::default()
     };
-    Answerer::new(model().session().unwrap(), options)
+    Answerer::new(model().session().unwrap(), options).unwrap()
 }
 
 fn line(answerer: &mut Answerer, text: &str) -> (Value, bool) {
@@ -259,7 +259,7 @@ fn plain_lines_are_questions_on_the_passage_that_was_given() {
     );
     let bundle = support::bundle(Task::TextClassification, &["a", "b"]);
     let session = Model::from_bytes(&bundle).unwrap().session().unwrap();
-    let mut other = Answerer::new(session, Options::default());
+    let mut other = Answerer::new(session, Options::default()).unwrap();
     let refused = other.set_passage(String::new()).unwrap_err();
     assert_eq!(refused, QueryError::Task(Task::TextClassification));
 }

@@ -220,7 +220,7 @@ fn answerer(labels: &[&str], aggregation_strategy: Option<Aggregation>) -> Answe
         aggregation_strategy,
         ..Options::default()
     };
-    Answerer::new(session(labels), options)
+    Answerer::new(session(labels), options).unwrap()
 }
 
 #[test]

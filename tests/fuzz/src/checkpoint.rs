@@ -16,13 +16,15 @@ use berth_wordpiece::{Piece, Tokenizer};
 use tempfile::TempDir;
 
 /// The files that an input may replace.
-const FILES: [&str; 7] = [
+const FILES: [&str; 9] = [
     "model.safetensors",
     "config.json",
     "tokenizer.json",
     "model.safetensors.index.json",
     "tokenizer_config.json",
     "vocab.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
     "training_args.json",
 ];
 

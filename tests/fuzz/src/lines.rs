@@ -25,7 +25,7 @@ pub fn run(data: &[u8]) {
     ANSWERERS.with_borrow_mut(|answerers| {
         let answerer = &mut answerers[usize::from(block & 3)];
         let input = BufReader::with_capacity(1 + usize::from(*block), stream.as_slice());
-        let mut lines = Lines::new(input);
+        let mut lines = Lines::new(input).expect("memory for a line");
         let mut expected = between_line_feeds(&stream);
         while let Some(line) = lines.next_line().expect("memory can be read") {
             let wanted = expected.next().expect("no more lines than there are");
@@ -43,7 +43,7 @@ pub fn run(data: &[u8]) {
 fn answerer(bundle: usize) -> Answerer {
     let model = Model::from_bytes(&models::bundles()[bundle]).expect("a whole bundle");
     let session = model.session().expect("a small session");
-    Answerer::new(session, Options::default())
+    Answerer::new(session, Options::default()).expect("memory for answers")
 }
 
 fn answered(answerer: &mut Answerer, line: Line<'_>) {

@@ -132,6 +132,47 @@ fn words_numbers_and_questions_have_their_own_counts() {
 }
 
 #[test]
+fn what_is_cut_of_a_question_is_counted_once_for_all_windows() {
+    let dir = fixture::folder();
+    let base = dir.path().join("base");
+    fixture::base_model(&base);
+    let row = |question: &str| {
+        json!({"question": question, "context": "the film is good",
+               "answers": {"text": ["good"], "answer_start": [12]}})
+    };
+    let rows = ["film is film is film is film is", "film is"].map(row);
+    let file = dir.path().join("a.jsonl");
+    let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    fs::write(&file, lines).expect("a file");
+    let [file, base] = [&file, &base].map(|path| path.to_str().expect("UTF-8"));
+    let fixed = "--task question-answering --max_seq_length 10 --doc_stride 3 --json";
+    let typed = ["data", file, "--model_name_or_path", base];
+    let typed = typed.into_iter().chain(fixed.split(' '));
+    let told: Value = serde_json::from_str(&berth(typed.clone()).ok()).expect("JSON");
+    // The first keeps 5 of 8 pieces beside windows of two that share one: 0..2, 1..3, 2..4.
+    let [rows, pieces, inputs] = ["cut_rows", "cut_pieces", "inputs"].map(|name| &told[name]);
+    assert_eq!(
+        (rows, pieces, inputs),
+        (&json!(1), &json!(3), &json!(4)),
+        "{told}"
+    );
+
+    let [threshold, none] = [
+        "--null_score_diff_threshold 1.5",
+        "--version_2_with_negative false",
+    ];
+    let both = "--null_score_diff_threshold 1.5 --version_2_with_negative false";
+    for (more, is_told) in [(threshold, false), (none, false), (both, true)] {
+        let run = berth(typed.clone().chain(more.split(' ')));
+        let told = run
+            .stderr
+            .contains("nothing with --version_2_with_negative false");
+        assert_eq!(told, is_told, "{run:?}");
+        run.ok();
+    }
+}
+
+#[test]
 fn without_a_tokenizer_lengths_are_in_words() {
     let dir = fixture::folder();
     let table = dir.path().join("a.csv");

@@ -129,6 +129,35 @@ fn labels_get_the_names_that_are_asked_for() {
 }
 
 #[test]
+fn labels_keep_their_outputs_whatever_the_order_of_their_names() {
+    const ASKED: &str = "--label_names positive,negative";
+    let dir = fixture::folder();
+    let trained = Trained::get();
+    let right = |model: &Path, more: &str| {
+        let line = format!("evaluate {{}} --validation_file {{}} --json {more}");
+        json_of(typed(&line, &[model, &trained.dev]))["eval_accuracy"].clone()
+    };
+    let said = |model: &Path, more: &str| {
+        let out = dir.path().join("out");
+        let line = format!("predict {{}} --test_file {{}} --output_dir {{}} {more}");
+        typed(&line, &[model, &trained.dev, &out]).ok();
+        fs::read_to_string(out.join("predict_results.txt")).expect("predictions")
+    };
+    for model in [&trained.checkpoint, &trained.bundle] {
+        assert_eq!(right(model, ASKED), right(model, ""));
+        assert_eq!(said(model, ASKED), said(model, ""));
+    }
+    let bundle = dir.path().join("out.berth");
+    let [plain, named] = ["", ASKED].map(|asked| {
+        let line = format!("quantize {{}} --output {{}} --validation_file {{}} --json {asked}");
+        let report = json_of(typed(&line, &[&trained.checkpoint, &bundle, &trained.dev]));
+        let figures = ["f32", "int8"].map(|kind| report[kind]["eval_accuracy"].clone());
+        (figures, said(&bundle, ""))
+    });
+    assert_eq!(plain, named);
+}
+
+#[test]
 fn names_that_no_labels_can_have_are_refused() {
     let dir = fixture::folder();
     let trained = Trained::get();
@@ -139,6 +168,7 @@ fn names_that_no_labels_can_have_are_refused() {
         ("a", "gives 1 names, and the labels of"),
         ("a,a", "gives \"a\" twice"),
         ("a,", "an empty name"),
+        ("positive,a", "\"positive\", which is another label's name"),
         (
             "a,b --task text-pair-regression",
             "text-pair-regression has none",

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::fixture::{self, Trained};
-use crate::kills::{TinyRun, checkpoints};
+use crate::kills::{TinyRun, checkpoints, hold_to_promise};
 use crate::program::{Run, berth};
 
 /// A folder, and its files by name.
@@ -63,6 +63,35 @@ fn an_export_into_a_folder_keeps_what_else_it_holds() {
         .into_iter()
         .filter(|(name, _)| !new.contains(&name.as_str()));
     assert_eq!(rest.collect::<Vec<_>>(), before);
+}
+
+/// What a killed command was writing there is nothing that anybody would miss.
+#[test]
+fn a_folder_with_what_a_killed_command_left_is_an_empty_one() {
+    let dir = fixture::folder();
+    let run = TinyRun::new(dir.path());
+    let left = |name: &str| {
+        let out = run.path(name);
+        for hidden in [".berth.a1b2c3.partial", ".checkpoint-1.d4e5f6.partial"] {
+            fs::create_dir_all(out.join(hidden)).expect("a folder");
+        }
+        out
+    };
+    let out = left("exported");
+    fs::create_dir(run.path(".exported.g7h8i9.partial")).expect("a folder");
+    let checkpoint = &Trained::get().checkpoint;
+    berth(["export", text(checkpoint), "--output_dir", text(&out)]).ok();
+    assert!(out.join("model.onnx").is_file() && !hold_to_promise(&out));
+
+    let seeds: [(&str, &[&str]); 2] = [("once", &[]), ("each", &["--seeds", "1"])];
+    for (name, seeds) in seeds {
+        let out = left(name);
+        let mut arguments = run.arguments(name);
+        arguments.retain(|argument| argument != "--overwrite_output_dir" && argument != "true");
+        let more = [&["--max_steps", "1"][..], seeds].concat();
+        berth(arguments.iter().map(String::as_str).chain(more)).ok();
+        assert!(!hold_to_promise(&out), "{name}");
+    }
 }
 
 #[test]
@@ -256,6 +285,49 @@ fn a_run_that_has_finished_says_again_what_it_came_to() {
     assert_eq!(files(&run.path("whole")), before);
 }
 
+#[test]
+fn a_finished_run_is_told_again_where_what_differs_changes_nothing() {
+    let dir = fixture::folder();
+    let run = TinyRun::new(dir.path());
+    let (train, metrics) = (run.path("train.tsv"), run.path("metrics.json"));
+    let file = ["--validation_file", text(&train)];
+    let measured = [&file[..], &["--eval_strategy", "epoch"]].concat();
+    resume(&run, "plain", &measured).ok();
+    let before = files(&run.path("plain"));
+    let named = [&file[..], &["--metric_for_best_model", "accuracy"]].concat();
+    let unmeasured = [&measured[..], &["--do_eval", "false"]].concat();
+    let others: [&[&str]; 4] = [&[], &file, &named, &unmeasured];
+    for other in others {
+        resume(&run, "plain", other).ok();
+        assert_eq!(files(&run.path("plain")), before);
+    }
+
+    let best = "--load_best_model_at_end --save_strategy epoch --metric_for_best_model accuracy";
+    let best: Vec<&str> = measured.into_iter().chain(best.split(' ')).collect();
+    resume(&run, "best", &best).ok();
+    let again = ["--metric_for_best_model", "eval_accuracy", "--metrics_file"];
+    let again = [&best[..], &again, &[text(&metrics)]].concat();
+    resume(&run, "best", &again).ok();
+    assert!(metrics.is_file());
+}
+
+/// Both flags ask for it: `true` alone has nothing to do there.
+#[test]
+fn a_finished_run_is_gone_back_in_where_it_is_to_be_overwritten() {
+    let dir = fixture::folder();
+    let run = TinyRun::new(dir.path());
+    run.to_the_end("out");
+    let from = run.path("out").join("checkpoint-11");
+    let over = [
+        "--resume_from_checkpoint",
+        text(&from),
+        "--overwrite_output_dir",
+    ];
+    let done = resume(&run, "out", &over);
+    assert!(done.stderr.contains("checkpoint-11, step 11"), "{done:?}");
+    done.ok();
+}
+
 /// One that was killed between its result and its page, or whose figures are gone.
 #[test]
 fn a_run_without_its_page_or_its_figures_gets_them_when_it_is_gone_on_with() {
@@ -284,8 +356,12 @@ fn another_rate_is_warned_of_while_a_run_goes_on_and_refused_when_it_has_finishe
     resume(&run, "out", &["--max_steps", "3"]).ok();
     let faster = ["--learning_rate", "1e-2"];
     let done = resume(&run, "out", &faster);
-    let said = "warning: --learning_rate was 0.001 until here and is 0.01 from here on";
-    assert!(done.stderr.contains(said), "{done:?}");
+    for said in [
+        "warning: --learning_rate was 0.001 until here and is 0.01 from here on",
+        "warning: --max_steps was 3 until here and is 12 from here on",
+    ] {
+        assert!(done.stderr.contains(said), "{done:?}");
+    }
     done.ok();
     let before = files(&run.path("out"));
     let line = resume(&run, "out", &[]).refused();
@@ -304,10 +380,11 @@ fn a_checkpoint_from_elsewhere_is_not_gone_on_with_in_a_used_folder() {
     resume(&run, "second", &["--max_steps", "3"]).ok();
     let from = run.path("first").join("checkpoint-3");
     let line = resume(&run, "second", &["--resume_from_checkpoint", text(&from)]).refused();
-    assert!(
-        line.contains("second: not empty") && line.contains("--overwrite_output_dir"),
-        "{line}"
+    let ways = format!(
+        "second: not empty; with `--overwrite_output_dir` the run goes on from {} in it; or name an empty --output_dir",
+        from.display()
     );
+    assert!(line.ends_with(&ways), "{line}");
     assert!(run.path("second").join("checkpoint-3").is_dir());
     let over = [
         "--resume_from_checkpoint",
@@ -321,6 +398,66 @@ fn a_checkpoint_from_elsewhere_is_not_gone_on_with_in_a_used_folder() {
     );
     done.ok();
     assert!(from.is_dir() && !run.path("second").join("checkpoint-3").exists());
+}
+
+#[test]
+fn a_run_is_told_with_figures_of_the_rows_that_are_asked_for() {
+    let dir = fixture::folder();
+    let run = TinyRun::new(dir.path());
+    let train = run.path("train.tsv");
+    let rows = |rows| {
+        let file = ["--validation_file", text(&train)];
+        [&file[..], &["--max_eval_samples", rows]].concat()
+    };
+    let begun = [&rows("8")[..], &["--max_steps", "3"]].concat();
+    resume(&run, "out", &begun).ok();
+    let done = resume(&run, "out", &rows("4"));
+    let said = "warning: --max_eval_samples was 8 until here and is 4 from here on";
+    assert!(done.stderr.contains(said), "{done:?}");
+    done.ok();
+    resume(&run, "unmeasured", &[]).ok();
+    for (out, then) in [("out", "4 rows of train.tsv"), ("unmeasured", "no file")] {
+        let before = files(&run.path(out));
+        let line = resume(&run, out, &rows("5")).refused();
+        let said = format!("measured on {then} and not on 5 rows of train.tsv; `berth evaluate`");
+        assert!(line.contains(&said), "{line}");
+        assert_eq!(files(&run.path(out)), before);
+    }
+}
+
+#[test]
+fn figures_are_written_over_nothing_that_a_run_reads() {
+    let dir = fixture::folder();
+    let run = TinyRun::new(dir.path());
+    let rows = "{\"text\": \"good\", \"label\": \"x\"}\n{\"text\": \"bad\", \"label\": \"y\"}\n";
+    let read = [
+        ("train.jsonl", rows),
+        ("dev.jsonl", rows),
+        ("weights.json", "{\"x\": 1, \"y\": 2}"),
+        ("settings.json", "{\"seed\": 7}"),
+    ];
+    let read = read.map(|(name, content)| {
+        let path = run.path(name);
+        fs::write(&path, content).expect("a file");
+        path
+    });
+    let flags = [
+        "--train_file",
+        "--validation_file",
+        "--class_weights",
+        "--config",
+    ];
+    let flags = flags.into_iter().zip(&read);
+    let flags: Vec<&str> = flags.flat_map(|(flag, path)| [flag, text(path)]).collect();
+    for taken in &read {
+        let before = fs::read(taken).expect("a file");
+        let more = [&flags[..], &["--metrics_file", text(taken)]].concat();
+        let line = resume(&run, "out", &more).refused();
+        let said = format!("{}: is read, and would be written over", text(taken));
+        assert!(line.contains(&said), "{line}");
+        assert_eq!(fs::read(taken).expect("a file"), before);
+    }
+    assert!(!run.path("out").exists());
 }
 
 /// Such a row has the label or has it not.

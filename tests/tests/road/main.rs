@@ -8,6 +8,7 @@
 //! | [`gradients`] | are the trainer's gradients those of the reference? |
 //! | [`journey`] | do sentences become answers, and the same ones each time? |
 //! | [`kills`], [`faults`] | does a run that is killed, or whose disk fails, lose no work? |
+//! | [`interrupted`] | does Ctrl-C leave nothing half-written? |
 //! | [`kept`] | does what a command reads, and what others made, stay as it is? |
 //! | [`seeds`] | do several runs in one command come to what each comes to alone? |
 //! | [`questions`] | does the device give the answers to questions that the workstation measured? |
@@ -37,6 +38,7 @@ mod fixture;
 mod flags;
 mod forward;
 mod gradients;
+mod interrupted;
 mod journey;
 mod kept;
 mod kills;

@@ -96,6 +96,37 @@ fn a_file_that_does_not_fit_leaves_no_predictions() {
     assert_eq!(mine, "old");
 }
 
+/// That a text was cut is said once all are answered: it is not come to.
+#[test]
+fn where_nothing_can_be_written_nothing_is_answered() {
+    let dir = fixture::folder();
+    let test = dir.path().join("test.jsonl");
+    let long = json!({"text": "good ".repeat(600)});
+    fs::write(&test, long.to_string()).expect("a file");
+    let predict = |out: &Path| {
+        let [test, out] = [test.as_path(), out].map(|path| path.to_str().expect("UTF-8"));
+        let bundle = Trained::get().bundle.to_str().expect("UTF-8");
+        berth(["predict", bundle, "--test_file", test, "--output_dir", out])
+    };
+    let out = dir.path().join("out");
+    let run = predict(&out);
+    assert!(run.stderr.contains("1 of 1 texts were cut"), "{run:?}");
+    run.ok();
+    let taken = dir.path().join("taken");
+    fs::create_dir_all(taken.join("predict_results.json")).expect("a folder");
+    for (out, said) in [
+        (&test, "is there already, and is no folder"),
+        (&taken, "predict_results.json: is no regular file"),
+    ] {
+        let run = predict(out);
+        assert!(!run.stderr.contains("were cut"), "{run:?}");
+        let line = run.refused();
+        assert!(line.contains(said), "{line}");
+        assert!(line.ends_with("name another --output_dir"), "{line}");
+    }
+    assert!(!taken.join("predict_results.txt").exists());
+}
+
 /// MultiNLI's files by hand, under GLUE's names and columns: the second dev file is told as `run_glue` does.
 #[test]
 fn both_dev_files_of_mnli_are_measured() {

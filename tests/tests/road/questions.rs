@@ -283,7 +283,8 @@ fn a_file_that_does_not_fit_is_named_with_the_way_out() {
     let few = ["--max_steps", "1"];
     let run = finetune(&base, &moved, &moved, &dir.path().join("b"), &few);
     assert!(
-        run.stderr.contains("moved.json: 1 questions left out"),
+        run.stderr.contains("moved.json: 1 questions left out")
+            && run.stderr.contains("eval_loss leaves them out"),
         "{run:?}"
     );
     run.ok();
@@ -296,6 +297,21 @@ fn a_file_that_does_not_fit_is_named_with_the_way_out() {
         refused.contains("eval_loss, which no evaluation has") && refused.contains("eval_f1"),
         "{refused}"
     );
+    let out = dir.path().join("e");
+    let run = finetune(&base, &answerable, &lost, &out, &few);
+    let told = "lost.json: 1 of 1 questions have answers that are not where answer_start says; there is no eval_loss";
+    assert!(run.stderr.contains(told), "{run:?}");
+    run.ok();
+    let [out, lost] = [&out, &lost].map(|path| path.display().to_string());
+    let run = berth(["evaluate", &out, "--validation_file", &lost, "--json"]);
+    assert!(run.stderr.contains(told), "{run:?}");
+    let measured: Value = serde_json::from_str(&run.ok()).unwrap();
+    for results in [measured, read(Path::new(&out).join("all_results.json"))] {
+        assert!(
+            results.get("eval_loss").is_none() && results["eval_f1"].is_number(),
+            "{results}"
+        );
+    }
     let stride = ["--doc_stride", "37"];
     let usage = finetune(
         &base,
@@ -307,4 +323,24 @@ fn a_file_that_does_not_fit_is_named_with_the_way_out() {
     assert_eq!(usage.code, Some(2), "{usage:?}");
     assert!(usage.stderr.contains("--doc_stride 37"), "{usage:?}");
     assert!(!dir.path().join("c").exists());
+}
+
+#[test]
+fn a_threshold_alone_says_that_questions_may_have_no_answer() {
+    let dir = fixture::folder();
+    let base = dir.path().join("base");
+    fixture::base_model(&base);
+    let file = write(dir.path(), "whole.json", &questions(40, 3));
+    let out = dir.path().join("out");
+    let few = ["--null_score_diff_threshold", "1.5", "--max_steps", "1"];
+    finetune(&base, &file, &file, &out, &few).ok();
+    let args = read(out.join("training_args.json"));
+    assert_eq!(
+        (
+            &args["version_2_with_negative"],
+            &args["null_score_diff_threshold"]
+        ),
+        (&json!(true), &json!(1.5))
+    );
+    assert!(read(out.join("all_results.json"))["eval_NoAns_total"].is_number());
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
+use berth_checkpoint::save::hold;
 use berth_checkpoint::{hex, sha256};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -124,6 +125,22 @@ fn seeds_are_single_runs_put_together() {
 
     let again = runs.run("all", &[]).refused();
     assert!(again.contains("--overwrite_output_dir"), "{again}");
+}
+
+#[cfg(unix)]
+#[test]
+fn seeds_stay_out_of_a_folder_that_others_write_to() {
+    let runs = Runs::new();
+    let figures = runs.path("out/all_results.json");
+    fs::create_dir(runs.path("out")).expect("a folder");
+    fs::write(&figures, "{}").expect("a file");
+    let held = hold(runs.path("out")).expect("nobody else has it");
+    for way in ["--overwrite_output_dir", "--resume_from_checkpoint"] {
+        let line = runs.run("out", &[way, "true"]).refused();
+        assert!(line.contains("out: another run writes here"), "{line}");
+    }
+    drop(held);
+    assert!(figures.is_file());
 }
 
 /// Ctrl-C in the second run: the first one is not run again, the second goes on, and all end as without a break.

@@ -52,6 +52,15 @@ fn csv(rows: &[Row]) -> String {
     "text,label\n".to_owned() + &rows.iter().map(row).collect::<String>()
 }
 
+/// The same with lists of JSON for labels.
+fn csv_of_lists(rows: &[Row]) -> String {
+    let row = |(text, labels): &Row| {
+        let labels = json!(labels).to_string().replace('"', "\"\"");
+        format!("{text},\"{labels}\"\n")
+    };
+    "text,label\n".to_owned() + &rows.iter().map(row).collect::<String>()
+}
+
 fn json_of(line: &str) -> Value {
     serde_json::from_str(line).expect("JSON")
 }
@@ -81,6 +90,7 @@ fn rows_with_any_number_of_labels_keep_them() {
     fs::write(path("train.csv"), csv(&train)).expect("a file");
     fs::write(path("dev.jsonl"), jsonl(&dev)).expect("a file");
     fs::write(path("dev.csv"), csv(&dev)).expect("a file");
+    fs::write(path("lists.csv"), csv_of_lists(&dev)).expect("a file");
 
     let told = ["data", &path("train.csv"), "--task", "text-classification"];
     let told = told.into_iter().chain(["--label_delimiter", ";", "--json"]);
@@ -141,6 +151,7 @@ fn rows_with_any_number_of_labels_keep_them() {
         ("model", "dev.jsonl"),
         ("same", "dev.csv"),
         ("same", "dev.jsonl"),
+        ("same", "lists.csv"),
     ] {
         let measured = evaluate(model, file);
         for name in ["eval_loss", "eval_f1", "eval_f1_macro", "eval_accuracy"] {

@@ -12,7 +12,7 @@
 //! asked.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -101,7 +101,7 @@ impl Folder {
             .prefix(&prefix)
             .suffix(".partial")
             .tempdir_in(above)
-            .map_err(io)?;
+            .map_err(|source| io(unnamed(source)))?;
         Ok(Folder {
             target,
             parent,
@@ -333,14 +333,7 @@ impl Folder {
 pub fn write_file(path: impl AsRef<Path>, bytes: &[u8]) -> Result<(), SaveError> {
     let path = path.as_ref();
     let write = || {
-        // A link stays one, and what is no file stays what it is.
-        let path = match fs::metadata(path) {
-            Ok(there) if !there.is_file() => {
-                return Err(io::Error::other("is no regular file"));
-            }
-            Ok(_) => &fs::canonicalize(path)?,
-            Err(_) => path,
-        };
+        let path = place(path)?;
         let parent = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
@@ -348,10 +341,96 @@ pub fn write_file(path: impl AsRef<Path>, bytes: &[u8]) -> Result<(), SaveError>
         let mut file = named_in(parent)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
+        file.persist(&path).map_err(|error| error.error)?;
         sync(parent)
     };
-    write().map_err(|source| SaveError::io(path, source))
+    write().map_err(|source| SaveError::io(path, unnamed(source)))
+}
+
+/// Where a file of this name is written: a link stays one, also where nothing is behind it yet, and what is no file
+/// stays what it is.
+///
+/// # Errors
+/// Where no file can be, and what the system says.
+pub fn place(path: &Path) -> io::Result<PathBuf> {
+    match fs::metadata(path) {
+        Ok(there) if !there.is_file() => Err(io::Error::other("is no regular file")),
+        Ok(_) => fs::canonicalize(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // The system would not say so of links in a ring.
+            let mut path = path.to_owned();
+            while let Ok(next) = fs::read_link(&path) {
+                path.set_file_name(next);
+            }
+            Ok(path)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What the system said of a hidden file, without its name, which nobody gave.
+pub fn unnamed(error: io::Error) -> io::Error {
+    match error.to_string().split_once(" at path ") {
+        Some((said, _)) => io::Error::new(error.kind(), said),
+        None => error,
+    }
+}
+
+/// Whether a name in an output folder is that of something half-written, which a killed program has left there.
+pub fn is_leftover(name: &str) -> bool {
+    let begun = name.strip_suffix(".partial");
+    let own = [".berth.", ".berth-", ".checkpoint-", ".replaced."];
+    begun.is_some_and(|begun| own.iter().any(|prefix| begun.starts_with(prefix)))
+}
+
+/// Whether a folder holds anything but what [a killed program has left](is_leftover). One that is not there does not.
+///
+/// # Errors
+/// When it can't be read, or is a link that leads nowhere, behind which no folder is made.
+pub fn is_used(dir: impl AsRef<Path>) -> io::Result<bool> {
+    let dir = dir.as_ref();
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && dir.is_symlink() => {
+            let nowhere = "a link that leads nowhere; remove it, or name another --output_dir";
+            return Err(io::Error::new(error.kind(), nowhere));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        entries => entries?,
+    };
+    for entry in entries {
+        if !is_leftover(&entry?.file_name().to_string_lossy()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// A folder that other programs leave alone, if they ask, until this is dropped or its program ends, however it ends.
+/// Nothing of it is seen in the folder.
+#[derive(Debug)]
+pub struct Held(Option<File>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(folder) = &self.0 {
+            // A program that is being started may have it open for a moment more.
+            let _ = folder.unlock();
+        }
+    }
+}
+
+/// Holds a folder; none where it is held already. One that is not there, or that the system has no way to hold, is
+/// everybody's.
+pub fn hold(dir: impl AsRef<Path>) -> Option<Held> {
+    let dir = dir.as_ref();
+    let Some(Ok(folder)) = dir.is_dir().then(|| File::open(dir)) else {
+        return Some(Held(None));
+    };
+    match folder.try_lock() {
+        Ok(()) => Some(Held(Some(folder))),
+        Err(TryLockError::WouldBlock) => None,
+        Err(TryLockError::Error(_)) => Some(Held(None)),
+    }
 }
 
 /// A temporary file that others may read once it has its name, as files made in the usual way.
@@ -592,6 +671,42 @@ mod tests {
     }
 
     #[test]
+    fn what_a_killed_program_left_does_not_make_a_folder_used() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!is_used(dir.path().join("none")).unwrap());
+        for name in [".berth.a1.partial", ".checkpoint-5.b2.partial"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        for name in [".berth-c3.partial", ".replaced.d4.partial"] {
+            fs::write(dir.path().join(name), "half").unwrap();
+        }
+        assert!(!is_used(dir.path()).unwrap());
+        for name in [".berth.e5", "berth.f6.partial", ".other.g7.partial"] {
+            let path = dir.path().join(name);
+            fs::write(&path, "mine").unwrap();
+            assert!(is_used(dir.path()).unwrap(), "{name}");
+            fs::remove_file(path).unwrap();
+        }
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(is_used(file).is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_is_held_by_one_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = hold(dir.path());
+        assert!(held.is_some() && hold(dir.path()).is_none());
+        assert!(names(dir.path()).is_empty());
+        drop(held);
+        assert!(hold(dir.path()).is_some());
+        let none = dir.path().join("none");
+        let both = [&none, &none].map(hold);
+        assert!(both.iter().all(Option::is_some) && !none.exists());
+    }
+
+    #[test]
     fn a_file_is_replaced_whole() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("all_results.json");
@@ -604,6 +719,36 @@ mod tests {
             "a folder is in the way"
         );
         assert_eq!(names(dir.path()), ["all_results.json"]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_named_and_no_hidden_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("none").join("f");
+        let error = write_file(&path, b"").unwrap_err().to_string();
+        assert!(error.starts_with(&path.display().to_string()), "{error}");
+        assert!(!error.contains(".partial"), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_stays_one_where_nothing_is_behind_it_too() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("deep")).unwrap();
+        symlink("deep/second", at("first")).unwrap();
+        symlink("../file", at("deep/second")).unwrap();
+        for text in ["new", "newer"] {
+            write_file(at("first"), text.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(at("file")).unwrap(), text);
+            assert!(at("first").is_symlink() && at("deep/second").is_symlink());
+        }
+        assert_eq!(names(dir.path()), ["deep", "file", "first"]);
+
+        symlink("ring", at("ring")).unwrap();
+        assert!(write_file(at("ring"), b"").is_err());
+        assert!(at("ring").is_symlink());
     }
 
     #[cfg(unix)]

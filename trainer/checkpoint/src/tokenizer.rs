@@ -6,7 +6,8 @@
 //! vocab.txt + tokenizer_config.json/                  \-> vocabulary   pieces, found by their hash
 //! ```
 //!
-//! tokenizer_config.json has a word in what tokenizer.json says, too, as it has in `transformers`.
+//! tokenizer_config.json, special_tokens_map.json and added_tokens.json have a word in what tokenizer.json says, too,
+//! as they have in `transformers`.
 //!
 //! The tables are made by asking: the real normalizer and the real pre-tokenizer, from the crate
 //! `tokenizers`, are run over all 1,112,064 scalar values, and what they answer is written down.
@@ -27,6 +28,7 @@ use std::path::{Path, PathBuf};
 use berth_wordpiece::layout::{Header, SECTIONS, padded};
 use tokenizers::Tokenizer;
 
+use crate::error::CheckpointError;
 use parts::Parts;
 
 /// Why a folder's tokenizer can't be used.
@@ -46,6 +48,9 @@ pub enum TokenizerError {
         /// What the system says.
         source: io::Error,
     },
+    /// The folder's files contradict one another.
+    #[error(transparent)]
+    Files(#[from] CheckpointError),
     /// A file isn't what its name says.
     #[error("{}: not a tokenizer file: {reason}", path.display())]
     Parse {

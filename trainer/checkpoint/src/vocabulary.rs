@@ -6,7 +6,8 @@
 //!
 //! Where tokenizer_config.json and tokenizer.json disagree about how texts are normalized, `transformers` follows
 //! tokenizer_config.json and what it leaves out, for BERT's classes of tokenizers. So is it done here, and the
-//! tokenizer.json that is written says so.
+//! tokenizer.json that is written says so. It also has the tokens that only the files beside it name; where those
+//! contradict it, so that the ids depend on who reads them, the folder is refused.
 
 use std::path::Path;
 
@@ -19,6 +20,7 @@ use crate::json;
 pub(crate) const TOKENIZER_FILE: &str = "tokenizer.json";
 pub(crate) const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
 pub(crate) const SPECIAL_TOKENS_FILE: &str = "special_tokens_map.json";
+pub(crate) const ADDED_TOKENS_FILE: &str = "added_tokens.json";
 pub(crate) const VOCAB_FILE: &str = "vocab.txt";
 
 /// The special tokens of a BERT, and what tokenizer files call them.
@@ -29,6 +31,12 @@ pub(crate) const SPECIAL: [(&str, &str); 5] = [
     ("cls_token", "[CLS]"),
     ("mask_token", "[MASK]"),
 ];
+
+/// Special tokens that BERT has none of but that may be named; they come before its own.
+const UNUSUAL: [&str; 2] = ["bos_token", "eos_token"];
+
+/// Where tokenizer_config.json lists all added tokens by their ids.
+const DECODER: &str = "added_tokens_decoder";
 
 /// Where special tokens beside these are listed: as `transformers` 5 writes it, and as those before it did.
 const FURTHER: [&str; 2] = ["extra_special_tokens", "additional_special_tokens"];
@@ -67,22 +75,6 @@ impl Normalizing {
         }
     }
 
-    /// The same, if it overrules tokenizer.json. Where tokenizer_config.json names no class of tokenizer, config.json,
-    /// `model`, may; where neither does, each family of models that is read has BERT's.
-    pub(crate) fn overruling(
-        config: &Map<String, Value>,
-        model: &Map<String, Value>,
-    ) -> Option<Self> {
-        let class = [config, model]
-            .into_iter()
-            .find_map(|file| file.get("tokenizer_class")?.as_str());
-        let overrules = match class {
-            Some(class) => OVERRULING.contains(&class.strip_suffix("Fast").unwrap_or(class)),
-            None => model.contains_key("model_type"),
-        };
-        overrules.then(|| Self::configured(config))
-    }
-
     /// As the normalizer of a tokenizer.json says.
     fn of(tokenizer: &Map<String, Value>) -> Self {
         let normalizer = tokenizer.get("normalizer");
@@ -111,6 +103,18 @@ impl Normalizing {
                 normalizer.insert(field.to_owned(), value);
             }
         }
+    }
+}
+
+/// Whether tokenizer_config.json, `config`, counts for more than tokenizer.json. Where it names no class of tokenizer,
+/// config.json, `model`, may; where neither does, each family of models that is read has BERT's.
+pub(crate) fn overrules(config: &Map<String, Value>, model: &Map<String, Value>) -> bool {
+    let class = [config, model]
+        .into_iter()
+        .find_map(|file| file.get("tokenizer_class")?.as_str());
+    match class {
+        Some(class) => OVERRULING.contains(&class.strip_suffix("Fast").unwrap_or(class)),
+        None => model.contains_key("model_type"),
     }
 }
 
@@ -143,14 +147,20 @@ impl TokenizerFiles {
     /// which it is then made; the others follow.
     ///
     /// # Errors
-    /// When both are missing, a file is damaged, or the tokenizer is not WordPiece.
+    /// When both are missing, a file is damaged, the tokenizer is not WordPiece, or the files contradict one another.
     pub fn read(dir: impl AsRef<Path>) -> Result<Self, CheckpointError> {
         let dir = dir.as_ref();
         let object = |name: &str| json::read_if_there::<Map<String, Value>>(&dir.join(name));
         let config = object(TOKENIZER_CONFIG_FILE)?;
         let special_tokens = object(SPECIAL_TOKENS_FILE)?;
         let none = Map::new();
+        let added = object(ADDED_TOKENS_FILE)?;
         let told = config.as_ref().unwrap_or(&none);
+        let settings = settings(
+            told,
+            special_tokens.as_ref().unwrap_or(&none),
+            added.as_ref().unwrap_or(&none),
+        );
         let vocab_path = dir.join(VOCAB_FILE);
         let vocab = if vocab_path.exists() {
             Some(json::bytes(&vocab_path)?)
@@ -161,14 +171,16 @@ impl TokenizerFiles {
         let mut files = match (json::read_if_there(&path)?, vocab) {
             (Some(mut tokenizer), vocab) => {
                 let model = object(CONFIG_FILE)?.unwrap_or_default();
-                if let Some(normalizing) = Normalizing::overruling(told, &model) {
-                    normalizing.overrule(&mut tokenizer);
-                }
-                Self::around(tokenizer, vocab, &path)?
+                settle(&mut tokenizer, &settings, overrules(told, &model), dir)?;
+                Self::around(tokenizer, vocab, &settings, &path)?
             }
             (None, Some(vocab)) => {
-                let settings = settings(told, special_tokens.as_ref().unwrap_or(&none));
-                from_vocab(&vocab, &settings, &vocab_path)?
+                let files = from_vocab(&vocab, &settings, &vocab_path)?;
+                let tokens = files.tokenizer["added_tokens"].as_array();
+                check_added_file(&settings, &[], dir, |content| {
+                    id_in(tokens.into_iter().flatten(), content)
+                })?;
+                files
             }
             (None, None) => {
                 return Err(CheckpointError::NoFile {
@@ -206,6 +218,7 @@ impl TokenizerFiles {
         let text: String = vocab.iter().flat_map(|piece| [piece, "\n"]).collect();
         let special_tokens: Map<String, Value> = called
             .iter()
+            .filter(|(name, _)| config.get(*name) != Some(&Value::Null))
             .map(|(name, token)| ((*name).to_owned(), json!(token)))
             .collect();
         let mut whole = default_config(Normalizing::configured(config));
@@ -218,10 +231,11 @@ impl TokenizerFiles {
         })
     }
 
-    /// The files around a tokenizer.json.
+    /// The files around a tokenizer.json, which name special tokens as `settings` do.
     fn around(
         mut tokenizer: Map<String, Value>,
         vocab: Option<Vec<u8>>,
+        settings: &Map<String, Value>,
         path: &Path,
     ) -> Result<Self, CheckpointError> {
         for field in ["truncation", "padding"] {
@@ -246,9 +260,19 @@ impl TokenizerFiles {
                 CheckpointError::field(path, "model.vocab", "has ids in disorder")
             })?,
         };
+        let special_tokens: Map<String, Value> = SPECIAL
+            .iter()
+            .filter(|(name, _)| settings.get(*name) != Some(&Value::Null))
+            .map(|(name, usual)| {
+                let token = token_name(settings, name, usual);
+                ((*name).to_owned(), json!(token))
+            })
+            .collect();
+        let mut config = default_config(Normalizing::of(&tokenizer));
+        config.extend(special_tokens.clone());
         Ok(TokenizerFiles {
-            config: default_config(Normalizing::of(&tokenizer)),
-            special_tokens: special_tokens(),
+            config,
+            special_tokens,
             tokenizer: Value::Object(tokenizer),
             vocab,
         })
@@ -309,14 +333,15 @@ pub(crate) fn token_name<'c>(
     named.unwrap_or(usual)
 }
 
-/// What a folder says of its tokens: tokenizer_config.json, and laid over it special_tokens_map.json, `special`, which
-/// counts for nothing where there is an `added_tokens_decoder`.
+/// What a folder says of its tokens: tokenizer_config.json, and laid over it special_tokens_map.json, `special`, and
+/// added_tokens.json, `added`, which both count for nothing where there is an `added_tokens_decoder`.
 pub(crate) fn settings(
     config: &Map<String, Value>,
     special: &Map<String, Value>,
+    added: &Map<String, Value>,
 ) -> Map<String, Value> {
     let mut settings = config.clone();
-    if config.contains_key("added_tokens_decoder") {
+    if config.contains_key(DECODER) {
         return settings;
     }
     let mut further = further_tokens(config);
@@ -327,37 +352,101 @@ pub(crate) fn settings(
     }
     settings.extend(special.clone());
     settings.insert(FURTHER[0].to_owned(), Value::Array(further));
+    settings.insert(ADDED_TOKENS_FILE.to_owned(), Value::Object(added.clone()));
     settings
 }
 
-/// The special tokens that are listed, or named, beside BERT's own.
+/// The special tokens that are named beside BERT's own, whatever they are called, and those that are listed.
 fn further_tokens(settings: &Map<String, Value>) -> Vec<Value> {
-    let mut lists = FURTHER.iter().map(|name| match settings.get(*name) {
-        Some(Value::Array(tokens)) => tokens.clone(),
-        Some(Value::Object(named)) => named.values().cloned().collect(),
-        _ => Vec::new(),
-    });
-    lists.find(|tokens| !tokens.is_empty()).unwrap_or_default()
+    let is_usual =
+        |name: &str| UNUSUAL.contains(&name) || SPECIAL.iter().any(|(special, _)| *special == name);
+    let mut tokens: Vec<Value> = settings
+        .iter()
+        .filter(|(name, token)| name.ends_with("_token") && !is_usual(name) && token.is_string())
+        .map(|(_, token)| token.clone())
+        .collect();
+    if let Some(Value::Object(named)) = settings.get(FURTHER[0]) {
+        tokens.extend(named.values().cloned());
+    }
+    let mut lists = FURTHER
+        .iter()
+        .filter_map(|name| settings.get(*name)?.as_array());
+    tokens.extend(
+        lists
+            .find(|tokens| !tokens.is_empty())
+            .into_iter()
+            .flatten()
+            .cloned(),
+    );
+    tokens
 }
 
-/// The tokens that are found in raw text as `tokenizers` describes them, in the order in which they are added: those of
-/// `added_tokens_decoder`, BERT's own, and those that are listed beside them.
-pub(crate) fn added_tokens(settings: &Map<String, Value>) -> Vec<Value> {
-    let listed = settings
-        .get("added_tokens_decoder")
-        .and_then(Value::as_object);
-    let mut listed: Vec<(&String, &Value)> = listed.into_iter().flatten().collect();
-    listed.sort_by_key(|(id, _)| id.parse().unwrap_or(u64::MAX));
-    let mut tokens: Vec<Value> = listed.into_iter().map(|(_, token)| token.clone()).collect();
-    let own = SPECIAL.map(|(name, usual)| json!(token_name(settings, name, usual)));
-    for token in own.into_iter().chain(further_tokens(settings)) {
+/// The special tokens that have a name of their own. Whether what each BERT calls so counts, `counts` says, which also
+/// gets whether it is named.
+fn named_tokens(settings: &Map<String, Value>, counts: impl Fn(&str, bool) -> bool) -> Vec<Value> {
+    let unusual = UNUSUAL.into_iter().map(|name| (name, ""));
+    let tokens = unusual
+        .chain(SPECIAL)
+        .filter_map(|(name, usual)| match settings.get(name) {
+            Some(Value::Null) => None,
+            told => {
+                let token = token_name(settings, name, usual);
+                Some(token).filter(|token| *token != usual || counts(usual, told.is_some()))
+            }
+        });
+    tokens
+        .filter(|token| !token.is_empty())
+        .map(|token| json!(token))
+        .collect()
+}
+
+/// The tokens that are found in raw text as `tokenizers` describes them, in the order in which they are added: `own`,
+/// those of `added_tokens_decoder` or added_tokens.json, and those that are named or listed as special. Which of the
+/// usual ones count, `counts` says, as in [`named_tokens`].
+pub(crate) fn added_tokens(
+    settings: &Map<String, Value>,
+    own: &[Value],
+    counts: impl Fn(&str, bool) -> bool,
+) -> Vec<Value> {
+    let mut tokens = own.to_vec();
+    for (_, token) in by_id(settings, DECODER) {
+        let mut known = tokens.iter_mut();
+        match known.find(|known| known["content"] == token["content"]) {
+            Some(known) => *known = token.clone(),
+            None => tokens.push(token.clone()),
+        }
+    }
+    let added = by_id(settings, ADDED_TOKENS_FILE).into_iter();
+    let added = added.map(|(content, _)| json!(content));
+    for token in added.chain(special_tokens_of(settings, counts)) {
         let token = described(&token);
         let content = &token["content"];
-        if tokens.iter().all(|listed| listed["content"] != *content) {
+        if tokens.iter().all(|known| known["content"] != *content) {
             tokens.push(token);
         }
     }
     tokens
+}
+
+/// All special tokens that settings have, in the order in which they are added.
+fn special_tokens_of(
+    settings: &Map<String, Value>,
+    counts: impl Fn(&str, bool) -> bool,
+) -> Vec<Value> {
+    let mut tokens = named_tokens(settings, counts);
+    tokens.extend(further_tokens(settings));
+    tokens
+}
+
+/// The entries of `added_tokens_decoder`, or of added_tokens.json, in the order of their ids.
+fn by_id<'s>(settings: &'s Map<String, Value>, list: &str) -> Vec<(&'s String, &'s Value)> {
+    let entries = settings.get(list).and_then(Value::as_object);
+    let mut entries: Vec<_> = entries.into_iter().flatten().collect();
+    entries.sort_by_key(|(key, value)| {
+        let id = value.as_u64().or_else(|| key.parse().ok());
+        id.unwrap_or(u64::MAX)
+    });
+    entries
 }
 
 /// A special token that is only named, or has some of its flags.
@@ -368,23 +457,186 @@ fn described(token: &Value) -> Value {
            "rstrip": flag("rstrip"), "normalized": flag("normalized"), "special": true})
 }
 
-/// The same with their ids: that of the piece of this name, or one behind the vocabulary.
-fn tokens_with_ids(vocab: &[&str], settings: &Map<String, Value>) -> Vec<Value> {
-    let mut tokens = added_tokens(settings);
-    let mut next = vocab.len();
+/// The same tokens with their ids, in the order of these: that of the piece of this name, or the next behind the
+/// vocabulary.
+fn with_ids(mut tokens: Vec<Value>, pieces: &Map<String, Value>) -> Vec<Value> {
+    let mut next = pieces.len();
     for token in &mut tokens {
         let content = token["content"].as_str();
-        let place = content.and_then(|content| vocab.iter().position(|piece| *piece == content));
+        let place = content.and_then(|content| pieces.get(content)).cloned();
         let id = place.unwrap_or_else(|| {
             next += 1;
-            next - 1
+            json!(next - 1)
         });
         if let Value::Object(token) = token {
-            token.insert("id".to_owned(), json!(id));
+            token.insert("id".to_owned(), id);
         }
     }
     tokens.sort_by_key(|token| token["id"].as_u64());
     tokens
+}
+
+/// The id that a token has in a list.
+fn id_in<'t>(tokens: impl IntoIterator<Item = &'t Value>, content: &str) -> Option<u64> {
+    let mut tokens = tokens.into_iter();
+    let token = tokens.find(|token| token["content"] == content)?;
+    token["id"].as_u64()
+}
+
+/// Lays over a tokenizer.json what the files beside it say, as `transformers` does: the tokens that it lacks, and, if
+/// the configuration `overrules` it, how texts are normalized.
+///
+/// # Errors
+/// When the files contradict one another.
+pub(crate) fn settle(
+    tokenizer: &mut Map<String, Value>,
+    settings: &Map<String, Value>,
+    overrules: bool,
+    dir: &Path,
+) -> Result<(), CheckpointError> {
+    if overrules {
+        Normalizing::configured(settings).overrule(tokenizer);
+        check_frame(tokenizer, settings, dir)?;
+    }
+    let model = tokenizer.get("model");
+    let Some(pieces) = model.and_then(|model| model.get("vocab")?.as_object()) else {
+        return Ok(());
+    };
+    let own = tokenizer.get("added_tokens").and_then(Value::as_array);
+    let own: &[Value] = own.map(Vec::as_slice).unwrap_or_default();
+    let is_own = |content: &Value| own.iter().any(|token| token["content"] == *content);
+    let is_new = |token: &&Value| {
+        let content = token["content"].as_str();
+        content.is_some_and(|content| !pieces.contains_key(content)) && !is_own(&token["content"])
+    };
+    let replaces = overrules && settings.contains_key(DECODER);
+    let start: &[Value] = if replaces { &[] } else { own };
+    let is_meant = |_: &str, is_named: bool| overrules || is_named;
+    let is_there = |usual: &str, is_named: bool| {
+        let is_there = pieces.contains_key(usual) || is_own(&Value::from(usual));
+        is_there && is_meant(usual, is_named)
+    };
+    let mut tokens = added_tokens(settings, start, is_there);
+    // The usual ones that it has nowhere are given ids only where they move those of others.
+    if tokens.iter().any(|token| is_new(&token)) {
+        tokens = added_tokens(settings, start, is_meant);
+    }
+    for token in own.iter().filter(|_| replaces) {
+        if tokens
+            .iter()
+            .all(|kept| kept["content"] != token["content"])
+        {
+            let what = format!(
+                "lacks {}, a token that tokenizer.json adds; write it into both files or into neither",
+                token["content"]
+            );
+            let path = dir.join(TOKENIZER_CONFIG_FILE);
+            return Err(CheckpointError::field(&path, DECODER, what));
+        }
+    }
+    let count = pieces.len() as u64;
+    let in_order = |id: &Value| id.as_u64().is_some_and(|id| id < count);
+    if let Some(new) = tokens.iter().find(is_new)
+        && !pieces.values().all(in_order)
+    {
+        let what = format!(
+            "has ids in disorder, which leave none for {}, a token of the files beside it; add it here",
+            new["content"]
+        );
+        let path = dir.join(TOKENIZER_FILE);
+        return Err(CheckpointError::field(&path, "model.vocab", what));
+    }
+    let is_same = without_ids(&tokens) == without_ids(own);
+    let tokens = with_ids(tokens, pieces);
+    check_added_file(settings, own, dir, |content| id_in(&tokens, content))?;
+    if !is_same {
+        tokenizer.insert("added_tokens".to_owned(), Value::Array(tokens));
+    }
+    Ok(())
+}
+
+fn without_ids(tokens: &[Value]) -> Vec<Value> {
+    let mut tokens = tokens.to_vec();
+    for token in tokens.iter_mut().filter_map(Value::as_object_mut) {
+        token.remove("id");
+    }
+    tokens
+}
+
+/// Checks that a tokenizer.json begins and ends texts, and marks unknown words, with the tokens that the files beside
+/// it name, if they name any but the usual ones: readers differ in whom they believe.
+fn check_frame(
+    tokenizer: &Map<String, Value>,
+    settings: &Map<String, Value>,
+    dir: &Path,
+) -> Result<(), CheckpointError> {
+    for (name, usual) in SPECIAL {
+        let Some((field, there)) = called_in(tokenizer, name) else {
+            continue;
+        };
+        let named = token_name(settings, name, usual);
+        if named != there && named != usual {
+            let path = dir.join(TOKENIZER_FILE);
+            let what = format!(
+                "has {there:?} where the files beside it name the {name} {named:?}; write the same in all"
+            );
+            return Err(CheckpointError::field(&path, field, what));
+        }
+    }
+    Ok(())
+}
+
+/// What a tokenizer.json calls a special token, and in which of its parts, if it says.
+fn called_in<'t>(tokenizer: &'t Map<String, Value>, name: &str) -> Option<(&'static str, &'t str)> {
+    let (part, own, place) = match name {
+        "unk_token" => {
+            let token = tokenizer.get("model")?.get("unk_token")?.as_str()?;
+            return Some(("model", token));
+        }
+        "cls_token" => ("post_processor", "cls", 0_usize),
+        "sep_token" => ("post_processor", "sep", 2),
+        _ => return None,
+    };
+    let processor = tokenizer.get(part)?;
+    let template = &processor["single"][place]["SpecialToken"]["id"];
+    let token = processor[own][0].as_str().or(template.as_str())?;
+    Some((part, token))
+}
+
+/// Checks that each token of added_tokens.json gets the id that it has there, and is found as it is written. One that
+/// isn't special is found in any case of its letters, but for those of a tokenizer.json, `own`, which says it itself.
+///
+/// # Errors
+/// The first token of which it isn't so.
+pub(crate) fn check_added_file(
+    settings: &Map<String, Value>,
+    own: &[Value],
+    dir: &Path,
+    id: impl Fn(&str) -> Option<u64>,
+) -> Result<(), CheckpointError> {
+    let path = dir.join(ADDED_TOKENS_FILE);
+    let special = special_tokens_of(settings, |_, _| true);
+    let is_special = |content: &str| {
+        special
+            .iter()
+            .any(|token| described(token)["content"] == content)
+    };
+    for (content, told) in by_id(settings, ADDED_TOKENS_FILE) {
+        let id = id(content);
+        if id.is_none() || told.as_u64() != id {
+            let given = id.map_or_else(|| "none".to_owned(), |id| id.to_string());
+            let what = format!(
+                "has the id {told}, and is given {given}: the ids there must follow the vocabulary without a gap"
+            );
+            return Err(CheckpointError::field(&path, content, what));
+        }
+        if !is_special(content) && own.iter().all(|token| token["content"] != content.as_str()) {
+            let what = "is named by no list of special tokens, and so would be found in other letter cases too; \
+                        list it in `additional_special_tokens` of tokenizer_config.json";
+            return Err(CheckpointError::field(&path, content, what));
+        }
+    }
+    Ok(())
 }
 
 fn tokenizer_json(vocab: &[&str], config: &Map<String, Value>) -> Value {
@@ -404,7 +656,7 @@ fn tokenizer_json(vocab: &[&str], config: &Map<String, Value>) -> Value {
         "version": "1.0",
         "truncation": null,
         "padding": null,
-        "added_tokens": tokens_with_ids(vocab, config),
+        "added_tokens": with_ids(added_tokens(config, &[], |_, _| true), &pieces),
         "normalizer": {"type": "BertNormalizer", "clean_text": true,
                        "handle_chinese_chars": normalizing.chinese_chars,
                        "strip_accents": normalizing.strip_accents,

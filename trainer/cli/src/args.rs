@@ -79,6 +79,9 @@ pub struct FetchArgs {
     /// Copy the files there as well
     #[arg(long)]
     pub output_dir: Option<PathBuf>,
+    /// Copy them into an output folder that holds something else, over another model's
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub overwrite_output_dir: bool,
     /// One JSON object on stdout, nothing else there
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
     pub json: bool,
@@ -256,9 +259,9 @@ pub struct ExportArgs {
 pub struct AskArgs {
     /// A .berth file, or a bare name, which is looked for in `models/` and in the user's own folder
     pub bundle: PathBuf,
-    /// The text; `@FILE` reads it from a file
+    /// The text; `@FILE` reads it from a file, and a text that begins with `@` is written `@@…`
     pub text: String,
-    /// The second text, for tasks that take two
+    /// The second text, for tasks that take two; written as the first
     pub pair: Option<String>,
     /// Only the best so many labels, or a list of the best so many answers to a question, as many as the bundle keeps
     #[arg(long)]

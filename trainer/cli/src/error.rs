@@ -121,8 +121,35 @@ impl Error {
         matches!(self, Error::Differ)
     }
 
-    /// Whether standard output was closed by whoever read it, which is no failure.
+    /// Whether standard output, a pipe or a socket, was closed by whoever read it, which is no failure.
     pub fn is_closed_pipe(&self) -> bool {
-        matches!(self, Error::Output(source) if source.kind() == io::ErrorKind::BrokenPipe)
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+        let Error::Output(source) = self else {
+            return false;
+        };
+        matches!(
+            source.kind(),
+            BrokenPipe | ConnectionReset | ConnectionAborted
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::ErrorKind;
+
+    #[test]
+    fn output_that_nobody_reads_is_told_from_output_that_fails() {
+        for (kind, is_closed) in [
+            (ErrorKind::BrokenPipe, true),
+            (ErrorKind::ConnectionReset, true),
+            (ErrorKind::ConnectionAborted, true),
+            (ErrorKind::StorageFull, false),
+        ] {
+            assert_eq!(Error::Output(kind.into()).is_closed_pipe(), is_closed);
+        }
+        let file = Error::file("a.tsv", ErrorKind::BrokenPipe.into());
+        assert!(!file.is_closed_pipe());
     }
 }

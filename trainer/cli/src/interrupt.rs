@@ -1,12 +1,12 @@
-//! Ctrl-C as a request: long work looks here between steps, saves and stops. A second Ctrl-C ends the
-//! program at once.
+//! Ctrl-C as a request: long work looks here between steps, saves and stops; and so does what has something
+//! half-written on the disk, which it removes. A second Ctrl-C ends the program at once.
 
 use crate::show;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 static ASKED: AtomicBool = AtomicBool::new(false);
 
-/// Starts listening. Where no handler can be installed, Ctrl-C ends the program as it always did.
+/// Starts listening, if that has not been done. Where no handler can be installed, Ctrl-C ends the program as it always did.
 pub fn listen() {
     let _ = ctrlc::set_handler(|| {
         if ASKED.swap(true, SeqCst) {

@@ -6,7 +6,7 @@ use crate::names::bundle_path;
 use crate::show;
 use berth_checkpoint::config::CONFIG_FILE;
 use berth_checkpoint::{Checkpoint, Config, ProblemType, TrainingArgs};
-use berth_data::{EncodeOptions, Encoded, Example, encode_all};
+use berth_data::{EncodeOptions, Encoded, Example, encode_all, names_in_order};
 use berth_quantize::onnx::{Run, Share, Tokens};
 use berth_runtime::bulk::{Bulk, Input};
 use berth_task::{Task, Temperature};
@@ -89,10 +89,11 @@ impl Model {
         }
     }
 
-    /// The same model, whose labels have the names of `--label_names`, in the order of their ids.
+    /// The same model, whose labels have the names of `--label_names`: by name, where these are the labels' own in any
+    /// order and case; else in the order of their ids.
     ///
     /// # Errors
-    /// When there are more names or fewer than labels.
+    /// When there are more names or fewer than labels, or one is another label's.
     pub fn renamed(mut self, names: Option<&[String]>) -> Result<Self, Error> {
         let Some(names) = names else {
             return Ok(self);
@@ -107,7 +108,15 @@ impl Model {
                 "--label_names gives {given} names, and the labels of {path} are {own}"
             )));
         }
-        self.former = Some(std::mem::replace(&mut self.labels, names.to_vec()));
+        let ordered = names_in_order(&self.labels, names).map_err(|at| {
+            let (label, name, path) = (&self.labels[at], &names[at], self.path.display());
+            let own = self.labels.join(", ");
+            Error::Usage(format!(
+                "--label_names calls the label {label:?} {name:?}, which is another label's name; give the names \
+                 that {path} has, in any order, or new ones in the order {own}"
+            ))
+        })?;
+        self.former = Some(std::mem::replace(&mut self.labels, ordered));
         Ok(self)
     }
 

@@ -3,6 +3,7 @@
 
 use crate::error::Error;
 use berth_bundle::MAGIC;
+use berth_checkpoint::save;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -49,7 +50,7 @@ pub fn check(path: &Path, kind: Kind, flag: &str) -> Result<(), Error> {
     };
     let there = match fs::metadata(path) {
         Ok(there) => there,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return check_folder(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return check_place(path),
         Err(error) => return Err(Error::file(path, error)),
     };
     if !there.is_file() {
@@ -59,12 +60,26 @@ pub fn check(path: &Path, kind: Kind, flag: &str) -> Result<(), Error> {
     let read = File::open(path).and_then(|file| file.take(64).read_to_end(&mut first));
     read.map_err(|error| Error::file(path, error))?;
     match first.is_empty() || kind.begins(&first) {
-        true => check_folder(path),
+        true => check_place(path),
         false => wrong(format!(
             "is there already, and is {}, so it is not replaced",
             kind.name()
         )),
     }
+}
+
+/// Whether an output folder holds anything but what a killed command has left of something half-written.
+///
+/// # Errors
+/// If it can't be read, or is a link that leads nowhere, behind which no folder is made.
+pub fn is_used(folder: &Path) -> Result<bool, Error> {
+    save::is_used(folder).map_err(|source| Error::file(folder, source))
+}
+
+/// That a new file can be made where one of this name is written.
+fn check_place(path: &Path) -> Result<(), Error> {
+    let place = save::place(path).map_err(|error| Error::file(path, error))?;
+    check_folder(&place)
 }
 
 /// That a new file can be made beside this one. What the system says of it is told in its own words.
@@ -75,6 +90,7 @@ fn check_folder(path: &Path) -> Result<(), Error> {
     };
     let made = tempfile::Builder::new()
         .prefix(".berth.")
+        .suffix(".partial")
         .tempfile_in(folder);
     let Err(error) = made else {
         return Ok(());
@@ -87,10 +103,7 @@ fn check_folder(path: &Path) -> Result<(), Error> {
             what: format!("{source}; make the folder first"),
         });
     }
-    // The name behind it is one that nobody gave.
-    let said = error.to_string();
-    let words = said.split(" at path ").next().unwrap_or(&said);
-    Err(Error::file(path, io::Error::new(error.kind(), words)))
+    Err(Error::file(path, save::unnamed(error)))
 }
 
 /// That a command does not write over a file that it reads.
@@ -129,8 +142,33 @@ pub fn are_the_same(one: &Path, other: &Path) -> bool {
         let path = std::path::absolute(path).ok()?;
         Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?))
     };
-    let place = |path: &Path| path.canonicalize().ok().or_else(|| beside(path));
+    let place = |path: &Path| {
+        let there = path.canonicalize().ok();
+        there.or_else(|| beside(&save::place(path).ok()?))
+    };
     place(one).is_some_and(|one| Some(one) == place(other))
+}
+
+/// That files of these names can be written to a folder, which is made where it is not there.
+///
+/// # Errors
+/// If they can't.
+pub fn check_files(folder: &Path, names: &[&str]) -> Result<(), Error> {
+    let wrong = |path: &Path, what: &str| Error::Model {
+        path: path.to_owned(),
+        what: format!("{what}; name another --output_dir"),
+    };
+    fs::create_dir_all(folder).map_err(|source| match fs::symlink_metadata(folder) {
+        Ok(_) => wrong(folder, "is there already, and is no folder"),
+        Err(_) => Error::file(folder, source),
+    })?;
+    names.iter().try_for_each(|name| {
+        let path = folder.join(name);
+        match fs::metadata(&path) {
+            Ok(there) if !there.is_file() => Err(wrong(&path, "is no regular file")),
+            _ => check_place(&path),
+        }
+    })
 }
 
 #[cfg(test)]
@@ -182,6 +220,33 @@ mod tests {
         assert!(check(Path::new("/dev/null"), Kind::Bundle, "--output").is_err());
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn a_link_that_leads_nowhere_is_a_name_for_a_file_and_none_for_a_folder() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for (name, to) in [("a", "new"), ("b", "none/new"), ("ring", "ring")] {
+            symlink(to, at(name)).unwrap();
+        }
+        check(&at("a"), Kind::Bundle, "--output").unwrap();
+        assert!(are_the_same(&at("a"), &at("new")));
+        assert!(check(&at("ring"), Kind::Bundle, "--output").is_err());
+        let said = check(&at("b"), Kind::Bundle, "--output").unwrap_err();
+        let folder = at("none").display().to_string();
+        assert!(said.to_string().starts_with(&folder), "{said}");
+        assert_eq!(
+            is_used(&at("a")).unwrap_err().to_string(),
+            format!(
+                "{}: a link that leads nowhere; remove it, or name another --output_dir",
+                at("a").display()
+            )
+        );
+        symlink(dir.path(), at("here")).unwrap();
+        assert!(is_used(&at("here")).unwrap());
+        assert!(!is_used(&at("none")).unwrap());
+    }
+
     #[test]
     fn a_file_that_is_read_is_found_under_any_name() {
         let dir = tempfile::tempdir().unwrap();
@@ -192,5 +257,32 @@ mod tests {
         assert!(check_apart(&other, &[&file]).is_ok());
         assert!(are_the_same(&around.join("b"), &other));
         assert!(!are_the_same(&file, &other));
+    }
+
+    #[test]
+    fn a_folder_that_takes_no_files_is_found_before_there_are_any() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let found = |folder: &str| check_files(&at(folder), &["a.txt", "b.json"]);
+        found("new/inner").unwrap();
+        fs::write(at("new/inner/a.txt"), "old").unwrap();
+        found("new/inner").unwrap();
+        let names: Vec<_> = fs::read_dir(at("new/inner")).unwrap().collect();
+        assert_eq!(names.len(), 1, "{names:?}");
+        let refused = |folder: &str, path: &str, what: &str| {
+            let error = found(folder).unwrap_err().to_string();
+            let said = format!("{}: {what}; name another --output_dir", at(path).display());
+            assert_eq!(error, said);
+        };
+        let no_folder = "is there already, and is no folder";
+        refused("new/inner/a.txt", "new/inner/a.txt", no_folder);
+        fs::create_dir(at("new/b.json")).unwrap();
+        refused("new", "new/b.json", "is no regular file");
+        assert!(found("new/inner/a.txt/more").is_err());
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(at("nowhere"), at("link")).unwrap();
+            refused("link", "link", no_folder);
+        }
     }
 }

@@ -70,10 +70,18 @@ impl Known {
                 "--text_pair_column_name: {task} reads one text; --task {pairs} reads two"
             )));
         }
+        let spans = &flags.spans;
         if task != Task::QuestionAnswering {
-            for flag in flags.spans.given() {
+            for flag in spans.given() {
                 show::note(format!("warning: {flag} changes nothing in {task}"));
             }
+        } else if spans.null_score_diff_threshold.is_some()
+            && spans.version_2_with_negative == Some(false)
+        {
+            show::note(
+                "warning: --null_score_diff_threshold changes nothing with \
+                 --version_2_with_negative false",
+            );
         }
         Ok(Known {
             task,
@@ -111,8 +119,8 @@ impl Known {
         }
     }
 
-    /// How spans are chosen: by the flags, else as is remembered, else as is usual. A threshold that
-    /// neither tells is fitted to the file that is measured on.
+    /// How spans are chosen: by the flags, else as is remembered, else as is usual. A threshold says that some
+    /// questions have no answer; one that neither tells is fitted to the file that is measured on.
     pub fn spans(&self) -> SpanScoring {
         let memory = self.remembered.as_ref().map(TrainingArgs::span_rules);
         let flags = &self.flags.spans;
@@ -121,12 +129,10 @@ impl Known {
         take(&mut rules.doc_stride, flags.doc_stride);
         take(&mut rules.n_best_size, flags.n_best_size);
         take(&mut rules.max_answer_length, flags.max_answer_length);
-        let threshold = &mut rules.null_score_diff_threshold;
-        let negative = flags.version_2_with_negative.unwrap_or(threshold.is_some());
-        *threshold = flags
-            .null_score_diff_threshold
-            .or(*threshold)
-            .filter(|_| negative);
+        let told = flags.null_score_diff_threshold;
+        let told = told.or(rules.null_score_diff_threshold);
+        let negative = flags.version_2_with_negative.unwrap_or(told.is_some());
+        rules.null_score_diff_threshold = told.filter(|_| negative);
         SpanScoring {
             rules,
             fit_threshold: negative && rules.null_score_diff_threshold.is_none(),
@@ -158,7 +164,8 @@ impl Known {
         }
     }
 
-    /// Whether inputs of at most `limit` pieces, and the rows of `dataset`, go with the flags.
+    /// Whether inputs of at most `limit` pieces, and the rows of `dataset`, go with the flags. Answers that are not
+    /// where they should be are told aloud.
     ///
     /// # Errors
     /// When windows would not get on, or a question has no answer and none was to be expected.
@@ -168,10 +175,22 @@ impl Known {
         }
         self.check_stride(limit)?;
         let spans = self.spans();
-        match spans.rules.null_score_diff_threshold.is_some() || spans.fit_threshold {
-            true => Ok(()),
-            false => Ok(dataset.check_answerable()?),
+        if spans.rules.null_score_diff_threshold.is_none() && !spans.fit_threshold {
+            dataset.check_answerable()?;
         }
+        let (misplaced, all) = (dataset.misplaced(), dataset.examples.len());
+        if misplaced > 0 {
+            let loss = match misplaced == all {
+                true => "there is no eval_loss",
+                false => "eval_loss leaves them out",
+            };
+            show::note(format!(
+                "warning: {}: {misplaced} of {all} questions have answers that are not where \
+                 answer_start says; {loss}",
+                dataset.path.display()
+            ));
+        }
+        Ok(())
     }
 
     /// Whether windows of `limit` pieces get on, where passages are read by windows.
@@ -410,6 +429,38 @@ mod tests {
         let error = read(false).unwrap_err();
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().contains("--label_delimiter"), "{error}");
+    }
+
+    #[test]
+    fn a_threshold_says_that_some_questions_have_no_answer() {
+        let chosen = |negative, threshold, remembered| {
+            let mut flags = DataArgs {
+                task: Some(Task::QuestionAnswering),
+                ..DataArgs::default()
+            };
+            flags.spans.version_2_with_negative = negative;
+            flags.spans.null_score_diff_threshold = threshold;
+            let mut args = TrainingArgs::new(Task::QuestionAnswering, 384);
+            args.remember_spans(&SpanRules {
+                null_score_diff_threshold: remembered,
+                ..SpanRules::default()
+            });
+            let spans = Known::new(&flags, Some(args)).unwrap().spans();
+            (spans.rules.null_score_diff_threshold, spans.fit_threshold)
+        };
+        for (negative, threshold, remembered, expected) in [
+            (None, None, None, (None, false)),
+            (None, Some(1.5), None, (Some(1.5), false)),
+            (None, Some(1.5), Some(0.5), (Some(1.5), false)),
+            (None, None, Some(0.5), (Some(0.5), false)),
+            (Some(true), None, None, (None, true)),
+            (Some(true), Some(1.5), None, (Some(1.5), false)),
+            (Some(false), Some(1.5), None, (None, false)),
+            (Some(false), None, Some(0.5), (None, false)),
+        ] {
+            let found = chosen(negative, threshold, remembered);
+            assert_eq!(found, expected, "{negative:?} {threshold:?} {remembered:?}");
+        }
     }
 
     #[test]

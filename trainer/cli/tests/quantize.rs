@@ -101,6 +101,105 @@ fn a_bundle_never_stands_beside_the_page_of_another() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_link_at_the_place_of_the_page_stays_one() {
+    let dir = walked();
+    let at = |name: &str| dir.path().join(name);
+    let (link, page) = (at("tiny.report.html"), at("kept.html"));
+    fs::rename(&link, &page).expect("a page");
+    std::os::unix::fs::symlink("kept.html", &link).expect("a link");
+    printed(
+        dir.path(),
+        &["quantize", "tiny", "--output=tiny.berth", "--f32_layers=0"],
+    );
+    assert!(link.is_symlink());
+    let digest = hex(&sha256(at("tiny.berth")).expect("a bundle"));
+    let page = fs::read_to_string(&page).expect("a page");
+    assert!(page.contains(&digest), "the page is of another bundle");
+}
+
+/// Both lead to a file that is not there yet.
+#[cfg(unix)]
+#[test]
+fn links_that_lead_nowhere_stay_links_to_what_is_written() {
+    use std::os::unix::fs::symlink;
+
+    let dir = walked();
+    let at = |name: &str| dir.path().join(name);
+    fs::create_dir(at("kept")).expect("a folder");
+    for name in ["link.berth", "link.report.html"] {
+        symlink(format!("kept/{name}"), at(name)).expect("a link");
+    }
+    let quantize = ["quantize", "tiny", "--output=link.berth"];
+    for _ in 0..2 {
+        printed(dir.path(), &quantize);
+        assert!(at("link.berth").is_symlink() && at("link.report.html").is_symlink());
+        let digest = hex(&sha256(at("kept/link.berth")).expect("a bundle"));
+        let page = fs::read_to_string(at("kept/link.report.html")).expect("a page");
+        assert!(page.contains(&digest), "the page is of another bundle");
+    }
+
+    symlink("none/new.berth", at("lost.berth")).expect("a link");
+    let refused = berth(dir.path(), &["quantize", "tiny", "--output=lost.berth"]).output();
+    let refused = refused.expect("the program runs");
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        said.contains("none: ") && said.ends_with("; make the folder first\n"),
+        "{said}"
+    );
+    assert!(at("lost.berth").is_symlink() && !at("none").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_bundle_that_cannot_be_written_leaves_the_earlier_one_and_its_page() {
+    let dir = walked();
+    let files = || {
+        let names = ["tiny.berth", "tiny.report.html"];
+        names.map(|name| fs::read(dir.path().join(name)).expect("a file"))
+    };
+    let before = files();
+    // No file may become as long as a bundle.
+    let limited = "trap '' XFSZ; ulimit -f 8; exec \"$0\" \"$@\"";
+    let quantize = ["quantize", "tiny", "--output=tiny.berth", "--f32_layers=0"];
+    let mut command = Command::new("sh");
+    command.args(["-c", limited, env!("CARGO_BIN_EXE_berth")]);
+    let output = command.args(quantize).current_dir(dir.path()).output();
+    let output = output.expect("the program runs");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("tiny.berth: ") && !said.contains(".partial"),
+        "{said}"
+    );
+    assert!(files() == before, "what was there has changed");
+    nothing_half_written(dir.path());
+}
+
+/// What a killed one has left goes with the next one to that output; what it has left of others may be being written.
+#[test]
+fn what_a_killed_one_has_left_goes_with_the_next() {
+    let dir = walked();
+    let at = |name: &str| dir.path().join(name);
+    let [own, other] = ["tiny", "other"].map(|name| format!(".berth-{name}.berth.a1b2c3.partial"));
+    for name in [&own, &other] {
+        fs::write(at(name), "half").expect("a file");
+    }
+    printed(dir.path(), &["quantize", "tiny", "--output=tiny.berth"]);
+    assert!(!at(&own).exists() && at(&other).exists());
+}
+
+/// That a folder holds nothing that is not whole.
+fn nothing_half_written(folder: &Path) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let name = entry.expect("a name").file_name();
+        let name = name.to_str().expect("UTF-8");
+        assert!(!name.ends_with(".partial"), "{name}");
+    }
+}
+
 fn is_running(child: &mut Child) -> bool {
     child.try_wait().expect("a child").is_none()
 }
@@ -170,11 +269,6 @@ fn ctrl_c_stops_a_longer_command_while_it_quantizes() {
             break;
         }
         assert!(!metrics.exists());
-        let beside = fs::read_dir(bundle.parent().expect("a folder")).expect("a folder");
-        for entry in beside {
-            let name = entry.expect("a name").file_name();
-            let name = name.to_str().expect("UTF-8");
-            assert!(!name.ends_with(".partial"), "{name}");
-        }
+        nothing_half_written(bundle.parent().expect("a folder"));
     }
 }

@@ -133,6 +133,41 @@ fn a_line_of_input_that_is_not_utf_8_is_named() {
     assert!(said.contains("standard input:3: not UTF-8"), "{said}");
 }
 
+/// What is told of a line is many times as long, and never in memory as a whole.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_long_line_takes_little_memory() {
+    use std::io::{BufRead, BufReader};
+
+    let model = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../models/sentiment/sentiment.berth"
+    );
+    let mut child = Command::new(env!("CARGO_BIN_EXE_berth"))
+        .args(["tokenize", model, "--json"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A piece for each byte.
+    let line = ",".repeat(1 << 20) + "\n";
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(line.as_bytes()).unwrap();
+    let mut told = String::new();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    output.read_line(&mut told).unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let status = std::fs::read_to_string(status).unwrap();
+    drop(input);
+    assert!(child.wait().unwrap().success());
+    assert!(told.ends_with("[1048575,1048576],[0,0]]}\n"));
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let peak = peak.and_then(|peak| peak.trim().strip_suffix(" kB"));
+    let peak: u64 = peak.expect("the peak").parse().unwrap();
+    // The model alone is 24 MB of it.
+    assert!(peak < 128_000, "{peak} kB for a line of a MiB");
+}
+
 #[test]
 fn a_device_that_is_not_there_is_said_before_anything_is_read() {
     let finetune = |device| {

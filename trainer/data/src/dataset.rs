@@ -162,10 +162,14 @@ impl Dataset {
         let mut first = HashMap::with_capacity(self.examples.len());
         let mut duplicates = Duplicates::default();
         for Example {
-            text, pair, label, ..
+            text,
+            pair,
+            words,
+            label,
+            ..
         } in &self.examples
         {
-            match first.entry((text, pair)) {
+            match first.entry((text, pair, words)) {
                 Entry::Vacant(entry) => {
                     entry.insert(label);
                 }
@@ -219,6 +223,23 @@ mod tests {
             }
         );
         assert_eq!(counted.range(), None);
+    }
+
+    #[test]
+    fn texts_that_are_split_into_other_words_are_others() {
+        let tags = |tags: [u32; 2]| ("a b c", None, Label::Tags(tags.to_vec()));
+        let mut split = dataset(&[[1, 0], [1, 2], [1, 0], [0, 0]].map(tags));
+        for (row, example) in split.examples.iter_mut().enumerate() {
+            example.words = match row % 2 {
+                0 => vec![0..1, 2..5],
+                _ => vec![0..3, 4..5],
+            };
+        }
+        let expected = Duplicates {
+            repeated: 1,
+            contradicting: 1,
+        };
+        assert_eq!(split.duplicates(), expected);
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! From what a file writes as a label to the number of a model's output.
 //!
 //! While learning, the labels are the task name's, or else all that the file holds, sorted. When
-//! measuring, they are the model's. A file may write a label by its name, as the training file
-//! spelt it, or as its id; ids only where no name is a number itself, for then `1` could mean two
-//! things. Names and ids in the files of a task name are that data set's, and a model may have the same
-//! labels in another order: they are told by name.
+//! measuring, they are the model's, in the order of its outputs. A file may write a label by its name,
+//! as the training file spelt it, or as its id; ids only where no name is a number itself, for then `1`
+//! could mean two things. Names and ids in the files of a task name are that data set's, and a model may
+//! have the same labels in another order: they are told by name.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
@@ -170,10 +170,32 @@ fn renamed(
         return Ok((names.clone(), names));
     };
     check_names(text, &new)?;
-    match new.len() == names.len() {
-        true => respelled(text, new, names),
-        false => Err(miscounted(text, &new, names)),
+    if new.len() != names.len() {
+        return Err(miscounted(text, &new, names));
     }
+    match &source.labels {
+        None => respelled(text, new, names),
+        Some(_) => match names_in_order(&names, &new) {
+            Ok(new) => Ok((new, names)),
+            Err(at) => Err(name_of_another(text, at, &new, names)),
+        },
+    }
+}
+
+/// New names in the order of the labels that they are for, as many as labels: each is for the label of this name,
+/// where both are the same names in any order and case; else the first is for the first.
+///
+/// # Errors
+/// The place of a name that is another label's.
+///
+/// # Panics
+/// When there are more names than labels.
+pub fn names_in_order(labels: &[String], names: &[String]) -> Result<Vec<String>, usize> {
+    let mut ordered = labels.to_vec();
+    for (name, place) in names.iter().zip(places(names, labels)?) {
+        ordered[place as usize].clone_from(name);
+    }
+    Ok(ordered)
 }
 
 /// The names that were asked for, without the white space around them.
@@ -182,32 +204,46 @@ fn new_names(source: &Source) -> Option<Vec<String>> {
     Some(names.iter().map(|name| name.trim().to_owned()).collect())
 }
 
-/// New names, as many as labels, and for each the label that it is for: the one of this name, where both are the
-/// same names in any order and case; else the first is for the first, and none may be the name of another one.
+/// New names, as many as labels, and for each the label that it is for.
 fn respelled(
     text: &Text,
     new: Vec<String>,
     old: Vec<String>,
 ) -> Result<(Vec<String>, Vec<String>), DataError> {
-    if let Some(places) = order(&new, &old) {
-        let places = places.into_iter();
-        let old = places.map(|place| old[place as usize].clone()).collect();
-        return Ok((new, old));
+    match places(&new, &old) {
+        Ok(places) => {
+            let places = places.into_iter();
+            let old = places.map(|place| old[place as usize].clone()).collect();
+            Ok((new, old))
+        }
+        Err(at) => Err(name_of_another(text, at, &new, old)),
+    }
+}
+
+/// Which label each of `names` is for, as many as labels: the one of this name, where both are the same names in any
+/// order and case; else the first is for the first, and the place of one that is another label's is an error.
+fn places(names: &[String], labels: &[String]) -> Result<Vec<u32>, usize> {
+    if let Some(places) = order(names, labels) {
+        return Ok(places);
     }
     let alike = |a: &str, b: &str| a.to_lowercase() == b.to_lowercase();
-    for (at, (name, label)) in new.iter().zip(&old).enumerate() {
+    for (at, (name, label)) in names.iter().zip(labels).enumerate() {
         let kept = alike(name, label);
-        let mut others = old.iter().enumerate().filter(|(other, _)| *other != at);
+        let mut others = labels.iter().enumerate().filter(|(other, _)| *other != at);
         if others.any(|(_, other)| other == name || (!kept && alike(name, other))) {
-            return Err(DataError::NameOfAnother {
-                place: text.place(1),
-                name: name.clone(),
-                label: label.clone(),
-                found: old.clone(),
-            });
+            return Err(at);
         }
     }
-    Ok((new, old))
+    Ok((0..names.len() as u32).collect())
+}
+
+fn name_of_another(text: &Text, at: usize, names: &[String], found: Vec<String>) -> DataError {
+    DataError::NameOfAnother {
+        place: text.place(1),
+        name: names[at].clone(),
+        label: found[at].clone(),
+        found,
+    }
 }
 
 /// The file's own labels, sorted; and renamed, if that was asked for. Names that the file holds

@@ -56,8 +56,9 @@ pub struct Evaluation {
     /// How many rows of the file were measured.
     pub samples: usize,
     /// The mean of what training minimizes over everything that is asked: cross entropy in nats, for any
-    /// number of labels binary, or the squared difference.
-    pub loss: f64,
+    /// number of labels binary, or the squared difference. None where it is not known of anything: of questions
+    /// whose answers all stand elsewhere than the file says.
+    pub loss: Option<f64>,
     /// Names without `eval_`, and values as fractions; from 0 to 100 for questions.
     pub metrics: Vec<(&'static str, f64)>,
     /// Settings that were fitted to this file, and belong to the model from now on: names as in
@@ -71,15 +72,16 @@ impl Evaluation {
         let name = name.strip_prefix("eval_").unwrap_or(name);
         let named = |metric: &(&str, f64)| (metric.0 == name).then_some(metric.1);
         if name == "loss" {
-            Some(self.loss)
+            self.loss
         } else {
             self.metrics.iter().find_map(named)
         }
     }
 
-    /// `eval_loss` and every metric, under the names that reports have them by.
+    /// `eval_loss`, where it is known, and every metric, under the names that reports have them by.
     pub fn entries(&self) -> Vec<(String, f64)> {
-        let all = std::iter::once(("loss", self.loss)).chain(self.metrics.iter().copied());
+        let loss = self.loss.map(|loss| ("loss", loss));
+        let all = loss.into_iter().chain(self.metrics.iter().copied());
         all.map(|(name, value)| (format!("eval_{name}"), value))
             .collect()
     }
@@ -125,8 +127,8 @@ pub enum EvaluationError {
 /// Figures by name.
 type Figures = Vec<(&'static str, f64)>;
 
-/// The loss and the metrics.
-type Measured = (f64, Figures);
+/// The loss, where it is known, and the metrics.
+type Measured = (Option<f64>, Figures);
 
 /// Numbers below `bound` from a generator that every language has in three lines, so that other
 /// libraries' figures can be had for the same ones.

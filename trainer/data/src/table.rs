@@ -123,7 +123,7 @@ fn cells<'t>(
     };
     let rows = first.map(Ok).into_iter().chain(rows);
     let mut lists = Lists {
-        sought: may_be_listed(source) && source.label_delimiter.is_none(),
+        sought: may_be_listed(source) && !may_be_named(source),
         found: None,
     };
     Ok(Box::new(rows.map(move |row| {
@@ -274,6 +274,18 @@ fn may_be_listed(source: &Source) -> bool {
         Task::TextClassification | Task::TextPairClassification
     );
     one_of && source.multi_label != Some(false)
+}
+
+/// Whether a cell that begins as a list of JSON does may be names with the delimiter between them: always while the
+/// names are not known.
+fn may_be_named(source: &Source) -> bool {
+    let Some(delimiter) = &source.label_delimiter else {
+        return false;
+    };
+    let renamed = source.label_names.iter().flatten();
+    let names = source.labels.iter().flatten();
+    let mut names = names.chain(&source.spellings).chain(renamed);
+    source.labels.is_none() || delimiter.contains('[') || names.any(|name| name.starts_with('['))
 }
 
 /// A label, or a list of them where there may be one.

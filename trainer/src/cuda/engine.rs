@@ -146,11 +146,9 @@ impl Trained {
         });
         let sums = learned.map(|_| {
             let embeddings = &self.encoder.embeddings;
-            let first = |table| {
-                self.model
-                    .layout
-                    .place(self.model.layout.index(table))
-                    .start
+            let first = |table: &Arc<Parameter>| {
+                let layout = &self.model.layout;
+                (!table.is_fixed()).then(|| layout.place(layout.index(table)).start)
             };
             let tables = [&embeddings.word, &embeddings.position, &embeddings.kind].map(first);
             Sums::new(&batch.tokens, tables, embeddings.norm.weight.len()).pack(&mut packed)

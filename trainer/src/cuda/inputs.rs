@@ -88,12 +88,20 @@ pub struct PackedSums {
 }
 
 impl Sums {
-    /// Of tokens into tables whose first numbers are `word`, `position` and `kind`, all of them `width` wide.
-    pub fn new(tokens: &[Token], [word, position, kind]: [usize; 3], width: usize) -> Self {
+    /// Of tokens into the tables of words, positions and kinds, whose first numbers are `tables`, all of them `width`
+    /// wide; none into a table that is fixed, which has no first number here.
+    pub fn new(tokens: &[Token], tables: [Option<usize>; 3], width: usize) -> Self {
         let mut sums = Self::default();
-        sums.add(tokens, word, width, |token| token.word);
-        sums.add(tokens, position, width, |token| token.position);
-        sums.add(tokens, kind, width, |token| token.kind);
+        let rows: [fn(&Token) -> u32; 3] = [
+            |token| token.word,
+            |token| token.position,
+            |token| token.kind,
+        ];
+        for (table, row) in tables.into_iter().zip(rows) {
+            if let Some(table) = table {
+                sums.add(tokens, table, width, row);
+            }
+        }
         sums
     }
 
@@ -144,7 +152,7 @@ mod tests {
             kind: 0,
         };
         let tokens: Vec<Token> = (0..70).map(token).collect();
-        let sums = Sums::new(&tokens, [0, 1000, 5000], 10);
+        let sums = Sums::new(&tokens, [0, 1000, 5000].map(Some), 10);
         assert_eq!(sums.order.len(), 3 * 70);
         let ends = sums.pieces[1..].iter().copied().chain([sums.order.len()]);
         let pieces: Vec<&[usize]> = sums
@@ -174,5 +182,8 @@ mod tests {
         assert_eq!(seen, 3 * 70);
         assert_eq!(sums.rows.len(), 5 + 70 + 1);
         assert_eq!(sums.rows.last().map(|(_, pieces)| pieces.len()), Some(3));
+        let fixed = Sums::new(&tokens, [Some(0), Some(1000), None], 10);
+        assert_eq!(fixed.rows[..], sums.rows[..5 + 70]);
+        assert_eq!(fixed.order.len(), 2 * 70);
     }
 }

@@ -16,7 +16,7 @@ use candle_core::{
 use crate::kernels::gemm::Write;
 use crate::kernels::{adamw, isa::Isa};
 
-/// One named tensor that is trained.
+/// One named tensor that is trained, unless it is [fixed](Parameter::fix).
 pub struct Parameter {
     name: String,
     shape: Vec<usize>,
@@ -44,6 +44,8 @@ pub enum Gradient {
         /// The gradients of `rows`.
         values: Vec<f32>,
     },
+    /// Of a parameter that stays as it is: nothing is added to it.
+    Fixed,
 }
 
 impl Parameter {
@@ -131,6 +133,17 @@ impl Parameter {
         self.gradient.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Keeps it as it is from now on: it takes no gradient, and has no part in the norm of all gradients. An optimizer
+    /// that is made after this doesn't move it.
+    pub fn fix(&self) {
+        *self.gradient() = Gradient::Fixed;
+    }
+
+    /// Whether it stays as it is.
+    pub fn is_fixed(&self) -> bool {
+        matches!(*self.gradient(), Gradient::Fixed)
+    }
+
     /// Adds to a dense gradient: `add` writes over the values it is given or adds to them, as it is told.
     pub fn add_gradient(&self, add: impl FnOnce(&mut [f32], Write)) {
         if let Gradient::Dense { values, filled } = &mut *self.gradient() {
@@ -194,21 +207,23 @@ impl Gradient {
                 slots.clear();
                 values.clear();
             }
+            Self::Fixed => {}
         }
     }
 
-    /// Whether any op has added to it since it was cleared.
+    /// Whether any op has added to it since it was cleared, where it is not fixed.
     pub fn is_filled(&self) -> bool {
         match self {
             Self::Dense { filled, .. } => *filled,
             Self::Rows { rows, .. } => !rows.is_empty(),
+            Self::Fixed => true,
         }
     }
 
     /// The gradient of a row of a table, if it has one.
     pub fn row(&self, row: u32) -> Option<&[f32]> {
         match self {
-            Self::Dense { .. } => None,
+            Self::Dense { .. } | Self::Fixed => None,
             Self::Rows {
                 width,
                 slots,
@@ -224,7 +239,7 @@ impl Gradient {
     /// The sum of its squares, in a fixed order.
     pub fn sum_of_squares(&self, isa: Isa) -> f64 {
         match self {
-            Self::Dense { filled: false, .. } => 0.0,
+            Self::Dense { filled: false, .. } | Self::Fixed => 0.0,
             Self::Dense { values, .. } | Self::Rows { values, .. } => {
                 adamw::sum_of_squares(isa, values)
             }
@@ -238,7 +253,7 @@ impl Gradient {
                 values,
                 filled: true,
             } => values.clone(),
-            Self::Dense { .. } => vec![0.0; len],
+            Self::Dense { .. } | Self::Fixed => vec![0.0; len],
             Self::Rows {
                 width,
                 rows,

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use berth_checkpoint::{Checkpoint, DataFile, Provenance};
 use berth_trainer::recipe::Strategy;
+use berth_trainer::schedule::Decay;
 use berth_trainer::state::TrainerState;
 use berth_trainer::{
     Control, Job, Observer, Outcome, Recipe, Start, StepInfo, TrainError, Unobserved, finetune,
@@ -335,6 +336,69 @@ fn a_finished_run_is_not_taken_for_another_one() {
     assert!(matches!(outcome, Outcome::Finished(_)), "{outcome:?}");
 }
 
+/// Nor does another name for the same metric, or what is measured on the way where the last model is the result.
+#[test]
+fn a_finished_run_is_told_again_where_what_differs_changes_nothing() {
+    let base = Base::new();
+    let (labels, train, dev) = (labels(), examples(20, 1), examples(8, 2));
+    let run = |name: &str, recipe: &Recipe, is_measured, start| {
+        let out = base.path(name);
+        let job = Job {
+            dev: dev_of(&dev).filter(|_| is_measured),
+            start,
+            ..job(&base, recipe, &labels, &train, &out)
+        };
+        finetune(&job, &mut Unobserved).map_err(|error| error.to_string())
+    };
+    let plain = Recipe {
+        eval_strategy: Strategy::Epoch,
+        save_strategy: Strategy::Epoch,
+        metric_for_best_model: Some("accuracy".into()),
+        ..recipe()
+    };
+    let best = Recipe {
+        load_best_model_at_end: true,
+        ..plain.clone()
+    };
+    for (name, recipe) in [("plain", &plain), ("best", &best)] {
+        let outcome = run(name, recipe, true, Start::Fresh);
+        assert!(matches!(outcome, Ok(Outcome::Finished(_))), "{outcome:?}");
+    }
+    let unmeasured = recipe();
+    let by_loss = Recipe {
+        metric_for_best_model: None,
+        greater_is_better: Some(false),
+        ..plain.clone()
+    };
+    let by_name = Recipe {
+        metric_for_best_model: Some("eval_accuracy".into()),
+        greater_is_better: Some(true),
+        ..best.clone()
+    };
+    for (name, recipe, is_measured) in [
+        ("plain", &unmeasured, false),
+        ("plain", &by_loss, true),
+        ("best", &by_name, true),
+    ] {
+        let outcome = run(name, recipe, is_measured, Start::ResumeNewest);
+        assert_eq!(outcome, Ok(Outcome::AlreadyFinished), "{name}");
+    }
+    let by_loss = Recipe {
+        load_best_model_at_end: true,
+        ..by_loss
+    };
+    for (recipe, said) in [
+        (
+            &by_loss,
+            "metric_for_best_model was \"eval_accuracy\" and is now \"eval_loss\"",
+        ),
+        (&plain, "load_best_model_at_end was true and is now false"),
+    ] {
+        let error = run("best", recipe, true, Start::ResumeNewest).unwrap_err();
+        assert!(error.contains(said), "{error}");
+    }
+}
+
 /// Hears what is changed, and stops after a step.
 struct Changes(u64, Vec<[String; 3]>);
 
@@ -392,6 +456,119 @@ fn a_run_goes_on_at_another_rate_aloud_and_with_another_loss_not_at_all() {
     let mut changes = Changes(4, Vec::new());
     finetune(&from("ab", &slower, Start::ResumeNewest), &mut changes).unwrap();
     assert!(changes.1.is_empty());
+}
+
+/// Where it is constant, the rate does not hang on the length.
+#[test]
+fn a_run_goes_on_to_another_end_aloud_where_its_rate_changes() {
+    let base = Base::new();
+    let (labels, train) = (labels(), examples(20, 1));
+    let told = |name: &str, decay, change: fn(&mut Recipe)| {
+        let out = base.path(name);
+        let mut recipe = Recipe {
+            lr_scheduler_type: decay,
+            ..recipe()
+        };
+        finetune(&job(&base, &recipe, &labels, &train, &out), &mut StopAt(2)).unwrap();
+        change(&mut recipe);
+        let longer = Job {
+            start: Start::ResumeNewest,
+            ..job(&base, &recipe, &labels, &train, &out)
+        };
+        let mut changes = Changes(3, Vec::new());
+        finetune(&longer, &mut changes).unwrap();
+        changes.1
+    };
+    let longer: fn(&mut Recipe) = |recipe| recipe.num_train_epochs = 4.0;
+    let epochs = told("epochs", Decay::Linear, longer);
+    assert_eq!(epochs, [["num_train_epochs", "2", "4"]]);
+    let steps = told("steps", Decay::Cosine, |recipe| recipe.max_steps = 5);
+    assert_eq!(steps, [["max_steps", "6", "5"]]);
+    assert!(told("constant", Decay::Constant, longer).is_empty());
+}
+
+/// What it was worth on some rows would be held against what it is worth on others.
+#[test]
+fn a_run_is_not_measured_on_other_rows_in_silence() {
+    let base = Base::new();
+    let (labels, train, dev) = (labels(), examples(60, 1), examples(20, 2));
+    let last = Recipe {
+        eval_strategy: Strategy::Steps,
+        eval_steps: 4,
+        save_steps: 4,
+        ..recipe()
+    };
+    let best = Recipe {
+        load_best_model_at_end: true,
+        ..last.clone()
+    };
+    let run = |recipe: &Recipe, file: Option<(&str, u64)>, observer: &mut dyn Observer| {
+        let out = base.path(match recipe.load_best_model_at_end {
+            true => "best",
+            false => "last",
+        });
+        let start = match out.exists() {
+            true => Start::ResumeNewest,
+            false => Start::Fresh,
+        };
+        let mut job = Job {
+            dev: dev_of(&dev),
+            start,
+            ..job(&base, recipe, &labels, &train, &out)
+        };
+        let data = |(sha256, rows): (&str, u64)| DataFile {
+            name: "dev.tsv".into(),
+            sha256: sha256.into(),
+            rows,
+        };
+        job.training_args.provenance = Some(Provenance {
+            validation_file: file.map(data),
+            ..Provenance::default()
+        });
+        finetune(&job, observer).map_err(|error| error.to_string())
+    };
+    let (whole, few, other) = (Some(("ab", 20)), Some(("ab", 3)), Some(("cd", 20)));
+    for recipe in [&last, &best] {
+        run(recipe, whole, &mut StopAt(5)).unwrap();
+    }
+    let refused = |recipe, file, said: &str| {
+        let error = run(recipe, file, &mut Unobserved).unwrap_err();
+        assert!(error.contains(said), "{error}");
+    };
+    let files = "dev.tsv (SHA-256 ab) and is now dev.tsv (SHA-256 cd)";
+    refused(&best, few, "max_eval_samples was 20 and is now 3, which");
+    refused(&best, other, &format!("validation_file was {files}, which"));
+
+    let changes = |file, stop| {
+        let mut changes = Changes(stop, Vec::new());
+        run(&last, file, &mut changes).unwrap();
+        changes.1
+    };
+    assert_eq!(changes(few, 6), [["max_eval_samples", "20", "3"]]);
+    assert!(changes(few, 7).is_empty());
+    let files = ["dev.tsv (SHA-256 ab)", "dev.tsv (SHA-256 cd)"];
+    assert_eq!(changes(other, 8), [["validation_file", files[0], files[1]]]);
+    assert!(changes(None, 99).is_empty());
+
+    run(&best, whole, &mut Unobserved).unwrap();
+    for (recipe, file) in [(&best, whole), (&best, None), (&last, None)] {
+        let outcome = run(recipe, file, &mut Unobserved);
+        assert_eq!(outcome, Ok(Outcome::AlreadyFinished));
+    }
+    let way = "`berth evaluate` measures it on these";
+    for (recipe, file, then, now) in [
+        (&best, few, "20 rows of dev.tsv", "3 rows of dev.tsv"),
+        (
+            &best,
+            other,
+            "20 rows of dev.tsv (SHA-256 ab)",
+            "20 rows of dev.tsv (SHA-256 cd)",
+        ),
+        (&last, whole, "no file", "20 rows of dev.tsv"),
+    ] {
+        let said = format!("finished, and was measured on {then} and not on {now}; {way}");
+        refused(recipe, file, &said);
+    }
 }
 
 /// The first loss would be held against accuracies.
@@ -457,7 +634,7 @@ fn what_others_left_in_a_folder_stays_when_a_run_goes_on_in_it() {
 
     let from = first.join("checkpoint-2");
     let error = run(&second, Start::ResumeFrom(from.clone())).unwrap_err();
-    assert!(matches!(error, TrainError::OutputNotEmpty(_)), "{error}");
+    assert!(matches!(error, TrainError::InUsedFolder { .. }), "{error}");
     assert_eq!(names(&second), before);
     let missing = Start::ResumeFrom(first.join("checkpoint-3"));
     let error = run(&second, missing).unwrap_err();
@@ -474,6 +651,43 @@ fn what_others_left_in_a_folder_stays_when_a_run_goes_on_in_it() {
     assert!(matches!(outcome, Outcome::Finished(_)), "{outcome:?}");
     assert!(from.exists());
     assert_eq!(weights(&first), weights(&second));
+}
+
+/// What lies after it is another course's then, also where that had come to its end.
+#[test]
+fn a_finished_run_is_gone_back_in_where_it_is_to_be_overwritten() {
+    let base = Base::new();
+    let (labels, train, out) = (labels(), examples(20, 1), base.path("out"));
+    let recipe = Recipe {
+        save_steps: 2,
+        ..recipe()
+    };
+    let run = |recipe: &Recipe, start, stop| {
+        let job = Job {
+            start,
+            ..job(&base, recipe, &labels, &train, &out)
+        };
+        finetune(&job, &mut StopAt(stop)).unwrap()
+    };
+    run(&recipe, Start::Fresh, 99);
+    let (result, at_2) = (weights(&out), out.join("checkpoint-2"));
+    let faster = Recipe {
+        learning_rate: 1e-2,
+        ..recipe.clone()
+    };
+    let over = |folder: &Path| Start::OverwriteFrom(folder.to_owned());
+    let outcome = run(&recipe, over(&out), 99);
+    assert_eq!(outcome, Outcome::AlreadyFinished);
+
+    let outcome = run(&faster, over(&at_2), 3);
+    assert!(matches!(outcome, Outcome::Interrupted { step: 3, .. }));
+    let found = names(&out).into_iter();
+    let found = found.filter(|name| name.starts_with("checkpoint-"));
+    assert_eq!(found.collect::<Vec<_>>(), ["checkpoint-2", "checkpoint-3"]);
+    assert_eq!(weights(&out), result);
+    let outcome = run(&faster, Start::ResumeNewest, 99);
+    assert!(matches!(outcome, Outcome::Finished(_)), "{outcome:?}");
+    assert_ne!(weights(&out), result);
 }
 
 #[test]

@@ -7,8 +7,8 @@ use berth_data::{Encoded, Evaluator, Target};
 use berth_task::Task;
 use berth_trainer::recipe::Strategy;
 use berth_trainer::{
-    Control, Job, Observer, Outcome, Predictor, Recipe, Results, Start, StepInfo, Unobserved,
-    finetune,
+    Control, Job, Observer, Outcome, Predictor, Recipe, Results, Start, StepInfo, TrainError,
+    Unobserved, finetune,
 };
 use serde_json::Value;
 
@@ -543,6 +543,87 @@ fn a_last_update_that_overflows_is_an_error_and_leaves_no_checkpoint() {
         assert!(!out.join("config.json").exists());
     }
     assert_eq!(names(&saved), ["checkpoint-1"]);
+}
+
+#[test]
+fn a_base_model_that_holds_no_numbers_is_named() {
+    let base = Base::new();
+    let (labels, train, recipe, out) = (labels(), examples(8, 1), recipe(), base.path("out"));
+    let file = base.path("base").join("model.safetensors");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let last = bytes.len() - 4;
+    bytes[last..].copy_from_slice(&f32::NAN.to_le_bytes());
+    std::fs::write(&file, &bytes).unwrap();
+    let run = job(&base, &recipe, &labels, &train, &out);
+    let error = finetune(&run, &mut Unobserved).unwrap_err().to_string();
+    let (folder, last) = (base.path("base"), "tensor `bert.pooler.dense.weight`");
+    assert!(
+        error.starts_with(&format!(
+            "{}: {last} holds what is no number; ",
+            folder.display()
+        )),
+        "{error}"
+    );
+    assert!(error.contains("another --model_name_or_path"), "{error}");
+}
+
+#[test]
+fn a_folder_with_what_a_killed_run_left_is_begun_in() {
+    let base = Base::new();
+    let (labels, train, recipe, out) = (labels(), examples(8, 1), recipe(), base.path("out"));
+    let left = [".berth.a1b2c3.partial", ".checkpoint-1.d4e5f6.partial"];
+    for name in left {
+        std::fs::create_dir_all(out.join(name)).unwrap();
+    }
+    let run = job(&base, &recipe, &labels, &train, &out);
+    let notes = out.join("notes.txt");
+    std::fs::write(&notes, "mine").unwrap();
+    let error = finetune(&run, &mut Unobserved).unwrap_err();
+    assert!(matches!(error, TrainError::OutputNotEmpty(_)), "{error}");
+    assert_eq!(names(&out), [left[0], left[1], "notes.txt"]);
+    std::fs::remove_file(notes).unwrap();
+    finished(finetune(&run, &mut Unobserved).unwrap());
+    assert!(names(&out).iter().all(|name| !name.contains("partial")));
+}
+
+/// Begins other runs after each step.
+#[cfg(unix)]
+struct Others<'a> {
+    jobs: &'a [Job<'a>],
+    said: Vec<String>,
+}
+
+#[cfg(unix)]
+impl Observer for Others<'_> {
+    fn on_step(&mut self, _: &StepInfo) -> Control {
+        let run = |job| finetune(job, &mut Unobserved).unwrap_err().to_string();
+        self.said.extend(self.jobs.iter().map(run));
+        Control::Continue
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_is_written_to_by_one_run_at_a_time() {
+    let base = Base::new();
+    let (labels, train, recipe, out) = (labels(), examples(16, 1), recipe(), base.path("out"));
+    let run = |start| Job {
+        start,
+        ..job(&base, &recipe, &labels, &train, &out)
+    };
+    let jobs = [Start::Fresh, Start::Overwrite, Start::ResumeNewest].map(run);
+    let mut others = Others {
+        jobs: &jobs,
+        said: Vec::new(),
+    };
+    finished(finetune(&run(Start::Fresh), &mut others).unwrap());
+    let said = format!("{}: another run writes here; ", out.display());
+    assert_eq!(others.said.len(), 4 * jobs.len());
+    for error in others.said {
+        assert!(error.starts_with(&said), "{error}");
+    }
+    assert!(names(&out).iter().all(|name| !name.starts_with('.')));
+    finished(finetune(&run(Start::Overwrite), &mut Unobserved).unwrap());
 }
 
 #[test]

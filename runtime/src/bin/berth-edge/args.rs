@@ -24,8 +24,9 @@ answers questions, {\"question\": \"…\", \"context\": \"…\"}; for one that t
   --top_k N      write the N best labels only, or a list of the N best answers
   --context FILE the passage that plain lines, or TEXT, are questions on
   --min_score P  mark answers whose score is below P, from 0 to 1, with \"abstained\": true
-  --long_texts W what becomes of texts longer than the model's input: windows, whose answers are
-                 put together, which is the default, or cut, with a warning
+  --long_texts W what becomes of texts longer than the model's input, where there is one answer
+                 for the whole text: windows, whose answers are put together, which is the
+                 default, or cut, with a warning
   --aggregation_strategy S
                  the rows of tags: none (a row a piece), first (a row a word) or simple (a row
                  an entity), which is the default for labels that begin with B- or I-

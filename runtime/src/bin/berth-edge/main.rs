@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         Ok(Verdict::Good) => ExitCode::SUCCESS,
         Ok(Verdict::Bad) => ExitCode::FAILURE,
         // Whoever read the answers has heard enough.
-        Err(Failure::Output(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(failure) if failure.is_hang_up() => ExitCode::SUCCESS,
         Err(failure) => {
             // Where nobody listens on standard error either, the exit code has to do.
             let _ = writeln!(io::stderr(), "berth-edge: {failure}");
@@ -123,7 +123,7 @@ fn answer(wanted: args::Answer, out: &mut impl Write) -> Result<Verdict, Failure
         ));
     }
     let failed = |error| Failure::Query(wanted.bundle.clone(), error);
-    let mut answerer = Answerer::new(session, options);
+    let mut answerer = Answerer::new(session, options).map_err(Failure::Open)?;
     if let Some(min_score) = wanted.min_score {
         answerer.set_min_score(min_score).map_err(failed)?;
     }
@@ -161,7 +161,7 @@ fn one(answer: Answer<'_>, out: &mut impl Write) -> io::Result<Verdict> {
 
 /// Answers the lines of standard input.
 fn every_line(answerer: &mut Answerer, out: &mut impl Write) -> Result<Verdict, Failure> {
-    let mut lines = Lines::new(io::stdin().lock());
+    let mut lines = Lines::new(io::stdin().lock()).map_err(Failure::Input)?;
     let mut verdict = Verdict::Good;
     let mut number = 0u64;
     while let Some(line) = lines.next_line().map_err(Failure::Input)? {
@@ -220,6 +220,18 @@ impl Failure {
             _ => 1,
         }
     }
+
+    /// Whether whoever read the answers is gone. A socket says so to who reads from it, too, where answers were left
+    /// unread.
+    fn is_hang_up(&self) -> bool {
+        let (Failure::Input(error) | Failure::Output(error)) = self else {
+            return false;
+        };
+        matches!(
+            error.kind(),
+            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted
+        )
+    }
 }
 
 impl std::fmt::Display for Failure {
@@ -244,5 +256,27 @@ impl std::fmt::Display for Failure {
             Failure::Input(error) => write!(f, "standard input: {error}"),
             Failure::Output(error) => write!(f, "standard output: {error}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hang_up_is_told_from_other_failures() {
+        for (kind, is_hang_up) in [
+            (ErrorKind::BrokenPipe, true),
+            (ErrorKind::ConnectionReset, true),
+            (ErrorKind::ConnectionAborted, true),
+            (ErrorKind::StorageFull, false),
+            (ErrorKind::TimedOut, false),
+        ] {
+            for failure in [Failure::Input(kind.into()), Failure::Output(kind.into())] {
+                assert_eq!(failure.is_hang_up(), is_hang_up, "{failure}");
+            }
+        }
+        let passage = Failure::Context("p.txt".into(), ErrorKind::ConnectionReset.into());
+        assert!(!passage.is_hang_up());
     }
 }

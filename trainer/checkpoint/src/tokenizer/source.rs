@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use tokenizers::models::wordpiece::WordPiece;
-use tokenizers::normalizers::{BertNormalizer, NormalizerWrapper};
+use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::processors::bert::BertProcessing;
 use tokenizers::{AddedToken, Tokenizer};
@@ -14,8 +14,8 @@ use tokenizers::{AddedToken, Tokenizer};
 use super::TokenizerError;
 use crate::config::CONFIG_FILE;
 use crate::vocabulary::{
-    self, Normalizing, SPECIAL, SPECIAL_TOKENS_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE,
-    VOCAB_FILE, settings, token_name,
+    self, ADDED_TOKENS_FILE, Normalizing, SPECIAL, SPECIAL_TOKENS_FILE, TOKENIZER_CONFIG_FILE,
+    TOKENIZER_FILE, VOCAB_FILE, check_added_file, overrules, settle, token_name,
 };
 
 /// The tokenizer of the folder `dir`, and the file that it was read from.
@@ -33,36 +33,43 @@ pub(super) fn read(dir: &Path) -> Result<(Tokenizer, PathBuf), TokenizerError> {
     }
 }
 
-/// A tokenizer.json as it is, but for truncation and padding, and for what the configuration beside it overrules.
+/// A tokenizer.json as it is, but for truncation and padding, and for what the files beside it say otherwise or add.
 fn from_json(path: &Path, dir: &Path) -> Result<Tokenizer, TokenizerError> {
     let bytes = fs::read(path).map_err(|source| read_error(path, source))?;
-    let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| parse_error(path, error))?;
+    let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(|error| parse_error(path, error))?;
+    let config_path = dir.join(TOKENIZER_CONFIG_FILE);
+    let overrules = overrules(&object(&config_path)?, &object(&dir.join(CONFIG_FILE))?);
+    let whole: Map<String, Value> =
+        serde_json::from_slice(&bytes).map_err(|error| parse_error(path, error))?;
+    let mut settled = whole.clone();
+    settle(&mut settled, &settings(dir)?, overrules, dir)?;
+    if settled != whole {
+        let tokens = settled.get("added_tokens").and_then(Value::as_array);
+        parsed(tokens.cloned().unwrap_or_default(), &config_path)?;
+        tokenizer = Tokenizer::from_bytes(Value::Object(settled).to_string())
+            .map_err(|error| parse_error(path, error))?;
+    }
     tokenizer.with_padding(None);
     tokenizer
         .with_truncation(None)
         .map_err(|error| parse_error(path, error))?;
-    let config = object(&dir.join(TOKENIZER_CONFIG_FILE))?;
-    let model = object(&dir.join(CONFIG_FILE))?;
-    let cleans = match tokenizer.get_normalizer() {
-        Some(NormalizerWrapper::BertNormalizer(normalizer)) => Some(normalizer.clean_text),
-        _ => None,
-    };
-    if let (Some(told), Some(cleans)) = (Normalizing::overruling(&config, &model), cleans) {
-        tokenizer
-            .with_normalizer(Some(normalizer(told, cleans)))
-            .map_err(|error| parse_error(path, error))?;
-    }
     Ok(tokenizer)
 }
 
-/// What `transformers` makes of a vocabulary, a tokenizer_config.json and a special_tokens_map.json, which both may be
-/// missing.
+/// What the files of a folder say of its tokens; each may be missing.
+fn settings(dir: &Path) -> Result<Map<String, Value>, TokenizerError> {
+    let object = |name: &str| object(&dir.join(name));
+    Ok(vocabulary::settings(
+        &object(TOKENIZER_CONFIG_FILE)?,
+        &object(SPECIAL_TOKENS_FILE)?,
+        &object(ADDED_TOKENS_FILE)?,
+    ))
+}
+
+/// What `transformers` makes of a vocabulary, a tokenizer_config.json, a special_tokens_map.json and an
+/// added_tokens.json, which all three may be missing.
 fn from_vocabulary(path: &Path, dir: &Path) -> Result<Tokenizer, TokenizerError> {
-    let config_path = dir.join(TOKENIZER_CONFIG_FILE);
-    let settings = settings(
-        &object(&config_path)?,
-        &object(&dir.join(SPECIAL_TOKENS_FILE))?,
-    );
+    let settings = settings(dir)?;
     let bytes = fs::read(path).map_err(|source| read_error(path, source))?;
     let pieces = WordPiece::read_bytes(&bytes).map_err(|error| parse_error(path, error))?;
     let [unk, sep, _, cls, _] =
@@ -79,13 +86,16 @@ fn from_vocabulary(path: &Path, dir: &Path) -> Result<Tokenizer, TokenizerError>
     };
     let processing = BertProcessing::new((sep.clone(), id(&sep)?), (cls.clone(), id(&cls)?));
     tokenizer
-        .with_normalizer(Some(normalizer(Normalizing::configured(&settings), true)))
+        .with_normalizer(Some(normalizer(Normalizing::configured(&settings))))
         .map_err(|error| parse_error(path, error))?;
     tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
     tokenizer.with_post_processor(Some(processing));
+    let tokens = vocabulary::added_tokens(&settings, &[], |_, _| true);
     tokenizer
-        .add_tokens(added_tokens(&settings, &config_path)?)
+        .add_tokens(parsed(tokens, &dir.join(TOKENIZER_CONFIG_FILE))?)
         .map_err(|error| parse_error(path, error))?;
+    let id = |content: &str| tokenizer.token_to_id(content).map(u64::from);
+    check_added_file(&settings, &[], dir, id)?;
     Ok(tokenizer)
 }
 
@@ -102,21 +112,18 @@ fn object(path: &Path) -> Result<Map<String, Value>, TokenizerError> {
     }
 }
 
-fn normalizer(told: Normalizing, cleans: bool) -> BertNormalizer {
+fn normalizer(told: Normalizing) -> BertNormalizer {
     BertNormalizer::new(
-        cleans,
+        true,
         told.chinese_chars,
         told.strip_accents,
         told.lower_case,
     )
 }
 
-/// The tokens that are found in raw text.
-fn added_tokens(
-    settings: &Map<String, Value>,
-    path: &Path,
-) -> Result<Vec<AddedToken>, TokenizerError> {
-    vocabulary::added_tokens(settings)
+/// The tokens that are found in raw text, as the file at `path` names them.
+fn parsed(tokens: Vec<Value>, path: &Path) -> Result<Vec<AddedToken>, TokenizerError> {
+    tokens
         .into_iter()
         .map(|token| serde_json::from_value(token).map_err(|error| parse_error(path, error)))
         .collect()

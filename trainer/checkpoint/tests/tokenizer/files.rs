@@ -57,6 +57,27 @@ fn write(dir: &Path, name: &str, content: &Value) {
     }
 }
 
+/// A special token as files describe it.
+fn added(content: &str) -> Value {
+    json!({"content": content, "lstrip": false, "normalized": false, "rstrip": false, "single_word": false,
+           "special": true})
+}
+
+/// What becomes of "<new>films<other>" where both are special tokens, and where one is.
+const ALL_FURTHER: &str = "[CLS] <new> film ##s <other> [SEP]";
+const NEW_ALONE: &str = "[CLS] <new> film ##s [UNK] [UNK] [UNK] [SEP]";
+
+/// Checks the pieces of "<new>films<other>" and the ids of both, in a folder and as it is saved on.
+fn check_further(dir: &Path, expected: &str, ids: [Option<u32>; 2], told: &str) {
+    for read in [dir, written(dir).as_path()] {
+        let reference = reference(read).unwrap();
+        let encoding = reference.encode("<new>films<other>", true).unwrap();
+        assert_eq!(encoding.get_tokens().join(" "), expected, "{told}");
+        let found = ["<new>", "<other>"].map(|token| reference.token_to_id(token));
+        assert_eq!(found, ids, "{told}");
+    }
+}
+
 /// The tokenizer of a folder as it is saved on, in a folder inside.
 fn written(dir: &Path) -> PathBuf {
     let written = dir.join("written");
@@ -116,10 +137,6 @@ fn a_configuration_beside_the_vocabulary_is_followed() {
 /// from.
 #[test]
 fn the_files_that_are_written_make_the_pieces_of_those_that_were_read() {
-    let added = |content: &str| {
-        json!({"content": content, "lstrip": false, "normalized": false, "rstrip": false, "single_word": false,
-               "special": true})
-    };
     for config in [
         json!({}),
         json!({"strip_accents": false}),
@@ -206,11 +223,6 @@ fn a_configuration_overrules_how_a_tokenizer_json_normalizes() {
 /// As `transformers` 5 reads such folders, and 4 those that it knows.
 #[test]
 fn special_tokens_are_read_wherever_they_stand() {
-    let added = |content: &str| {
-        json!({"content": content, "lstrip": false, "normalized": false, "rstrip": false, "single_word": false,
-               "special": true})
-    };
-    let all_further = "[CLS] <new> film ##s <other> [SEP]";
     for (config, map, expected, ids) in [
         (
             json!({"extra_special_tokens": ["<new>", "film"]}),
@@ -221,7 +233,7 @@ fn special_tokens_are_read_wherever_they_stand() {
         (
             json!({"additional_special_tokens": ["<other>", "<new>"]}),
             Value::Null,
-            all_further,
+            ALL_FURTHER,
             [Some(12), Some(11)],
         ),
         (
@@ -241,7 +253,7 @@ fn special_tokens_are_read_wherever_they_stand() {
         (
             json!({"additional_special_tokens": ["<other>"]}),
             json!({"extra_special_tokens": [added("<new>")]}),
-            all_further,
+            ALL_FURTHER,
             [Some(12), Some(11)],
         ),
         (
@@ -253,26 +265,252 @@ fn special_tokens_are_read_wherever_they_stand() {
         (
             json!({"added_tokens_decoder": {"11": added("<other>")}, "extra_special_tokens": ["<new>"]}),
             Value::Null,
-            all_further,
+            ALL_FURTHER,
             [Some(12), Some(11)],
         ),
         (
             json!({"added_tokens_decoder": {"100": added("<new>"), "12": added("<other>")}}),
             Value::Null,
-            all_further,
+            ALL_FURTHER,
             [Some(12), Some(11)],
         ),
     ] {
         let dir = folder(VOCABULARY);
         write(dir.path(), "tokenizer_config.json", &config);
         write(dir.path(), "special_tokens_map.json", &map);
-        for read in [dir.path(), written(dir.path()).as_path()] {
-            let reference = reference(read).unwrap();
-            let encoding = reference.encode("<new>films<other>", true).unwrap();
-            assert_eq!(encoding.get_tokens().join(" "), expected, "{config} {map}");
-            let found = ["<new>", "<other>"].map(|token| reference.token_to_id(token));
-            assert_eq!(found, ids, "{config} {map}");
+        check_further(dir.path(), expected, ids, &format!("{config} {map}"));
+    }
+}
+
+/// As `transformers` 5 reads such folders, whether the configuration overrules tokenizer.json or not.
+#[test]
+fn special_tokens_that_a_tokenizer_json_lacks_are_added() {
+    for (config, map, expected, ids) in [
+        (
+            json!({"extra_special_tokens": ["<new>"]}),
+            Value::Null,
+            NEW_ALONE,
+            [Some(11), None],
+        ),
+        (
+            json!({"additional_special_tokens": ["<other>", "<new>"]}),
+            Value::Null,
+            ALL_FURTHER,
+            [Some(12), Some(11)],
+        ),
+        (
+            json!({"additional_special_tokens": ["film"]}),
+            Value::Null,
+            "[CLS] [UNK] [UNK] [UNK] film [UNK] [UNK] [UNK] [UNK] [SEP]",
+            [None, None],
+        ),
+        (
+            json!({"extra_special_tokens": {"name_token": "<new>"}, "additional_special_tokens": ["<other>"]}),
+            Value::Null,
+            ALL_FURTHER,
+            [Some(11), Some(12)],
+        ),
+        (
+            json!({"additional_special_tokens": ["<other>"], "name_token": "<new>"}),
+            Value::Null,
+            ALL_FURTHER,
+            [Some(11), Some(12)],
+        ),
+        (
+            json!({"additional_special_tokens": ["<other>"], "bos_token": "<new>"}),
+            Value::Null,
+            ALL_FURTHER,
+            [Some(11), Some(12)],
+        ),
+        (
+            json!({"mask_token": "<new>"}),
+            Value::Null,
+            NEW_ALONE,
+            [Some(11), None],
+        ),
+        (
+            json!({}),
+            json!({"additional_special_tokens": ["<new>"]}),
+            NEW_ALONE,
+            [Some(11), None],
+        ),
+        (
+            json!({"added_tokens_decoder": {"11": added("<new>")}}),
+            Value::Null,
+            NEW_ALONE,
+            [Some(11), None],
+        ),
+        (
+            json!({"added_tokens_decoder": {"100": added("<new>"), "12": added("<other>")}}),
+            Value::Null,
+            ALL_FURTHER,
+            [Some(12), Some(11)],
+        ),
+    ] {
+        for class in ["BertTokenizer", "PreTrainedTokenizerFast"] {
+            let mut config = config.clone();
+            config["tokenizer_class"] = json!(class);
+            let dir = with_json(&whole());
+            write(dir.path(), "tokenizer_config.json", &config);
+            write(dir.path(), "special_tokens_map.json", &map);
+            check_further(dir.path(), expected, ids, &format!("{config} {map}"));
         }
+    }
+    let dir = with_special("<new>");
+    let config = json!({"tokenizer_class": "BertTokenizer", "additional_special_tokens": ["<other>", "<new>"]});
+    write(dir.path(), "tokenizer_config.json", &config);
+    check_further(dir.path(), ALL_FURTHER, [Some(11), Some(12)], "both");
+}
+
+#[test]
+fn a_usual_token_that_no_file_has_takes_an_id_only_before_others() {
+    let mut maskless = whole();
+    let vocabulary = maskless["model"]["vocab"].as_object_mut().unwrap();
+    let id = vocabulary.remove("[MASK]").unwrap();
+    vocabulary.insert("[unused0]".to_owned(), id);
+    maskless["added_tokens"].as_array_mut().unwrap().truncate(4);
+    let dir = with_json(&maskless);
+    let mut config = json!({"tokenizer_class": "BertTokenizer", "mask_token": "[MASK]"});
+    write(dir.path(), "tokenizer_config.json", &config);
+    let made = tables(dir.path()).unwrap();
+    assert_eq!(Tokenizer::new(&made).unwrap().ids(), 11);
+    config["extra_special_tokens"] = json!(["<new>"]);
+    write(dir.path(), "tokenizer_config.json", &config);
+    check_further(dir.path(), NEW_ALONE, [Some(12), None], "behind [MASK]");
+}
+
+#[test]
+fn a_tokenizer_json_that_others_contradict_is_refused() {
+    let bert = |mut config: Value| {
+        config["tokenizer_class"] = json!("BertTokenizer");
+        config
+    };
+    let mut disorder = whole();
+    disorder["model"]["vocab"]["film"] = json!(40);
+    for (dir, config, expected) in [
+        (
+            with_special("<new>"),
+            json!({"added_tokens_decoder": {"11": added("<other>")}}),
+            "DIR/tokenizer_config.json: `added_tokens_decoder` lacks \"<new>\", a token that tokenizer.json adds; ",
+        ),
+        (
+            with_json(&whole()),
+            json!({"cls_token": "a"}),
+            "DIR/tokenizer.json: `post_processor` has \"[CLS]\" where the files beside it name the cls_token \"a\"; ",
+        ),
+        (
+            with_json(&whole()),
+            json!({"unk_token": "a"}),
+            "DIR/tokenizer.json: `model` has \"[UNK]\" where the files beside it name the unk_token \"a\"; ",
+        ),
+        (
+            with_json(&disorder),
+            json!({"extra_special_tokens": ["<new>"]}),
+            "DIR/tokenizer.json: `model.vocab` has ids in disorder, which leave none for \"<new>\", ",
+        ),
+    ] {
+        write(dir.path(), "tokenizer_config.json", &bert(config));
+        let message = message(dir.path());
+        assert!(message.starts_with(expected), "{message}");
+        let read = TokenizerFiles::read(dir.path()).unwrap_err().to_string();
+        let read = read.replace(&dir.path().display().to_string(), "DIR");
+        assert_eq!(read, message);
+    }
+}
+
+#[test]
+fn the_names_of_special_tokens_are_written_on() {
+    let mut named = whole();
+    named["post_processor"]["cls"] = json!(["a", 9]);
+    for (config, cls) in [(json!({}), "[CLS]"), (json!({"cls_token": "a"}), "a")] {
+        let dir = with_json(&named);
+        write(dir.path(), "tokenizer_config.json", &config);
+        write(dir.path(), "config.json", &json!({"model_type": "bert"}));
+        let written = written(dir.path());
+        write(&written, "config.json", &json!({"model_type": "bert"}));
+        assert!(
+            tables(dir.path()).unwrap() == tables(&written).unwrap(),
+            "{config}"
+        );
+        let map = fs::read(written.join("special_tokens_map.json")).unwrap();
+        let map: Value = serde_json::from_slice(&map).unwrap();
+        assert_eq!(map["cls_token"], cls, "{config}");
+    }
+}
+
+/// As tokenizers were saved that `transformers` had in Python alone, before 4.34.
+#[test]
+fn the_ids_of_an_added_tokens_json_are_followed() {
+    let both = json!({"<new>": 12, "<other>": 11});
+    let listed = json!({"additional_special_tokens": ["<new>", "<other>"]});
+    for (config, map, added_file, expected, ids) in [
+        (
+            Value::Null,
+            listed.clone(),
+            both.clone(),
+            ALL_FURTHER,
+            [Some(12), Some(11)],
+        ),
+        (
+            listed.clone(),
+            Value::Null,
+            both.clone(),
+            ALL_FURTHER,
+            [Some(12), Some(11)],
+        ),
+        (
+            listed.clone(),
+            Value::Null,
+            json!({"<other>": 11}),
+            ALL_FURTHER,
+            [Some(12), Some(11)],
+        ),
+        (
+            json!({"added_tokens_decoder": {"11": added("<new>")}}),
+            listed.clone(),
+            both.clone(),
+            NEW_ALONE,
+            [Some(11), None],
+        ),
+    ] {
+        let dir = folder(VOCABULARY);
+        write(dir.path(), "tokenizer_config.json", &config);
+        write(dir.path(), "special_tokens_map.json", &map);
+        write(dir.path(), "added_tokens.json", &added_file);
+        let told = format!("{config} {map} {added_file}");
+        check_further(dir.path(), expected, ids, &told);
+    }
+    let id = |token: &str, told: &str, given: &str| {
+        format!(
+            "`{token}` has the id {told}, and is given {given}: the ids there must follow the vocabulary"
+        )
+    };
+    for (added_file, expected) in [
+        (
+            json!({"<new>": 15, "<other>": 13}),
+            id("<other>", "13", "11"),
+        ),
+        (
+            json!({"<new>": 11, "<other>": 11}),
+            id("<other>", "11", "12"),
+        ),
+        (json!({"<new>": 3}), id("<new>", "3", "11")),
+        (json!({"<new>": "11"}), id("<new>", "\"11\"", "11")),
+        (json!({"film": 11}), id("film", "11", "5")),
+        (
+            json!({"<third>": 11}),
+            "`<third>` is named by no list of special tokens".to_owned(),
+        ),
+    ] {
+        let dir = folder(VOCABULARY);
+        write(dir.path(), "special_tokens_map.json", &listed);
+        write(dir.path(), "added_tokens.json", &added_file);
+        let message = message(dir.path());
+        let expected = format!("DIR/added_tokens.json: {expected}");
+        assert!(message.starts_with(&expected), "{message}");
+        let read = TokenizerFiles::read(dir.path()).unwrap_err().to_string();
+        let read = read.replace(&dir.path().display().to_string(), "DIR");
+        assert_eq!(read, message);
     }
 }
 

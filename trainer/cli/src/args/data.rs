@@ -57,7 +57,8 @@ pub struct SpanArgs {
     /// Questions: some have no answer in their passage
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub version_2_with_negative: Option<bool>,
-    /// Questions: no answer where its score exceeds the best span's by more; fitted when not given
+    /// Questions: no answer where its score exceeds the best span's by more, with --version_2_with_negative understood;
+    /// fitted when not given
     #[arg(long, value_parser = finite::<f32>, allow_negative_numbers = true)]
     pub null_score_diff_threshold: Option<f32>,
 }

@@ -44,7 +44,7 @@ pub fn run(args: &AskArgs) -> Result<(), Error> {
         };
         return print(shown(&mut session, &text, pair.as_deref(), wanted)?);
     }
-    let mut answerer = Answerer::new(session, options);
+    let mut answerer = Answerer::new(session, options)?;
     if let Some(min_score) = args.min_score {
         answerer.set_min_score(min_score)?;
     }
@@ -219,14 +219,21 @@ fn marked(passage: &str, answers: &Answers<'_>, most: usize) -> String {
         .join("\n")
 }
 
-/// A text as typed, or the content of the file behind an `@`.
+/// How a text is typed that would be taken for a file's name.
+const ESCAPED: &str = "a text that begins with `@` is written `@@…`";
+
+/// A text as typed, with one `@` for two at its beginning, or the content of the file behind a single one.
 fn text_of(typed: &str) -> Result<String, Error> {
     match typed.strip_prefix('@') {
-        Some("") => Err(Error::Usage(
-            "`@` stands before the name of a file to be read, and there is none behind it".into(),
-        )),
+        Some("") => Err(Error::Usage(format!(
+            "`@` stands before the name of a file to be read, and there is none behind it; {ESCAPED}"
+        ))),
+        Some(text) if text.starts_with('@') => Ok(text.to_owned()),
         Some(path) => {
-            let bytes = fs::read(path).map_err(|source| Error::file(path, source))?;
+            let bytes = fs::read(path).map_err(|source| {
+                let what = format!("{source}; {ESCAPED}");
+                Error::file(path, io::Error::new(source.kind(), what))
+            })?;
             utf8(Path::new(path), 1, bytes)
         }
         None => Ok(typed.to_owned()),
@@ -238,5 +245,31 @@ fn warn_of_cut(pieces: usize) {
         show::note(format!(
             "warning: the text is longer than the model's input; {pieces} pieces were not read"
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_begins_with_anything_and_a_file_is_named_behind_an_at() {
+        for (typed, text) in [
+            ("", ""),
+            ("a @b", "a @b"),
+            ("@@", "@"),
+            ("@@b likes it", "@b likes it"),
+            ("@@@", "@@"),
+        ] {
+            assert_eq!(text_of(typed).expect("a text"), text);
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.txt");
+        fs::write(&path, "@@ of a file\n").expect("a file");
+        let read = text_of(&format!("@{}", path.display()));
+        assert_eq!(read.expect("a text"), "@@ of a file\n");
+        let said = text_of("@nowhere likes it").unwrap_err().to_string();
+        assert!(said.starts_with("nowhere likes it: "), "{said}");
+        assert!(said.ends_with(ESCAPED) && !said.contains('\n'), "{said}");
     }
 }

@@ -73,13 +73,16 @@ impl<'d> Contents<'d> {
         let tokenizer = Tokenizer::new(&tables).map_err(|error| wrong(error.to_string()))?;
         let inputs = encode_all(&tokenizer, &known.encoding(limit), &dataset.examples)
             .map_err(|error| wrong(error.to_string()))?;
-        let cut = || inputs.iter().filter(|input| input.truncated > 0);
-        let mut rows: Vec<usize> = cut().map(|input| input.example).collect();
-        rows.dedup();
+        // All windows of a passage tell the same of their question.
+        let rows = inputs.chunk_by(|a, b| a.example == b.example);
+        let cut: Vec<usize> = rows
+            .map(|inputs| inputs[0].truncated)
+            .filter(|&pieces| pieces > 0)
+            .collect();
         contents.lengths = Lengths::in_pieces(&tokenizer, &dataset.examples);
         contents.cut = Some(Cut {
-            rows: rows.len(),
-            pieces: cut().map(|input| input.truncated).sum(),
+            rows: cut.len(),
+            pieces: cut.iter().sum(),
             inputs: inputs.len(),
         });
         Ok(contents)

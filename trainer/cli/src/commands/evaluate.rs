@@ -47,6 +47,9 @@ pub fn run(args: &EvaluateArgs) -> Result<(), Error> {
         Ok(LabelledFile { long_texts, ..file })
     };
     let (file, second) = (read(path)?, files.second.as_deref().map(read).transpose()?);
+    if let Some(folder) = &args.output_dir {
+        outputs::check_files(folder, &written(known.task))?;
+    }
     let batch = args.per_device_eval_batch_size as usize;
     let measured = measure(&model, &file, batch)?;
     let second = second
@@ -62,7 +65,6 @@ pub fn run(args: &EvaluateArgs) -> Result<(), Error> {
         report.insert("operators".into(), Value::Object(each.collect()));
     }
     if let Some(folder) = &args.output_dir {
-        std::fs::create_dir_all(folder).map_err(|source| Error::file(folder, source))?;
         let text = serde_json::to_string_pretty(&report).unwrap_or_default() + "\n";
         berth_checkpoint::save::write_file(folder.join(RESULTS), text.as_bytes())?;
         write_predictions(folder, &model, &file, &measured)?;
@@ -123,11 +125,7 @@ impl Files {
     fn check_apart(&self, folder: &Path, task: Task) -> Result<(), Error> {
         let read = self.first.iter().chain(&self.second);
         let read: Vec<&Path> = read.map(PathBuf::as_path).collect();
-        let predictions: &[&str] = match task {
-            Task::QuestionAnswering => &MEASURED_FILES,
-            _ => &[],
-        };
-        let mut written = predictions.iter().chain(&[RESULTS]);
+        let mut written = written(task).into_iter();
         written.try_for_each(|name| outputs::check_apart(&folder.join(name), &read))
     }
 
@@ -135,6 +133,15 @@ impl Files {
         let path = self.second.as_ref();
         path.map_or_else(String::new, |path| path.display().to_string())
     }
+}
+
+/// The names of the files that may be written.
+fn written(task: Task) -> Vec<&'static str> {
+    let predictions: &'static [&'static str] = match task {
+        Task::QuestionAnswering => &MEASURED_FILES,
+        _ => &[],
+    };
+    predictions.iter().copied().chain([RESULTS]).collect()
 }
 
 /// That windows are asked for only where there are any: inputs of words that are tagged are cut.

@@ -5,9 +5,10 @@
 //! come beside what else it has, which may be the checkpoint itself.
 
 use super::print;
+use super::quantize::check_interrupt;
 use crate::args::ExportArgs;
 use crate::error::Error;
-use crate::{outputs, show};
+use crate::{interrupt, outputs, show};
 use berth_checkpoint::Checkpoint;
 use berth_checkpoint::config::CONFIG_FILE;
 use berth_checkpoint::save::{Existing, Folder};
@@ -27,7 +28,7 @@ const CARD_FILE: &str = "README.md";
 pub fn run(args: &ExportArgs) -> Result<(), Error> {
     let checkpoint = Checkpoint::open(&args.checkpoint)?;
     let output = &args.output_dir;
-    let taken = std::fs::read_dir(output).is_ok_and(|mut entries| entries.next().is_some());
+    let taken = outputs::is_used(output)?;
     if taken && !args.overwrite_output_dir {
         let what =
             "not empty; name another --output_dir, or write into it by --overwrite_output_dir";
@@ -36,9 +37,13 @@ pub fn run(args: &ExportArgs) -> Result<(), Error> {
             what: what.into(),
         });
     }
-    let mut folder = Folder::create(&args.output_dir)?;
+    berth_trainer::tidy(output)?;
+    // From here on the disk has something half-written.
+    interrupt::listen();
+    let mut folder = Folder::create(output)?;
     let mut sizes = Vec::new();
     for (name, form) in FILES {
+        check_interrupt(output)?;
         let bytes = export(&checkpoint, args.task, form)?;
         folder.bytes(name, &bytes)?;
         sizes.push((name, bytes.len() as u64));
@@ -54,6 +59,7 @@ pub fn run(args: &ExportArgs) -> Result<(), Error> {
             folder.bytes(CARD_FILE, &card)?;
         }
     }
+    check_interrupt(output)?;
     let existing = match args.overwrite_output_dir {
         true => Existing::Merge,
         false => Existing::Refuse,

@@ -13,6 +13,7 @@ use crate::args::FinetuneArgs;
 use crate::error::Error;
 use crate::{interrupt, seeds, show};
 use berth_runtime::measure::peak_rss_mb;
+use berth_trainer::model::OldClassifier;
 use berth_trainer::{Control, Observer, Outcome, Start, StepInfo, TrainError};
 use comfy_table::Table;
 use indicatif::ProgressBar;
@@ -184,6 +185,23 @@ impl Observer for Progress {
 
     fn on_damaged(&mut self, problem: &TrainError) {
         self.say(&format!("warning: {problem}; an older checkpoint is tried"));
+    }
+
+    fn on_old_classifier(&mut self, labels: &[String], became: OldClassifier) {
+        let labels = labels.join(", ");
+        self.say(&match became {
+            OldClassifier::Reordered => format!(
+                "the base model's classifier is for the same labels in another order ({labels}); \
+                 each keeps its weights"
+            ),
+            OldClassifier::Numbered => format!(
+                "the base model's classifier is for the labels {labels}; the numbers here are taken \
+                 for these, from 0 on"
+            ),
+            OldClassifier::Replaced => format!(
+                "the base model's classifier is for other labels ({labels}); a fresh one is trained"
+            ),
+        });
     }
 
     fn on_resume(&mut self, checkpoint: &Path, step: u64) {

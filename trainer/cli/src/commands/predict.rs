@@ -53,7 +53,7 @@ struct Predicted {
 /// Reads the file and lets the model answer every row.
 ///
 /// # Errors
-/// At the first line that is wrong, or where the model does not fit the task.
+/// At the first line that is wrong, or where the model does not fit the task, or where nothing can be written.
 fn predict(model: &Model, args: &PredictArgs) -> Result<Predicted, Error> {
     let known = Known::new(&args.data, model.training_args.clone())?;
     check_long_texts(known.task, args.long_texts)?;
@@ -75,6 +75,8 @@ fn predict(model: &Model, args: &PredictArgs) -> Result<Predicted, Error> {
     }
     let limit = known.limit(model.max_length)?;
     known.check(&dataset, limit)?;
+    let names: Vec<&str> = written(known.task).collect();
+    outputs::check_files(&args.output_dir, &names)?;
 
     let begun = Instant::now();
     let options = EncodeOptions {
@@ -137,7 +139,7 @@ fn predict(model: &Model, args: &PredictArgs) -> Result<Predicted, Error> {
 /// Before anything is answered: that no file is written over the one that is read, and that no label would part the
 /// lines of what is written.
 fn check(args: &PredictArgs, model: &Model, task: Task) -> Result<(), Error> {
-    for name in predicted_files(task).iter().chain(&[RESULTS]) {
+    for name in written(task) {
         outputs::check_apart(&args.output_dir.join(name), &[&args.test_file])?;
     }
     let parts: fn(char) -> bool = match task {
@@ -155,18 +157,21 @@ fn check(args: &PredictArgs, model: &Model, task: Task) -> Result<(), Error> {
     }
 }
 
+/// The names of the files that may be written.
+fn written(task: Task) -> impl Iterator<Item = &'static str> {
+    predicted_files(task).iter().copied().chain([RESULTS])
+}
+
 /// Writes each file whole or not at all; returns their paths.
 fn write(
     args: &PredictArgs,
     files: &[(&'static str, String)],
     report: &Map<String, Value>,
 ) -> Result<Vec<PathBuf>, Error> {
-    let folder = &args.output_dir;
-    std::fs::create_dir_all(folder).map_err(|source| Error::file(folder, source))?;
     let report = serde_json::to_string_pretty(report).unwrap_or_default() + "\n";
     let mut written = Vec::new();
     for (name, content) in files.iter().chain([&(RESULTS, report)]) {
-        let path = folder.join(name);
+        let path = args.output_dir.join(name);
         write_file(&path, content.as_bytes())?;
         written.push(path);
     }

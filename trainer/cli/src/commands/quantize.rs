@@ -4,7 +4,8 @@
 //! the runtime. Only when the gate, if there is one, has been passed is the file written.
 //!
 //! As a part of a longer command it looks between its steps whether Ctrl-C has asked it to stop, up to the moment
-//! when the bundle is written.
+//! when the bundle gets its name. By itself it is ended by Ctrl-C at once, but not where that would leave the bundle
+//! half-written.
 
 use super::evaluate::{LabelledFile, measure};
 use super::{print, use_threads};
@@ -14,7 +15,7 @@ use crate::model::{Model, onnx_folder};
 use crate::sources::Known;
 use crate::{interrupt, outputs, page, show};
 use berth_bundle::{Calibration, Writer};
-use berth_checkpoint::save::write_file;
+use berth_checkpoint::save::{place, write_file};
 use berth_checkpoint::{Checkpoint, hex, sha256};
 use berth_data::{Answer, Decision, EvaluationError, Label, unasked_words};
 use berth_quantize::{
@@ -44,7 +45,16 @@ pub fn run(args: &QuantizeArgs) -> Result<(), Error> {
     } else {
         print(for_people(&done, &args.output))?;
     }
-    done.missed.map_or(Ok(()), |missed| Err(missed.into()))
+    if let Some(missed) = done.missed {
+        return Err(missed.into());
+    }
+    match interrupt::asked() {
+        false => Ok(()),
+        true => Err(Error::Interrupted(format!(
+            "stopped, and {} is written",
+            args.output.display()
+        ))),
+    }
 }
 
 /// What came of it.
@@ -131,7 +141,7 @@ pub fn convert(args: &QuantizeArgs) -> Result<Converted, Error> {
     let options = Options {
         spans: known.and_then(spans),
         task: known.map(|known| known.task),
-        label_names: args.data.label_names.clone(),
+        label_names: model.former.as_ref().map(|_| model.labels.clone()),
         max_tokens: longest(args, &checkpoint, known)?,
         f32_layers: args.f32_layers.clone(),
         ..Options::default()
@@ -230,17 +240,24 @@ fn page_path(args: &QuantizeArgs) -> PathBuf {
     args.report.clone().unwrap_or_else(beside)
 }
 
-/// Writes the bundle, and the page about it. At no moment does a bundle stand beside the page of another.
+/// Writes the bundle, and the page about it. At no moment does a bundle stand beside the page of another, and what was
+/// there stays until the new bundle has reached the disk.
 fn written(
     args: &QuantizeArgs,
     writer: &Writer,
     compared: Option<page::Compared<'_>>,
 ) -> Result<Converted, Error> {
+    interrupt::listen();
     check_interrupt(&args.output)?;
-    outputs::remove(&page_path(args))?;
-    let bytes = writer.write(&args.output).map_err(QuantizeError::from)?;
+    let page = page_path(args);
+    // A link stays one: the file behind it goes, and comes again.
+    let page = place(&page).map_err(|source| Error::file(&page, source))?;
+    let staged = writer.stage(&args.output).map_err(QuantizeError::from)?;
+    check_interrupt(&args.output)?;
+    outputs::remove(&page)?;
+    let bytes = staged.commit().map_err(QuantizeError::from)?;
     let done = Converted::of(writer, bytes);
-    write_page(args, bytes, &done.f32_layers, compared)?;
+    write_page(args, &page, bytes, &done.f32_layers, compared)?;
     Ok(done)
 }
 
@@ -253,9 +270,10 @@ fn open(args: &QuantizeArgs) -> Result<Checkpoint, Error> {
     }
 }
 
-/// Writes the report of a quantization.
+/// Writes the report of a quantization to `file`.
 fn write_page(
     args: &QuantizeArgs,
+    file: &Path,
     bytes: u64,
     f32_layers: &[usize],
     compared: Option<page::Compared<'_>>,
@@ -279,7 +297,7 @@ fn write_page(
         latency: &measure::measure(&args.output, &options)?,
         compared,
     })?;
-    Ok(write_file(page_path(args), text.as_bytes())?)
+    Ok(write_file(file, text.as_bytes())?)
 }
 
 /// The lengths to be timed that the bundle takes.

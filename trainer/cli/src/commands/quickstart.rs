@@ -255,8 +255,23 @@ fn answers(road: &Road) -> Result<String, Error> {
     Ok(lines)
 }
 
+/// A word as a shell reads it: as it is, or in quotation marks where it holds more than letters, digits and `_./-`.
+fn word(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_./-".contains(c);
+    // These mean something between double quotation marks too.
+    let is_special = |c: char| "\"$`\\!".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        text.to_owned()
+    } else if text.contains(is_special) {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    } else {
+        format!("\"{text}\"")
+    }
+}
+
 fn next(road: &Road) -> String {
-    let bundle = road.bundle.display();
+    let path = |path: &Path| word(&path.display().to_string());
+    let bundle = path(&road.bundle);
     let sample = road.sample;
     let task = sample.task;
     let (text, kind) = match task {
@@ -266,7 +281,8 @@ fn next(road: &Road) -> String {
         _ => (sample.texts[0], "csv"),
     };
     let passage = sample.passage.map(|_| sample.passage_file(&road.folder));
-    let pair = passage.map_or_else(String::new, |file| format!(" @{}", file.display()));
+    let pair = passage.map_or_else(String::new, |file| format!(" @{}", path(&file)));
+    let text = word(text);
     let recipe: String = road
         .sample
         .recipe
@@ -275,7 +291,7 @@ fn next(road: &Road) -> String {
         .collect();
     format!(
         "To go on:\n\
-         \n  berth ask {bundle} \"{text}\"{pair}\n\
+         \n  berth ask {bundle} {text}{pair}\n\
          \n  berth finetune --task {task}{recipe} --train_file your.{kind} --validation_file your-dev.{kind} --output_dir your-model\n\
          \n  scp \"$(.ci/cross aarch64-unknown-linux-gnu | tail -n 1)\" {bundle} board:\n\
          \nHere, `berth` is target/release/berth. The last command builds in Berth's own folder."
@@ -305,9 +321,48 @@ mod tests {
             let road = Road::lay(&args(&folder, sample.task, true)).unwrap();
             let finetune = road.finetune_args("base").unwrap();
             let (config, train) = (finetune.config.unwrap(), finetune.train_file.unwrap());
-            let told = published::origin(&config, Some(&train), &train).unwrap();
+            let told = published::origin(&config, Some(&train), None, &train).unwrap();
             assert_eq!(told.licence.as_deref(), Some(sample.licence));
             assert_eq!(told.home.as_deref(), Some(sample.home));
+        }
+    }
+
+    #[test]
+    fn a_word_is_quoted_where_a_shell_would_take_it_apart() {
+        for (text, expected) in [
+            ("berth-quickstart/tiny.berth", "berth-quickstart/tiny.berth"),
+            ("", "\"\""),
+            ("my model", "\"my model\""),
+            ("John 's car; new?", "\"John 's car; new?\""),
+            ("50 $ `x`", "'50 $ `x`'"),
+            (r#"it's "new"!"#, r#"'it'\''s "new"!'"#),
+            (r"a\b", r"'a\b'"),
+        ] {
+            assert_eq!(word(text), expected);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_shell_reads_the_folder_as_it_was_named() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["with blanks", "it's $HOME"] {
+            let folder = dir.path().join(name);
+            let road = Road::lay(&args(&folder, Task::QuestionAnswering, true)).unwrap();
+            let text = next(&road);
+            let ask = text.lines().find_map(|line| line.strip_prefix("  berth "));
+            let command = format!("printf '%s\\n' {}", ask.unwrap());
+            let output = std::process::Command::new("sh")
+                .args(["-c", &command])
+                .output()
+                .unwrap();
+            let passage = road.sample.passage_file(&folder);
+            let (bundle, passage) = (road.bundle.display(), passage.display());
+            let question = road.sample.texts[0];
+            assert_eq!(
+                String::from_utf8(output.stdout).unwrap(),
+                format!("ask\n{bundle}\n{question}\n@{passage}\n")
+            );
         }
     }
 

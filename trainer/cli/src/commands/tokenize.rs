@@ -6,8 +6,8 @@ use crate::error::Error;
 use crate::names::bundle_path;
 use crate::show;
 use berth_wordpiece::{EncodeError, Piece, Tokenizer};
-use serde_json::json;
-use std::io::BufRead;
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+use std::io::{self, BufRead, BufWriter, Write};
 use std::path::Path;
 
 /// Tokenizes the text, or every line of standard input.
@@ -24,18 +24,23 @@ pub fn run(args: &TokenizeArgs) -> Result<(), Error> {
     let tokenizer = model.tokenizer();
     let limit = args.max_seq_length.map(|limit| limit as usize);
     let one = |text: &str, pair: Option<&str>| -> Result<(), Error> {
-        let rows = encode(tokenizer, text, pair, limit).map_err(&failed)?;
-        print(if args.json {
-            as_json(&rows)
-        } else {
-            as_table(&rows)
-        })
+        let pieces = encode(tokenizer, text, pair, limit).map_err(&failed)?;
+        let tokenized = Tokenized {
+            tokenizer,
+            pieces: &pieces,
+        };
+        match args.json {
+            true => tokenized
+                .write_json(io::stdout().lock())
+                .map_err(Error::Output),
+            false => print(tokenized.as_table()),
+        }
     };
     if let Some(text) = &args.text {
         return one(text, args.pair.as_deref());
     }
     let input = Path::new("standard input");
-    for (number, line) in (1..).zip(std::io::stdin().lock().split(b'\n')) {
+    for (number, line) in (1..).zip(io::stdin().lock().split(b'\n')) {
         let line = line.map_err(|source| Error::file(input, source))?;
         let line = utf8(input, number, line)?;
         one(line.strip_suffix('\r').unwrap_or(&line), None)?;
@@ -43,15 +48,12 @@ pub fn run(args: &TokenizeArgs) -> Result<(), Error> {
     Ok(())
 }
 
-/// A piece and its text.
-type Row = (Piece, String);
-
 fn encode(
     tokenizer: &Tokenizer<'_>,
     text: &str,
     pair: Option<&str>,
     limit: Option<usize>,
-) -> Result<Vec<Row>, EncodeError> {
+) -> Result<Vec<Piece>, EncodeError> {
     // A character gives at most a few pieces; what is counted first is what fits afterwards.
     let total = |text: &str| tokenizer.pieces(text, &mut []).total;
     let whole = total(text) + pair.map_or(0, total) + 3;
@@ -59,30 +61,109 @@ fn encode(
     let mut pieces = vec![Piece::default(); 2 * limit];
     let encoding = tokenizer.encode(text, pair, limit, &mut pieces)?;
     pieces.truncate(encoding.len);
-    let named = pieces.into_iter().map(|piece| {
-        let name = tokenizer.piece_text(piece.id).map(|text| text.to_string());
-        (piece, name.unwrap_or_default())
-    });
-    Ok(named.collect())
+    Ok(pieces)
 }
 
-fn as_json(rows: &[Row]) -> String {
-    let ids: Vec<u32> = rows.iter().map(|(piece, _)| piece.id).collect();
-    let tokens: Vec<&str> = rows.iter().map(|(_, name)| name.as_str()).collect();
-    let offsets: Vec<[u32; 2]> = rows
-        .iter()
-        .map(|(piece, _)| [piece.start, piece.end])
-        .collect();
-    json!({"ids": ids, "tokens": tokens, "offsets": offsets}).to_string()
+/// What a text is cut into. A line may be long, and what is told of each of its bytes is longer: as JSON it is written
+/// as it is made.
+struct Tokenized<'a> {
+    tokenizer: &'a Tokenizer<'a>,
+    pieces: &'a [Piece],
 }
 
-fn as_table(rows: &[Row]) -> String {
-    let rows: Vec<Vec<String>> = rows
-        .iter()
-        .map(|(piece, name)| {
-            let range = format!("{}..{}", piece.start, piece.end);
-            vec![name.clone(), piece.id.to_string(), range]
-        })
-        .collect();
-    show::table(&["piece", "id", "bytes"], &rows).to_string()
+impl Tokenized<'_> {
+    /// On one line.
+    fn write_json(&self, out: impl Write) -> io::Result<()> {
+        let mut out = BufWriter::new(out);
+        serde_json::to_writer(&mut out, self)?;
+        out.write_all(b"\n")?;
+        out.flush()
+    }
+
+    fn as_table(&self) -> String {
+        let rows: Vec<Vec<String>> = self
+            .pieces
+            .iter()
+            .map(|piece| {
+                let range = format!("{}..{}", piece.start, piece.end);
+                vec![name(self.tokenizer, piece.id), piece.id.to_string(), range]
+            })
+            .collect();
+        show::table(&["piece", "id", "bytes"], &rows).to_string()
+    }
+}
+
+impl Serialize for Tokenized<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Tokenized { tokenizer, pieces } = *self;
+        let ids = || pieces.iter().map(|piece| piece.id);
+        let tokens = || pieces.iter().map(move |piece| name(tokenizer, piece.id));
+        let offsets = || pieces.iter().map(|piece| [piece.start, piece.end]);
+        let mut object = serializer.serialize_struct("Tokenized", 3)?;
+        object.serialize_field("ids", &List(ids))?;
+        object.serialize_field("tokens", &List(tokens))?;
+        object.serialize_field("offsets", &List(offsets))?;
+        object.end()
+    }
+}
+
+/// A list that is made while it is written.
+struct List<F>(F);
+
+impl<F, I> Serialize for List<F>
+where
+    F: Fn() -> I,
+    I: IntoIterator<Item: Serialize>,
+{
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq((self.0)())
+    }
+}
+
+/// The text of a piece; empty where it has none.
+fn name(tokenizer: &Tokenizer<'_>, id: u32) -> String {
+    let text = tokenizer.piece_text(id);
+    text.map(|text| text.to_string()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_tokens_and_offsets_stand_on_one_line() {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../models/sentiment/sentiment.berth"
+        );
+        let model = berth_runtime::Model::open(path).unwrap();
+        let tokenizer = model.tokenizer();
+        let json = |text: &str, pair: Option<&str>| {
+            let pieces = encode(tokenizer, text, pair, None).unwrap();
+            let tokenized = Tokenized {
+                tokenizer,
+                pieces: &pieces,
+            };
+            let mut out = Vec::new();
+            tokenized.write_json(&mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(
+            json(r#""café" \ unaffable"#, None),
+            concat!(
+                r#"{"ids":[101,1000,7668,1000,1032,14477,20961,3468,102],"#,
+                r###""tokens":["[CLS]","\"","cafe","\"","\\","una","##ffa","##ble","[SEP]"],"###,
+                r#""offsets":[[0,0],[0,1],[1,6],[6,7],[8,9],[10,13],[13,16],[16,19],[0,0]]}"#,
+                "\n"
+            )
+        );
+        assert_eq!(
+            json("", Some("a")),
+            concat!(
+                r#"{"ids":[101,102,1037,102],"tokens":["[CLS]","[SEP]","a","[SEP]"],"#,
+                r#""offsets":[[0,0],[0,0],[0,1],[0,0]]}"#,
+                "\n"
+            )
+        );
+    }
 }

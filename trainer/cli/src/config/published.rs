@@ -15,6 +15,7 @@
 
 use super::{DATA, Settings, line_of, read};
 use crate::error::Error;
+use crate::show;
 use berth_checkpoint::hex;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -29,15 +30,33 @@ struct Published {
     home: Option<String>,
     /// Under what they may be used.
     licence: Option<String>,
-    /// What else there is to know. For people.
-    #[expect(
-        dead_code,
-        reason = "read by people, and so that no other key is taken for it"
-    )]
+    /// How they were made of what is found there. For people.
     note: Option<String>,
     /// The digest of each file's content by its name.
     #[serde(default)]
     sha256: BTreeMap<String, String>,
+}
+
+impl Published {
+    /// The way to a file that is missing, and to one in the place of which there is another.
+    fn ways(&self) -> [String; 2] {
+        let home = self.home.as_deref();
+        let at = home.map_or("where the recipe's page says".into(), |home| {
+            format!("at {home}")
+        });
+        let own = "name files of your own by --train_file and --validation_file without --data_dir";
+        match &self.note {
+            Some(note) => {
+                let made = format!("it is made of what is found {at}: {}", show::line(note));
+                [made.clone(), format!("{own}, or get it: {made}")]
+            }
+            None => {
+                let home = home.unwrap_or(&at);
+                let get = format!("get it from {home}, or {own}");
+                [format!("it is found {at}"), get]
+            }
+        }
+    }
 }
 
 /// Holds the files in `folder` against the digests in the file of settings `config`; how many there are.
@@ -48,19 +67,16 @@ pub fn check(config: &Path, folder: &Path) -> Result<usize, Error> {
     let Some((settings, published)) = table(config)? else {
         return Ok(0);
     };
+    let [missing, other] = published.ways();
     for (name, known) in &published.sha256 {
         let is_digest = known.len() == 64 && known.bytes().all(|byte| byte.is_ascii_hexdigit());
         if !is_digest {
             let what = format!("{name:?} has no SHA-256 of 64 hexadecimal digits");
             return Err(wrong(config, &settings, name, what));
         }
-        let home = published
-            .home
-            .as_deref()
-            .unwrap_or("where the recipe's page says");
         let path = place(folder, Path::new(name)).ok_or_else(|| Error::Model {
             path: folder.to_owned(),
-            what: format!("holds no {name}, also not as .gz; it is found at {home}"),
+            what: format!("holds no {name}, also not as .gz; {missing}"),
         })?;
         let found = content_sha256(&path)?;
         if !found.eq_ignore_ascii_case(known) {
@@ -69,8 +85,7 @@ pub fn check(config: &Path, folder: &Path) -> Result<usize, Error> {
                 path,
                 what: format!(
                     "not the file that {config} was made for: its content has the SHA-256 {found}, \
-                     not {known}; get it from {home}, or name files of your own by --train_file and \
-                     --validation_file without --data_dir"
+                     not {known}; {other}"
                 ),
             });
         }
@@ -87,21 +102,28 @@ pub struct Origin {
     pub licence: Option<String>,
 }
 
-/// What the table of the file of settings `config` tells of the file `train`, which was given as `named`, if it was
-/// given. Nothing where it is none of the recipe's: its content has to have one of the digests, or, where there are
-/// none, it has to be the one that the recipe names.
+/// What the table of the file of settings `config` tells of the file `train`. Nothing where it is none of the recipe's:
+/// its content has to have one of the digests, or, where there are none, `named` and `folder`, which are `--train_file`
+/// and `--data_dir` as they were given, have to be the recipe's.
 ///
 /// # Errors
 /// Where the table is none, or a file can't be read.
-pub fn origin(config: &Path, named: Option<&Path>, train: &Path) -> Result<Origin, Error> {
+pub fn origin(
+    config: &Path,
+    named: Option<&Path>,
+    folder: Option<&Path>,
+    train: &Path,
+) -> Result<Origin, Error> {
     let Some((settings, published)) = table(config)? else {
         return Ok(Origin::default());
     };
     let is_of_recipe = if published.sha256.is_empty() {
-        let mut keys = settings.values.iter();
-        let own = keys.find(|(key, _)| key.replace('-', "_") == "train_file");
-        let own = own.and_then(|(_, value)| value.as_str());
-        own.map(Path::new) == named
+        let own = |flag: &str| {
+            let mut keys = settings.values.iter();
+            let (_, value) = keys.find(|(key, _)| key.replace('-', "_") == flag)?;
+            value.as_str().map(Path::new)
+        };
+        named.is_some() && named == own("train_file") && folder == own("data_dir")
     } else if train.is_file() {
         let found = content_sha256(train)?;
         let mut known = published.sha256.values();
@@ -206,6 +228,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_published_as_such_is_told_with_how_it_was_made() {
+        let note =
+            "home = 'https://there'\nnote = \"\"\"a.zip's table,\nwithout duplicates\"\"\"\n";
+        let table = format!("{note}[data.sha256]\n'a.tsv' = '{ABC}'");
+        let made =
+            "it is made of what is found at https://there: a.zip's table, without duplicates";
+        assert_eq!(
+            checked(&table, &[]).unwrap_err(),
+            format!("D: holds no a.tsv, also not as .gz; {made}")
+        );
+        let other = checked(&table, &[("a.tsv", b"abd")]).unwrap_err();
+        let way = format!(
+            "not {ABC}; name files of your own by --train_file and --validation_file without --data_dir, \
+             or get it: {made}"
+        );
+        assert!(other.ends_with(&way), "{other}");
+        assert_eq!(
+            checked(&format!("[data.sha256]\n'a.tsv' = '{ABC}'"), &[]).unwrap_err(),
+            "D: holds no a.tsv, also not as .gz; it is found where the recipe's page says"
+        );
+    }
+
+    #[test]
     fn a_table_that_is_none_is_named_with_its_line() {
         let unknown = checked("hom = 'x'", &[]).unwrap_err();
         assert!(
@@ -223,11 +268,13 @@ mod tests {
     fn a_licence_holds_for_the_recipes_own_files_alone() {
         let dir = tempfile::tempdir().unwrap();
         let [config, train] = ["a.toml", "mine.tsv"].map(|name| dir.path().join(name));
-        let told = |recipe: &str, named: Option<&Path>, content: &str| {
+        let told = |recipe: &str, [named, folder]: [Option<&str>; 2], content: &str| {
             fs::write(&config, recipe).unwrap();
             fs::write(&train, content).unwrap();
-            origin(&config, named, &train).unwrap()
+            let [named, folder] = [named, folder].map(|given| given.map(Path::new));
+            origin(&config, named, folder, &train).unwrap()
         };
+        let none = Origin::default;
         let data = "[data]\nhome = 'https://there'\nlicence = 'CC BY 4.0'\n";
         let known = || Origin {
             home: Some("https://there".into()),
@@ -235,17 +282,20 @@ mod tests {
         };
         let digests = format!("{data}[data.sha256]\n'a.tsv' = '{ABC}'\n");
         // Whatever it is called.
-        assert_eq!(told(&digests, Some(&train), "abc"), known());
-        assert_eq!(told(&digests, Some(&train), "abd"), Origin::default());
+        let mine = [Some("mine.tsv"), None];
+        assert_eq!(told(&digests, mine, "abc"), known());
+        assert_eq!(told(&digests, mine, "abd"), none());
         let pipe = dir.path().join("none");
-        assert_eq!(
-            origin(&config, Some(&pipe), &pipe).unwrap(),
-            Origin::default()
-        );
+        assert_eq!(origin(&config, Some(&pipe), None, &pipe).unwrap(), none());
         let own = format!("train-file = 'a.tsv'\n{data}");
-        assert_eq!(told(&own, Some(Path::new("a.tsv")), "abd"), known());
-        assert_eq!(told(&own, Some(&train), "abd"), Origin::default());
-        assert_eq!(told(&format!("seed = 1\n{data}"), None, "abd"), known());
-        assert_eq!(told("seed = 1\n", None, "abd"), Origin::default());
+        assert_eq!(told(&own, [Some("a.tsv"), None], "abd"), known());
+        assert_eq!(told(&own, [Some("a.tsv"), Some("other")], "abd"), none());
+        assert_eq!(told(&own, mine, "abd"), none());
+        let folder = format!("data_dir = 'd'\n{own}");
+        assert_eq!(told(&folder, [Some("a.tsv"), Some("d")], "abd"), known());
+        assert_eq!(told(&folder, [Some("a.tsv"), Some("e")], "abd"), none());
+        let unnamed = format!("task_name = 'mr'\n{data}");
+        assert_eq!(told(&unnamed, [None, Some("other")], "abd"), none());
+        assert_eq!(told("seed = 1\n", [None; 2], "abd"), none());
     }
 }

@@ -7,16 +7,16 @@
 //! .locks/models--ORG--NAME/HASH.lock       held while a content is being fetched
 //! ```
 //!
-//! A content grows as `HASH.incomplete` and is renamed when it is whole and its SHA-256 is right, so
+//! A content grows as `HASH.incomplete` and is renamed when its length and its hash are right, so
 //! whatever has its final name can be used, and whatever was cut can be gone on with.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use berth_checkpoint::{hex, sha256};
-use sha2::{Digest, Sha256};
+use sha1::{Digest, Sha1};
 
 use super::WEIGHTS;
 use super::error::FetchError;
@@ -178,17 +178,11 @@ impl Repo {
         if !path.exists() {
             return Ok(false);
         }
-        let right = || -> io::Result<bool> {
-            let length = fs::metadata(&path)?.len();
-            let right_length = expected.size.is_none_or(|size| size == length);
-            Ok(right_length
-                && match &expected.sha256 {
-                    Some(known) => hex(&sha256(&path)?) == *known,
-                    None => true,
-                })
-        };
         let remove = || fs::remove_file(&path).map(|()| false);
-        let right = right().and_then(|right| if right { Ok(true) } else { remove() });
+        let right = expected.differs(&path).and_then(|wrong| match wrong {
+            None => Ok(true),
+            Some(_) => remove(),
+        });
         right.map_err(|source| FetchError::io(&path, source))
     }
 }
@@ -198,15 +192,77 @@ impl Repo {
 pub struct Expected {
     /// Its length.
     pub size: Option<u64>,
-    /// Its SHA-256 in hexadecimal.
-    pub sha256: Option<String>,
+    /// Its hash.
+    pub hash: Option<Hash>,
+}
+
+/// A content's hash, in lower-case hexadecimal.
+#[derive(Clone, Debug)]
+pub enum Hash {
+    /// SHA-256.
+    Sha256(String),
+    /// SHA-1: Git's, which begins with the length, or as some mirrors have it that of the bytes alone.
+    Sha1(String),
+}
+
+impl Hash {
+    /// The hash that a content's name on the Hub is: its SHA-256, or Git's for what lies in Git.
+    pub fn of_name(blob: &str) -> Option<Self> {
+        let is_hex = blob.bytes().all(|byte| byte.is_ascii_hexdigit());
+        match blob.len() {
+            64 if is_hex => Some(Hash::Sha256(blob.to_lowercase())),
+            40 if is_hex => Some(Hash::Sha1(blob.to_lowercase())),
+            _ => None,
+        }
+    }
+}
+
+/// What a content has that is not as expected.
+struct Wrong {
+    what: &'static str,
+    expected: String,
+    found: String,
+}
+
+impl Expected {
+    /// What of the file at `path` is known to be otherwise.
+    fn differs(&self, path: &Path) -> io::Result<Option<Wrong>> {
+        let wrong = |what, expected: &dyn ToString, found: &dyn ToString| {
+            let (expected, found) = (expected.to_string(), found.to_string());
+            Ok(Some(Wrong {
+                what,
+                expected,
+                found,
+            }))
+        };
+        match &self.hash {
+            Some(Hash::Sha256(known)) => {
+                let found = hex(&sha256(path)?);
+                if found != *known {
+                    return wrong("SHA-256", known, &found);
+                }
+            }
+            Some(Hash::Sha1(known)) => {
+                let found = sha1s(path)?;
+                if !found.contains(known) {
+                    return wrong("Git's SHA-1", known, &found[0]);
+                }
+            }
+            None => {}
+        }
+        let length = fs::metadata(path)?.len();
+        match self.size {
+            Some(size) if size != length => wrong("length", &size, &length),
+            _ => Ok(None),
+        }
+    }
 }
 
 impl From<&PinnedFile> for Expected {
     fn from(file: &PinnedFile) -> Self {
         Expected {
             size: Some(file.size),
-            sha256: Some(file.sha256.to_owned()),
+            hash: Some(Hash::Sha256(file.sha256.to_owned())),
         }
     }
 }
@@ -216,7 +272,6 @@ pub struct Incoming {
     path: PathBuf,
     blob: PathBuf,
     file: File,
-    hasher: Sha256,
     length: u64,
 }
 
@@ -226,26 +281,15 @@ impl Incoming {
         let path = repo.blob(&format!("{blob}.incomplete"));
         let open = || {
             make_folder_of(&path)?;
-            let mut options = OpenOptions::new();
-            let mut file = options.create(true).append(true).read(true).open(&path)?;
-            let mut hasher = Sha256::new();
-            let mut buffer = vec![0; 1 << 18];
-            let mut length = 0;
-            loop {
-                let read = file.read(&mut buffer)?;
-                if read == 0 {
-                    return Ok((file, hasher, length));
-                }
-                hasher.update(&buffer[..read]);
-                length += read as u64;
-            }
+            let file = OpenOptions::new().create(true).append(true).open(&path)?;
+            let length = file.metadata()?.len();
+            Ok((file, length))
         };
-        let (file, hasher, length) = open().map_err(|source| FetchError::io(&path, source))?;
+        let (file, length) = open().map_err(|source| FetchError::io(&path, source))?;
         Ok(Incoming {
             blob: repo.blob(blob),
             path,
             file,
-            hasher,
             length,
         })
     }
@@ -257,9 +301,9 @@ impl Incoming {
 
     /// Forgets what is there.
     pub fn restart(&mut self) -> Result<(), FetchError> {
-        let restart = self.file.set_len(0).and_then(|()| self.file.rewind());
-        restart.map_err(|source| FetchError::io(&self.path, source))?;
-        self.hasher = Sha256::new();
+        self.file
+            .set_len(0)
+            .map_err(|source| FetchError::io(&self.path, source))?;
         self.length = 0;
         Ok(())
     }
@@ -269,7 +313,6 @@ impl Incoming {
         self.file
             .write_all(bytes)
             .map_err(|source| FetchError::io(&self.path, source))?;
-        self.hasher.update(bytes);
         self.length += bytes.len() as u64;
         Ok(())
     }
@@ -281,18 +324,17 @@ impl Incoming {
             path,
             blob,
             file: open,
-            hasher,
             ..
         } = self;
-        let found = hex(&hasher.finalize());
-        if let Some(known) = expected.sha256.as_ref().filter(|known| **known != found) {
-            fs::remove_file(&path).map_err(|source| FetchError::io(&path, source))?;
-            let (file, source_name) = (file.to_owned(), source.to_owned());
-            return Err(FetchError::Checksum {
-                file,
-                source_name,
-                expected: known.clone(),
-                found,
+        let io = |error| FetchError::io(&path, error);
+        if let Some(wrong) = expected.differs(&path).map_err(io)? {
+            fs::remove_file(&path).map_err(io)?;
+            return Err(FetchError::Wrong {
+                file: file.to_owned(),
+                source_name: source.to_owned(),
+                what: wrong.what,
+                expected: wrong.expected,
+                found: wrong.found,
             });
         }
         let finish = open.sync_all().and_then(|()| fs::rename(&path, &blob));
@@ -317,6 +359,23 @@ fn first_wrong<'a>(dir: &Path, pinned: &Pinned) -> Result<Option<&'a PinnedFile>
         }
     }
     Ok(None)
+}
+
+/// Git's hash of a file, and the SHA-1 of its bytes alone.
+fn sha1s(path: &Path) -> io::Result<[String; 2]> {
+    let mut file = File::open(path)?;
+    let header = format!("blob {}\0", file.metadata()?.len());
+    let mut hashers = [Sha1::new_with_prefix(header), Sha1::new()];
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            return Ok(hashers.map(|hasher| hex(&hasher.finalize())));
+        }
+        for hasher in &mut hashers {
+            hasher.update(&buffer[..read]);
+        }
+    }
 }
 
 fn make_folder_of(path: &Path) -> io::Result<()> {

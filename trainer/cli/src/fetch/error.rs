@@ -62,17 +62,17 @@ pub enum FetchError {
         what: String,
     },
     /// A file is not the one that it should be.
-    #[error(
-        "{file} from {source_name}: SHA-256 {found} instead of {expected}; refused and removed"
-    )]
-    Checksum {
+    #[error("{file} from {source_name}: {what} {found} instead of {expected}; refused and removed")]
+    Wrong {
         /// The file.
         file: String,
         /// Where it came from.
         source_name: String,
-        /// The SHA-256 that is known.
+        /// What of it is wrong: a hash or the length.
+        what: &'static str,
+        /// The one that is known.
         expected: String,
-        /// The SHA-256 of what came.
+        /// That of what came.
         found: String,
     },
     /// pip could not be run, or got nothing.
@@ -123,6 +123,6 @@ impl FetchError {
     /// Whether another source may be tried: not after wrong bytes, which the
     /// user should know about, and not when it is this machine's disk that fails.
     pub(super) fn leaves_other_sources(&self) -> bool {
-        !matches!(self, FetchError::Checksum { .. } | FetchError::Io { .. })
+        !matches!(self, FetchError::Wrong { .. } | FetchError::Io { .. })
     }
 }

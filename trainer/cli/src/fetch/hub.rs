@@ -10,7 +10,7 @@ use berth_checkpoint::Config;
 use ureq::Agent;
 use ureq::http::{Response, header::HeaderMap};
 
-use super::cache::{Expected, Incoming, Repo, UNVERSIONED, is_file_name};
+use super::cache::{Expected, Hash, Incoming, Repo, UNVERSIONED, is_file_name};
 use super::error::FetchError;
 use super::options::Options;
 use super::pinned::Pinned;
@@ -43,9 +43,13 @@ struct Remote {
 
 /// How one try to download ended short of success.
 enum Failure {
-    /// Worth another try.
-    Network(String),
-    /// Not so.
+    /// No answer, which may pass.
+    Unreachable(String),
+    /// Less than the whole answer, or not what was asked for.
+    Cut(String),
+    /// An answer that the server can't now.
+    Status(u16),
+    /// Not worth another try.
     Final(FetchError),
 }
 
@@ -153,7 +157,7 @@ impl<'a> Hub<'a> {
             let described = etag.or(text(headers, "x-linked-etag")).is_some();
             match (response.status().as_u16(), text(headers, "location")) {
                 (300..400, Some(location)) if !described => url = join(&url, location),
-                (200..400, _) => return remote(&url, headers, commit),
+                (200..400, _) => return remote(&url, &response, commit),
                 (status, _) => return Err(refusal(status, name, file, &url)),
             }
         }
@@ -181,24 +185,35 @@ impl<'a> Hub<'a> {
         let mut furthest = incoming.length();
         let mut tries = 0;
         loop {
-            let result = self.attempt(url, name, file, &mut incoming, expected.size);
+            let result = self.attempt(url, name, file, &mut incoming, expected);
             self.progress.end();
-            let reason = match result {
+            let failure = match result {
                 Ok(()) => return incoming.finish(expected, file, url),
                 Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Network(reason)) => reason,
+                Err(failure) => failure,
             };
-            let (url, received) = (url.to_owned(), incoming.length());
+            let received = incoming.length();
             if received > furthest {
                 furthest = received;
                 tries = TRIES;
-            } else if tries == 0 && furthest == 0 {
-                return Err(FetchError::Unreachable { url, reason });
             } else if tries == 0 {
-                return Err(FetchError::Cut {
-                    url,
-                    received,
-                    reason,
+                let cut = |reason| {
+                    let url = url.to_owned();
+                    FetchError::Cut {
+                        url,
+                        received,
+                        reason,
+                    }
+                };
+                return Err(match failure {
+                    Failure::Final(error) => error,
+                    Failure::Unreachable(reason) if furthest == 0 => {
+                        let url = url.to_owned();
+                        FetchError::Unreachable { url, reason }
+                    }
+                    Failure::Status(status) if furthest == 0 => refusal(status, name, file, url),
+                    Failure::Unreachable(reason) | Failure::Cut(reason) => cut(reason),
+                    Failure::Status(status) => cut(format!("status {status}")),
                 });
             }
             tries -= 1;
@@ -212,10 +227,10 @@ impl<'a> Hub<'a> {
         name: &str,
         file: &str,
         incoming: &mut Incoming,
-        size: Option<u64>,
+        expected: &Expected,
     ) -> Result<(), Failure> {
         let at = incoming.length();
-        if size.is_some_and(|size| at >= size) {
+        if expected.size.is_some_and(|size| at >= size) {
             return Ok(());
         }
         let mut request = self.agent.get(url).header("Accept-Encoding", "identity");
@@ -224,19 +239,38 @@ impl<'a> Hub<'a> {
         }
         let response = request
             .call()
-            .map_err(|error| Failure::Network(error.to_string()))?;
+            .map_err(|error| Failure::Unreachable(error.to_string()))?;
+        let unfit = |what: String| {
+            let what = format!("{what}; name another server by HF_ENDPOINT");
+            let url = url.to_owned();
+            Failure::Final(FetchError::Answer { url, what })
+        };
+        let headers = response.headers();
+        let comes = response.status().is_success();
+        if let Some(encoding) = encoding(headers).filter(|_| comes) {
+            return Err(unfit(format!(
+                "comes as {encoding}, which was not asked for"
+            )));
+        }
+        let coming = text(headers, "content-length").and_then(|n| n.parse::<u64>().ok());
+        // Chunks tell where they end.
+        let told = coming.or(expected.size).is_some() || headers.contains_key("transfer-encoding");
+        if comes && !told && expected.hash.is_none() {
+            let what = "neither the file's length nor its hash is told, so it may not be whole";
+            return Err(unfit(what.to_owned()));
+        }
         match response.status().as_u16() {
             206 if continues(&response, at) => {}
             200 => incoming.restart()?,
             // The server cannot go on from here: from the start, next time.
             206 | 416 => {
                 incoming.restart()?;
-                return Err(Failure::Network("the rest was refused".to_owned()));
+                return Err(Failure::Cut("the rest was refused".to_owned()));
             }
-            status @ 500.. => return Err(Failure::Network(format!("status {status}"))),
+            status @ 500.. => return Err(Failure::Status(status)),
             status => return Err(refusal(status, name, file, url).into()),
         }
-        let coming = text(response.headers(), "content-length").and_then(|n| n.parse::<u64>().ok());
+        let size = expected.size;
         let total = coming.map(|coming| incoming.length() + coming).or(size);
         self.progress.begin(file, incoming.length(), total);
         self.receive(response, incoming, total, size)
@@ -255,11 +289,11 @@ impl<'a> Hub<'a> {
         loop {
             let read = body
                 .read(&mut buffer)
-                .map_err(|error| Failure::Network(error.to_string()))?;
+                .map_err(|error| Failure::Cut(error.to_string()))?;
             incoming.write(&buffer[..read])?;
             self.progress.advance(read as u64);
             if read == 0 && total.is_some_and(|total| incoming.length() < total) {
-                return Err(Failure::Network("the answer ended early".to_owned()));
+                return Err(Failure::Cut("the answer ended early".to_owned()));
             }
             if read == 0 || size.is_some_and(|size| incoming.length() > size) {
                 return Ok(());
@@ -269,7 +303,12 @@ impl<'a> Hub<'a> {
 }
 
 /// Reads a file's headers.
-fn remote(url: &str, headers: &HeaderMap, commit: Option<String>) -> Result<Remote, FetchError> {
+fn remote(
+    url: &str,
+    response: &Response<ureq::Body>,
+    commit: Option<String>,
+) -> Result<Remote, FetchError> {
+    let headers = response.headers();
     let etag = text(headers, "x-linked-etag").or_else(|| text(headers, "etag"));
     let blob = etag.map(|etag| etag.trim_start_matches("W/").trim_matches('"'));
     let Some(blob) = blob.filter(|blob| is_file_name(blob)) else {
@@ -279,14 +318,18 @@ fn remote(url: &str, headers: &HeaderMap, commit: Option<String>) -> Result<Remo
             what,
         });
     };
-    let is_sha256 = blob.len() == 64 && blob.bytes().all(|b| b.is_ascii_hexdigit());
-    let size = text(headers, "x-linked-size").and_then(|size| size.parse().ok());
+    // A redirect's length is its own.
+    let is_own = response.status().is_success() && encoding(headers).is_none();
+    let own = || text(headers, "content-length").filter(|_| is_own);
+    let size = text(headers, "x-linked-size").or_else(own);
+    let size = size.and_then(|size| size.parse::<u64>().ok());
     Ok(Remote {
         commit,
         blob: blob.to_owned(),
         expected: Expected {
-            size,
-            sha256: is_sha256.then(|| blob.to_lowercase()),
+            // None of the files is empty: a server that says so does not know.
+            size: size.filter(|size| *size > 0),
+            hash: Hash::of_name(blob),
         },
     })
 }
@@ -308,11 +351,23 @@ fn refusal(status: u16, name: &str, file: &str, url: &str) -> FetchError {
             status,
             url,
         },
+        429 | 500.. => FetchError::Answer {
+            url,
+            what: format!(
+                "status {status}; try again later, or name another server by HF_ENDPOINT"
+            ),
+        },
         _ => FetchError::Answer {
             url,
             what: format!("status {status}"),
         },
     }
+}
+
+/// How an answer's bytes are packed, where they are not the file's own.
+fn encoding(headers: &HeaderMap) -> Option<&str> {
+    let encoding = text(headers, "content-encoding");
+    encoding.filter(|encoding| !encoding.eq_ignore_ascii_case("identity"))
 }
 
 fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {

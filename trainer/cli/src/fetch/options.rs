@@ -53,13 +53,20 @@ impl Options {
         let path = |name: &str| get(name).map(PathBuf::from);
         let text = |name: &str| get(name).and_then(|value| value.into_string().ok());
         let home = || path("HOME").or_else(|| path("USERPROFILE"));
-        let caches = || path("XDG_CACHE_HOME").or_else(|| Some(home()?.join(".cache")));
-        let hf_home = || path("HF_HOME").or_else(|| Some(caches()?.join("huggingface")));
+        // A `~` that no shell has seen, that of a file of settings, is the home folder to Hugging Face's tools.
+        let place = |name: &str| {
+            let path = path(name)?;
+            let rest = path.strip_prefix("~").ok();
+            let at_home = rest.and_then(|rest| Some(home()?.join(rest)));
+            Some(at_home.unwrap_or(path))
+        };
+        let caches = || place("XDG_CACHE_HOME").or_else(|| Some(home()?.join(".cache")));
+        let hf_home = || place("HF_HOME").or_else(|| Some(caches()?.join("huggingface")));
         let endpoint = text("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned());
         let offline = text("HF_HUB_OFFLINE").unwrap_or_default().to_uppercase();
         let pip = [("python3", &["-m", "pip"][..]), ("pip3", &[]), ("pip", &[])];
         Options {
-            cache: path("HF_HUB_CACHE").or_else(|| Some(hf_home()?.join("hub"))),
+            cache: place("HF_HUB_CACHE").or_else(|| Some(hf_home()?.join("hub"))),
             endpoint: endpoint.trim_end_matches('/').to_owned(),
             offline: ["1", "ON", "YES", "TRUE"].contains(&offline.as_str()),
             pip: pip.map(|(program, args)| Pip::new(program, args)).to_vec(),

@@ -81,7 +81,7 @@ fn metrics(state: &TrainerState) -> Vec<Series> {
     let first = state
         .log_history
         .iter()
-        .find(|entry| entry.contains_key("eval_loss"));
+        .find(|entry| entry.keys().any(|name| name.starts_with("eval_")));
     let names = first.into_iter().flat_map(Map::keys);
     let names = names.filter(|name| name.starts_with("eval_") && !ASIDE.contains(&name.as_str()));
     // Counts and thresholds have other scales.
@@ -99,4 +99,17 @@ fn points(state: &TrainerState, name: &str) -> Vec<(f64, f64)> {
         Some((entry.get("epoch")?.as_f64()?, entry.get(name)?.as_f64()?))
     };
     state.log_history.iter().filter_map(point).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_have_a_line_where_there_is_no_loss_of_them() {
+        let mut state = TrainerState::default();
+        state.log([("loss".into(), 0.5)]);
+        state.log([("eval_f1".into(), 50.0), ("eval_runtime".into(), 0.25)]);
+        assert_eq!(metrics(&state).len(), 1);
+    }
 }

@@ -225,6 +225,29 @@ fn smoothing() -> Step {
     }
 }
 
+/// f32 and int8 on a hundred rows, of which forty stay as they are.
+fn comparison(changed: Vec<Changed>) -> Comparison {
+    let evaluation = |accuracy| Evaluation {
+        samples: 100,
+        loss: Some(0.4),
+        metrics: vec![("accuracy", accuracy)],
+        fitted: Vec::new(),
+    };
+    Comparison {
+        main_metric: "accuracy",
+        full_marks: 1.0,
+        f32: evaluation(0.9),
+        int8: evaluation(0.875),
+        asked: 100,
+        same: 40,
+        cosine: 0.99,
+        error: 0.0,
+        drop_interval: [-1.25, 6.75],
+        changed,
+        calibration: Some(calibration()),
+    }
+}
+
 #[test]
 fn a_page_of_a_quantization_has_every_changed_answer() {
     let labels = ["<no>".to_owned(), "yes".to_owned()];
@@ -243,25 +266,7 @@ fn a_page_of_a_quantization_has_every_changed_answer() {
             probability: 0.5,
         },
     };
-    let evaluation = |accuracy| Evaluation {
-        samples: 100,
-        loss: 0.4,
-        metrics: vec![("accuracy", accuracy)],
-        fitted: Vec::new(),
-    };
-    let comparison = Comparison {
-        main_metric: "accuracy",
-        full_marks: 1.0,
-        f32: evaluation(0.9),
-        int8: evaluation(0.875),
-        asked: 100,
-        same: 40,
-        cosine: 0.99,
-        error: 0.0,
-        drop_interval: [-1.25, 6.75],
-        changed: (1000..1060).map(changed).collect(),
-        calibration: Some(calibration()),
-    };
+    let comparison = comparison((1000..1060).map(changed).collect());
     let (cost, search) = (cost(), [smoothing()]);
     let answered = Answered {
         task: Task::TextClassification,
@@ -387,6 +392,58 @@ fn a_page_of_a_quantization_has_every_changed_answer() {
         !section.contains("cut") && section.contains("alert(1)"),
         "{section}"
     );
+}
+
+/// A page of all of them would be of hundreds of megabytes.
+#[test]
+fn of_very_many_changed_answers_the_first_stand_there_each_with_the_labels_that_changed() {
+    let labels = ["a", "b", "kept"].map(str::to_owned);
+    let set = |labels: [usize; 2], probabilities: [f32; 3]| Answer::Set {
+        labels: labels.to_vec(),
+        probabilities: probabilities.to_vec(),
+    };
+    let changed = |line| Changed {
+        line,
+        text: "text".into(),
+        gold: Label::Set(vec![0, 2]),
+        f32: set([0, 2], [0.75, 0.25, 0.5625]),
+        int8: set([1, 2], [0.375, 0.625, 0.5625]),
+    };
+    let comparison = Comparison {
+        asked: 2000,
+        same: 2000 - 1003,
+        ..comparison((1..=1003).map(changed).collect())
+    };
+    let answered = Answered {
+        task: Task::TextClassification,
+        labels: &labels,
+        examples: &[],
+        decisions: &[],
+    };
+    let section = changed::section(&Compared {
+        file: "dev.jsonl",
+        comparison: &comparison,
+        cost: &cost(),
+        search: &[],
+        gate: Gate::default(),
+        warnings: &[],
+        f32: answered,
+        int8: answered,
+    });
+    let section = section.body.into_string();
+    assert_eq!(section.matches("<li>").count(), 1000);
+    assert!(section.contains("line 1000<") && !section.contains("line 1001<"));
+    assert!(!section.contains("kept"), "a label that both give");
+    for shown in [
+        "1003 of 2000: f32, int8, and what is right. Of several labels those that changed. \
+         Here are the first 1000; <code>berth quantize --json</code> prints all.",
+        "<summary>975 more</summary>",
+        "\"f32\"><bdi>a</bdi> 75.0 %, not <bdi>b</bdi> 25.0 %<",
+        "\"said\">not <bdi>a</bdi> 37.5 %, <bdi>b</bdi> 62.5 %<",
+        "\"gold\"><bdi>a</bdi>, not <bdi>b</bdi><",
+    ] {
+        assert!(section.contains(shown), "{shown}");
+    }
 }
 
 #[test]

@@ -397,8 +397,8 @@ fn decode<L: AsRef<[f32]>>(
 }
 
 /// The mean over the windows whose target is known: the two cross entropies of start and end over
-/// all pieces of the window, halved.
-fn loss<L: AsRef<[f32]>>(inputs: &[Encoded], logits: &[L]) -> f64 {
+/// all pieces of the window, halved. None where it is known of no window.
+fn loss<L: AsRef<[f32]>>(inputs: &[Encoded], logits: &[L]) -> Option<f64> {
     let (mut sum, mut windows) = (0.0, 0);
     for (input, logits) in inputs.iter().zip(logits) {
         let Target::Span(start, end) = input.target else {
@@ -416,7 +416,7 @@ fn loss<L: AsRef<[f32]>>(inputs: &[Encoded], logits: &[L]) -> f64 {
         }
         windows += 1;
     }
-    sum / f64::from(windows)
+    (windows > 0).then(|| sum / f64::from(windows))
 }
 
 fn gold<'e>(
@@ -622,11 +622,27 @@ mod tests {
         let first = entropy(&start(0.5), 4) + entropy(&end, 4);
         let second = entropy(&start(2.0), 0) + entropy(&end, 0);
         let (of, _) = evaluate(None, false, [0.5, 2.0]);
-        assert!(
-            (of.loss - (first + second) / 4.0).abs() < 1e-9,
-            "{}",
-            of.loss
-        );
+        let loss = of.loss.unwrap();
+        assert!((loss - (first + second) / 4.0).abs() < 1e-9, "{loss}");
+    }
+
+    #[test]
+    fn no_loss_is_told_where_no_answer_stands_in_its_place() {
+        let examples = [example(&["beta"]), example(&["gamma"])];
+        let of = |targets: [Target; 2]| {
+            let inputs: Vec<_> = (0..).zip(targets).map(|(row, at)| input(row, at)).collect();
+            let logits = [logits(0.0), logits(0.0)];
+            evaluator(&examples, &inputs, None).evaluate(&logits)
+        };
+        let lost = of([Target::None, Target::None]).unwrap();
+        assert_eq!((lost.get("loss"), lost.get("f1")), (None, Some(50.0)));
+        let names: Vec<_> = lost.entries().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["eval_exact_match", "eval_f1"]);
+        // Those that stand there are told of.
+        let half = of([Target::Span(4, 4), Target::None]).unwrap();
+        let both = of([Target::Span(4, 4), Target::Span(4, 4)]).unwrap();
+        let [half, both] = [half, both].map(|of| of.get("eval_loss").unwrap());
+        assert!((half - both).abs() < 1e-12, "{half} {both}");
     }
 
     /// Two windows of three pieces, of which they share one; what is shared counts with its best logits.

@@ -78,7 +78,7 @@ pub(super) fn measure(rows: &[Row<'_>]) -> Result<Measured, EvaluationError> {
         ("recall", ratio(all.correct, all.gold)),
         ("accuracy", ratio(exact, rows.len() as u64)),
     ];
-    Ok((loss / (rows.len() * outputs) as f64, metrics))
+    Ok((Some(loss / (rows.len() * outputs) as f64), metrics))
 }
 
 fn is_decided(logit: f32) -> bool {
@@ -159,6 +159,7 @@ mod tests {
                 ("accuracy", 0.5166666666666667),
             ],
         );
+        let loss = loss.unwrap();
         assert!((loss - expected.0).abs() < 1e-12, "{loss}");
         for ((name, found), (expected_name, expected)) in metrics.into_iter().zip(expected.1) {
             assert_eq!(name, expected_name);
@@ -191,6 +192,7 @@ mod tests {
             let inputs = inputs(vec![vec![], vec![]]);
             measure(&rows(&logits, &inputs).unwrap()).unwrap()
         };
+        let loss = loss.unwrap();
         assert!(
             (loss - 0.5 * std::f64::consts::LN_2).abs() < 1e-12,
             "{loss}"

@@ -84,7 +84,7 @@ pub(super) fn classify(rows: &[Row<'_>]) -> Result<Measured, EvaluationError> {
         ("recall", counts.recall()),
         ("matthews_correlation", counts.matthews_correlation()),
     ];
-    Ok((loss / rows.len() as f64, metrics))
+    Ok((Some(loss / rows.len() as f64), metrics))
 }
 
 /// Minus the logarithm of the probability of `gold`, in f64.
@@ -122,7 +122,8 @@ pub(super) fn regress(rows: &[Row<'_>]) -> Result<Measured, EvaluationError> {
     let squares = predicted.iter().zip(&gold).map(|(p, g)| (p - g) * (p - g));
     let loss = squares.sum::<f64>() / gold.len() as f64;
     let (pearson, spearmanr) = (pearson(&predicted, &gold), spearmanr(&predicted, &gold));
-    Ok((loss, vec![("pearson", pearson), ("spearmanr", spearmanr)]))
+    let metrics = vec![("pearson", pearson), ("spearmanr", spearmanr)];
+    Ok((Some(loss), metrics))
 }
 
 /// The mean of the two metrics that GLUE reports for MRPC and for the relatedness of texts.

@@ -190,6 +190,31 @@ fn new_names_are_trimmed_and_go_by_name_where_they_are_the_old_ones() {
 }
 
 #[test]
+fn a_models_labels_stay_in_their_order_whatever_that_of_their_names() {
+    let source = |names: &[&str]| Source {
+        labels: Some(strings(&["pos", "neg"])),
+        label_names: Some(strings(names)),
+        ..single("a.csv")
+    };
+    let content = "text,label\na,pos\nb,neg\nc,0\n";
+    for (given, expected) in [
+        (["neg", "pos"], ["pos", "neg"]),
+        (["Neg", "POS"], ["POS", "Neg"]),
+        (["good", "bad"], ["good", "bad"]),
+    ] {
+        let dataset = read_from(&source(&given), content.as_bytes()).unwrap();
+        assert_eq!(dataset.labels, expected);
+        assert_eq!(dataset.spellings, ["pos", "neg"]);
+        assert_eq!(classes(&dataset), [0, 1, 0], "{given:?}");
+    }
+    let message = error(&source(&["neg", "bad"]), content);
+    assert!(
+        message.contains("calls the label \"pos\" \"neg\", which is"),
+        "{message}"
+    );
+}
+
+#[test]
 fn new_names_of_a_task_name_go_by_name_where_they_are_its_own() {
     const SICK: &str = "sentence_A\tsentence_B\tentailment_judgment\na\tb\tENTAILMENT\na\tb\tNEUTRAL\n\
         a\tb\tNEUTRAL\na\tb\t0\n";

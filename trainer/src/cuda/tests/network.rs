@@ -280,6 +280,35 @@ fn steps_of_adamw_and_the_norm_of_gradients_are_the_cpus() {
 }
 
 #[test]
+fn fixed_token_types_neither_move_nor_count() {
+    let Some(both) = Both::new(HeadKind::Sequence { outputs: 2 }, Operand::Full) else {
+        return;
+    };
+    let Both { here, there, .. } = &both;
+    here.fix_token_types();
+    let betas = Betas {
+        first: 0.9,
+        second: 0.999,
+        eps: 1e-8,
+    };
+    let mut optimizers = [0, 1].map(|_| AdamW::new(here.parameters(), betas, 0.1));
+    let [cpu, gpu] = &mut optimizers;
+    gpu.move_to(there.clone()).unwrap();
+    let mut named = here.parameters().iter();
+    let index = named.position(|p| p.name().contains("token_type")).unwrap();
+    let before = there.read(Numbers::Values, index).unwrap();
+    both.learn(&batch(&LENGTHS), &Targets::Classes(vec![1, 0, 0, 1]), None);
+    assert!(gpu.without_gradient().is_empty());
+    let [norm, its] = [&*cpu, &*gpu].map(|optimizer| optimizer.gradient_norm(Isa::best()).unwrap());
+    assert!((norm / its - 1.0).abs() < 1e-5, "{norm} {its}");
+    for optimizer in [cpu, gpu] {
+        optimizer.step(Isa::best(), 1e-2, 0.5).unwrap();
+    }
+    assert_eq!(there.read(Numbers::Values, index).unwrap(), before);
+    assert_eq!(here.parameters()[index].values()[..], before[..]);
+}
+
+#[test]
 fn a_run_gives_the_same_bits_again_and_a_second_batch_adds() {
     let kind = HeadKind::Token { outputs: 2 };
     let run = |batches: &[&[usize]]| {

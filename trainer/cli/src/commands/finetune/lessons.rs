@@ -2,7 +2,7 @@
 //! differ in their seed alone share it.
 
 use super::super::evaluate::{Files, LabelledFile, check_asked, measure};
-use super::{Progress, report};
+use super::{Progress, record, report};
 use crate::args::FinetuneArgs;
 use crate::config::published;
 use crate::error::Error;
@@ -51,6 +51,10 @@ impl<'a> Lessons<'a> {
         let known = Known::new(&args.data, None)?;
         let recipe = recipe(args, &known)?;
         let (train_file, dev_files) = files(args, &known)?;
+        let measured = [&dev_files.first, &dev_files.second];
+        let measured = measured.into_iter().flatten().map(PathBuf::as_path);
+        let data: Vec<&Path> = measured.chain([train_file.as_path()]).collect();
+        record::check_apart(args, &data)?;
         check_published(args)?;
         let train = read_train(&known, &train_file, args)?;
         known.warn_of_unread(&train);
@@ -90,7 +94,12 @@ impl<'a> Lessons<'a> {
         };
         let named = &args.model_name_or_path;
         let origin = match &args.config {
-            Some(config) => published::origin(config, args.train_file.as_deref(), &train_file)?,
+            Some(config) => published::origin(
+                config,
+                args.train_file.as_deref(),
+                args.data_dir.as_deref(),
+                &train_file,
+            )?,
             None => published::Origin::default(),
         };
         let provenance = report::provenance(named, &base, &train, dev.as_ref(), origin)?;

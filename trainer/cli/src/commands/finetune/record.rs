@@ -24,7 +24,7 @@ use berth_checkpoint::save::write_file;
 use berth_checkpoint::{Checkpoint, hex, sha256};
 use berth_data::Evaluation;
 use berth_quantize::{Comparison, Gate};
-use berth_trainer::recipe::{FREE, Recipe};
+use berth_trainer::recipe::Recipe;
 use berth_trainer::state::{STATE_FILE, TrainerState};
 use comfy_table::Table;
 use serde::Deserialize;
@@ -60,6 +60,21 @@ pub fn check(args: &FinetuneArgs) -> Result<(), Error> {
         return Ok(());
     };
     Err(Error::Usage(what.into()))
+}
+
+/// That the file of metrics is none of those that the runs are made from; `data` are the files to learn from and to
+/// measure on.
+///
+/// # Errors
+/// When it is one of them.
+pub fn check_apart(args: &FinetuneArgs, data: &[&Path]) -> Result<(), Error> {
+    let Some(metrics) = &args.metrics_file else {
+        return Ok(());
+    };
+    let weights = args.recipe.class_weights.as_deref().map(Path::new);
+    let settings = args.config.as_deref().into_iter().chain(weights);
+    let read: Vec<&Path> = data.iter().copied().chain(settings).collect();
+    outputs::check_apart(metrics, &read)
 }
 
 /// Measures the finished runs and writes the file that `--metrics_file` names; the table for people. None where no
@@ -183,7 +198,10 @@ fn check_run(lessons: &Lessons<'_>, seed: u64, checkpoint: &Checkpoint) -> Resul
             ),
         })
     };
-    let Some(training) = checkpoint.training_args() else {
+    let training = checkpoint.training_args();
+    // A setting that the file lacks is younger than it, and had its default.
+    let then = training.and_then(|training| Recipe::deserialize(&training.recipe).ok());
+    let Some((training, then)) = training.zip(then) else {
         let what = "does not remember how it was trained".to_owned();
         return Err(Error::Model {
             path: path.clone(),
@@ -196,18 +214,12 @@ fn check_run(lessons: &Lessons<'_>, seed: u64, checkpoint: &Checkpoint) -> Resul
     if training.max_seq_length != lessons.limit {
         return other("--max_seq_length", &training.max_seq_length, &lessons.limit);
     }
-    // A setting that the file lacks is younger than it, and had its default.
-    let then = Recipe::deserialize(&training.recipe).map(|recipe| settings(&recipe));
-    let now = settings(&Recipe {
+    let now = Recipe {
         seed,
         ..lessons.recipe.clone()
-    });
-    let then = then.unwrap_or_default();
-    for (name, value) in &now {
-        let before = then.get(name).unwrap_or(&Value::Null);
-        if !FREE.contains(&name.as_str()) && before != value {
-            return other(&format!("--{name}"), before, value);
-        }
+    };
+    if let Some((name, then, now)) = then.differences(&now).first() {
+        return other(&format!("--{name}"), then, now);
     }
     let state = path.join(STATE_FILE);
     let text = std::fs::read(&state).map_err(|source| Error::file(&state, source))?;
@@ -215,13 +227,6 @@ fn check_run(lessons: &Lessons<'_>, seed: u64, checkpoint: &Checkpoint) -> Resul
     match samples {
         Ok(samples) if samples != lessons.inputs() => other("inputs:", &samples, &lessons.inputs()),
         _ => Ok(()),
-    }
-}
-
-fn settings(recipe: &Recipe) -> Map<String, Value> {
-    match serde_json::to_value(recipe) {
-        Ok(Value::Object(settings)) => settings,
-        _ => Map::new(),
     }
 }
 

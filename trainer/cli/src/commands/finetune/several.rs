@@ -8,16 +8,20 @@ use super::{interrupted, start};
 use crate::args::FinetuneArgs;
 use crate::error::Error;
 use crate::{outputs, seeds, show};
-use berth_checkpoint::save::write_file;
+use berth_checkpoint::save::{Held, hold, write_file};
 use berth_trainer::{ALL_RESULTS, Outcome, Start, TrainError, tidy};
 use serde_json::{Map, Value};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Trains with each seed; returns the figures of all, as the output folder's file has them too.
 ///
 /// # Errors
-/// At the first run that fails. Those before it stay.
+/// At the first run that fails, those before it stay; or where other runs write into the folder.
 pub fn train(args: &FinetuneArgs, lessons: &Lessons<'_>) -> Result<Map<String, Value>, Error> {
+    let output = &args.output_dir;
+    fs::create_dir_all(output).map_err(|source| Error::file(output, source))?;
+    let _held = held(output)?;
     let mut runs = Vec::new();
     for (seed, folder) in folders(args) {
         show::note(format!("seed {seed}: {}", folder.display()));
@@ -26,10 +30,15 @@ pub fn train(args: &FinetuneArgs, lessons: &Lessons<'_>) -> Result<Map<String, V
     let mut all = Map::from_iter([("seeds".to_owned(), Value::from(args.seeds.clone()))]);
     all.extend(seeds::summary(&runs));
     // What a run that was killed over the file left of it.
-    tidy(&args.output_dir)?;
+    tidy(output)?;
     let text = serde_json::to_string_pretty(&all).unwrap_or_default() + "\n";
-    write_file(args.output_dir.join(ALL_RESULTS), text.as_bytes())?;
+    write_file(output.join(ALL_RESULTS), text.as_bytes())?;
     Ok(all)
+}
+
+/// The output folder, for these runs alone. Each run's own is held besides.
+fn held(output: &Path) -> Result<Held, Error> {
+    hold(output).ok_or_else(|| TrainError::InUse(output.to_owned()).into())
 }
 
 /// The seeds, and the folders of their runs.
@@ -42,7 +51,7 @@ pub fn folders(args: &FinetuneArgs) -> Vec<(u64, PathBuf)> {
 /// replaced are taken away, so that they can't be taken for those of the new ones.
 ///
 /// # Errors
-/// When a seed stands twice, the folder is in use, or there is nothing to go on with.
+/// When a seed stands twice, the folder holds something or is held, or there is nothing to go on with.
 pub fn prepare(args: &FinetuneArgs) -> Result<(), Error> {
     let mut sorted = args.seeds.clone();
     sorted.sort_unstable();
@@ -50,9 +59,11 @@ pub fn prepare(args: &FinetuneArgs) -> Result<(), Error> {
         return Err(Error::Usage(format!("--seeds has {} twice", twice[0])));
     }
     let output = &args.output_dir;
-    let is_used = || std::fs::read_dir(output).is_ok_and(|mut names| names.next().is_some());
+    let _held = held(output)?;
     match start(args) {
-        Start::Fresh if is_used() => Err(TrainError::OutputNotEmpty(output.clone()).into()),
+        Start::Fresh if outputs::is_used(output)? => {
+            Err(TrainError::OutputNotEmpty(output.clone()).into())
+        }
         Start::Fresh => Ok(()),
         Start::Overwrite => outputs::remove(&output.join(ALL_RESULTS)),
         Start::ResumeNewest if folders(args).iter().any(|(_, folder)| folder.is_dir()) => Ok(()),

@@ -1,6 +1,7 @@
 //! A walk's folder: what walks made in it stands in a file, so that nothing else is ever written over.
 
 use crate::error::Error;
+use crate::outputs;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
@@ -25,6 +26,7 @@ pub(super) fn claim(folder: &Path, makes: [String; 5]) -> Result<(), Error> {
             return Err(not_ours(&path, "is there already"));
         }
     }
+    berth_trainer::tidy(folder)?;
     fs::create_dir_all(folder).map_err(|source| Error::file(folder, source))?;
     let names = made.iter().map(|name| format!("{name}\n"));
     let text = format!("{MARKED}\n{}", names.collect::<String>());
@@ -43,21 +45,9 @@ fn made(folder: &Path) -> Result<BTreeSet<String>, Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(source) => return Err(Error::file(marker, source)),
     }
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
-        Err(source) => return Err(Error::file(folder, source)),
-    };
-    // A walk that was killed while it wrote the first file leaves a part of it.
-    let is_part = |name: &str| name.starts_with(".berth.") && name.ends_with(".partial");
-    let mut is_empty = true;
-    for entry in entries {
-        let entry = entry.map_err(|source| Error::file(folder, source))?;
-        is_empty &= entry.file_name().to_str().is_some_and(is_part);
-    }
-    match is_empty {
-        true => Ok(BTreeSet::new()),
-        false => Err(not_ours(folder, "not empty")),
+    match outputs::is_used(folder)? {
+        false => Ok(BTreeSet::new()),
+        true => Err(not_ours(folder, "not empty")),
     }
 }
 
@@ -137,6 +127,7 @@ mod tests {
             }
             lay(folder, SENTENCES, true).unwrap();
             assert!(folder.join("data/sentiment/train.tsv").is_file(), "{name}");
+            assert!(!folder.join(".berth.a1b2c3.partial").exists());
             // As an interrupted walk leaves it, with files that others put beside it.
             put(folder, "tiny/checkpoint-1/config.json", "{}");
             put(folder, "tiny.base/config.json", "{}");

@@ -4,8 +4,8 @@ use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 
-use super::server::{Reply, Request, Server};
-use super::{Fixture, REVISION, Recorder, model, names, sha256_of};
+use super::server::{End, Reply, Request, Server};
+use super::{Fixture, REVISION, Recorder, git_of, model, names, sha256_of};
 use crate::fetch::resolve_with;
 
 const COMMIT: &str = "fedcba9876543210fedcba9876543210fedcba98";
@@ -42,8 +42,16 @@ fn other_file(request: &Request, name: &str) -> Option<Reply> {
             .with("X-Linked-Etag", etag)
             .with("X-Linked-Size", bytes.len().to_string())
     } else {
-        reply.with("ETag", format!("W/\"{}\"", &sha256_of(&bytes)[..40]))
+        reply.with("ETag", format!("W/\"{}\"", git_of(&bytes)))
     })
+}
+
+/// The whole of a file whatever was asked for, as a server without ranges sends it.
+fn whole(request: &Request) -> Request {
+    Request {
+        from: None,
+        ..request.clone()
+    }
 }
 
 #[test]
@@ -119,10 +127,7 @@ fn a_server_without_ranges_sends_from_the_start() {
     for refused in [200, 206, 416] {
         let cuts = AtomicUsize::new(0);
         let server = Server::start(move |request| {
-            let whole = Request {
-                from: None,
-                ..request.clone()
-            };
+            let whole = whole(request);
             match (is_weights(request), request.from, refused) {
                 (true, None, _) if cuts.fetch_add(1, SeqCst) == 0 => serve(request).cut(1000),
                 (true, Some(_), 206) => serve(&Request {
@@ -282,6 +287,141 @@ fn redirects_lead_to_a_renamed_model_and_to_the_store_of_large_files() {
     );
 }
 
+/// Serves `some/model`, with its tokenizer.json as `answer` says.
+fn with_tokenizer(
+    answer: impl Fn(&Request, Vec<u8>) -> Reply + Send + 'static,
+) -> (Server, Fixture) {
+    let server = Server::start(move |request| match other_file(request, "some/model") {
+        Some(_) if request.path.ends_with("/tokenizer.json") => {
+            let (_, bytes) = model()[1].clone();
+            answer(request, bytes).with("X-Repo-Commit", COMMIT)
+        }
+        reply => reply.unwrap_or_else(|| Reply::status(404)),
+    });
+    let fixture = Fixture::new(&server.url);
+    (server, fixture)
+}
+
+#[test]
+fn what_did_not_come_whole_is_never_taken_for_the_file() {
+    let (_, tokenizer) = model()[1].clone();
+    let etag = format!("\"{}\"", git_of(&tokenizer));
+    type Answer = fn(&Request, Vec<u8>) -> Reply;
+    let cases: [(Answer, &str); 7] = [
+        (|request, _| Reply::file(request, b"[]"), "Git's SHA-1 0637"),
+        // A length that is too short, of which HEAD knows or not.
+        (
+            |request, bytes| match request.head {
+                true => Reply::file(request, &bytes),
+                false => Reply::file(request, &bytes[..1]),
+            },
+            "refused and removed",
+        ),
+        (
+            |request, bytes| Reply::file(request, &bytes[..1]),
+            "refused and removed",
+        ),
+        (
+            |request, bytes| match request.head {
+                true => Reply::file(request, &bytes),
+                false => Reply::file(&whole(request), &bytes)
+                    .ended(End::Close)
+                    .cut(1),
+            },
+            "the connection was cut after 1 bytes",
+        ),
+        (
+            |request, bytes| Reply::file(request, &bytes).ended(End::Close).cut(1),
+            "refused and removed",
+        ),
+        (
+            |request, bytes| {
+                let reply = Reply::file(&whole(request), &bytes);
+                reply.ended(End::Chunk).cut(1)
+            },
+            "the connection was cut after 1 bytes",
+        ),
+        (
+            |request, bytes| Reply::file(request, &bytes).with("Content-Encoding", "gzip"),
+            "comes as gzip, which was not asked for; name another server by HF_ENDPOINT",
+        ),
+    ];
+    for (number, (answer, expected)) in cases.into_iter().enumerate() {
+        let etag = etag.clone();
+        let (_server, fixture) =
+            with_tokenizer(move |request, bytes| answer(request, bytes).with("ETag", etag.clone()));
+        let error = fixture.error("some/model");
+        assert!(error.contains("tokenizer.json"), "{number}: {error}");
+        assert!(error.contains(expected), "{number}: {error}");
+        let repo = fixture.repo("models--some--model");
+        let has = |folder: &str, name: &str| repo.join(folder).join(name).exists();
+        assert!(!has("blobs", &git_of(&tokenizer)), "{number}");
+        let snapshot = format!("snapshots/{COMMIT}");
+        assert!(!has(&snapshot, "tokenizer.json"), "{number}");
+    }
+}
+
+#[test]
+fn a_cut_that_only_the_files_known_length_shows_is_taken_up() {
+    let (server, fixture) = with_tokenizer(|request, bytes| {
+        let reply = Reply::file(request, &bytes).with("ETag", format!("\"{}\"", git_of(&bytes)));
+        match request.head {
+            true => reply,
+            false => reply.ended(End::Close).cut(1),
+        }
+    });
+    let dir = fixture.resolve("some/model").unwrap();
+    assert_eq!(fs::read(dir.join("tokenizer.json")).unwrap(), model()[1].1);
+    let asked = server.take().into_iter();
+    let ranges: Vec<Option<usize>> = asked
+        .filter(|request| !request.head && request.path.ends_with("/tokenizer.json"))
+        .map(|request| request.from)
+        .collect();
+    assert_eq!(ranges, [None, Some(1)]);
+}
+
+#[test]
+fn a_name_that_is_no_hash_needs_an_end_that_is_told() {
+    for (end, is_told) in [(End::Length, true), (End::Chunk, true), (End::Close, false)] {
+        let (_server, fixture) = with_tokenizer(move |request, bytes| {
+            Reply::file(request, &bytes)
+                .ended(end)
+                .with("ETag", "\"first\"")
+        });
+        match is_told {
+            true => drop(fixture.resolve("some/model").unwrap()),
+            false => {
+                let error = fixture.error("some/model");
+                assert!(error.contains("so it may not be whole"), "{error}");
+            }
+        }
+    }
+    // A mirror may call a file by the SHA-1 of its bytes, as Git does not.
+    let (_server, fixture) = with_tokenizer(|request, bytes| {
+        let plain = "bf21a9e8fbc5a3846fb05b4fa0859e0917b2202f";
+        Reply::file(request, &bytes).with("ETag", plain)
+    });
+    fixture.resolve("some/model").unwrap();
+}
+
+#[test]
+fn a_server_in_trouble_is_not_one_that_cannot_be_reached() {
+    let (_server, fixture) = with_tokenizer(|request, bytes| match request.head {
+        true => Reply::file(request, &bytes).with("ETag", format!("\"{}\"", git_of(&bytes))),
+        false => Reply::status(500),
+    });
+    let error = fixture.error("some/model");
+    assert!(
+        error.ends_with("status 500; try again later, or name another server by HF_ENDPOINT"),
+        "{error}"
+    );
+    let unreachable = Fixture::new("http://127.0.0.1:1").error("some/model");
+    assert!(
+        unreachable.contains("cannot be reached") && unreachable.ends_with(" by hand"),
+        "{unreachable}"
+    );
+}
+
 #[test]
 fn a_missing_file_is_named() {
     for (lacking, status) in [
@@ -320,17 +460,15 @@ fn answers_that_no_hub_gives_are_refused() {
         })
     };
     let roberta = |request: &Request| {
-        let reply = other_file(request, "some/model")?;
-        let config = br#"{"model_type": "roberta"}"#.to_vec();
+        let config = br#"{"model_type": "roberta"}"#;
         let is_config = request.path.ends_with("config.json");
-        Some(if is_config {
-            Reply {
-                body: config,
-                ..reply
+        match is_config {
+            true => {
+                let reply = Reply::file(request, config).with("X-Repo-Commit", COMMIT);
+                Some(reply.with("ETag", format!("\"{}\"", git_of(config))))
             }
-        } else {
-            reply
-        })
+            false => other_file(request, "some/model"),
+        }
     };
     let loops = |request: &Request| Some(Reply::status(302).with("Location", request.path.clone()));
     let escapes =

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use berth_checkpoint::hex;
+use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
@@ -116,6 +117,11 @@ fn sha256_of(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
+fn git_of(bytes: &[u8]) -> String {
+    let header = format!("blob {}\0", bytes.len());
+    hex(&Sha1::digest([header.as_bytes(), bytes].concat()))
+}
+
 fn pinned() -> Pinned {
     let file = |(name, bytes): (&'static str, Vec<u8>)| {
         let sha256: &str = Box::leak(sha256_of(&bytes).into_boxed_str());
@@ -191,6 +197,15 @@ fn the_default_model_needs_no_organization() {
 }
 
 #[test]
+fn a_content_in_git_has_the_name_that_git_gives_it() {
+    // printf 'hello\n' | git hash-object --stdin
+    assert_eq!(
+        git_of(b"hello\n"),
+        "ce013625030ba8dba906f756967f9e9ca394464a"
+    );
+}
+
+#[test]
 fn the_cache_is_where_the_environment_says() {
     let options = |variables: &'static [(&str, &str)]| {
         Options::from_lookup(move |name| {
@@ -215,6 +230,23 @@ fn the_cache_is_where_the_environment_says() {
         cache(&[("HF_HOME", "/f"), ("HF_HUB_CACHE", "/c")]),
         Path::new("/c")
     );
+    assert_eq!(
+        cache(&[("HOME", "/h"), ("HF_HOME", "~/f")]),
+        Path::new("/h/f/hub")
+    );
+    assert_eq!(
+        cache(&[("HOME", "/h"), ("HF_HUB_CACHE", "~")]),
+        Path::new("/h")
+    );
+    assert_eq!(
+        cache(&[("HOME", "/h"), ("XDG_CACHE_HOME", "~/x")]),
+        Path::new("/h/x/huggingface/hub")
+    );
+    assert_eq!(
+        cache(&[("HOME", "/h"), ("HF_HOME", "~f")]),
+        Path::new("~f/hub")
+    );
+    assert_eq!(cache(&[("HF_HOME", "~/f")]), Path::new("~/f/hub"));
     assert!(options(&[]).cache.is_none());
     assert_eq!(options(&[]).endpoint, "https://huggingface.co");
     assert_eq!(

@@ -21,6 +21,18 @@ pub struct Reply {
     pub body: Vec<u8>,
     /// How many bytes of the body are sent before the connection is closed.
     pub sent: usize,
+    pub end: End,
+}
+
+/// How an answer tells where it ends.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum End {
+    /// By its length.
+    Length,
+    /// By an empty chunk.
+    Chunk,
+    /// By closing the connection.
+    Close,
 }
 
 impl Reply {
@@ -30,6 +42,7 @@ impl Reply {
             headers: Vec::new(),
             body: Vec::new(),
             sent: usize::MAX,
+            end: End::Length,
         }
     }
 
@@ -60,6 +73,10 @@ impl Reply {
 
     pub fn cut(self, sent: usize) -> Self {
         Reply { sent, ..self }
+    }
+
+    pub fn ended(self, end: End) -> Self {
+        Reply { end, ..self }
     }
 }
 
@@ -119,16 +136,28 @@ fn send(mut stream: TcpStream, head: bool, reply: &Reply) -> std::io::Result<()>
         "HTTP/1.1 {} -\r\nConnection: close\r\n",
         reply.status
     )?;
-    write!(stream, "Content-Length: {}\r\n", reply.body.len())?;
+    match reply.end {
+        End::Length => write!(stream, "Content-Length: {}\r\n", reply.body.len())?,
+        End::Chunk => write!(stream, "Transfer-Encoding: chunked\r\n")?,
+        End::Close => {}
+    }
     for (name, value) in &reply.headers {
         write!(stream, "{name}: {value}\r\n")?;
     }
     write!(stream, "\r\n")?;
-    let sent = if head {
-        0
-    } else {
-        reply.sent.min(reply.body.len())
-    };
+    if head {
+        return stream.flush();
+    }
+    let sent = reply.sent.min(reply.body.len());
+    if reply.end == End::Chunk {
+        write!(stream, "{sent:x}\r\n")?;
+    }
     stream.write_all(&reply.body[..sent])?;
+    if reply.end == End::Chunk {
+        write!(stream, "\r\n")?;
+        if sent == reply.body.len() {
+            write!(stream, "0\r\n\r\n")?;
+        }
+    }
     stream.flush()
 }

@@ -130,6 +130,32 @@ fn a_cell_may_hold_a_list_as_json_writes_it() {
 }
 
 #[test]
+fn lists_are_told_from_a_models_names_with_a_delimiter_between_them() {
+    let model = |labels: &[&str]| Source {
+        labels: Some(strings(labels)),
+        multi_label: Some(true),
+        label_delimiter: Some("|".into()),
+        ..single("a.tsv")
+    };
+    let known = model(&["x", "y", "z"]);
+    let lists = "text\tlabel\na\t[\"z\",\"x\"]\nb\t[]\nc\t [1]\n";
+    let parted = "text\tlabel\na\tz|x\nb\t\nc\t1\n";
+    for content in [lists, parted] {
+        let dataset = read_from(&known, content.as_bytes()).unwrap();
+        assert_eq!(sets(&dataset), [vec![0, 2], vec![], vec![1]]);
+    }
+    let message = error(&known, "text\tlabel\na\tz|x\nb\t[\"x\"]\n");
+    assert!(
+        message.starts_with("a.tsv:3: the label \"[\\\"x\\\"]\" is a list, unlike"),
+        "{message}"
+    );
+    // A list might be a name.
+    let named = model(&["[1]", "x"]);
+    let dataset = read_from(&named, b"text\tlabel\na\t[1]\nb\t[1]|x\n").unwrap();
+    assert_eq!(sets(&dataset), [vec![0], vec![0, 1]]);
+}
+
+#[test]
 fn an_unknown_label_alone_in_a_cell_may_be_several() {
     let source = |path| Source {
         labels: Some(strings(&["x", "y"])),
