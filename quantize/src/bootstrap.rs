@@ -24,9 +24,10 @@ pub const SEED: u64 = 1;
 /// The ends of the interval of `metric(a) - metric(b)`.
 ///
 /// # Panics
-/// When the two are not about the same number of examples.
+/// When the two are not about the same number of examples, or about none.
 pub fn difference(a: &Units, b: &Units) -> [f64; 2] {
     assert_eq!(a.len(), b.len(), "the same examples");
+    assert!(!a.is_empty(), "no example to draw");
     let examples = a.len();
     let mut random = ChaCha8Rng::seed_from_u64(SEED);
     let mut draw = vec![0; examples];

@@ -146,6 +146,18 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_with_just_the_least_score_is_given() {
+        let judged = [(0.5, true), (0.75, false), (0.75, true), (0.9, true)];
+        let judged = judged.map(|(score, right)| Judged {
+            example: 0,
+            score,
+            right,
+        });
+        let found = threshold(&judged, 0.75);
+        assert_eq!((found.answered, found.right), (3, 2));
+    }
+
+    #[test]
     fn too_few_answers_tell_nothing() {
         assert_eq!(calibrated(99, 7, |_| 3.0), None);
         assert!(calibrated(100, 7, |_| 3.0).is_some());

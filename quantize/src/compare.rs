@@ -310,7 +310,7 @@ impl Products {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use berth_data::{Encoded, Target};
+    use berth_data::{Encoded, GoldAnswer, Target};
     use berth_task::Task;
 
     fn example(text: &str, label: Label, line: u64) -> Example {
@@ -504,6 +504,47 @@ mod tests {
         assert_eq!(same(None), 1);
         assert_eq!(same(Some(TaskName::SickR)), 2);
         assert_eq!(same(Some(TaskName::Stsb)), 3);
+    }
+
+    /// The F1 of questions counts to a hundred by itself.
+    #[test]
+    fn what_questions_lose_is_told_in_points_too() {
+        let examples = [Example {
+            pair: Some("one two".to_owned()),
+            ..example(
+                "which",
+                Label::Answers(vec![GoldAnswer {
+                    text: "two".to_owned(),
+                    start: Some(4),
+                }]),
+                1,
+            )
+        }];
+        let inputs = [Encoded {
+            ids: vec![2, 5, 3, 5, 5, 3],
+            second: 3,
+            target: Target::Span(4, 4),
+            offsets: vec![0..0, 0..0, 0..0, 0..3, 4..7, 0..0],
+            ..Encoded::default()
+        }];
+        let evaluator = Evaluator {
+            task: Task::QuestionAnswering,
+            task_name: None,
+            labels: &[],
+            multi_label: false,
+            examples: &examples,
+            inputs: &inputs,
+            spans: Default::default(),
+        };
+        let at = |piece: usize| {
+            let mut logits = [0.0f32; 12];
+            logits[2 * piece..][..2].fill(5.0);
+            logits
+        };
+        let comparison = Comparison::new(&evaluator, &[at(4)], &[at(3)]).unwrap();
+        assert_eq!((comparison.main_metric, comparison.same), ("f1", 0));
+        assert_eq!(comparison.drop(), 100.0);
+        assert_eq!(comparison.drop_interval, [100.0, 100.0]);
     }
 
     #[test]

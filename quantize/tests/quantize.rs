@@ -1,5 +1,6 @@
 //! A tiny checkpoint quantized: the bundle holds its weights, to half a step, and nothing else.
 
+#[cfg(feature = "tract")]
 #[path = "support/nodes.rs"]
 mod nodes;
 
@@ -623,6 +624,16 @@ fn the_bundle_carries_inputs_up_to_its_longest_and_passes_its_selftest() {
         assert!(report.passed(), "{report}");
         assert_eq!(report.lengths[..4], [1, 7, 16, 33]);
         assert_eq!(report.lengths.last(), Some(&model.positions()));
+        // A pair has a second text, whose token type the self-test has to see too.
+        for golden in model.bundle().selftest().unwrap() {
+            let golden = golden.unwrap();
+            let tokens = golden.ids.len();
+            let second = match task.takes_pair() {
+                true => tokens / 2,
+                false => tokens,
+            };
+            assert_eq!(golden.second as usize, second, "{task:?}, {tokens} tokens");
+        }
     }
 }
 

@@ -71,8 +71,11 @@ mod tags;
 mod texts;
 mod workers;
 
-pub use berth_bundle::include_bundle;
-pub use berth_encoder::MAX_THREADS;
+pub use berth_bundle::{VerifyError, include_bundle};
+pub use berth_encoder::{ForwardError, MAX_THREADS};
+pub use berth_kernels::Isa;
+pub use berth_task::{Aggregation, LongTexts, Task};
+pub use berth_wordpiece::{EncodeError, TableError};
 pub use engine::MAX_SCRATCH_BYTES;
 pub use error::{ISA_VARIABLE, OpenError, Origin, QueryError};
 pub use inspect::inspect;

@@ -135,7 +135,8 @@ impl Model {
         self.network().tokenizer()
     }
 
-    /// The most tokens that a query can have, special tokens included. What goes beyond is cut.
+    /// The most tokens that the model reads at once, special tokens included. A longer text is read by
+    /// windows, unless [`Session::set_long_texts`] says that it is cut.
     pub fn positions(&self) -> usize {
         self.header().shape.positions as usize
     }

@@ -103,7 +103,7 @@ impl<'a> Encoder<'a> {
 
     /// Which rows of a layer's output somebody reads.
     pub fn rows(&self, layer: usize) -> Rows {
-        let last = layer + 1 == self.shape().layers as usize;
+        let last = layer.checked_add(1) == Some(self.shape().layers as usize);
         if last && self.bundle.header().task.reads_first_row_only() {
             Rows::First
         } else {

@@ -66,14 +66,22 @@ impl<'a> LinearF32<'a> {
 }
 
 /// How many floats the packed weights of a layer have, padding included.
+///
+/// # Panics
+/// When they are more than a `usize` can count.
 pub const fn packed_len_f32(outputs: usize, inputs: usize) -> usize {
-    outputs.next_multiple_of(LANES) * inputs
+    let len = match outputs.checked_next_multiple_of(LANES) {
+        Some(columns) => columns.checked_mul(inputs),
+        None => None,
+    };
+    len.expect("weights that can be counted")
 }
 
 /// Brings `row_major[outputs][inputs]` into the layout of the kernels.
 ///
 /// # Panics
-/// When `row_major` is not `outputs * inputs` long, or `packed` not [`packed_len_f32`].
+/// When `row_major` is not `outputs * inputs` long, or `packed` not [`packed_len_f32`], or when they are
+/// more than a `usize` can count.
 pub fn pack_f32(row_major: &[f32], outputs: usize, inputs: usize, packed: &mut [f32]) {
     assert_eq!(
         row_major.len(),
@@ -383,6 +391,12 @@ mod tests {
                 assert_eq!(found, expected, "{outputs} x {inputs} at {at}");
             }
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "can be counted")]
+    fn weights_of_more_floats_than_can_be_counted_have_no_length() {
+        packed_len_f32(usize::MAX / 4, 8);
     }
 
     #[test]

@@ -26,13 +26,22 @@ pub struct RowsMut<'a> {
 }
 
 /// How many bytes a row of `width` values takes: whole groups of four.
+///
+/// # Panics
+/// When they are more than a `usize` can count.
 pub const fn row_bytes(width: usize) -> usize {
-    width.next_multiple_of(GROUP)
+    let bytes = width.checked_next_multiple_of(GROUP);
+    bytes.expect("a row whose bytes can be counted")
+}
+
+/// How many bytes `rows` rows take, or `None` when they are more than a `usize` can count.
+fn bytes(width: usize, rows: usize) -> Option<usize> {
+    width.checked_next_multiple_of(GROUP)?.checked_mul(rows)
 }
 
 impl<'a> RowsMut<'a> {
     /// As many rows as `scale` is long, or `None` when `low` is not as long, `values` is not
-    /// [`row_bytes`] for each of them, or `width` is 0.
+    /// [`row_bytes`] for each of them, or `width` is 0 or more than any row can have.
     pub fn new(
         width: usize,
         values: &'a mut [u8],
@@ -41,7 +50,7 @@ impl<'a> RowsMut<'a> {
     ) -> Option<Self> {
         let fits = width > 0
             && low.len() == scale.len()
-            && Some(values.len()) == scale.len().checked_mul(row_bytes(width));
+            && Some(values.len()) == bytes(width, scale.len());
         fits.then_some(RowsMut {
             width,
             values,
@@ -76,7 +85,7 @@ impl<'a> Rows<'a> {
     pub fn new(width: usize, values: &'a [u8], scale: &'a [f32], low: &'a [f32]) -> Option<Self> {
         let fits = width > 0
             && low.len() == scale.len()
-            && Some(values.len()) == scale.len().checked_mul(row_bytes(width));
+            && Some(values.len()) == bytes(width, scale.len());
         fits.then_some(Rows {
             width,
             values,

@@ -99,14 +99,24 @@ pub struct Norm<'a> {
 }
 
 /// How many bytes the packed weights of a layer have, padding included.
+///
+/// # Panics
+/// When they are more than a `usize` can count.
 pub const fn packed_len(outputs: usize, inputs: usize) -> usize {
-    outputs.next_multiple_of(LANES) * inputs.next_multiple_of(GROUP)
+    let columns = outputs.checked_next_multiple_of(LANES);
+    let rows = inputs.checked_next_multiple_of(GROUP);
+    let len = match (columns, rows) {
+        (Some(columns), Some(rows)) => columns.checked_mul(rows),
+        _ => None,
+    };
+    len.expect("weights that can be counted")
 }
 
 /// Brings `row_major[outputs][inputs]` into the layout of the kernels.
 ///
 /// # Panics
-/// When `row_major` is not `outputs * inputs` long, or `packed` not [`packed_len`].
+/// When `row_major` is not `outputs * inputs` long, or `packed` not [`packed_len`], or when they are
+/// more than a `usize` can count.
 pub fn pack(row_major: &[i8], outputs: usize, inputs: usize, packed: &mut [i8]) {
     assert_eq!(
         row_major.len(),
@@ -166,6 +176,12 @@ mod tests {
                 assert_eq!(found, expected, "{outputs} x {inputs} at {at}");
             }
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "can be counted")]
+    fn weights_of_more_bytes_than_can_be_counted_have_no_length() {
+        packed_len(usize::MAX / 4, 8);
     }
 
     #[test]

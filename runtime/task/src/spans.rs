@@ -179,6 +179,8 @@ impl SpanDecoder {
 
     /// Adds the logits of pieces that no later window holds to the sums, and puts the others by.
     fn pool(&mut self, passage: &[Pair], window: &Window<'_>, shared: &mut [Pair]) {
+        let most = window.before.max(window.after);
+        assert!(most <= passage.len(), "shared pieces are the passage's");
         let kept = passage.len() - window.after;
         for (piece, &logits) in passage.iter().enumerate() {
             let mut best = logits.map(rank);

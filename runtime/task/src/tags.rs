@@ -80,7 +80,7 @@ impl core::error::Error for UnknownAggregation {}
 /// The best label of a piece, the first of equals, and its probability.
 ///
 /// # Panics
-/// If there are more than [`MAX_LABELS`](crate::MAX_LABELS) logits.
+/// If there is no logit, or more than [`MAX_LABELS`](crate::MAX_LABELS) of them.
 pub fn tag(logits: &[f32], temperature: Temperature) -> Score {
     let label = argmax(logits);
     Score {

@@ -2,8 +2,9 @@
 
 use berth_bundle::{Calibration, Threshold};
 use berth_runtime::{Model, Session, inspect};
-use berth_task::{Aggregation, LongTexts, Merge, Task, Temperature, argmax, softmax};
+use berth_task::{Aggregation, LongTexts, Merge, Task, Temperature, argmax, softmax, tag};
 
+use crate::questions::window_by_window;
 use crate::support::{self, POSITIONS, Random, WORDS};
 
 fn session(task: Task, labels: &[&str]) -> Session {
@@ -181,17 +182,33 @@ fn scores_are_taken_at_the_temperature_of_the_bundle_and_answers_stay() {
     let tags = (Task::TokenClassification, &["O", "B-X", "I-X"][..]);
     let mut plain = session(tags.0, tags.1);
     let mut cooled = at_temperature(tags.0, tags.1, 2.5).session().unwrap();
-    let told = |session: &mut Session, text: &str| {
-        let rows = session.tag_with(text, None, Aggregation::First).unwrap();
+    let told = |session: &mut Session, text: &str, aggregation: Aggregation| {
+        let rows = session.tag_with(text, None, aggregation).unwrap();
         let rows = rows.map(|row| row.unwrap());
         rows.map(|row| (row.label.to_owned(), row.score))
             .collect::<Vec<_>>()
     };
     for text in &texts[..texts.len() - 2] {
-        for (warm, cool) in told(&mut plain, text).iter().zip(told(&mut cooled, text)) {
+        let warm = told(&mut plain, text, Aggregation::First);
+        let cool = told(&mut cooled, text, Aggregation::First);
+        for (warm, cool) in warm.iter().zip(cool) {
             assert_eq!(warm.0, cool.0);
             assert!(cool.1 <= warm.1, "{warm:?} {cool:?}");
         }
+        let pieces = ids(&plain, text);
+        if pieces.len() > POSITIONS - 2 {
+            continue;
+        }
+        let tokenizer = plain.model().tokenizer();
+        let input = [&[tokenizer.cls()], &pieces[..], &[tokenizer.sep()]].concat();
+        let logits = plain.logits_of(&input, input.len()).unwrap();
+        let rows = logits.chunks_exact(tags.1.len()).skip(1);
+        let expected: Vec<_> = rows
+            .take(pieces.len())
+            .map(|row| tag(row, temperature))
+            .map(|tag| (tags.1[usize::from(tag.label)].to_owned(), tag.score))
+            .collect();
+        assert_eq!(told(&mut cooled, text, Aggregation::None), expected);
     }
 
     let mut plain = session(Task::QuestionAnswering, &[]);
@@ -210,6 +227,9 @@ fn scores_are_taken_at_the_temperature_of_the_bundle_and_answers_stay() {
         assert_eq!(before, after);
         let scores: Vec<f32> = answers.iter().map(|answer| answer.score).collect();
         assert!(scores.is_sorted_by(|a, b| a >= b), "{scores:?}");
+        let (spans, _) = window_by_window(&mut plain, temperature, "good?", text);
+        let expected: Vec<f32> = spans.iter().map(|span| span.score).collect();
+        assert_eq!(bits(&scores), bits(&expected), "{text}");
     }
 }
 

@@ -33,6 +33,30 @@ fn models_are_shared_and_sessions_move() {
 }
 
 #[test]
+fn what_models_take_and_give_is_named_by_this_crate_alone() {
+    use berth_runtime::{
+        Aggregation, EncodeError, ForwardError, Isa, LongTexts, QueryError, TableError, Task,
+        VerifyError,
+    };
+
+    let _: [fn(ForwardError) -> QueryError; 1] = [QueryError::Forward];
+    let _: [fn(EncodeError) -> QueryError; 1] = [QueryError::Encode];
+    let _: [fn(Task) -> QueryError; 1] = [QueryError::Task];
+    let _: fn(&Model) -> Isa = Model::isa;
+    let _: fn(&mut Session, LongTexts) = Session::set_long_texts;
+    let _ = Aggregation::ALL;
+    let source_of = |error: OpenError| -> (Option<VerifyError>, Option<TableError>) {
+        match error {
+            OpenError::Damaged { source, .. } => (Some(source), None),
+            OpenError::Tokenizer { source, .. } => (None, Some(source)),
+            _ => (None, None),
+        }
+    };
+    let asked = String::new();
+    assert_eq!(source_of(OpenError::Isa { asked }), (None, None));
+}
+
+#[test]
 fn files_and_memory_open_the_same_model() {
     let folder = tempfile::tempdir().unwrap();
     let path = file(&folder, &sentiment_bytes());

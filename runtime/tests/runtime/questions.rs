@@ -6,7 +6,7 @@ use berth_bundle::{AlignedBytes, Bundle};
 use berth_runtime::answer::{Answerer, Options};
 use berth_runtime::lines::Line;
 use berth_runtime::{Model, Place, QueryError, Session};
-use berth_task::{Pair, Span, SpanDecoder, Task, Window};
+use berth_task::{Pair, Span, SpanDecoder, Task, Temperature, Window};
 use berth_wordpiece::{Division, Piece};
 use serde_json::{Value, json};
 
@@ -23,7 +23,12 @@ fn words(random: &mut Random, most: usize) -> String {
 }
 
 /// The same with the whole passage's pieces at hand, and each window an input of its own.
-fn window_by_window(session: &mut Session, question: &str, passage: &str) -> (Vec<Span>, usize) {
+pub fn window_by_window(
+    session: &mut Session,
+    temperature: Temperature,
+    question: &str,
+    passage: &str,
+) -> (Vec<Span>, usize) {
     let model = session.model().clone();
     let (tokenizer, header) = (model.tokenizer(), model.header());
     let rules = header.spans.unwrap();
@@ -31,7 +36,7 @@ fn window_by_window(session: &mut Session, question: &str, passage: &str) -> (Ve
     let pieces: Vec<Piece> = tokenizer.stream(passage).collect();
     let limit = header.max_tokens as usize;
     let division = Division::new(limit, asked.len(), rules.doc_stride as usize).unwrap();
-    let mut decoder = SpanDecoder::new(rules);
+    let mut decoder = SpanDecoder::new(rules).at(temperature);
     let mut shared: Vec<Pair> = vec![[0.0; 2]; limit];
     for range in division.windows(pieces.len()) {
         let window = &pieces[range.clone()];
@@ -66,7 +71,8 @@ fn a_passage_read_as_it_comes_is_read_as_a_whole() {
     for round in 0..300 {
         let question = words(&mut random, if round % 10 == 0 { 60 } else { 8 });
         let passage = words(&mut random, if round % 7 == 0 { 400 } else { 40 });
-        let (spans, truncated) = window_by_window(&mut session, &question, &passage);
+        let (spans, truncated) =
+            window_by_window(&mut session, Temperature::ONE, &question, &passage);
         let answers = session.answer(&question, &passage).unwrap();
         assert_eq!(answers.truncated, truncated, "{round}");
         let found: Vec<_> = answers

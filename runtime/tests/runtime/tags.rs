@@ -3,7 +3,7 @@
 use berth_runtime::answer::{Answerer, MAX_WORDS, Options};
 use berth_runtime::lines::Line;
 use berth_runtime::{Model, QueryError, Session};
-use berth_task::{Aggregation, Task, argmax};
+use berth_task::{Aggregation, Task, argmax, goes_on};
 use berth_wordpiece::Piece;
 use serde_json::{Value, json};
 
@@ -172,6 +172,33 @@ fn entities_are_runs_of_one_type_and_what_is_outside_is_left_out() {
         );
     }
     assert!(seen > 20, "{seen} entities");
+}
+
+#[test]
+fn an_entity_has_the_mean_score_of_its_pieces() {
+    // Without labels of what is outside, two of them follow themselves again and again.
+    let mut session = session(&["PER", "LOC"]);
+    let mut seen = 0;
+    for seed in 1..9 {
+        let text = text(80, seed);
+        let rows = session.tag_with(&text, None, Aggregation::None).unwrap();
+        let pieces: Vec<_> = rows
+            .map(|tag| tag.unwrap())
+            .map(|tag| (tag.label.to_owned(), tag.score))
+            .collect();
+        for entity in session.tag_with(&text, None, Aggregation::Simple).unwrap() {
+            let entity = entity.unwrap();
+            let pieces = &pieces[entity.index - 1..];
+            let follow = pieces.windows(2);
+            let follow = follow.take_while(|pair| goes_on(&pair[0].0, &pair[1].0));
+            let count = 1 + follow.count();
+            let sum: f32 = pieces[..count].iter().map(|piece| piece.1).sum();
+            let mean = sum / count as f32;
+            assert_eq!(entity.score.to_bits(), mean.to_bits(), "{text}");
+            seen += usize::from(entity.score != pieces[0].1);
+        }
+    }
+    assert!(seen > 0);
 }
 
 #[test]

@@ -65,6 +65,10 @@ impl Tokenizer<'_> {
     ///
     /// `out` must have twice as many places as `limit`; what is behind the encoding is scratch.
     /// Offsets are bytes of the text that a piece is from.
+    ///
+    /// # Errors
+    /// [`EncodeError::Limit`] when `limit` has no place for the added tokens, and
+    /// [`EncodeError::Capacity`] when `out` is too short.
     pub fn encode(
         &self,
         text: &str,
@@ -76,6 +80,10 @@ impl Tokenizer<'_> {
     }
 
     /// Like [`encode`](Self::encode), with a say in which text is cut.
+    ///
+    /// # Errors
+    /// Those of [`encode`](Self::encode), and [`EncodeError::NoRoom`] when only the second text may be
+    /// cut and that is not enough.
     pub fn encode_cutting(
         &self,
         text: &str,
@@ -117,6 +125,9 @@ impl Tokenizer<'_> {
     /// Puts pieces that were made before between the added tokens: `[CLS] a [SEP] b [SEP]`.
     ///
     /// This is how a [window](crate::Windows) of a passage becomes an input.
+    ///
+    /// # Errors
+    /// [`EncodeError::Capacity`] when `out` is shorter than the pieces and the added tokens together.
     pub fn join(
         &self,
         first: &[Piece],

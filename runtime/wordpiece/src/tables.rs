@@ -93,6 +93,10 @@ pub struct Tokenizer<'t> {
 
 impl<'t> Tokenizer<'t> {
     /// Reads tables; checks their structure and copies nothing but a few hundred bytes.
+    ///
+    /// # Errors
+    /// When the bytes are no tables, are of another version or length, have a section of an impossible
+    /// length, or ask for longer words or pieces than this crate can hold.
     pub fn new(tables: &'t [u8]) -> Result<Self, TableError> {
         let (version, length, header) = Header::from_bytes(tables).ok_or(TableError::NotTables)?;
         if version != layout::VERSION {

@@ -29,8 +29,9 @@ impl Windows {
         (stride < room).then(|| Windows::over(total, room, stride))
     }
 
-    /// The same for a stride that is known to be less than the room.
+    /// The same for a stride that has to be less than the room.
     fn over(total: usize, room: usize, stride: usize) -> Windows {
+        assert!(stride < room, "a stride less than the room");
         Windows {
             total,
             room,
@@ -51,7 +52,7 @@ impl Iterator for Windows {
         let start = self.start;
         let stop = start.saturating_add(self.room).min(self.total);
         self.done = stop == self.total;
-        self.start = start + (self.room - self.stride);
+        self.start = start.saturating_add(self.room - self.stride);
         Some(start..stop)
     }
 }
@@ -66,7 +67,7 @@ pub struct Division {
     pub question: usize,
     /// The most pieces of a window.
     pub room: usize,
-    /// How many pieces neighbouring windows share.
+    /// How many pieces neighbouring windows share; less than `room`.
     pub stride: usize,
 }
 
@@ -92,6 +93,9 @@ impl Division {
     }
 
     /// The windows over a passage of `total` pieces.
+    ///
+    /// # Panics
+    /// When the fields were set so that `stride` is not less than `room`, which would not get on.
     pub fn windows(&self, total: usize) -> Windows {
         Windows::over(total, self.room, self.stride)
     }
@@ -111,7 +115,7 @@ pub struct TextDivision {
     pub kept: usize,
     /// The most pieces of a window.
     pub room: usize,
-    /// How many pieces neighbouring windows share.
+    /// How many pieces neighbouring windows share; less than `room`.
     pub stride: usize,
 }
 
@@ -124,7 +128,7 @@ impl TextDivision {
     pub fn new(limit: usize, first: usize, second: Option<usize>) -> Option<TextDivision> {
         let added = if second.is_some() { 3 } else { 2 };
         let both = limit.checked_sub(added).filter(|&both| both > 0)?;
-        if first + second.unwrap_or(0) <= both {
+        if first.saturating_add(second.unwrap_or(0)) <= both {
             return None;
         }
         let of_second = second.is_some_and(|second| second >= first);
@@ -143,6 +147,9 @@ impl TextDivision {
     }
 
     /// The windows over the longer text, of `total` pieces.
+    ///
+    /// # Panics
+    /// When the fields were set so that `stride` is not less than `room`, which would not get on.
     pub fn windows(&self, total: usize) -> Windows {
         Windows::over(total, self.room, self.stride)
     }
@@ -263,5 +270,36 @@ mod tests {
     fn a_stride_that_does_not_get_on_is_refused() {
         assert_eq!(Windows::new(10, 5, 5), None);
         assert_eq!(Windows::new(10, 0, 0), None);
+    }
+
+    #[test]
+    #[should_panic(expected = "a stride less than the room")]
+    fn a_division_set_so_that_its_windows_do_not_get_on_has_none() {
+        let mut division = Division::new(384, 12, 128).unwrap();
+        (division.room, division.stride) = (0, 0);
+        division.windows(10);
+    }
+
+    #[test]
+    #[should_panic(expected = "a stride less than the room")]
+    fn a_division_of_texts_set_so_that_its_windows_do_not_get_on_has_none() {
+        let mut division = TextDivision::new(512, 511, None).unwrap();
+        division.stride = division.room;
+        division.windows(511);
+    }
+
+    #[test]
+    fn as_many_pieces_as_can_be_counted_are_divided() {
+        const MOST: usize = usize::MAX;
+        let windows = Windows::new(MOST, MOST - 1, 0).unwrap();
+        assert!(windows.eq([0..MOST - 1, MOST - 1..MOST]));
+        let windows = Windows::new(MOST, MOST - 1, 1).unwrap();
+        assert!(windows.eq([0..MOST - 1, MOST - 2..MOST]));
+        for (first, second) in [(MOST, 1), (1, MOST), (MOST, MOST)] {
+            let division = TextDivision::new(10, first, Some(second)).unwrap();
+            assert_eq!(division.of_second, second == MOST);
+            let next = division.windows(MOST).nth(1).unwrap();
+            assert_eq!(next.start, division.room - division.stride);
+        }
     }
 }

@@ -100,6 +100,91 @@ fn outliers_that_the_residual_sum_reads_too_go_into_f32_layers() {
     }
 }
 
+/// What the bundles are worth is laid down here: each is off by the factor it has, and none passes.
+#[test]
+fn only_what_helps_is_kept_and_layers_go_the_most_harmful_first() {
+    let dir = fixture::folder();
+    let hard = model(dir.path(), |name, data| match part(name) {
+        _ if !name.contains("layer.1.") => (),
+        Some("attention.self.value") => rows(data, OUTLIER),
+        Some("attention.output.dense") if name.ends_with("weight") => {
+            data.iter_mut().for_each(|weight| *weight *= 3.0);
+            columns(data, 1.0 / OUTLIER);
+        }
+        _ => (),
+    });
+    let file = File::of(&hard);
+    let mut layers = file.measure(Gate::default()).cost.layers;
+    layers.sort_by(|a, b| b.explains.total_cmp(&a.explains));
+    let [worst, other] = layers[..] else {
+        panic!("{layers:?}");
+    };
+
+    // The checkpoint is right throughout: nothing is left to gain.
+    let gate = Gate {
+        max_drop: Some(-1.0),
+        min_agreement: None,
+    };
+    let off = |factors: &[f32]| factors.iter().map(|&factor| file.times(factor)).collect();
+    let steps = |measured: &Measured| {
+        let steps = measured.search.iter();
+        steps
+            .map(|step| (step.change, step.kept))
+            .collect::<Vec<_>>()
+    };
+    let found = file.play(
+        gate,
+        &Options::default(),
+        off(&[1.1, 1.2, 1.3, 1.4, 1.05, 1.5]),
+    );
+    let expected = [
+        (Change::None, true),
+        (Change::Smoothing, false),
+        (Change::Clipping, false),
+        (Change::F32Layer(worst.layer), true),
+        (Change::F32Layer(other.layer), false),
+    ];
+    assert_eq!(steps(&found), expected, "{layers:?}");
+    let in_f32: Vec<usize> = found.writer.header().f32_layers().collect();
+    assert_eq!(in_f32, [worst.layer]);
+
+    // A layer that is in f32 as the bundle comes is not tried.
+    let options = Options {
+        f32_layers: vec![worst.layer],
+        ..Options::default()
+    };
+    let found = file.play(gate, &options, off(&[1.1, 1.2, 1.3, 1.4, 1.5]));
+    let expected = [
+        (Change::None, true),
+        (Change::Smoothing, false),
+        (Change::Clipping, false),
+        (Change::F32Layer(other.layer), false),
+    ];
+    assert_eq!(steps(&found), expected);
+}
+
+#[test]
+fn a_bundle_that_passes_comes_before_one_with_a_smaller_error() {
+    let dir = fixture::folder();
+    let file = File::of(&model(dir.path(), |_, _| ()));
+    let mut missed = file.times(1.0);
+    missed[0].iter_mut().for_each(|logit| *logit = -*logit);
+    let gate = Gate {
+        max_drop: None,
+        min_agreement: Some(1.0),
+    };
+    let bundles = vec![missed.clone(), missed, file.times(1.5)];
+    let found = file.play(gate, &Options::default(), bundles);
+    let [first, second, third] = &found.search[..] else {
+        panic!("{:?}", found.search);
+    };
+    assert_eq!((first.change, first.kept), (Change::None, true));
+    assert_eq!((second.change, second.kept), (Change::Clipping, true));
+    assert_eq!((third.change, third.kept), (Change::Smoothing, false));
+    assert!(second.error > third.error, "{:?}", found.search);
+    assert_eq!(gate.check(&found.comparison), Ok(()));
+}
+
 /// A gate that asks for half as many changed answers.
 fn half_of(agreement: f64) -> Gate {
     Gate {
@@ -154,6 +239,29 @@ impl File {
             threads: 2,
         };
         let measured = trials.run(&Options::default(), |bundle| answers(bundle, &self.rows));
+        measured.expect("a bundle")
+    }
+
+    /// What the checkpoint says, so many times as large: the same answers.
+    fn times(&self, factor: f32) -> Vec<Vec<f32>> {
+        let row = |row: &Vec<f32>| row.iter().map(|logit| factor * logit).collect();
+        self.logits.iter().map(row).collect()
+    }
+
+    /// Lets bundles answer by the book, one entry for each that is made, whatever they would say.
+    fn play(&self, gate: Gate, options: &Options, book: Vec<Vec<Vec<f32>>>) -> Measured {
+        let mut book = book.into_iter();
+        let trials = Trials {
+            checkpoint: &self.checkpoint,
+            evaluator: self.evaluator(),
+            f32_logits: &self.logits,
+            gate,
+            threads: 2,
+        };
+        let measured = trials.run(options, |_| {
+            Ok::<_, QuantizeError>(book.next().expect("a bundle of the book"))
+        });
+        assert!(book.next().is_none(), "fewer bundles than in the book");
         measured.expect("a bundle")
     }
 }

@@ -77,6 +77,9 @@ impl Fields<'_> {
     }
 
     /// A whole number from `least` to `most`, or `default` where the field is absent.
+    ///
+    /// # Errors
+    /// When it is anything else, or absent without a default.
     pub fn count(
         &self,
         field: &str,
@@ -95,7 +98,10 @@ impl Fields<'_> {
         })
     }
 
-    /// A number from `least` up to, but without, `below`.
+    /// A number from `least` up to, but without, `below`, or `default` where the field is absent.
+    ///
+    /// # Errors
+    /// When it is anything else.
     pub fn number(
         &self,
         field: &str,
@@ -117,6 +123,9 @@ impl Fields<'_> {
     }
 
     /// A string.
+    ///
+    /// # Errors
+    /// When the field has another type.
     pub fn text(&self, field: &str) -> Result<Option<&str>, CheckpointError> {
         let Some(value) = self.get(field) else {
             return Ok(None);

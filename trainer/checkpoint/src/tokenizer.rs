@@ -76,6 +76,10 @@ pub enum TokenizerError {
 /// The tables for [`berth_wordpiece::Tokenizer`], from the tokenizer of the folder `dir`.
 ///
 /// Takes about a second.
+///
+/// # Errors
+/// When the folder has no tokenizer, its files cannot be read, are damaged or contradict one another,
+/// or the tokenizer is none that the device has; each error names the file or the folder.
 pub fn tables(dir: &Path) -> Result<Vec<u8>, TokenizerError> {
     let (tokenizer, path) = source::read(dir)?;
     tables_from(&tokenizer, &path)
@@ -84,11 +88,17 @@ pub fn tables(dir: &Path) -> Result<Vec<u8>, TokenizerError> {
 /// The real tokenizer of the folder `dir`, with truncation and padding off.
 ///
 /// It allocates and is slow; it is what the tables are made from and held against.
+///
+/// # Errors
+/// When the folder has no tokenizer, or its files cannot be read, are damaged or contradict one another.
 pub fn reference(dir: &Path) -> Result<Tokenizer, TokenizerError> {
     Ok(source::read(dir)?.0)
 }
 
 /// The tables of a tokenizer that is at hand. `path` is the file that errors name.
+///
+/// # Errors
+/// [`TokenizerError::Unsupported`] when the tokenizer is none that the device has.
 pub fn tables_from(tokenizer: &Tokenizer, path: &Path) -> Result<Vec<u8>, TokenizerError> {
     let refuse = |odd: Odd| {
         let Odd {

@@ -109,6 +109,10 @@ enum Format {
 
 impl Weights {
     /// Opens the weights of a folder and checks their headers.
+    ///
+    /// # Errors
+    /// When the folder has no weights, a file or the index of several cannot be read, is damaged or
+    /// truncated, or a tensor is there twice.
     pub fn open(dir: &Path) -> Result<Self, CheckpointError> {
         let mut weights = Weights {
             files: Vec::new(),
@@ -180,6 +184,9 @@ impl Weights {
     }
 
     /// Holds the type of a tensor's numbers against those that are read.
+    ///
+    /// # Errors
+    /// When it is not one of them. A tensor that is missing has no type to be wrong.
     pub fn check_type(&self, name: &str) -> Result<(), CheckpointError> {
         match self.entries.get(name) {
             Some(entry) => entry.check_type(self.path_of(name), name),
@@ -197,6 +204,10 @@ impl Weights {
     }
 
     /// Reads a tensor.
+    ///
+    /// # Errors
+    /// When there is no such tensor, its numbers are of a type that is not read, or the file cannot be
+    /// read any more.
     pub fn tensor(&self, name: &str) -> Result<Tensor, CheckpointError> {
         let path = self.path_of(name);
         let in_memory = self
@@ -223,6 +234,9 @@ impl Weights {
     }
 
     /// The SHA-256 of the weights file; of several, one after the other.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
     pub fn sha256(&self) -> Result<[u8; 32], CheckpointError> {
         if let Some(memory) = &self.memory {
             return Ok(memory.sha256);

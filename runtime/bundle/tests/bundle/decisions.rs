@@ -61,6 +61,14 @@ fn only_labels_are_decided_each_by_one_number_and_once() {
         Err(WriteError::Order { expected: None, .. })
     ));
 
+    let mut header = example::header();
+    header.task = Task::TokenClassification;
+    let mut tags = Writer::new(header).unwrap();
+    assert!(matches!(
+        tags.decisions(&[0.5; 2]),
+        Err(WriteError::Refused(OpenError::SectionTable))
+    ));
+
     let refuse = |edit: fn(&mut Header)| {
         let file = self::writer().to_bytes().unwrap();
         let mut header = Bundle::open(&file).unwrap().header().clone();

@@ -73,9 +73,20 @@ fn rows_of_wrong_lengths_are_refused() {
     assert!(RowsMut::new(7, &mut values, &mut a, &mut b[..2]).is_none());
     assert!(RowsMut::new(0, &mut [], &mut a, &mut b).is_none());
     assert!(Rows::new(usize::MAX - 3, &values, &a, &b).is_none());
+    for width in [usize::MAX, usize::MAX - 2] {
+        assert!(Rows::new(width, &[], &a, &b).is_none());
+        assert!(Rows::new(width, &[], &[], &[]).is_none());
+        assert!(RowsMut::new(width, &mut [], &mut a, &mut b).is_none());
+    }
     let rows = Rows::new(5, &values, &a, &b).unwrap();
     assert_eq!((rows.len(), rows.width(), rows.is_empty()), (3, 5, false));
     assert_eq!((rows.first(2).len(), rows.first(2).values().len()), (2, 16));
+}
+
+#[test]
+#[should_panic(expected = "can be counted")]
+fn a_row_of_more_bytes_than_can_be_counted_has_no_length() {
+    row_bytes(usize::MAX);
 }
 
 /// A norm's weights and biases.

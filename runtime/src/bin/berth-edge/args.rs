@@ -150,6 +150,10 @@ const MIN_SCORE: &str = "min_score";
 const LONG_TEXTS: &str = "long_texts";
 
 /// Reads the arguments behind the program's name.
+///
+/// # Errors
+/// When the bundle is missing, a flag is unknown or its value none that it takes, a text is not UTF-8,
+/// or there are more texts than can be read.
 pub fn parse(
     arguments: impl IntoIterator<Item = std::ffi::OsString>,
 ) -> Result<Command, UsageError> {

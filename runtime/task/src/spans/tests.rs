@@ -311,6 +311,123 @@ fn without_a_candidate_the_best_span_of_all_is_found() {
     assert_eq!(decoder.null_odds(), Some(15.0));
 }
 
+/// What is found in windows that share nothing, each `[CLS]` and a part of the passage. A piece has ten
+/// bytes, less one, and a window a hundred.
+fn found_in(windows: &[&[Pair]], rules: SpanRules) -> List<Span> {
+    let mut decoder = SpanDecoder::new(rules);
+    for (index, logits) in windows.iter().enumerate() {
+        let window = Window {
+            logits: logits.as_flattened(),
+            passage: 1..logits.len(),
+            before: 0,
+            after: 0,
+        };
+        let at = |piece: usize| (100 * index + 10 * piece) as u32;
+        decoder.window(&window, |piece| (at(piece), at(piece) + 9), &mut []);
+    }
+    ranked(&decoder)
+}
+
+fn places(spans: &[Span]) -> List<(u32, u32)> {
+    spans.iter().map(|span| (span.start, span.end)).collect()
+}
+
+const ONE_BEST: SpanRules = SpanRules {
+    doc_stride: 128,
+    n_best_size: 1,
+    max_answer_length: 30,
+    null_score_diff_threshold: None,
+};
+
+#[test]
+fn at_the_threshold_itself_there_is_an_answer() {
+    let windows: [&[Pair]; 1] = [&[[1.0, 2.0], [1.0, 1.0]]];
+    for (threshold, none) in [(1.0, false), (0.5, true)] {
+        let rules = SpanRules {
+            null_score_diff_threshold: Some(threshold),
+            ..ONE_BEST
+        };
+        let found = found_in(&windows, rules);
+        assert_eq!(found.len(), 2);
+        assert_eq!(found[0].is_none(), none, "{threshold}: {found:?}");
+    }
+}
+
+#[test]
+fn of_windows_without_a_candidate_the_best_one_answers_and_the_first_of_equals() {
+    let better: &[Pair] = &[[9.0, 9.0], [2.0, 3.0]];
+    let equal: &[Pair] = &[[9.0, 9.0], [3.0, 2.0]];
+    let worse: &[Pair] = &[[9.0, 9.0], [1.0, 1.0]];
+    for (windows, place) in [
+        ([better, worse], (10, 19)),
+        ([worse, better], (110, 119)),
+        ([better, equal], (10, 19)),
+    ] {
+        assert_eq!(
+            places(&found_in(&windows, ONE_BEST)),
+            [place],
+            "{windows:?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_found_without_a_candidate_is_no_longer_than_an_answer_may_be() {
+    let windows: [&[Pair]; 1] = [&[[9.0, 9.0], [3.0, 1.0], [0.0, 3.0], [1.0, 1.0]]];
+    for (max_answer_length, place) in [(1, (10, 19)), (2, (10, 29))] {
+        let rules = SpanRules {
+            max_answer_length,
+            ..ONE_BEST
+        };
+        assert_eq!(places(&found_in(&windows, rules)), [place]);
+    }
+}
+
+#[test]
+fn of_equals_the_first_ones_are_kept_in_their_order() {
+    let window: &[Pair] = &[[0.0, 0.0], [1.0, 1.0]];
+    let windows = [window; 3];
+    assert_eq!(places(&found_in(&windows, ONE_BEST)), [(10, 19)]);
+    let two = SpanRules {
+        n_best_size: 2,
+        ..ONE_BEST
+    };
+    assert_eq!(places(&found_in(&windows, two)), [(10, 19), (110, 119)]);
+    // Within a window as well: of two starts that are equal, the earlier one.
+    let windows: [&[Pair]; 1] = [&[[0.0, 0.0], [5.0, 0.0], [5.0, 5.0]]];
+    assert_eq!(places(&found_in(&windows, ONE_BEST)), [(10, 29)]);
+}
+
+#[test]
+fn of_equal_sums_without_an_answer_the_first_window_counts() {
+    let rules = SpanRules {
+        null_score_diff_threshold: Some(-1e30),
+        ..ONE_BEST
+    };
+    let first: &[Pair] = &[[2.0, 1.0], [3.0, 3.0]];
+    let second: &[Pair] = &[[1.0, 2.0], [3.0, 3.0]];
+    let found = found_in(&[first, second], rules);
+    assert!(found[0].is_none());
+    assert_eq!(found[0].logits, [2.0, 1.0]);
+}
+
+#[test]
+fn shared_pieces_that_the_window_lacks_are_refused() {
+    for (before, after) in [(2, 0), (0, 2)] {
+        let refused = std::panic::catch_unwind(|| {
+            let window = Window {
+                logits: &[0.0; 4],
+                passage: 1..2,
+                before,
+                after,
+            };
+            let mut decoder = SpanDecoder::new(SpanRules::default());
+            decoder.window(&window, |_| (0, 1), &mut [[0.0; 2]; 2]);
+        });
+        assert!(refused.is_err(), "{before} {after}");
+    }
+}
+
 #[test]
 fn a_passage_without_pieces_has_no_answer() {
     for threshold in [None, Some(0.0), Some(1e30)] {

@@ -293,6 +293,30 @@ mod tests {
     }
 
     #[test]
+    fn labels_that_grow_likelier_to_an_end_of_the_range_have_no_temperature() {
+        for (apart, gold) in [(1.0f32, 0), (100.0, 0), (1.0, 1), (100.0, 1)] {
+            let input = |example| Encoded {
+                target: Target::Class(gold),
+                example,
+                ..Encoded::default()
+            };
+            let inputs: Vec<Encoded> = (0..20).map(input).collect();
+            let evaluator = Evaluator {
+                task: Task::TextClassification,
+                task_name: None,
+                multi_label: false,
+                labels: &[],
+                examples: &[],
+                inputs: &inputs,
+                spans: SpanScoring::default(),
+            };
+            let logits = [[apart, 0.0]; 20];
+            let fitted = evaluator.fit_temperature(&logits, |_| true);
+            assert_eq!(fitted, Ok(None), "{apart}, {gold}");
+        }
+    }
+
+    #[test]
     fn numbers_have_no_scores() {
         let inputs = [1.0, 2.0].map(|value| Encoded {
             target: Target::Value(value),

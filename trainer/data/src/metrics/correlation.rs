@@ -77,6 +77,14 @@ mod tests {
     }
 
     #[test]
+    fn rounding_goes_no_further_than_one() {
+        let x = [0.1, 0.2, 0.3];
+        // The quotient is 1.0000000000000002.
+        assert_eq!(pearson(&x, &x.map(|value| value * 7.0)), 1.0);
+        assert_eq!(pearson(&x, &x.map(|value| value * -7.0)), -1.0);
+    }
+
+    #[test]
     fn without_variation_there_is_no_correlation() {
         for (x, y) in [
             ([1.0; 3], [1.0, 2.0, 3.0]),

@@ -292,6 +292,72 @@ mod tests {
     }
 
     #[test]
+    fn the_relatedness_of_texts_has_a_score_of_both_correlations() {
+        let four = inputs([1.0, 2.0, 3.0, 4.0].map(Target::Value));
+        let logits = [[1.0], [2.0], [2.5], [0.0]];
+        for (task_name, is_scored) in [
+            (Some(TaskName::Stsb), true),
+            (Some(TaskName::SickR), true),
+            (None, false),
+        ] {
+            let evaluator = Evaluator {
+                task_name,
+                ..evaluator(Task::TextPairRegression, &four)
+            };
+            let of = evaluator.evaluate(&logits).unwrap();
+            let (pearson, spearmanr) = (of.get("pearson").unwrap(), of.get("spearmanr").unwrap());
+            assert_ne!(pearson, spearmanr);
+            let expected = is_scored.then_some((pearson + spearmanr) / 2.0);
+            assert_eq!(of.get("combined_score"), expected, "{task_name:?}");
+        }
+    }
+
+    #[test]
+    fn windows_of_one_text_are_one_sample() {
+        let mut three = classes(&[0, 0, 1]);
+        for (input, example) in three.iter_mut().zip([0, 0, 1]) {
+            (input.example, input.own) = (example, 5);
+        }
+        let evaluator = evaluator(Task::TextClassification, &three);
+        assert_eq!(evaluator.evaluate(&ROWS[..3]).unwrap().samples, 2);
+    }
+
+    #[test]
+    fn the_main_metric_is_the_one_that_the_data_set_or_the_task_goes_by() {
+        let (pairs, text) = (Task::TextPairClassification, Task::TextClassification);
+        let (words, numbers) = (Task::TokenClassification, Task::TextPairRegression);
+        let tags = ["DET", "NOUN"];
+        for (task, task_name, labels, multi_label, expected) in [
+            (text, None, ["a", "b"], false, "accuracy"),
+            (text, None, ["a", "b"], true, "f1"),
+            (text, Some(TaskName::Sst2), tags, false, "accuracy"),
+            (
+                text,
+                Some(TaskName::Cola),
+                tags,
+                false,
+                "matthews_correlation",
+            ),
+            (pairs, Some(TaskName::Rte), tags, false, "accuracy"),
+            (pairs, Some(TaskName::Mrpc), tags, false, "f1"),
+            (numbers, Some(TaskName::SickR), tags, false, "spearmanr"),
+            (numbers, None, tags, false, "spearmanr"),
+            (words, None, tags, false, "accuracy"),
+            (words, None, ["O", "B-PER"], false, "f1"),
+            (Task::QuestionAnswering, None, tags, false, "f1"),
+        ] {
+            let labels = labels.map(str::to_owned);
+            let evaluator = Evaluator {
+                task_name,
+                labels: &labels,
+                multi_label,
+                ..evaluator(task, &[])
+            };
+            assert_eq!(evaluator.main_metric(), expected, "{task}, {task_name:?}");
+        }
+    }
+
+    #[test]
     fn every_main_metric_is_among_the_metrics() {
         for name in TaskName::ALL {
             let (target, logits) = match name.task() {

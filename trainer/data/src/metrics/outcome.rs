@@ -57,3 +57,22 @@ impl Outcome {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_that_is_quite_sure_and_wrong_is_a_surprise_without_being_infinite() {
+        let sure = Output::of(vec![1000.0, 0.0], 0);
+        let span = |right| Outcome::Span {
+            sides: [sure.clone(), sure.clone()],
+            right,
+        };
+        for inverse in [0.1, 1.0, 10.0] {
+            assert_eq!(span(true).surprise(inverse), 0.0);
+            let wrong = span(false).surprise(inverse);
+            assert!((wrong + SUREST.ln()).abs() < 1e-6, "{wrong}");
+        }
+    }
+}

@@ -710,4 +710,20 @@ mod tests {
             assert!((one.score - 0.75).abs() < 1e-3, "{fitted:?}: {}", one.score);
         }
     }
+
+    /// As above, and one more that is wrong and has a probability of 1 at every temperature.
+    #[test]
+    fn a_wrong_answer_that_is_quite_sure_leaves_the_others_their_temperature() {
+        let inputs: Vec<Encoded> = (0..9).map(|row| input(row, Target::Span(4, 4))).collect();
+        let wrong = |row: usize| row.is_multiple_of(4);
+        let of = |row| example(&[if wrong(row) { "else" } else { "beta" }]);
+        let examples: Vec<Example> = (0..9).map(of).collect();
+        let evaluator = evaluator(&examples, &inputs, None);
+        let mut logits = vec![logits(0.0); 9];
+        logits[8].iter_mut().for_each(|logit| *logit *= 1000.0);
+        let fitted = evaluator.fit_temperature(&logits, |_| true).unwrap();
+        let judged = evaluator.judged(&logits, fitted.unwrap()).unwrap();
+        assert!((judged[0].score - 0.75).abs() < 1e-3, "{fitted:?}");
+        assert!(judged[8].score > 0.999 && !judged[8].right);
+    }
 }

@@ -82,6 +82,10 @@ mod tests {
         for (probability, bin) in [
             (0.0, 0),
             (0.01, 0),
+            // Either side of a bound; the nearest number to 0.2 is above it.
+            (0.19999999, 2),
+            (0.2, 3),
+            (0.4, 6),
             (0.5, 7),
             (0.95, 14),
             (1.0, 14),

@@ -274,6 +274,9 @@ mod tests {
         let units = holds(&evaluator, &logits);
         let empty = gold.iter().position(|bits| *bits == 0).unwrap();
         assert_eq!(units.metric(&[empty]), 0.0, "nothing was there to find");
+        logits[empty].fill(-1.0);
+        let units = holds(&evaluator, &logits);
+        assert_eq!(units.metric(&[empty, empty]), 0.0, "nor was a label given");
     }
 
     #[test]

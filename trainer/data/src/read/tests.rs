@@ -182,6 +182,12 @@ fn new_names_are_trimmed_and_go_by_name_where_they_are_the_old_ones() {
         );
         assert_eq!(error(&names(&given), content), expected);
     }
+    // Both are the same label's name.
+    let message = error(&names(&["Pos", "POS"]), content);
+    assert!(
+        message.contains("calls the label \"neg\" \"Pos\", which is"),
+        "{message}"
+    );
     let dataset = read_from(&names(&["neg", "good"]), content.as_bytes()).unwrap();
     assert_eq!(dataset.histogram(), [1, 3]);
     // Ids that move on by one.

@@ -25,6 +25,8 @@ fn zeros_and_ones_for_two_labels_are_seen_over_the_file() {
         (&["[0,1]", "[1,0]"][..], 2),
         (&["[1,0]", "null", "[0,1]"][..], 1),
         (&["[1.0,0.0]"][..], 1),
+        (&["[0,1]", "[true,1]"][..], 2),
+        (&["[0,0.0]"][..], 1),
     ] {
         let message = error(&source, &rows(lists));
         let expected = format!("a.jsonl:{line}: a list with a zero or a one for each label");
