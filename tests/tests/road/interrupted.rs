@@ -54,6 +54,11 @@ fn an_export_that_is_interrupted_leaves_nothing() {
     let mut said = lines.map(|line| line.expect("UTF-8"));
     assert!(said.any(|line| line.contains("stopping after this step")));
     drop(pipe);
+    // It may have come to the card only now, where it would wait for somebody to write.
+    while child.try_wait().expect("a child").is_none() {
+        let _ = File::options().read(true).write(true).open(&card);
+        std::thread::sleep(Duration::from_millis(1));
+    }
     let last = said.last();
     let ended = child.wait_with_output().expect("the program");
     let expected = format!("error: stopped before {} was written", out.display());
