@@ -130,7 +130,7 @@ pub(crate) fn check_whole(folder: &Path) -> Result<(), TrainError> {
 ///
 /// # Errors
 /// If another run holds it.
-pub(crate) fn hold(output_dir: &Path) -> Result<Held, TrainError> {
+pub fn hold(output_dir: &Path) -> Result<Held, TrainError> {
     let in_use = || TrainError::InUse(output_dir.to_owned());
     berth_checkpoint::save::hold(output_dir).ok_or_else(in_use)
 }

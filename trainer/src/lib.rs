@@ -53,7 +53,7 @@ mod results;
 pub mod schedule;
 pub mod state;
 
-pub use checkpoints::tidy;
+pub use checkpoints::{hold, tidy};
 pub use error::{ExampleProblem, TrainError};
 pub use finetune::{Outcome, finetune};
 pub use job::{Job, Start};

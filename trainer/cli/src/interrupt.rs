@@ -1,7 +1,9 @@
 //! Ctrl-C as a request: long work looks here between steps, saves and stops; and so does what has something
 //! half-written on the disk, which it removes. A second Ctrl-C ends the program at once.
 
+use crate::error::Error;
 use crate::show;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 static ASKED: AtomicBool = AtomicBool::new(false);
@@ -19,4 +21,18 @@ pub fn listen() {
 /// Whether the user has asked to stop.
 pub fn asked() -> bool {
     ASKED.load(SeqCst)
+}
+
+/// That Ctrl-C has not asked to stop before `file` is written.
+///
+/// # Errors
+/// If it has.
+pub fn check(file: &Path) -> Result<(), Error> {
+    match asked() {
+        false => Ok(()),
+        true => Err(Error::Interrupted(format!(
+            "stopped before {} was written",
+            file.display()
+        ))),
+    }
 }

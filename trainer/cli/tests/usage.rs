@@ -1,7 +1,7 @@
 //! What the program says to a hand at the keyboard: versions, help, mistyped flags, missing files.
 
 use std::io::Write;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 fn berth(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_berth"));
@@ -111,19 +111,24 @@ fn what_is_wrong_is_named_and_not_what_comes_of_it() {
     }
 }
 
-#[test]
-fn a_line_of_input_that_is_not_utf_8_is_named() {
+/// `berth tokenize --json` of the lines that it is given.
+fn tokenize() -> Child {
     let model = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../../models/sentiment/sentiment.berth"
     );
-    let mut child = Command::new(env!("CARGO_BIN_EXE_berth"))
+    Command::new(env!("CARGO_BIN_EXE_berth"))
         .args(["tokenize", model, "--json"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap();
+        .unwrap()
+}
+
+#[test]
+fn a_line_of_input_that_is_not_utf_8_is_named() {
+    let mut child = tokenize();
     let input = b"one\r\n\ncaf\xe9\n";
     child.stdin.take().unwrap().write_all(input).unwrap();
     let output = child.wait_with_output().unwrap();
@@ -139,16 +144,7 @@ fn a_line_of_input_that_is_not_utf_8_is_named() {
 fn a_long_line_takes_little_memory() {
     use std::io::{BufRead, BufReader};
 
-    let model = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../models/sentiment/sentiment.berth"
-    );
-    let mut child = Command::new(env!("CARGO_BIN_EXE_berth"))
-        .args(["tokenize", model, "--json"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = tokenize();
     // A piece for each byte.
     let line = ",".repeat(1 << 20) + "\n";
     let mut input = child.stdin.take().unwrap();

@@ -140,7 +140,7 @@ fn linked(labels: &[&str], lists: [&[String]; 3]) -> Option<Vec<u32>> {
 
 /// Whether names say no more than which output they stand for: `LABEL_0`, as models have it whose labels were
 /// never named, or `0`.
-fn are_numbers(names: &[String]) -> bool {
+pub fn are_numbers(names: &[String]) -> bool {
     names.iter().enumerate().all(|(id, name)| {
         let name = name.to_lowercase();
         name.strip_prefix("label_").unwrap_or(&name) == id.to_string()
@@ -148,11 +148,19 @@ fn are_numbers(names: &[String]) -> bool {
 }
 
 /// Where each of `names` stands in `others`, if these are the same names in any order and case.
-fn order(names: &[impl AsRef<str>], others: &[impl AsRef<str>]) -> Option<Vec<u32>> {
-    let lower = |name: &str| name.to_lowercase();
-    let lowered = others.iter().map(|name| lower(name.as_ref()));
-    let places: HashMap<String, u32> = lowered.zip(0..).collect();
-    let place = |name: &str| places.get(&lower(name)).copied();
+pub fn order(names: &[impl AsRef<str>], others: &[impl AsRef<str>]) -> Option<Vec<u32>> {
+    order_as(names, others, str::to_lowercase)
+}
+
+/// The same for names that are told apart by what `told` makes of them.
+pub fn order_as(
+    names: &[impl AsRef<str>],
+    others: &[impl AsRef<str>],
+    told: impl Fn(&str) -> String,
+) -> Option<Vec<u32>> {
+    let others_told = others.iter().map(|name| told(name.as_ref()));
+    let places: HashMap<String, u32> = others_told.zip(0..).collect();
+    let place = |name: &str| places.get(&told(name)).copied();
     let found = names.iter().map(|name| place(name.as_ref()));
     let found: Vec<u32> = found.collect::<Option<_>>()?;
     let different = found.iter().collect::<HashSet<_>>().len();

@@ -37,7 +37,7 @@ pub use encode::{EncodeOptions, Encoded, Target, cut_examples, encode_all, unask
 pub use error::{DataError, Place};
 pub use format::{Format, UnknownFormatName};
 pub use input::read_bytes;
-pub use labels::names_in_order;
+pub use labels::{are_numbers, names_in_order, order, order_as};
 pub use lengths::Lengths;
 pub use metrics::{
     Answer, Decision, Evaluation, EvaluationError, Evaluator, Judged, MEASURED_FILES, SpanScoring,

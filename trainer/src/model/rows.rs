@@ -3,7 +3,7 @@
 //! A classifier has a row for each label, in the order of config.json. A run has its own order; where both have the
 //! same labels, each keeps its row. They are the same if their names are, as they are written or else in any case.
 
-use std::collections::{HashMap, HashSet};
+use berth_data::{are_numbers, order, order_as};
 
 /// What becomes of the classifier that a base has, where a run doesn't take it as it is.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub(super) enum Rows {
     /// Each from the row in its place.
     InPlace,
     /// Each from the row of this number.
-    From(Vec<usize>),
+    From(Vec<u32>),
     /// From nowhere: all are made.
     Fresh,
 }
@@ -34,8 +34,7 @@ impl Rows {
         if labels.is_empty() || labels == old {
             return (Self::InPlace, None);
         }
-        let exact = |name: &str| name.to_owned();
-        let found = places(labels, old, exact).or_else(|| places(labels, old, str::to_lowercase));
+        let found = order_as(labels, old, str::to_owned).or_else(|| order(labels, old));
         if let Some(from) = found {
             return match from.is_sorted() {
                 true => (Self::InPlace, None),
@@ -57,33 +56,9 @@ impl Rows {
             return data;
         };
         let width = data.len() / rows.len();
-        let row = |&row: &usize| &data[row * width..][..width];
+        let row = |&row: &u32| &data[row as usize * width..][..width];
         rows.iter().flat_map(row).copied().collect()
     }
-}
-
-/// Where each of `labels` stands in `old`, if these are the same names as `as_told` tells them.
-fn places(
-    labels: &[String],
-    old: &[String],
-    as_told: impl Fn(&str) -> String,
-) -> Option<Vec<usize>> {
-    let told = old.iter().map(|name| as_told(name));
-    let places: HashMap<String, usize> = told.zip(0..).collect();
-    let found = labels
-        .iter()
-        .map(|name| places.get(&as_told(name)).copied());
-    let found: Vec<usize> = found.collect::<Option<_>>()?;
-    let different = found.iter().collect::<HashSet<_>>().len();
-    (labels.len() == old.len() && different == old.len()).then_some(found)
-}
-
-/// Whether names say no more than which row they have: `LABEL_0`, as where they were never named, or `0`.
-fn are_numbers(names: &[String]) -> bool {
-    names.iter().enumerate().all(|(id, name)| {
-        let name = name.to_lowercase();
-        name.strip_prefix("label_").unwrap_or(&name) == id.to_string()
-    })
 }
 
 #[cfg(test)]
@@ -97,7 +72,7 @@ mod tests {
 
     #[test]
     fn each_label_keeps_its_row_where_both_have_the_same() {
-        let reordered = |rows: &[usize]| {
+        let reordered = |rows: &[u32]| {
             let rows = Rows::From(rows.to_vec());
             (rows, Some(OldClassifier::Reordered))
         };

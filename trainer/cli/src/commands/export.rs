@@ -5,7 +5,6 @@
 //! come beside what else it has, which may be the checkpoint itself.
 
 use super::print;
-use super::quantize::check_interrupt;
 use crate::args::ExportArgs;
 use crate::error::Error;
 use crate::{interrupt, outputs, show};
@@ -43,7 +42,7 @@ pub fn run(args: &ExportArgs) -> Result<(), Error> {
     let mut folder = Folder::create(output)?;
     let mut sizes = Vec::new();
     for (name, form) in FILES {
-        check_interrupt(output)?;
+        interrupt::check(output)?;
         let bytes = export(&checkpoint, args.task, form)?;
         folder.bytes(name, &bytes)?;
         sizes.push((name, bytes.len() as u64));
@@ -59,7 +58,7 @@ pub fn run(args: &ExportArgs) -> Result<(), Error> {
             folder.bytes(CARD_FILE, &card)?;
         }
     }
-    check_interrupt(output)?;
+    interrupt::check(output)?;
     let existing = match args.overwrite_output_dir {
         true => Existing::Merge,
         false => Existing::Refuse,

@@ -132,7 +132,7 @@ pub fn convert(args: &QuantizeArgs) -> Result<Converted, Error> {
         return Err(Error::Usage(what.into()));
     }
     check_outputs(args)?;
-    check_interrupt(&args.output)?;
+    interrupt::check(&args.output)?;
     let checkpoint = Arc::new(open(args)?);
     let model = Model::of_checkpoint(Arc::clone(&checkpoint), &args.checkpoint);
     let model = model.renamed(args.data.label_names.as_deref())?;
@@ -199,20 +199,6 @@ pub fn convert(args: &QuantizeArgs) -> Result<Converted, Error> {
     })
 }
 
-/// That Ctrl-C has not asked to stop before `file` is written.
-///
-/// # Errors
-/// If it has.
-pub fn check_interrupt(file: &Path) -> Result<(), Error> {
-    match interrupt::asked() {
-        false => Ok(()),
-        true => Err(Error::Interrupted(format!(
-            "stopped before {} was written",
-            file.display()
-        ))),
-    }
-}
-
 /// The error of a part of a longer command: after Ctrl-C with the way to go on.
 pub fn within(error: Error, way: &str) -> Error {
     match error {
@@ -248,12 +234,12 @@ fn written(
     compared: Option<page::Compared<'_>>,
 ) -> Result<Converted, Error> {
     interrupt::listen();
-    check_interrupt(&args.output)?;
+    interrupt::check(&args.output)?;
     let page = page_path(args);
     // A link stays one: the file behind it goes, and comes again.
     let page = place(&page).map_err(|source| Error::file(&page, source))?;
     let staged = writer.stage(&args.output).map_err(QuantizeError::from)?;
-    check_interrupt(&args.output)?;
+    interrupt::check(&args.output)?;
     outputs::remove(&page)?;
     let bytes = staged.commit().map_err(QuantizeError::from)?;
     let done = Converted::of(writer, bytes);
@@ -407,7 +393,7 @@ fn compare(
         threads: rayon::current_num_threads(),
     };
     let measured = trials.run(&options, |bundle| {
-        check_interrupt(&args.output)?;
+        interrupt::check(&args.output)?;
         let bundle = Model::of_bytes(bundle, &args.output)?;
         bundle.logits(rows.known.task, &f32.inputs, BATCH)
     })?;

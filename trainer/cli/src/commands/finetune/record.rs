@@ -16,10 +16,10 @@
 use super::lessons::Lessons;
 use super::several;
 use crate::args::{DataArgs, FinetuneArgs, QuantizeArgs, with_usual};
-use crate::commands::quantize::{Converted, check_interrupt, comparison_table, convert, within};
+use crate::commands::quantize::{Converted, comparison_table, convert, within};
 use crate::config::published::content_sha256;
 use crate::error::Error;
-use crate::{outputs, page, seeds, show};
+use crate::{interrupt, outputs, page, seeds, show};
 use berth_checkpoint::save::write_file;
 use berth_checkpoint::{Checkpoint, hex, sha256};
 use berth_data::Evaluation;
@@ -95,7 +95,7 @@ pub fn write(args: &FinetuneArgs, lessons: &Lessons<'_>) -> Result<Option<Table>
     let measured: Vec<Measured> = runs.iter().map(measure).collect::<Result<_, _>>()?;
     let seeds: Vec<u64> = runs.iter().map(|run| run.seed).collect();
     let report = report(args, lessons, file, &seeds, &measured)?;
-    check_interrupt(path).map_err(|error| within(error, WAY))?;
+    interrupt::check(path).map_err(|error| within(error, WAY))?;
     let text = serde_json::to_string_pretty(&report).unwrap_or_default() + "\n";
     write_file(path, text.as_bytes())?;
     show::note(format!("{}: written", path.display()));

@@ -8,8 +8,8 @@ use super::{interrupted, start};
 use crate::args::FinetuneArgs;
 use crate::error::Error;
 use crate::{outputs, seeds, show};
-use berth_checkpoint::save::{Held, hold, write_file};
-use berth_trainer::{ALL_RESULTS, Outcome, Start, TrainError, tidy};
+use berth_checkpoint::save::write_file;
+use berth_trainer::{ALL_RESULTS, Outcome, Start, TrainError, hold, tidy};
 use serde_json::{Map, Value};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 pub fn train(args: &FinetuneArgs, lessons: &Lessons<'_>) -> Result<Map<String, Value>, Error> {
     let output = &args.output_dir;
     fs::create_dir_all(output).map_err(|source| Error::file(output, source))?;
-    let _held = held(output)?;
+    let _held = hold(output)?;
     let mut runs = Vec::new();
     for (seed, folder) in folders(args) {
         show::note(format!("seed {seed}: {}", folder.display()));
@@ -34,11 +34,6 @@ pub fn train(args: &FinetuneArgs, lessons: &Lessons<'_>) -> Result<Map<String, V
     let text = serde_json::to_string_pretty(&all).unwrap_or_default() + "\n";
     write_file(output.join(ALL_RESULTS), text.as_bytes())?;
     Ok(all)
-}
-
-/// The output folder, for these runs alone. Each run's own is held besides.
-fn held(output: &Path) -> Result<Held, Error> {
-    hold(output).ok_or_else(|| TrainError::InUse(output.to_owned()).into())
 }
 
 /// The seeds, and the folders of their runs.
@@ -59,7 +54,7 @@ pub fn prepare(args: &FinetuneArgs) -> Result<(), Error> {
         return Err(Error::Usage(format!("--seeds has {} twice", twice[0])));
     }
     let output = &args.output_dir;
-    let _held = held(output)?;
+    let _held = hold(output)?;
     match start(args) {
         Start::Fresh if outputs::is_used(output)? => {
             Err(TrainError::OutputNotEmpty(output.clone()).into())
