@@ -74,6 +74,14 @@ pub(crate) fn save(
     Ok(folder.commit(Existing::Replace)?)
 }
 
+/// Writes the state anew in a checkpoint that has all the rest. At no moment is it without one.
+pub(crate) fn save_state(checkpoint: &Path, state: &TrainerState) -> Result<(), TrainError> {
+    let mut folder = Folder::create(checkpoint)?;
+    folder.json(STATE_FILE, state)?;
+    folder.commit(Existing::Merge)?;
+    Ok(())
+}
+
 /// The folder of a step's checkpoint.
 pub(crate) fn path(output_dir: &Path, step: u64) -> PathBuf {
     output_dir.join(format!("{PREFIX}{step}"))

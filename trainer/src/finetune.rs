@@ -11,12 +11,14 @@
 //! Since nothing is padded, the softmax of a question's loss runs over the window's own tokens; `run_qa` of Hugging
 //! Face's examples pads windows to `max_seq_length`, and its softmax runs over `[PAD]` too.
 
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use berth_checkpoint::save::{Existing, Held};
 use berth_checkpoint::{Checkpoint, Family};
+use berth_data::Evaluator;
 use serde_json::{Map, Value};
 
 use crate::batches::{Batch, Plan, targets};
@@ -81,14 +83,8 @@ pub fn finetune(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Outcome, T
             observer.on_changed(setting, then, now);
         }
         match run.train(observer)? {
-            Control::Continue => Ok(Outcome::Finished(run.finish()?)),
-            Control::Stop => {
-                let step = run.state.global_step;
-                Ok(Outcome::Interrupted {
-                    checkpoint: checkpoints::path(job.output_dir, step),
-                    step,
-                })
-            }
+            Control::Continue => run.finish(observer),
+            Control::Stop => Ok(run.interrupted()),
         }
     })
 }
@@ -116,6 +112,8 @@ struct Run<'a> {
     first_step: u64,
     /// The newest checkpoint and its step.
     saved: Option<(u64, PathBuf)>,
+    /// Whether that lacks its step's evaluation, in which the run was stopped.
+    lacks_evaluation: bool,
     /// The checkpoint of the best evaluation so far.
     best: Option<PathBuf>,
     /// The output folder, until the result is in it.
@@ -157,7 +155,7 @@ impl<'a> Run<'a> {
         let (mut passed_over, mut changed) = (Vec::new(), Vec::new());
         let (mut best, mut old_classifier) = (None, None);
         let (beginning, held) = job.prepare(&labels, total)?;
-        let (mut model, mut optimizer, state, resumed) = match beginning {
+        let (mut model, mut optimizer, mut state, resumed) = match beginning {
             Beginning::Finished => return Ok(None),
             Beginning::Base => {
                 let (model, old) = Bert::begin(job.base, kind, job.labels, recipe.seed)?;
@@ -208,6 +206,7 @@ impl<'a> Run<'a> {
             weighing: job.weighing()?.map(Arc::new),
             first_step: state.global_step,
             saved: resumed.clone().map(|dir| (state.global_step, dir)),
+            lacks_evaluation: mem::take(&mut state.evaluation_due),
             best,
             state,
             resumed,
@@ -221,6 +220,9 @@ impl<'a> Run<'a> {
 
     /// Trains to the end, which may be an early one, or until the observer stops it; then a checkpoint is saved.
     fn train(&mut self, observer: &mut dyn Observer) -> Result<Control, TrainError> {
+        if self.lacks_evaluation && self.evaluate_and_save(observer)? == Control::Stop {
+            return Ok(Control::Stop);
+        }
         let per_epoch = self.plan.updates_per_epoch();
         while !self.is_over() {
             let epoch = self.state.global_step / per_epoch;
@@ -229,11 +231,11 @@ impl<'a> Run<'a> {
             for batches in self.plan.epoch(epoch).iter().skip(done).take(left) {
                 let info = self.step(batches)?;
                 self.log(&info);
-                let step = self.state.global_step;
-                // The last epoch may be cut short; it ends all the same.
-                let ends_epoch = step.is_multiple_of(per_epoch) || step == self.state.max_steps;
-                self.evaluate_and_save(ends_epoch, observer)?;
+                let evaluated = self.evaluate_and_save(observer)?;
                 let control = observer.on_step(&info);
+                if evaluated == Control::Stop {
+                    return Ok(Control::Stop);
+                }
                 if self.is_over() {
                     break;
                 }
@@ -358,14 +360,13 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Whatever is due after a step.
-    fn evaluate_and_save(
-        &mut self,
-        ends_epoch: bool,
-        observer: &mut dyn Observer,
-    ) -> Result<(), TrainError> {
+    /// Whatever is due after a step. Where the evaluation is stopped, the step is saved without it.
+    fn evaluate_and_save(&mut self, observer: &mut dyn Observer) -> Result<Control, TrainError> {
         let recipe = self.job.recipe;
         let step = self.state.global_step;
+        // The last epoch may be cut short; it ends all the same.
+        let ends_epoch =
+            step.is_multiple_of(self.plan.updates_per_epoch()) || step == self.state.max_steps;
         let due = |strategy, every: u64| match strategy {
             Strategy::No => false,
             Strategy::Steps => step.is_multiple_of(every.max(1)),
@@ -375,29 +376,38 @@ impl<'a> Run<'a> {
         // The last model may be the best one, wherever the run ends.
         let ends = self.is_over() && recipe.eval_strategy != Strategy::No;
         if (ends || due(recipe.eval_strategy, recipe.steps_between_evaluations()))
-            && let Some(Measured { metrics, .. }) = self.evaluate()?
+            && let Some(dev) = self.job.dev
         {
+            let Some(Measured { metrics, .. }) = self.evaluate(dev, observer)? else {
+                self.state.evaluation_due = true;
+                self.save(observer)?;
+                return Ok(Control::Stop);
+            };
             self.state.log(metrics.clone());
             best = self.remember_best(&metrics)? && recipe.load_best_model_at_end;
             observer.on_evaluate(step, &metrics);
         }
         let last = self.is_over() && recipe.save_strategy != Strategy::No;
         // What is to be gone back to must be there, whether a checkpoint was due or not.
-        if last || best || due(recipe.save_strategy, recipe.save_steps) {
-            self.save(observer)
-        } else {
-            Ok(())
+        let is_due = best || due(recipe.save_strategy, recipe.save_steps);
+        if last || is_due || self.lacks_evaluation {
+            self.save(observer)?;
         }
+        Ok(Control::Continue)
     }
 
-    /// Measures the model on the examples to measure on.
-    fn evaluate(&self) -> Result<Option<Measured>, TrainError> {
-        let Some(dev) = self.job.dev else {
-            return Ok(None);
-        };
+    /// Measures the model on the examples to measure on. None where the observer stops it.
+    fn evaluate(
+        &self,
+        dev: Evaluator<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<Measured>, TrainError> {
         let started = Instant::now();
         let batch = self.job.recipe.per_device_eval_batch_size;
-        let logits = predict::logits(&self.model, dev.inputs, batch)?;
+        let watch = |done, of| observer.on_evaluating(done, of);
+        let Some(logits) = predict::logits(&self.model, dev.inputs, batch, watch)? else {
+            return Ok(None);
+        };
         let evaluation = dev.evaluate(&logits)?;
         let seconds = started.elapsed().as_secs_f64();
         let mut metrics = evaluation.entries();
@@ -446,27 +456,34 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Saves a checkpoint, if this step has none yet.
+    /// Saves a checkpoint, if this step has none yet, or one that lacks its evaluation.
     fn save(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
         let step = self.state.global_step;
-        if self.saved.as_ref().is_some_and(|(saved, _)| *saved == step) {
+        let folder = checkpoints::path(self.job.output_dir, step);
+        let saved = self.saved.as_ref().filter(|(saved, _)| *saved == step);
+        if saved.is_some() && !self.lacks_evaluation {
             return Ok(());
         }
+        let has_rest = saved.is_some_and(|(_, dir)| checkpoints::lies_in(dir, &folder));
         if self.state.best_global_step == Some(step) {
-            let folder = checkpoints::path(self.job.output_dir, step);
             self.state.best_model_checkpoint = Some(folder.display().to_string());
-            self.best = Some(folder);
+            self.best = Some(folder.clone());
         }
-        self.model.fetch()?;
-        self.check_finite()?;
-        self.optimizer.fetch()?;
-        let folder = checkpoints::save(
-            self.job.output_dir,
-            &self.card,
-            &self.model,
-            &self.optimizer,
-            &self.state,
-        )?;
+        if has_rest {
+            checkpoints::save_state(&folder, &self.state)?;
+        } else {
+            self.model.fetch()?;
+            self.check_finite()?;
+            self.optimizer.fetch()?;
+            checkpoints::save(
+                self.job.output_dir,
+                &self.card,
+                &self.model,
+                &self.optimizer,
+                &self.state,
+            )?;
+        }
+        self.lacks_evaluation = false;
         self.saved = Some((step, folder.clone()));
         checkpoints::rotate(
             self.job.output_dir,
@@ -478,10 +495,16 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Writes the result: the best or the last model, its figures and the state.
-    fn finish(mut self) -> Result<Results, TrainError> {
+    /// How a run ends whose step was saved for another day.
+    fn interrupted(self) -> Outcome {
+        let (step, checkpoint) = self.saved.expect("a run that is stopped has a checkpoint");
+        Outcome::Interrupted { checkpoint, step }
+    }
+
+    /// Writes the result: the best or the last model, its figures and the state. Where the evaluation is stopped, the
+    /// last step is saved instead.
+    fn finish(mut self, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
         let train = self.train_results();
-        self.state.log(numbers(&train));
         if self.job.recipe.load_best_model_at_end
             && let Some(best) = &self.best
         {
@@ -491,7 +514,12 @@ impl<'a> Run<'a> {
         self.check_finite()?;
         let mut eval = Map::new();
         let (mut predictions, mut logits) = (Vec::new(), Vec::new());
-        if let (Some(measured), Some(dev)) = (self.evaluate()?, self.job.dev) {
+        if let Some(dev) = self.job.dev {
+            let Some(measured) = self.evaluate(dev, observer)? else {
+                // It has been already where the best model has taken the last one's place.
+                self.save(observer)?;
+                return Ok(self.interrupted());
+            };
             predictions = dev.predictions(&measured.logits)?;
             let metrics = measured.metrics.into_iter();
             eval.insert("epoch".into(), self.state.epoch.into());
@@ -502,6 +530,7 @@ impl<'a> Run<'a> {
             self.card.training_args.other.extend(fitted);
             logits = measured.logits;
         }
+        self.state.log(numbers(&train));
         let results = Results {
             train,
             eval,
@@ -524,7 +553,7 @@ impl<'a> Run<'a> {
         )?;
         folder.commit(Existing::Merge)?;
         self.remove_old_results(&results, &predictions)?;
-        Ok(results)
+        Ok(Outcome::Finished(results))
     }
 
     /// Removes what an earlier run in this folder measured and this one has not.

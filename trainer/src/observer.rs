@@ -29,7 +29,7 @@ pub struct StepInfo {
 /// Whether to go on.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Control {
-    /// With the next step.
+    /// With the next step, or the next batch of an evaluation.
     Continue,
     /// Save a checkpoint and end the run.
     Stop,
@@ -39,6 +39,13 @@ pub enum Control {
 pub trait Observer: Send {
     /// After each step.
     fn on_step(&mut self, _step: &StepInfo) -> Control {
+        Control::Continue
+    }
+
+    /// Before each batch of an evaluation, when the model has answered `done` of its `of` inputs; and once more when it
+    /// has answered all, where nothing is left to stop. Nothing remains of an evaluation that is stopped: a run that
+    /// is resumed makes it anew.
+    fn on_evaluating(&mut self, _done: usize, _of: usize) -> Control {
         Control::Continue
     }
 

@@ -10,6 +10,7 @@ use crate::batches::Batch;
 use crate::check;
 use crate::error::TrainError;
 use crate::model::{Bert, HeadKind, Missing};
+use crate::observer::Control;
 
 /// A fine-tuned model, ready to answer.
 pub struct Predictor {
@@ -50,7 +51,8 @@ impl Predictor {
     /// If the model can't read a row, or answers with what is no number.
     pub fn logits(&self, rows: &[Encoded], batch: usize) -> Result<Vec<Vec<f32>>, TrainError> {
         self.limits.check_inputs(rows)?;
-        let all = logits(&self.model, rows, batch)?;
+        let all =
+            logits(&self.model, rows, batch, |_, _| Control::Continue)?.expect("nobody stops it");
         match all.iter().flatten().all(|logit| logit.is_finite()) {
             true => Ok(all),
             false => Err(self.broken()),
@@ -72,16 +74,22 @@ impl Predictor {
     }
 }
 
-/// The logits of checked rows. Rows of like length go together, so that the threads have like work.
+/// The logits of checked rows. Rows of like length go together, so that the threads have like work. `watch` hears how
+/// many are done, of how many, before each batch and at the end; None where it stops them.
 pub(crate) fn logits(
     model: &Bert,
     rows: &[Encoded],
     batch: usize,
-) -> Result<Vec<Vec<f32>>, TrainError> {
+    mut watch: impl FnMut(usize, usize) -> Control,
+) -> Result<Option<Vec<Vec<f32>>>, TrainError> {
     let mut order: Vec<usize> = (0..rows.len()).collect();
     order.sort_by_key(|&i| std::cmp::Reverse(rows[i].ids.len()));
     let mut all = vec![Vec::new(); rows.len()];
+    let mut done = 0;
     for indices in order.chunks(batch.max(1)) {
+        if watch(done, rows.len()) == Control::Stop {
+            return Ok(None);
+        }
         let batch = Batch::new(indices.iter().map(|&i| &rows[i]));
         let logits = model.forward(&batch, None)?;
         let (_, outputs) = logits.dims2()?;
@@ -96,8 +104,10 @@ pub(crate) fn logits(
             all[index] = own.to_vec();
             rest = after;
         }
+        done += indices.len();
     }
-    Ok(all)
+    watch(done, rows.len());
+    Ok(Some(all))
 }
 
 #[cfg(test)]

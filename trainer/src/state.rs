@@ -55,6 +55,10 @@ pub struct TrainerState {
     pub last_logged_step: u64,
     /// The course of the steps' losses. Not a field of `transformers`.
     pub loss_curve: LossCurve,
+    /// Whether the step's evaluation is still to be made, since the run was stopped in it; left out where it is not. Not
+    /// a field of `transformers`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub evaluation_due: bool,
     /// False.
     pub is_hyper_param_search: bool,
     /// True.

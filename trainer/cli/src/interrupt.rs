@@ -1,8 +1,9 @@
-//! Ctrl-C as a request: long work looks here between steps, saves and stops; and so does what has something
+//! Ctrl-C as a request: long work looks here between steps and batches, saves and stops; and so does what has something
 //! half-written on the disk, which it removes. A second Ctrl-C ends the program at once.
 
 use crate::error::Error;
 use crate::show;
+use std::fmt::Display;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
@@ -28,11 +29,16 @@ pub fn asked() -> bool {
 /// # Errors
 /// If it has.
 pub fn check(file: &Path) -> Result<(), Error> {
+    check_before(format_args!("{} was written", file.display()))
+}
+
+/// The same before something else, as the error tells it behind "stopped before".
+///
+/// # Errors
+/// If it has.
+pub fn check_before(what: impl Display) -> Result<(), Error> {
     match asked() {
         false => Ok(()),
-        true => Err(Error::Interrupted(format!(
-            "stopped before {} was written",
-            file.display()
-        ))),
+        true => Err(Error::Interrupted(format!("stopped before {what}"))),
     }
 }

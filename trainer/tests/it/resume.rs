@@ -25,6 +25,19 @@ impl Observer for StopAt {
     }
 }
 
+/// Stops before some batch of the evaluations, counted from 1 over all that the run makes.
+struct StopBefore(usize);
+
+impl Observer for StopBefore {
+    fn on_evaluating(&mut self, done: usize, of: usize) -> Control {
+        self.0 -= usize::from(done < of);
+        match self.0 {
+            0 => Control::Stop,
+            _ => Control::Continue,
+        }
+    }
+}
+
 /// The log without what a clock decides.
 fn history(dir: &Path) -> (Vec<String>, f64) {
     let state: TrainerState =
@@ -142,6 +155,118 @@ fn a_run_that_stops_early_does_so_when_resumed_too() {
     assert_eq!(state(&parts).global_step, 12);
     let outcome = run(&parts, Start::ResumeNewest, 99);
     assert_eq!(outcome, Outcome::AlreadyFinished);
+}
+
+/// Each evaluation, the last one too, is stopped before its second batch of three and made anew by the next run, which
+/// stops in the one after it.
+#[test]
+fn an_evaluation_that_is_stopped_is_made_anew() {
+    let base = Base::new();
+    let (labels, train, dev) = (labels(), examples(60, 1), examples(20, 2));
+    let unsaved = Recipe {
+        eval_strategy: Strategy::Steps,
+        eval_steps: 4,
+        per_device_eval_batch_size: 8,
+        save_strategy: Strategy::No,
+        ..recipe()
+    };
+    let best = Recipe {
+        save_strategy: Strategy::Steps,
+        save_steps: 4,
+        save_total_limit: 1,
+        load_best_model_at_end: true,
+        ..unsaved.clone()
+    };
+    let first_is_best = Recipe {
+        learning_rate: 0.0,
+        early_stopping_patience: Some(2),
+        ..best.clone()
+    };
+    let state = |dir: &Path| -> TrainerState {
+        let text = std::fs::read(dir.join("trainer_state.json")).unwrap();
+        serde_json::from_slice(&text).unwrap()
+    };
+    // Without what a clock decides, and the folder.
+    let course = |dir: &Path| {
+        let mut state = state(dir);
+        state.best_model_checkpoint = None;
+        for entry in &mut state.log_history {
+            entry.retain(|name, _| !name.ends_with("_runtime") && !name.ends_with("_per_second"));
+        }
+        state
+    };
+    let evaluated = |dir: &Path| {
+        let mut steps = Vec::new();
+        for entry in state(dir).log_history {
+            if entry.contains_key("eval_loss") {
+                steps.push(entry["step"].as_u64().unwrap());
+            }
+        }
+        steps
+    };
+    for (name, recipe, stops) in [
+        ("unsaved", &unsaved, &[4, 8, 12, 16, 16][..]),
+        ("best", &best, &[4, 8, 12, 16, 16]),
+        ("early", &first_is_best, &[4, 8, 12, 12]),
+    ] {
+        let run = |out: &Path, start, observer: &mut dyn Observer| {
+            let job = Job {
+                dev: dev_of(&dev),
+                start,
+                ..job(&base, recipe, &labels, &train, out)
+            };
+            finetune(&job, observer).unwrap()
+        };
+        let [whole, parts, other, late] =
+            ["whole", "parts", "other", "late"].map(|part| base.path(&format!("{name}-{part}")));
+        run(&whole, Start::Fresh, &mut Unobserved);
+        let mut start = Start::Fresh;
+        let mut batches = 2;
+        for (i, &step) in stops.iter().enumerate() {
+            let checkpoint = parts.join(format!("checkpoint-{step}"));
+            let outcome = run(&parts, start, &mut StopBefore(batches));
+            let stopped = Outcome::Interrupted {
+                checkpoint: checkpoint.clone(),
+                step,
+            };
+            assert_eq!(outcome, stopped, "{name}");
+            // The last one is none of the log.
+            let is_last = i + 1 == stops.len();
+            let known = if is_last { step } else { step - 4 };
+            assert_eq!(evaluated(&checkpoint).last().copied().unwrap_or(0), known);
+            assert_eq!(
+                state(&checkpoint).evaluation_due,
+                !is_last,
+                "{name}, {step}"
+            );
+            assert!(!parts.join("model.safetensors").exists());
+            (start, batches) = (Start::ResumeNewest, 3 + 2);
+            if i == 1 {
+                let again = Outcome::Interrupted { checkpoint, step };
+                let outcome = run(&parts, start.clone(), &mut StopBefore(1));
+                assert_eq!(outcome, again, "{name}");
+                // It goes on in another folder too.
+                let from = Start::ResumeFrom(parts.join("checkpoint-8"));
+                run(&other, from, &mut Unobserved);
+            }
+        }
+        let outcome = run(&parts, start, &mut StopBefore(batches));
+        assert!(matches!(outcome, Outcome::Finished(_)), "{outcome:?}");
+        let last = stops[stops.len() - 1];
+        let all_but_the_last = 3 * last as usize / 4;
+        let outcome = run(&late, Start::Fresh, &mut StopBefore(all_but_the_last + 1));
+        assert!(matches!(outcome, Outcome::Interrupted { step, .. } if step == last));
+        run(&late, Start::ResumeNewest, &mut Unobserved);
+        for out in [&parts, &other, &late] {
+            assert_eq!(weights(&whole), weights(out), "{name}");
+            assert_eq!(course(&whole), course(out), "{name}");
+        }
+        if recipe.save_strategy != Strategy::No {
+            assert_eq!(names(&whole), names(&parts), "{name}");
+        }
+        let text = std::fs::read_to_string(parts.join("trainer_state.json")).unwrap();
+        assert!(!text.contains("evaluation_due"), "{name}");
+    }
 }
 
 /// What is saved on the way is not taken for older than what the first course left.

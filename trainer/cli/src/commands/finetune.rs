@@ -81,7 +81,7 @@ fn train_one(args: &FinetuneArgs, lessons: &Lessons<'_>) -> Result<Map<String, V
             show::note(format!("{folder}: this run has finished; nothing to do"));
             lessons.all_figures(output)
         }
-        Outcome::Interrupted { checkpoint, step } => Err(interrupted(&checkpoint, step, output)),
+        Outcome::Interrupted { checkpoint, step } => Err(interrupted(args, &checkpoint, step)),
     }
 }
 
@@ -94,12 +94,24 @@ pub fn train(args: &FinetuneArgs) -> Result<Outcome, Error> {
     lessons.train(args.recipe.seed, &args.output_dir, start(args))
 }
 
-fn interrupted(checkpoint: &Path, step: u64, output: &Path) -> Error {
-    let (at, output) = (checkpoint.display(), output.display());
+fn interrupted(args: &FinetuneArgs, checkpoint: &Path, step: u64) -> Error {
+    let (at, output) = (checkpoint.display(), args.output_dir.display());
+    let flags = match start(args) {
+        // It was stopped before it had one of its own.
+        Start::ResumeFrom(from) | Start::OverwriteFrom(from) if from == checkpoint => String::new(),
+        _ => format!(" and --resume_from_checkpoint true --output_dir {output}"),
+    };
     Error::Interrupted(format!(
-        "stopped after step {step}, saved in {at}; go on with the same command and \
-         --resume_from_checkpoint true --output_dir {output}"
+        "stopped after step {step}, saved in {at}; go on with the same command{flags}"
     ))
+}
+
+/// That Ctrl-C has not asked to stop before there is a step to save.
+///
+/// # Errors
+/// If it has.
+fn check_interrupt() -> Result<(), Error> {
+    interrupt::check_before("a step was made; the same command begins again")
 }
 
 fn start(args: &FinetuneArgs) -> Start {
@@ -123,11 +135,23 @@ fn short(value: &Value) -> String {
 /// Draws the run on stderr, and passes Ctrl-C on.
 struct Progress {
     bar: Option<ProgressBar>,
+    /// That of an evaluation before the first step or after the last.
+    evaluating: Option<ProgressBar>,
 }
 
 impl Progress {
     fn new() -> Self {
-        Progress { bar: None }
+        Progress {
+            bar: None,
+            evaluating: None,
+        }
+    }
+
+    fn control() -> Control {
+        match interrupt::asked() {
+            true => Control::Stop,
+            false => Control::Continue,
+        }
     }
 
     /// A line that stays, above the bar.
@@ -155,11 +179,25 @@ impl Observer for Progress {
         if step.step == step.total_steps {
             bar.finish_and_clear();
         }
-        if interrupt::asked() {
-            Control::Stop
-        } else {
-            Control::Continue
+        Self::control()
+    }
+
+    fn on_evaluating(&mut self, done: usize, of: usize) -> Control {
+        match self.bar.as_ref().filter(|bar| !bar.is_finished()) {
+            Some(bar) => bar.set_message(format!("evaluating {done}/{of}")),
+            None => {
+                let begin = || show::progress(of as u64, "evaluating");
+                let bar = self.evaluating.get_or_insert_with(begin);
+                bar.set_position(done as u64);
+            }
         }
+        let control = Self::control();
+        if (done == of || control == Control::Stop)
+            && let Some(bar) = self.evaluating.take()
+        {
+            bar.finish_and_clear();
+        }
+        control
     }
 
     fn on_evaluate(&mut self, step: u64, metrics: &[(String, f64)]) {
@@ -215,5 +253,45 @@ impl Observer for Progress {
         self.say(&format!(
             "warning: --{setting} was {then} until here and is {now} from here on"
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_evaluation_is_shown_as_it_goes_on() {
+        let step = |step| StepInfo {
+            step,
+            total_steps: 2,
+            epoch: 0.5,
+            loss: 1.0,
+            learning_rate: 1e-3,
+            grad_norm: 1.0,
+            tokens: 8,
+            tokens_per_second: 8.0,
+        };
+        let mut progress = Progress::new();
+        let alone = |progress: &Progress| {
+            let bar = progress.evaluating.as_ref()?;
+            Some((bar.position(), bar.length()?, bar.prefix()))
+        };
+        // After the last step, as before the first, it has a bar of its own.
+        let by_itself = |progress: &mut Progress| {
+            for (done, shown) in [(0, true), (4, true), (9, false)] {
+                assert_eq!(progress.on_evaluating(done, 9), Control::Continue);
+                let bar = (done as u64, 9, "evaluating".to_owned());
+                assert_eq!(alone(progress), shown.then_some(bar));
+            }
+        };
+        by_itself(&mut progress);
+        progress.on_step(&step(1));
+        assert_eq!(progress.on_evaluating(4, 9), Control::Continue);
+        let message = progress.bar.as_ref().map(ProgressBar::message);
+        assert_eq!(message.as_deref(), Some("evaluating 4/9"));
+        assert_eq!(alone(&progress), None);
+        progress.on_step(&step(2));
+        by_itself(&mut progress);
     }
 }

@@ -2,7 +2,7 @@
 //! differ in their seed alone share it.
 
 use super::super::evaluate::{Files, LabelledFile, check_asked, measure};
-use super::{Progress, record, report};
+use super::{Progress, check_interrupt, record, report};
 use crate::args::FinetuneArgs;
 use crate::config::published;
 use crate::error::Error;
@@ -46,7 +46,8 @@ impl<'a> Lessons<'a> {
     /// Checks, reads, encodes.
     ///
     /// # Errors
-    /// At the first thing that is wrong; what a flag asks for is checked before anything is fetched.
+    /// At the first thing that is wrong; what a flag asks for is checked before anything is fetched. Or where Ctrl-C has
+    /// asked to stop.
     pub fn read(args: &'a FinetuneArgs) -> Result<Self, Error> {
         let known = Known::new(&args.data, None)?;
         let recipe = recipe(args, &known)?;
@@ -57,11 +58,13 @@ impl<'a> Lessons<'a> {
         record::check_apart(args, &data)?;
         check_published(args)?;
         let train = read_train(&known, &train_file, args)?;
+        check_interrupt()?;
         known.warn_of_unread(&train);
         let dev = dev_files.first.as_deref();
         let dev = dev
             .map(|file| read_dev(&known, file, &train, args))
             .transpose()?;
+        check_interrupt()?;
 
         let folder = fetch::resolve(
             &args.model_name_or_path,
@@ -104,6 +107,7 @@ impl<'a> Lessons<'a> {
         };
         let provenance = report::provenance(named, &base, &train, dev.as_ref(), origin)?;
         let (train, dev) = (rows(train)?, dev.map(rows).transpose()?);
+        check_interrupt()?;
         Ok(Lessons {
             args,
             known,

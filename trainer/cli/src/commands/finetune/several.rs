@@ -93,8 +93,6 @@ fn train_one(
             show::note(format!("{}: this run has finished", folder.display()));
             lessons.all_figures(folder)
         }
-        Outcome::Interrupted { checkpoint, step } => {
-            Err(interrupted(&checkpoint, step, &args.output_dir))
-        }
+        Outcome::Interrupted { checkpoint, step } => Err(interrupted(args, &checkpoint, step)),
     }
 }
