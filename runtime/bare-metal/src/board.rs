@@ -11,7 +11,8 @@ use core::fmt::{self, Write};
 use core::panic::PanicInfo;
 use core::ptr;
 
-use crate::answer::{Failed, answer, open, selftest};
+use crate::answer::{answer, open, selftest};
+use crate::error::Failed;
 use crate::memory::Memory;
 use crate::semihosting::{Console, command_line, exit};
 
