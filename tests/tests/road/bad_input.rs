@@ -273,13 +273,7 @@ fn a_checkpoint_cut_anywhere_is_refused() {
     let dir = fixture::folder();
     let trained = Trained::get();
     let copy = dir.path().join("model");
-    fs::create_dir(&copy).expect("a folder");
-    for entry in fs::read_dir(&trained.checkpoint).expect("the checkpoint") {
-        let path = entry.expect("an entry").path();
-        if path.is_file() {
-            fs::copy(&path, copy.join(path.file_name().expect("a name"))).expect("a copy");
-        }
-    }
+    trained.copy(&copy);
     let weights = copy.join("model.safetensors");
     let whole = fs::read(&weights).expect("weights");
     for length in [0, 7, 8, 500, whole.len() / 2, whole.len() - 1] {

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::fixture;
-use crate::flags::copy_of_the_model;
+use crate::fixture::{self, Trained};
 use crate::program::berth;
 
 #[test]
@@ -207,7 +206,7 @@ fn without_a_tokenizer_lengths_are_in_words() {
 /// A bundle of the trained model, of which the last number of one tensor is another where that is named.
 fn bundle(dir: &Path, tensor: Option<&str>) -> PathBuf {
     let model = dir.join(tensor.unwrap_or("model"));
-    copy_of_the_model(&model);
+    Trained::get().copy(&model);
     if let Some(tensor) = tensor {
         let file = model.join("model.safetensors");
         let mut bytes = fs::read(&file).expect("the weights");

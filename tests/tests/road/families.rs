@@ -1,4 +1,5 @@
-//! A DistilBERT goes the whole road: its names, no token types, ReLU where BERT has tanh.
+//! A DistilBERT goes the whole road: its names, no token types, ReLU where BERT has tanh. And a BERT that was trained with
+//! another form of GELU comes in, aloud.
 //!
 //! `transformers` is the oracle for its logits (`tests/reference/interop.py`); here the stages are held
 //! against each other.
@@ -15,7 +16,8 @@ use berth_runtime::Model;
 use berth_task::Task;
 use berth_trainer::Predictor;
 
-use crate::fixture::{self, Dice};
+use crate::fixture::{self, Dice, Trained};
+use crate::program::berth;
 
 const TASK: Task = Task::TextPairClassification;
 const LABELS: [&str; 3] = ["a", "b", "c"];
@@ -130,6 +132,41 @@ fn trained_further_it_is_a_bert() {
     assert!(trained.has("bert.pooler.dense.weight") && !trained.has("pre_classifier.weight"));
     let bundle = quantize(&trained, &Options::default()).expect("a bundle");
     assert!(!bundle.header().has_relu_head());
+}
+
+#[test]
+fn a_gelu_by_tanh_is_taken_for_gelu_and_told() {
+    let dir = fixture::folder();
+    let [own, bundle, out] = ["own", "own.berth", "out"].map(|name| dir.path().join(name));
+    let trained = Trained::get();
+    trained.copy(&own);
+    let config = own.join("config.json");
+    let text = fs::read_to_string(&config).expect("a config");
+    let other = text.replace("\"hidden_act\": \"gelu\"", "\"hidden_act\": \"gelu_new\"");
+    assert_ne!(text, other);
+    fs::write(&config, other).expect("a config");
+    let paths = [&own, &bundle, &out].map(|path| path.display().to_string());
+    let [own, bundle, out] = [0, 1, 2].map(|i| paths[i].as_str());
+    let warning = format!(
+        "warning: {}: \"gelu_new\", GELU by tanh, is computed by the error function",
+        config.display()
+    );
+    for command in [
+        &["quantize", own, "--output", bundle][..],
+        &["export", own, "--output_dir", out],
+        &[
+            "evaluate",
+            own,
+            "--validation_file",
+            &trained.dev.display().to_string(),
+        ],
+    ] {
+        let run = berth(command);
+        assert!(run.stderr.contains(&warning), "{command:?}: {}", run.stderr);
+        run.ok();
+    }
+    let written = fs::read_to_string(dir.path().join("out/config.json")).expect("a config");
+    assert!(written.contains("\"hidden_act\": \"gelu\""), "{written}");
 }
 
 fn pair(example: usize, dice: &mut Dice) -> Encoded {

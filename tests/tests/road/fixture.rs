@@ -143,6 +143,17 @@ impl Trained {
         Checkpoint::open(&self.checkpoint).expect("the trained model")
     }
 
+    /// Copies the checkpoint's files to a new folder.
+    pub fn copy(&self, to: &Path) {
+        fs::create_dir(to).expect("a folder");
+        for entry in fs::read_dir(&self.checkpoint).expect("a checkpoint") {
+            let entry = entry.expect("an entry");
+            if entry.path().is_file() {
+                fs::copy(entry.path(), to.join(entry.file_name())).expect("a copy");
+            }
+        }
+    }
+
     fn make() -> Trained {
         // Statics are never dropped: the folder has a fixed place, and the next process clears it.
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("trained");

@@ -44,24 +44,13 @@ fn renamed(dev: &Path, to: &Path) -> PathBuf {
 
 /// The model as another program would leave it: nothing tells its task, and its labels have numbers.
 fn made_elsewhere(to: &Path) -> PathBuf {
-    copy_of_the_model(to);
+    Trained::get().copy(to);
     fs::remove_file(to.join("training_args.json")).expect("the file");
     change(&to.join("config.json"), |config| {
         config["id2label"] = json!({"0": "LABEL_0", "1": "LABEL_1"});
         config["label2id"] = json!({"LABEL_0": 0, "LABEL_1": 1});
     });
     to.to_owned()
-}
-
-/// Copies the trained model to a new folder.
-pub fn copy_of_the_model(to: &Path) {
-    fs::create_dir(to).expect("a folder");
-    for entry in fs::read_dir(&Trained::get().checkpoint).expect("the checkpoint") {
-        let path = entry.expect("an entry").path();
-        if path.is_file() {
-            fs::copy(&path, to.join(path.file_name().expect("a name"))).expect("a copy");
-        }
-    }
 }
 
 fn change(file: &Path, change: impl FnOnce(&mut Value)) {
@@ -212,7 +201,7 @@ fn labels_that_are_not_there_or_there_twice_are_told() {
     assert!(told.contains("fine-tune it first"), "{told}");
 
     let twice = dir.path().join("twice");
-    copy_of_the_model(&twice);
+    Trained::get().copy(&twice);
     change(&twice.join("config.json"), |config| {
         config["id2label"] = json!({"0": "same", "1": "same"});
     });
@@ -232,7 +221,7 @@ fn labels_that_are_not_there_or_there_twice_are_told() {
 fn a_model_of_a_task_name_reads_other_files_too() {
     let dir = fixture::folder();
     let model = dir.path().join("model");
-    copy_of_the_model(&model);
+    Trained::get().copy(&model);
     let bundle = dir.path().join("model.berth");
     for name in ["mr", "cola"] {
         change(&model.join("training_args.json"), |args| {
@@ -471,7 +460,7 @@ fn labels_that_part_the_lines_of_predictions_are_refused() {
     let dir = fixture::folder();
     let trained = Trained::get();
     let model = dir.path().join("model");
-    copy_of_the_model(&model);
+    Trained::get().copy(&model);
     change(&model.join("config.json"), |config| {
         config["id2label"] = json!({"0": "so\nso", "1": "positive"});
         config["label2id"] = json!({"so\nso": 0, "positive": 1});

@@ -20,14 +20,9 @@ use crate::program::program;
 fn an_export_that_is_interrupted_leaves_nothing() {
     let dir = fixture::folder();
     let [own, out] = ["own", "out"].map(|name| dir.path().join(name));
-    fs::create_dir(&own).expect("a folder");
-    for entry in fs::read_dir(&Trained::get().checkpoint).expect("a checkpoint") {
-        let entry = entry.expect("an entry");
-        if entry.path().is_file() && entry.file_name() != "README.md" {
-            fs::copy(entry.path(), own.join(entry.file_name())).expect("a copy");
-        }
-    }
+    Trained::get().copy(&own);
     let card = own.join("README.md");
+    fs::remove_file(&card).expect("a card");
     make_pipe(&card);
     let pipe = File::options().read(true).write(true).open(&card);
     let pipe = pipe.expect("a pipe");

@@ -22,6 +22,17 @@ const MAX_SIZE: usize = 1 << 24;
 /// The most layers that a config.json may ask for.
 const MAX_LAYERS: usize = 1 << 10;
 
+/// What `transformers` calls GELU by the error function.
+const EXACT_GELUS: [&str; 2] = ["gelu", "gelu_python"];
+/// What it calls GELU by tanh.
+const TANH_GELUS: [&str; 5] = [
+    "gelu_new",
+    "gelu_pytorch_tanh",
+    "gelu_python_tanh",
+    "gelu_fast",
+    "gelu_accurate",
+];
+
 /// Rows of the token type embeddings where no file tells: one for each text of a pair.
 const TOKEN_TYPES: usize = 2;
 
@@ -46,7 +57,8 @@ pub struct Config {
     pub max_position_embeddings: usize,
     /// Rows of the token type embeddings.
     pub type_vocab_size: usize,
-    /// The feed-forward activation: `gelu` by the error function.
+    /// The feed-forward activation as the file calls it: GELU by the error function, or what is
+    /// [taken for it](Config::approximated_act).
     pub hidden_act: String,
     /// Dropout after the embeddings, the attention and the feed-forward part.
     pub hidden_dropout_prob: f64,
@@ -180,6 +192,14 @@ impl Config {
         })
     }
 
+    /// The activation's name where the model was trained with GELU by tanh, `0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³)))`
+    /// (Hendrycks and Gimpel, 2016). What is computed here is GELU by the error function, within 5e-4 of it. The file
+    /// that is [written](Self::to_json) names what was computed.
+    pub fn approximated_act(&self) -> Option<&str> {
+        let act = self.hidden_act.as_str();
+        TANH_GELUS.contains(&act).then_some(act)
+    }
+
     /// The whole file: what was read, with the fields of this struct laid over it.
     pub fn to_json(&self) -> Map<String, Value> {
         let mut map = self.raw.clone();
@@ -197,7 +217,8 @@ impl Config {
         ] {
             set(field, json!(size));
         }
-        set("hidden_act", json!(self.hidden_act));
+        let act = self.approximated_act().map(|_| EXACT_GELUS[0]);
+        set("hidden_act", json!(act.unwrap_or(&self.hidden_act)));
         for (field, number) in [
             ("hidden_dropout_prob", self.hidden_dropout_prob),
             (
@@ -330,12 +351,10 @@ fn family(fields: &Fields) -> Result<Family, CheckpointError> {
             found: found.to_owned(),
         });
     };
+    let gelus = EXACT_GELUS.iter().chain(&TANH_GELUS);
+    let gelus: Vec<Value> = gelus.map(|name| json!(name)).collect();
     for (field, supported, values) in [
-        (
-            family.field("hidden_act"),
-            "gelu",
-            &[json!("gelu"), json!("gelu_python")][..],
-        ),
+        (family.field("hidden_act"), "gelu", &gelus[..]),
         ("position_embedding_type", "absolute", &[json!("absolute")]),
         ("is_decoder", "false", &[json!(false)]),
         ("add_cross_attention", "false", &[json!(false)]),
@@ -535,6 +554,24 @@ mod tests {
             }
             assert_eq!(config.other_head(Task::TextPairRegression), None);
         }
+    }
+
+    #[test]
+    fn gelu_by_tanh_is_taken_for_gelu() {
+        let text = r#"{"vocab_size": 30, "hidden_size": 32, "num_hidden_layers": 2,
+            "num_attention_heads": 2, "intermediate_size": 64, "hidden_act": "gelu"}"#;
+        for (act, approximated, written) in [
+            ("gelu", None, "gelu"),
+            ("gelu_python", None, "gelu_python"),
+            ("gelu_new", Some("gelu_new"), "gelu"),
+            ("gelu_pytorch_tanh", Some("gelu_pytorch_tanh"), "gelu"),
+        ] {
+            let config = read(&text.replace("\"gelu\"", &format!("{act:?}"))).unwrap();
+            assert_eq!(config.approximated_act(), approximated);
+            assert_eq!(config.to_json()["hidden_act"], written);
+        }
+        let clipped = read(&text.replace("\"gelu\"", "\"gelu_10\"")).unwrap_err();
+        assert!(clipped.to_string().contains("only gelu is supported"));
     }
 
     #[test]

@@ -38,6 +38,22 @@ pub struct Model {
     kind: Kind,
 }
 
+/// Opens a checkpoint, and says aloud where its model is not computed to the letter.
+///
+/// # Errors
+/// As [`Checkpoint::open`].
+pub fn open_checkpoint(dir: &Path) -> Result<Checkpoint, Error> {
+    let checkpoint = Checkpoint::open(dir)?;
+    if let Some(act) = checkpoint.config.approximated_act() {
+        show::note(format!(
+            "warning: {}: {act:?}, GELU by tanh, is computed by the error function, which is \
+             within 5e-4 of it",
+            dir.join(CONFIG_FILE).display()
+        ));
+    }
+    Ok(checkpoint)
+}
+
 enum Kind {
     Checkpoint(Arc<Checkpoint>),
     Bundle(berth_runtime::Model),
@@ -52,7 +68,7 @@ impl Model {
     /// When it is neither, or damaged.
     pub fn open(path: &Path) -> Result<Self, Error> {
         if path.is_dir() {
-            return Ok(Self::of_checkpoint(Arc::new(Checkpoint::open(path)?), path));
+            return Ok(Self::of_checkpoint(Arc::new(open_checkpoint(path)?), path));
         }
         let path = bundle_path(path)?;
         Self::of_bundle(berth_runtime::Model::open_verified(&path)?, &path)

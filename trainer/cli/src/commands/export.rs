@@ -7,8 +7,8 @@
 use super::print;
 use crate::args::ExportArgs;
 use crate::error::Error;
+use crate::model::open_checkpoint;
 use crate::{interrupt, outputs, show};
-use berth_checkpoint::Checkpoint;
 use berth_checkpoint::config::CONFIG_FILE;
 use berth_checkpoint::save::{Existing, Folder};
 use berth_quantize::onnx::{Form, export};
@@ -25,7 +25,7 @@ const CARD_FILE: &str = "README.md";
 
 /// Exports, and prints what was written.
 pub fn run(args: &ExportArgs) -> Result<(), Error> {
-    let checkpoint = Checkpoint::open(&args.checkpoint)?;
+    let checkpoint = open_checkpoint(&args.checkpoint)?;
     let output = &args.output_dir;
     let taken = outputs::is_used(output)?;
     if taken && !args.overwrite_output_dir {

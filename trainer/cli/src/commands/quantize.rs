@@ -11,7 +11,7 @@ use super::evaluate::{LabelledFile, measure};
 use super::{print, use_threads};
 use crate::args::QuantizeArgs;
 use crate::error::Error;
-use crate::model::{Model, onnx_folder};
+use crate::model::{Model, onnx_folder, open_checkpoint};
 use crate::sources::Known;
 use crate::{interrupt, outputs, page, show};
 use berth_bundle::{Calibration, Writer};
@@ -252,7 +252,7 @@ fn open(args: &QuantizeArgs) -> Result<Checkpoint, Error> {
     let path = &args.checkpoint;
     match onnx_folder(path, args.tokenizer_name.as_deref())? {
         Some(dir) => Ok(berth_quantize::onnx::open(path, &dir)?),
-        None => Ok(Checkpoint::open(path)?),
+        None => open_checkpoint(path),
     }
 }
 

@@ -6,7 +6,7 @@ use super::{Progress, check_interrupt, record, report};
 use crate::args::FinetuneArgs;
 use crate::config::published;
 use crate::error::Error;
-use crate::model::Model;
+use crate::model::{Model, open_checkpoint};
 use crate::sources::Known;
 use crate::{fetch, page, show};
 use berth_checkpoint::save::write_file;
@@ -70,7 +70,7 @@ impl<'a> Lessons<'a> {
             &args.model_name_or_path,
             &fetch::Options::from_environment(),
         )?;
-        let base = Checkpoint::open(&folder)?;
+        let base = open_checkpoint(&folder)?;
         let positions = base.config.max_position_embeddings;
         let asked = known.max_seq_length(known.usual_length().min(positions));
         if asked > positions {
