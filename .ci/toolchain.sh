@@ -6,44 +6,41 @@
 #   board_flags    flags for every build, an array
 #   board_folder   the target folder
 #   board_zig      something where zig links, else nothing
-# Returns 1, after saying what is missing, when it can't be had.
+# Returns 1, after saying what is missing, when it can't be had, and 2 for a target that is none of these.
 #
 # Either the toolchain in use has the target (rustup target add TARGET), or, on Debian 12, the
 # distribution's own Rust is taken, which is recent enough. Its standard library is a package for
 # aarch64 and is built from its sources for the others. Programs are linked statically, so that the
-# board needs nothing beside them: with glibc by Debian's cross compiler, with musl by zig.
+# board needs nothing beside them: with glibc by Debian's compiler for it, with musl by zig.
 board_toolchain() {
     local target=$1 packages=() own=0
+    case $target in
+        aarch64-unknown-linux-gnu | aarch64-unknown-linux-musl | armv7-unknown-linux-gnueabihf) ;;
+        *)
+            echo "$target: not one of aarch64-unknown-linux-gnu, aarch64-unknown-linux-musl," \
+                "armv7-unknown-linux-gnueabihf"
+            return 2 ;;
+    esac
     board_cargo=(cargo)
     board_flags=(--locked --target "$target")
     board_folder=${CARGO_TARGET_DIR:-target}
     board_zig=
     [ -d "$(rustc --print target-libdir --target "$target")" ] && own=1
-    if [ $own -eq 0 ]; then
-        use_debian_rust
-    fi
+    [ $own -eq 1 ] || use_debian_rust "$target" || return 1
     case $target in
         aarch64-unknown-linux-gnu)
-            packages+=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
             [ $own -eq 1 ] || packages+=(libstd-rust-web-dev:arm64)
-            export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
-            export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C target-feature=+crt-static" ;;
+            use_glibc "$target" arm64 aarch64-linux-gnu ;;
         armv7-unknown-linux-gnueabihf)
-            packages+=(gcc-arm-linux-gnueabihf libc6-dev-armhf-cross)
             [ $own -eq 1 ] || build_std
-            export CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_LINKER=arm-linux-gnueabihf-gcc
-            export CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_RUSTFLAGS="-C target-feature=+crt-static" ;;
+            use_glibc "$target" armhf arm-linux-gnueabihf ;;
         aarch64-unknown-linux-musl)
             if [ $own -eq 0 ]; then
                 build_std
                 # zig brings the C library's start-up files itself.
-                export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_RUSTFLAGS="-C link-self-contained=no"
+                add_rustflag "$target" -Clink-self-contained=no
             fi
             use_zig || return 1 ;;
-        *)
-            echo "$target: not one of aarch64-unknown-linux-gnu, aarch64-unknown-linux-musl," \
-                "armv7-unknown-linux-gnueabihf"
-            return 1 ;;
     esac
     debian_packages "${packages[@]}" || {
         [ $own -eq 1 ] || echo "Or, with rustup: rustup target add $target"
@@ -75,7 +72,7 @@ bare_toolchain() {
     board_flags=(--locked --target "$1")
     board_folder=${CARGO_TARGET_DIR:-target}
     [ -d "$(rustc --print target-libdir --target "$1")" ] && return
-    use_debian_rust
+    use_debian_rust "$1" || return 1
     packages+=(rust-web-src lld)
     board_flags+=(-Zbuild-std=core -Zbuild-std-features=compiler-builtins-mem)
     export RUSTC_BOOTSTRAP=1
@@ -83,9 +80,14 @@ bare_toolchain() {
     debian_packages "${packages[@]}"
 }
 
-# The distribution's own Rust, with a target folder of its own.
+# use_debian_rust TARGET takes the distribution's own Rust, with a target folder of its own.
 use_debian_rust() {
-    packages+=(rustc-web cargo-web)
+    if [ "$(. /etc/os-release 2>/dev/null && echo "${ID:-} ${VERSION_ID:-}")" != "debian 12" ]; then
+        echo "Missing: Rust for $1, which this script installs on Debian 12 alone; with rustup: rustup target add $1"
+        return 1
+    fi
+    # What cargo fetches by HTTPS needs certificates, which its packages only recommend.
+    packages+=(rustc-web cargo-web ca-certificates)
     board_cargo=(/usr/bin/cargo)
     board_folder=$board_folder/debian
     export RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc CARGO=/usr/bin/cargo
@@ -96,6 +98,37 @@ build_std() {
     packages+=(rust-web-src)
     board_flags+=(-Zbuild-std=std,panic_abort)
     export RUSTC_BOOTSTRAP=1
+}
+
+# use_glibc TARGET ARCHITECTURE TRIPLE links statically with glibc, by Debian's compiler for the architecture.
+use_glibc() {
+    local linker=$3-gcc
+    if [ "$(dpkg --print-architecture 2>/dev/null)" = "$2" ]; then
+        # Debian has no cross compiler for the machine itself.
+        linker=gcc
+        packages+=(gcc libc6-dev)
+    else
+        packages+=("gcc-$3" "libc6-dev-$2-cross")
+    fi
+    export "$(cargo_variable "$1" LINKER)=$linker"
+    add_rustflag "$1" -Ctarget-feature=+crt-static
+}
+
+# add_rustflag TARGET FLAG adds to the flags that are set already. cargo reads one of these variables alone, the first
+# that is set, be it to nothing.
+add_rustflag() {
+    local variable=CARGO_ENCODED_RUSTFLAGS between=$'\x1f'
+    if [ -z "${CARGO_ENCODED_RUSTFLAGS+set}" ]; then
+        between=" "
+        variable=RUSTFLAGS
+        [ -n "${RUSTFLAGS+set}" ] || variable=$(cargo_variable "$1" RUSTFLAGS)
+    fi
+    export "$variable=${!variable:+${!variable}$between}$2"
+}
+
+# cargo_variable TARGET NAME prints what cargo calls the variable of a target.
+cargo_variable() {
+    echo "CARGO_TARGET_$1_$2" | tr a-z- A-Z_
 }
 
 # zig as the C compiler and linker, from the Python registry, in a folder of its own.

@@ -13,19 +13,19 @@ use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
 /// How many draws are made. The ends of the interval are the 50th smallest and the 50th largest.
-pub const RESAMPLES: usize = 2_000;
+pub(crate) const RESAMPLES: usize = 2_000;
 
 /// What share of the differences lies in the interval.
-pub const CONFIDENCE: f64 = 0.95;
+pub(crate) const CONFIDENCE: f64 = 0.95;
 
 /// Where the draws begin; the same for every file, so that the same answers give the same interval.
-pub const SEED: u64 = 1;
+const SEED: u64 = 1;
 
 /// The ends of the interval of `metric(a) - metric(b)`.
 ///
 /// # Panics
 /// When the two are not about the same number of examples, or about none.
-pub fn difference(a: &Units, b: &Units) -> [f64; 2] {
+pub(crate) fn difference(a: &Units, b: &Units) -> [f64; 2] {
     assert_eq!(a.len(), b.len(), "the same examples");
     assert!(!a.is_empty(), "no example to draw");
     let examples = a.len();

@@ -19,7 +19,7 @@ use berth_task::Temperature;
 const THRESHOLDS: [f32; 7] = [0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99];
 
 /// From fewer answers nothing is fitted.
-pub const FEWEST_ANSWERS: usize = 100;
+const FEWEST_ANSWERS: usize = 100;
 
 /// The temperature of `logits`, and what was measured with it; `None` for numbers, which have no scores, and
 /// where there are fewer than [`FEWEST_ANSWERS`].
@@ -28,7 +28,7 @@ pub const FEWEST_ANSWERS: usize = 100;
 ///
 /// # Errors
 /// As [`Evaluator::evaluate`].
-pub fn calibrate<L: AsRef<[f32]>>(
+pub(crate) fn calibrate<L: AsRef<[f32]>>(
     evaluator: &Evaluator<'_>,
     logits: &[L],
 ) -> Result<Option<Calibration>, EvaluationError> {

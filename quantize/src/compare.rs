@@ -44,7 +44,7 @@ pub struct Comparison {
     /// The squared distance of all logits, as a share of the squares of the checkpoint's.
     pub error: f64,
     /// Between which bounds the loss of the main metric lies on texts of this kind, with 95 % confidence,
-    /// in points of 100: a paired bootstrap over the rows of the file (`bootstrap`). Where few answers changed, see
+    /// in points of 100: a paired bootstrap over the rows of the file. Where few answers changed, see
     /// [`caution`](Self::caution).
     pub drop_interval: [f64; 2],
     /// The other answers, in their order.
@@ -229,18 +229,11 @@ fn is_same(f32: &Answer, int8: &Answer, tolerance: f64) -> bool {
 /// How far apart labels lie: as far as the data set has them, else from the smallest gold number of the file to the
 /// largest. Where that is nothing it says nothing of the scale, and numbers are taken to lie 1 apart.
 fn range(name: Option<TaskName>, decisions: &[Decision]) -> f64 {
-    match name {
-        Some(TaskName::Stsb) => return 5.0,
-        Some(TaskName::SickR) => return 4.0,
-        _ => (),
+    if let Some(range) = name.and_then(TaskName::label_range) {
+        return range;
     }
-    let values = decisions.iter().filter_map(|decision| match decision.gold {
-        Label::Value(value) => Some(f64::from(value)),
-        _ => None,
-    });
-    let ends = values.map(|value| (value, value));
-    let ends = ends.reduce(|(low, high), (value, _)| (low.min(value), high.max(value)));
-    let range = ends.map(|(low, high)| high - low);
+    let ends = Label::range(decisions.iter().map(|decision| &decision.gold));
+    let range = ends.map(|(low, high)| f64::from(high) - f64::from(low));
     range.filter(|range| *range > 0.0).unwrap_or(1.0)
 }
 

@@ -22,7 +22,7 @@
 //! 4. **Refused by name.** A tensor that is missing or not finite, a size that the kernels don't
 //!    run: the error names it, and nothing is written.
 
-pub mod bootstrap;
+mod bootstrap;
 mod calibrate;
 mod card;
 mod compare;
@@ -38,8 +38,8 @@ mod report;
 mod search;
 mod smooth;
 mod spread;
+mod threads;
 
-pub use calibrate::{FEWEST_ANSWERS, calibrate};
 pub use compare::{Changed, Comparison};
 pub use error::QuantizeError;
 pub use gate::{Gate, Missed};

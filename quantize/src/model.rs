@@ -111,8 +111,7 @@ pub(crate) fn draft(checkpoint: &Checkpoint, options: &Options) -> Result<Writer
     let training = source.training(writer.header(), options);
     writer.training(&training)?;
     if source.is_multi_label() {
-        let labels = writer.header().labels.len();
-        writer.decisions(&vec![LIKELIER; labels])?;
+        writer.decisions()?;
     }
     Ok(writer)
 }
@@ -145,9 +144,6 @@ impl AnyDense for DenseF32 {
         self.linear()
     }
 }
-
-/// The score above which a label goes that is decided by itself.
-const LIKELIER: f32 = 0.5;
 
 /// The checkpoint that is read from.
 struct Source<'c> {

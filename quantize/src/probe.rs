@@ -14,9 +14,6 @@
 //! is told by itself. The bits are the same on every instruction set, so whatever is decided by these
 //! figures is decided alike on every machine.
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::thread;
-
 use berth_bundle::{Bundle, LayerWeights};
 use berth_data::Encoded;
 use berth_encoder::{Encoder, ForwardError, Rows, Scratch, scratch_bytes};
@@ -24,6 +21,7 @@ use berth_kernels::Isa;
 use berth_runtime::QueryError;
 
 use crate::error::QuantizeError;
+use crate::threads::on_threads;
 
 /// How many tokens are looked at, at most about: texts from all over the file. In floats a layer takes
 /// eight times as long.
@@ -71,12 +69,12 @@ pub(crate) fn cost(
     threads: usize,
 ) -> Result<Cost, QuantizeError> {
     let chosen = sample(inputs);
-    let sums = on_threads(&chosen, threads, || {
+    let sums = on_threads(&chosen, threads, || -> Result<_, QuantizeError> {
         let mut pair = Pair {
             int8: Side::open(int8)?,
             floats: Side::open(floats)?,
         };
-        Ok(move |index: usize| pair.sums(&inputs[index], &logits[index]))
+        Ok(move |index: usize| pair.sums(&inputs[index], &logits[index]).map_err(failing))
     })?;
     let layers = Bundle::open(int8).map_err(opening)?.header().shape.layers as usize;
     let mut total = Sums::new(layers);
@@ -111,42 +109,6 @@ fn sample(inputs: &[Encoded]) -> Vec<usize> {
     (0..inputs.len())
         .step_by(tokens.div_ceil(TOKENS).max(1))
         .collect()
-}
-
-/// Does `work`, made once for each thread, for each index; results in the order of the indices.
-fn on_threads<T: Send, W>(
-    indices: &[usize],
-    threads: usize,
-    make: impl Fn() -> Result<W, QuantizeError> + Sync,
-) -> Result<Vec<T>, QuantizeError>
-where
-    W: FnMut(usize) -> Result<T, ForwardError>,
-{
-    let next = AtomicUsize::new(0);
-    let work = || -> Result<Vec<(usize, T)>, QuantizeError> {
-        let mut work = make()?;
-        let mut done = Vec::new();
-        loop {
-            let place = next.fetch_add(1, Relaxed);
-            let Some(&index) = indices.get(place) else {
-                return Ok(done);
-            };
-            done.push((place, work(index).map_err(failing)?));
-        }
-    };
-    let mut all = Vec::with_capacity(indices.len());
-    thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
-        for thread in threads {
-            match thread.join() {
-                Ok(done) => all.extend(done?),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        Ok::<_, QuantizeError>(())
-    })?;
-    all.sort_by_key(|(place, _)| *place);
-    Ok(all.into_iter().map(|(_, result)| result).collect())
 }
 
 fn opening(source: berth_bundle::OpenError) -> QuantizeError {

@@ -29,7 +29,7 @@
 //! | member | where |
 //! |---|---|
 //! | `"truncated":n` | n word pieces of the text were cut, and the model did not see them |
-//! | `"windows":n` | the text is longer than the model's input, and was read by n windows |
+//! | `"windows":n` | one answer stands for the whole text, which is longer than the model's input and was read by n windows |
 //! | `"abstained":true` | the score is below the least that was asked for ([`Answerer::set_min_score`]): that of the best label or of the first answer, or of this row of tags |
 //!
 //! Scores are written with the fewest digits that read back as the same number.
@@ -101,7 +101,8 @@ impl Options {
 
 /// A session that answers in JSON. After [`new`](Self::new) it allocates nothing, unless one answer
 /// to a question takes more than a mebibyte to write, or a text to be tagged is longer than the
-/// model's positions and its rows take more than was laid by.
+/// model's positions and its rows take more than was laid by. Where there is no memory for them then,
+/// the line has an error for its answer, and the next line is answered as ever.
 pub struct Answerer {
     session: Session,
     options: Options,
@@ -109,7 +110,7 @@ pub struct Answerer {
     passage: Option<String>,
     /// Answers with a lower score are marked.
     min_score: Option<f32>,
-    json: String,
+    json: Output,
     /// Where the words of a text that came split end.
     ends: Vec<u32>,
 }
@@ -162,7 +163,7 @@ impl Answerer {
         Ok(Answerer {
             passage: None,
             min_score: None,
-            json,
+            json: Output(json),
             ends,
             session,
             options,
@@ -184,10 +185,14 @@ impl Answerer {
     /// Abstains from now on from answers whose score is lower. They are written all the same, and marked.
     ///
     /// # Errors
-    /// [`QueryError::Unscored`] when the model answers with a number, which has no score.
+    /// [`QueryError::Unscored`] when the model answers with a number, which has no score;
+    /// [`QueryError::NoScore`] when `min_score` is not a number from 0 to 1.
     pub fn set_min_score(&mut self, min_score: f32) -> Result<(), QueryError> {
         if self.session.model().header().task == Task::TextPairRegression {
             return Err(QueryError::Unscored);
+        }
+        if !(0.0..=1.0).contains(&min_score) {
+            return Err(QueryError::NoScore);
         }
         self.min_score = Some(min_score);
         Ok(())
@@ -210,12 +215,12 @@ impl Answerer {
         };
         let failed = truncated.is_err();
         if let Err(error) = truncated {
-            self.json.clear();
-            // Writing to a string does not fail.
+            self.json.0.clear();
+            // There is room for every error.
             let _ = write_error(&mut self.json, error);
         }
         Answer {
-            json: &self.json,
+            json: &self.json.0,
             truncated: truncated.unwrap_or(0),
             failed,
         }
@@ -224,7 +229,7 @@ impl Answerer {
     /// Answers a text, or two where the model takes two: a question and its passage.
     ///
     /// # Errors
-    /// As [`Session::logits`].
+    /// As [`Session::logits`], and [`QueryError::Memory`] when there is no memory to write the answer to.
     pub fn ask(&mut self, text: &str, pair: Option<&str>) -> Result<Answer<'_>, QueryError> {
         let tagging = self.session.model().header().task == Task::TokenClassification;
         let truncated = match (tagging, pair) {
@@ -233,7 +238,7 @@ impl Answerer {
             (false, pair) => self.write_answer(text, pair)?,
         };
         Ok(Answer {
-            json: &self.json,
+            json: &self.json.0,
             truncated,
             failed: false,
         })
@@ -241,7 +246,7 @@ impl Answerer {
 
     /// Leaves the tags of a text in `self.json`.
     fn write_tags(&mut self, words: Words<'_>) -> Result<(), QueryError> {
-        self.json.clear();
+        self.json.0.clear();
         let labels = self.session.model().header().labels.iter();
         let usual = Aggregation::usual(labels);
         let aggregation = self.options.aggregation_strategy.unwrap_or(usual);
@@ -255,7 +260,7 @@ impl Answerer {
 
     /// Leaves the answer in `self.json` and gives the number of pieces that were cut.
     fn write_answer(&mut self, text: &str, pair: Option<&str>) -> Result<usize, QueryError> {
-        self.json.clear();
+        self.json.0.clear();
         let min_score = self.min_score;
         let abstained = |score: f32| min_score.is_some_and(|least| score < least);
         let mut notes = Notes::default();
@@ -276,9 +281,25 @@ impl Answerer {
             let rows = self.options.top_k.map_or(usize::MAX, NonZero::get);
             write_rows(&mut self.json, &answer, rows, notes)
         };
-        debug_assert!(written.is_ok(), "writing to a string does not fail");
+        written.map_err(no_room)?;
         Ok(notes.truncated)
     }
+}
+
+/// The text of an answer. It grows where there is memory for that, else writing fails.
+struct Output(String);
+
+impl Write for Output {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        self.0.try_reserve(part.len()).map_err(|_| fmt::Error)?;
+        self.0.push_str(part);
+        Ok(())
+    }
+}
+
+/// What it means that an [`Output`] was not written to: nothing else fails there.
+fn no_room(_: fmt::Error) -> QueryError {
+    QueryError::Memory
 }
 
 /// What is said beside an answer, in each of its objects.
@@ -291,7 +312,7 @@ struct Notes {
 
 impl Notes {
     /// The members, each behind a comma.
-    fn write(self, out: &mut String) -> fmt::Result {
+    fn write(self, out: &mut impl Write) -> fmt::Result {
         if self.truncated > 0 {
             write!(out, ",\"truncated\":{}", self.truncated)?;
         }
@@ -306,7 +327,7 @@ impl Notes {
 }
 
 fn write_rows(
-    out: &mut String,
+    out: &mut impl Write,
     answer: &Classification<'_>,
     rows: usize,
     notes: Notes,
@@ -322,7 +343,7 @@ fn write_rows(
 }
 
 /// The numbers of a place, each behind a comma.
-fn write_place(out: &mut String, place: &Place) -> fmt::Result {
+fn write_place(out: &mut impl Write, place: &Place) -> fmt::Result {
     for (name, value) in [
         ("start", place.start),
         ("end", place.end),
@@ -336,7 +357,12 @@ fn write_place(out: &mut String, place: &Place) -> fmt::Result {
     Ok(())
 }
 
-fn write_object(out: &mut String, label: Option<&str>, score: f32, notes: Notes) -> fmt::Result {
+fn write_object(
+    out: &mut impl Write,
+    label: Option<&str>,
+    score: f32,
+    notes: Notes,
+) -> fmt::Result {
     out.write_char('{')?;
     if let Some(label) = label {
         out.write_str("\"label\":")?;
@@ -349,7 +375,7 @@ fn write_object(out: &mut String, label: Option<&str>, score: f32, notes: Notes)
     out.write_char('}')
 }
 
-fn write_error(out: &mut String, error: LineError) -> fmt::Result {
+fn write_error(out: &mut impl Write, error: LineError) -> fmt::Result {
     // A text of fixed size on the way, since the message may hold quotes.
     let mut message = heapless::String::<256>::new();
     let _ = write!(message, "{error}");

@@ -14,7 +14,7 @@
 use std::fmt;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::thread;
+use std::thread::{self, Builder};
 
 use crate::error::{OpenError, QueryError};
 use crate::model::Model;
@@ -68,7 +68,8 @@ impl Bulk {
         Ok(Bulk { sessions })
     }
 
-    /// Calls `done` with the logits of each input, in the order of the inputs.
+    /// Calls `done` with the logits of each input, in the order of the inputs. Where the system starts fewer threads,
+    /// those that it starts do all the work, or the caller's alone.
     ///
     /// # Errors
     /// At the first input that has no answer; `done` has been called for all before it.
@@ -119,7 +120,7 @@ impl Bulk {
             let (own, others) = self.sessions[..count].split_at_mut(1);
             let others: Vec<_> = others
                 .iter_mut()
-                .map(|session| scope.spawn(|| work(session)))
+                .map_while(|session| Builder::new().spawn_scoped(scope, || work(session)).ok())
                 .collect();
             let mut answers = own.first_mut().map(work).unwrap_or_default();
             for thread in others {

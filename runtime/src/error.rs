@@ -158,6 +158,10 @@ pub enum QueryError {
     PairUnwanted,
     /// The model answers with a number, which has no score to abstain by.
     Unscored,
+    /// What scores are to be held against is no number from 0 to 1.
+    NoScore,
+    /// There is no memory to write the answer to.
+    Memory,
     /// The tokenizer refused.
     Encode(EncodeError),
     /// The encoder refused.
@@ -181,6 +185,10 @@ impl fmt::Display for QueryError {
             QueryError::PairUnwanted => f.write_str("the model takes one text, and there are two"),
             QueryError::Unscored => f.write_str(
                 "the model answers with a number, which has no score to hold against a least one",
+            ),
+            QueryError::NoScore => f.write_str("a least score is a number from 0 to 1"),
+            QueryError::Memory => f.write_str(
+                "the answer takes more memory than there is; that of a shorter text takes less",
             ),
             QueryError::Encode(error) => error.fmt(f),
             QueryError::Forward(error) => error.fmt(f),

@@ -41,10 +41,14 @@
 //! | tokens of the shorter of two texts | half of the positions; the rest is cut and counted |
 //! | threads that share a query | [`MAX_THREADS`] |
 //! | words of a text that comes split, `{"tokens":…}` | [`MAX_WORDS`](answer::MAX_WORDS) |
-//! | answers to a question | [`MAX_N_BEST`](berth_task::MAX_N_BEST), and that there is none |
-//! | labels | [`MAX_LABELS`](berth_task::MAX_LABELS) |
+//! | answers to a question | [`MAX_N_BEST`], and that there is none |
+//! | labels | [`MAX_LABELS`] |
 //! | the memory that one session calculates in | [`MAX_SCRATCH_BYTES`] |
 //! | a line of input of `berth-edge` | [`MAX_LINE_BYTES`](lines::MAX_LINE_BYTES) |
+//!
+//! A thread that opens a model and asks it wants a stack of 400 KiB: in so much all of `berth-edge` runs, on x86-64 in
+//! 320 KiB. Threads of the standard library have more; one that is made with a size of its own, or by other means
+//! than Rust's, is to be given as much.
 //!
 //! What a program may need beside queries: [`bulk`] for many inputs at once on a workstation,
 //! [`measure`] for latency and memory, [`inspect()`] for what a bundle holds, [`selftest`](mod@selftest)
@@ -71,11 +75,11 @@ mod tags;
 mod texts;
 mod workers;
 
-pub use berth_bundle::{VerifyError, include_bundle};
+pub use berth_bundle::{Bundle, Header, OpenError as BundleError, VerifyError, include_bundle};
 pub use berth_encoder::{ForwardError, MAX_THREADS};
-pub use berth_kernels::Isa;
-pub use berth_task::{Aggregation, LongTexts, Task};
-pub use berth_wordpiece::{EncodeError, TableError};
+pub use berth_kernels::{Isa, Tier};
+pub use berth_task::{Aggregation, Labels, LongTexts, MAX_LABELS, MAX_N_BEST, SpanRules, Task};
+pub use berth_wordpiece::{EncodeError, TableError, Tokenizer};
 pub use engine::MAX_SCRATCH_BYTES;
 pub use error::{ISA_VARIABLE, OpenError, Origin, QueryError};
 pub use inspect::inspect;

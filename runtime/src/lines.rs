@@ -2,9 +2,24 @@
 //! counted where they are none.
 
 use std::io::{self, BufRead, ErrorKind};
+use std::mem;
 
 /// The most bytes that a line of input may have, its ending not counted.
 pub const MAX_LINE_BYTES: usize = 1 << 20;
+
+/// The mark that some programs put before a text in UTF-8. It is no part of the text.
+const MARK: &str = "\u{feff}";
+
+/// What a line takes before it is known to be too long: the mark, the longest line and its `\r`.
+const ROOM: usize = MARK.len() + MAX_LINE_BYTES + 1;
+
+/// A file's text without the byte order mark that may stand at its beginning.
+pub fn without_mark(mut text: String) -> String {
+    if text.starts_with(MARK) {
+        text.drain(..MARK.len());
+    }
+    text
+}
 
 /// The text of some bytes.
 ///
@@ -20,11 +35,14 @@ pub fn text_of(bytes: Vec<u8>) -> Result<String, usize> {
 /// Takes a stream apart into lines.
 ///
 /// A line ends with `\n` or `\r\n`, which is not part of it; nothing else is trimmed. The last one
-/// may lack its ending. A line of more than [`MAX_LINE_BYTES`] is read to its end and thrown away.
+/// may lack its ending. A byte order mark at the beginning of the stream is passed over. A line of more
+/// than [`MAX_LINE_BYTES`] is read to its end and thrown away.
 pub struct Lines<R> {
     input: R,
-    /// Holds the longest line and the `\r` behind it.
+    /// Holds [`ROOM`].
     line: Vec<u8>,
+    /// A line has been read.
+    begun: bool,
 }
 
 /// What stood between two line endings.
@@ -43,8 +61,9 @@ impl<R: BufRead> Lines<R> {
     /// When there is no memory for the longest line.
     pub fn new(input: R) -> io::Result<Self> {
         let mut line = Vec::new();
-        line.try_reserve_exact(MAX_LINE_BYTES + 1)?;
-        Ok(Lines { input, line })
+        line.try_reserve_exact(ROOM)?;
+        let begun = false;
+        Ok(Lines { input, line, begun })
     }
 
     /// The next line, or `None` at the end of the stream. Allocates nothing.
@@ -68,7 +87,7 @@ impl<R: BufRead> Lines<R> {
             let newline = block.iter().position(|&byte| byte == b'\n');
             ended = newline.is_some();
             let part = &block[..newline.unwrap_or(block.len())];
-            too_long |= part.len() > MAX_LINE_BYTES + 1 - self.line.len();
+            too_long |= part.len() > ROOM - self.line.len();
             if !too_long {
                 self.line.extend_from_slice(part);
             }
@@ -78,13 +97,20 @@ impl<R: BufRead> Lines<R> {
         if !started {
             return Ok(None);
         }
+        let first = !mem::replace(&mut self.begun, true);
+        let marked = first && self.line.starts_with(MARK.as_bytes());
+        let mark = if marked { MARK.len() } else { 0 };
+        if marked && !ended && self.line.len() == mark {
+            return Ok(None);
+        }
         if ended && self.line.last() == Some(&b'\r') {
             self.line.pop();
         }
-        if too_long || self.line.len() > MAX_LINE_BYTES {
+        let line = &mut self.line[mark..];
+        if too_long || line.len() > MAX_LINE_BYTES {
             return Ok(Some(Line::TooLong));
         }
-        Ok(Some(Line::Whole(&mut self.line)))
+        Ok(Some(Line::Whole(line)))
     }
 }
 
@@ -137,6 +163,32 @@ mod tests {
         }
         let huge = [vec![b'x'; 3 * MAX_LINE_BYTES], b"\nshort\n".to_vec()].concat();
         assert_eq!(lines(&huge, 8192), [None, Some(b"short".to_vec())]);
+    }
+
+    #[test]
+    fn a_mark_at_the_beginning_is_no_part_of_the_stream() {
+        let marked = |rest: &[u8]| [MARK.as_bytes(), rest].concat();
+        let plain: [&[u8]; 5] = [b"", b"a", b"\r\n", b"{\"text\":\"a\"}\r\nb\n", b"\n\na"];
+        for block in [1, 2, 3, 64] {
+            for rest in plain {
+                assert_eq!(lines(&marked(rest), block), lines(rest, block), "{rest:?}");
+            }
+            // One mark is passed over, and none that stands elsewhere.
+            let twice = marked(&marked(b"a\n\xef\xbb\xbfb"));
+            let kept = ["\u{feff}a", "\u{feff}b"].map(|line| Some(line.as_bytes().to_vec()));
+            assert_eq!(lines(&twice, block), kept);
+            let half = lines(b"\xef\xbb\na", block);
+            assert_eq!(half[0].as_deref(), Some(&b"\xef\xbb"[..]));
+        }
+        for ending in ["\n", "\r\n", ""] {
+            let line = |len| [vec![b'x'; len].as_slice(), ending.as_bytes()].concat();
+            for len in MAX_LINE_BYTES..MAX_LINE_BYTES + 5 {
+                let line = line(len);
+                assert_eq!(lines(&marked(&line), 8192), lines(&line, 8192), "{len}");
+            }
+        }
+        assert_eq!(without_mark("\u{feff}\u{feff}a".into()), "\u{feff}a");
+        assert_eq!(without_mark("a\u{feff}".into()), "a\u{feff}");
     }
 
     #[test]

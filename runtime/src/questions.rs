@@ -32,8 +32,8 @@ impl Passage {
 
 /// The parts of a passage that may answer a question, best first.
 #[derive(Copy, Clone, Debug)]
-pub struct Answers<'s> {
-    passage: &'s str,
+pub struct Answers<'s, 't> {
+    passage: &'t str,
     spans: &'s [Span],
     /// How many word pieces of the question were cut off, 0 as a rule. Of the passage, none are.
     pub truncated: usize,
@@ -41,9 +41,9 @@ pub struct Answers<'s> {
 
 /// A part of the passage, or none of it.
 #[derive(Copy, Clone, PartialEq, Debug)]
-pub struct SpanAnswer<'s> {
+pub struct SpanAnswer<'t> {
     /// The part, as it is written there; empty where the passage has no answer.
-    pub text: &'s str,
+    pub text: &'t str,
     /// The product of the probabilities of its start and its end, from 0 to 1. Scores of answers
     /// from different windows compare; [`berth_task::SpanDecoder`] says over what they are taken.
     pub score: f32,
@@ -51,9 +51,9 @@ pub struct SpanAnswer<'s> {
     pub place: Place,
 }
 
-impl<'s> Answers<'s> {
+impl<'s, 't> Answers<'s, 't> {
     /// Every answer that was kept, at least one; which one counts stands first.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = SpanAnswer<'s>> + use<'s> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = SpanAnswer<'t>> + use<'s, 't> {
         let passage = self.passage;
         self.spans.iter().map(move |span| {
             let place = Place::of(passage, span.start as usize, span.end as usize);
@@ -66,7 +66,7 @@ impl<'s> Answers<'s> {
     }
 
     /// The answer.
-    pub fn best(&self) -> SpanAnswer<'s> {
+    pub fn best(&self) -> SpanAnswer<'t> {
         // There is always one; see `SpanDecoder::rank`.
         self.iter().next().unwrap_or(SpanAnswer {
             text: "",
@@ -80,16 +80,17 @@ impl Session {
     /// The part of `passage` that answers `question`, and the next best ones.
     ///
     /// The passage may have any length. A question is cut only where it takes more than three
-    /// quarters of an input; how much of it was cut is said.
+    /// quarters of an input; how much of it was cut is said. The answers are the session's until its next query;
+    /// their texts stay the caller's.
     ///
     /// # Errors
     /// When the model doesn't answer questions, or when the bundle is damaged so that its tokenizer
     /// names words that it has no weights for.
-    pub fn answer<'s>(
+    pub fn answer<'s, 't>(
         &'s mut self,
         question: &str,
-        passage: &'s str,
-    ) -> Result<Answers<'s>, QueryError> {
+        passage: &'t str,
+    ) -> Result<Answers<'s, 't>, QueryError> {
         let header = self.model.header();
         let rules = header.spans.ok_or(QueryError::Task(header.task))?;
         let mut reading = Reading {

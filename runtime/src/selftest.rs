@@ -6,7 +6,8 @@
 
 use std::fmt::{self, Display};
 
-use berth_bundle::{Golden, SelftestError as Unreadable, logits_crc};
+pub use berth_bundle::SelftestError as Unreadable;
+use berth_bundle::{Golden, logits_crc};
 use berth_encoder::{Encoder, Scratch, scratch_bytes};
 use berth_kernels::{Isa, Tier};
 
@@ -143,12 +144,7 @@ fn alone(model: &Model, isa: Isa, golden: &Golden<'_>) -> Result<u32, QueryError
     let mut memory = vec![0; scratch_bytes(header, tokens)];
     let scratch = Scratch::carve(&mut memory, header, tokens);
     let mut scratch = scratch.ok_or(QueryError::Plan)?;
-    let rows = if header.task.reads_first_row_only() {
-        1
-    } else {
-        tokens
-    };
-    let mut logits = vec![0.0; rows * header.shape.outputs as usize];
+    let mut logits = vec![0.0; header.logits(tokens)];
     let encoder = Encoder::new(model.bundle(), isa);
     let ran = encoder.forward(
         golden.ids,

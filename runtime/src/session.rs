@@ -179,11 +179,11 @@ impl Session {
     }
 
     /// The tags of a text: entities where the model's labels mark them, else words as BERT's
-    /// pre-tokenizer parts them.
+    /// pre-tokenizer parts them. The rows are the session's until its next query; their words stay the caller's.
     ///
     /// # Errors
     /// When the model doesn't tag; each row may bring an error of [`logits`](Self::logits).
-    pub fn tag<'s>(&'s mut self, text: &'s str) -> Result<Tags<'s>, QueryError> {
+    pub fn tag<'s, 't: 's>(&'s mut self, text: &'t str) -> Result<Tags<'s, 't>, QueryError> {
         let aggregation = Aggregation::usual(self.model.header().labels.iter());
         self.tag_with(text, None, aggregation)
     }
@@ -193,12 +193,12 @@ impl Session {
     ///
     /// # Errors
     /// As [`tag`](Self::tag).
-    pub fn tag_with<'s>(
+    pub fn tag_with<'s, 't: 's>(
         &'s mut self,
-        text: &'s str,
+        text: &'t str,
         ends: Option<&'s [u32]>,
         aggregation: Aggregation,
-    ) -> Result<Tags<'s>, QueryError> {
+    ) -> Result<Tags<'s, 't>, QueryError> {
         let header = self.model.header();
         if header.task != Task::TokenClassification {
             return Err(QueryError::Task(header.task));

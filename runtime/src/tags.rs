@@ -24,7 +24,7 @@ use crate::place::{Place, Ruler};
 
 /// A row of the answer: a piece, a word or an entity, and its label.
 #[derive(Copy, Clone, PartialEq, Debug)]
-pub struct Tag<'s> {
+pub struct Tag<'s, 't> {
     /// The label, as the training file spelt it; of an entity its name, what follows the label's first `-`.
     pub label: &'s str,
     /// The probability of the label; of an entity the mean over its pieces.
@@ -33,7 +33,7 @@ pub struct Tag<'s> {
     /// first piece.
     pub index: usize,
     /// What stands in the text at `place`.
-    pub word: &'s str,
+    pub word: &'t str,
     /// Where it stands.
     pub place: Place,
 }
@@ -42,11 +42,11 @@ pub struct Tag<'s> {
 ///
 /// The model runs while they are taken: a window each time that the rows of the one before are used
 /// up. After an error there are no more rows.
-pub struct Tags<'s> {
+pub struct Tags<'s, 't> {
     reader: Reader<'s>,
     labels: &'s Labels,
-    text: &'s str,
-    ruler: Ruler<'s>,
+    text: &'t str,
+    ruler: Ruler<'t>,
     words: Words<'s>,
     aggregation: Aggregation,
     open: Option<Row>,
@@ -54,14 +54,17 @@ pub struct Tags<'s> {
 }
 
 /// What was asked: a text, and where its words end if it came split, joined by one space.
-pub(crate) struct Asked<'s> {
-    pub(crate) text: &'s str,
+pub(crate) struct Asked<'s, 't> {
+    pub(crate) text: &'t str,
     pub(crate) ends: Option<&'s [u32]>,
     pub(crate) aggregation: Aggregation,
 }
 
-impl<'s> Tags<'s> {
-    pub(crate) fn new(memory: Memory<'s>, labels: &'s Labels, asked: Asked<'s>) -> Self {
+impl<'s, 't> Tags<'s, 't> {
+    pub(crate) fn new(memory: Memory<'s>, labels: &'s Labels, asked: Asked<'s, 't>) -> Self
+    where
+        't: 's,
+    {
         let words = match asked.ends {
             Some(ends) => Words::Given { ends, at: 0 },
             None => Words::Found(memory.tokenizer, 0),
@@ -103,7 +106,7 @@ impl<'s> Tags<'s> {
         Ok(self.open.take())
     }
 
-    fn tag(&mut self, row: Row) -> Tag<'s> {
+    fn tag(&mut self, row: Row) -> Tag<'s, 't> {
         let label = name(self.labels, row.first.label);
         let (label, score, index, bytes) = match self.aggregation {
             Aggregation::None => (label, row.first.score, row.piece, row.bytes),
@@ -127,8 +130,8 @@ impl<'s> Tags<'s> {
     }
 }
 
-impl<'s> Iterator for Tags<'s> {
-    type Item = Result<Tag<'s>, QueryError>;
+impl<'s, 't> Iterator for Tags<'s, 't> {
+    type Item = Result<Tag<'s, 't>, QueryError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {

@@ -6,8 +6,10 @@
 #[allow(dead_code, reason = "the other tests use more of it")]
 mod support;
 
-use std::alloc::System;
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
+use std::ptr;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use berth_runtime::answer::{Answerer, Options};
 use berth_runtime::counting::{Counting, allocations};
@@ -17,7 +19,30 @@ use berth_task::Task;
 use support::{POSITIONS, Random};
 
 #[global_allocator]
-static ALLOCATOR: Counting<System> = Counting(System);
+static ALLOCATOR: Counting<Scarce> = Counting(Scarce);
+
+/// The system's memory, in blocks of [`MOST`] bytes at most.
+struct Scarce;
+
+/// More than any program asks for, unless memory is to be short.
+static MOST: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+// SAFETY: a block comes from the system's allocator and goes back to it, with the layout that the caller
+// gives; else there is none, which a null pointer says.
+unsafe impl GlobalAlloc for Scarce {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if layout.size() > MOST.load(Relaxed) {
+            return ptr::null_mut();
+        }
+        // SAFETY: the caller promises of `layout` what `System` asks for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller got `block` from this allocator, and so from `System`, with this layout.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
 
 /// How many allocations `work` makes.
 fn during(work: impl FnOnce()) -> u64 {
@@ -56,6 +81,7 @@ fn main() {
     lines_to_be_tagged();
     long_texts();
     mixed();
+    rows_beyond_memory();
     println!("no allocation in any query");
 }
 
@@ -210,6 +236,27 @@ fn lines_to_be_tagged() {
         }
     });
     assert_eq!(count, 0);
+}
+
+/// A text to be tagged whose rows take more memory than there is has an error, and the next line its answer.
+fn rows_beyond_memory() {
+    let session = session(Task::TokenClassification, &["DET", "NOUN"]);
+    let mut answerer = Answerer::new(session, Options::default()).unwrap();
+    let long = "a good film ".repeat(2_000);
+    let mut ask = |text: &str| {
+        let answer = answerer.line(Line::Whole(&mut text.as_bytes().to_vec()));
+        (answer.failed, answer.json.to_owned())
+    };
+    let short = ask("a good film");
+    assert!(!short.0, "{}", short.1);
+    MOST.store(1 << 16, Relaxed);
+    let lacking = [ask(&long), ask("a good film"), ask(&long)];
+    MOST.store(usize::MAX, Relaxed);
+    let error = "the answer takes more memory than there is; that of a shorter text takes less";
+    let error = (true, format!("{{\"error\":\"{error}\"}}"));
+    assert_eq!(lacking, [error.clone(), short, error]);
+    let (failed, rows) = ask(&long);
+    assert!(!failed && rows.matches("\"entity\"").count() == 6_000);
 }
 
 /// Questions with their passage, and questions on one that was given.

@@ -3,7 +3,7 @@
 //! That this program links is the proof that nothing between a text and its logits allocates: a
 //! crate that asks for an allocator would need one here, and there is none. It is built by
 //! `.ci/run`, for the workstation and for ARM, where both have to print the same bits, and so have
-//! the machines without an operating system of `.ci/full`:
+//! the machines without an operating system there:
 //!
 //! ```text
 //! $ berth-bare "a gripping film with a big heart" < models/sentiment/sentiment.berth

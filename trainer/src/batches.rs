@@ -111,19 +111,10 @@ pub fn targets<'a>(rows: impl Iterator<Item = &'a Encoded> + Clone) -> Result<Ta
 pub enum Sampling {
     /// Shuffled anew for each epoch.
     Random,
-    /// Shuffled, then sorted by length inside stretches of fifty batches, the longest example first of all.
+    /// Shuffled, then sorted by length inside stretches of fifty updates, the longest example first of all.
     GroupByLength,
     /// The file's order.
     Sequential,
-}
-
-impl Sampling {
-    /// All of them, with their names on command lines.
-    pub const NAMES: [(&'static str, Self); 3] = [
-        ("random", Self::Random),
-        ("group_by_length", Self::GroupByLength),
-        ("sequential", Self::Sequential),
-    ];
 }
 
 /// Which examples each update of a run sees.
@@ -164,7 +155,7 @@ impl Plan {
         self.accumulation
     }
 
-    /// The same examples in the same order, in other batches.
+    /// The same examples in other batches; in the same order where an update has as many of them.
     pub fn cut_into(&self, batch: usize, accumulation: usize) -> Self {
         let lengths = self.lengths.clone();
         Self::new(lengths, self.sampling, self.seed, batch, accumulation)
@@ -209,12 +200,13 @@ impl Plan {
         order
     }
 
-    /// As `transformers` groups: stretches of fifty batches (fewer for small data, so that there are four stretches)
+    /// As `transformers` groups: stretches of fifty updates (fewer for small data, so that there are four stretches)
     /// sorted from long to short, and the longest example of all in the first place, so that memory that would not
     /// suffice is noticed at once.
     fn group(&self, order: &mut [usize]) {
-        let batches = (order.len() / (self.batch * 4)).clamp(1, 50);
-        for stretch in order.chunks_mut(batches * self.batch) {
+        let update = self.batch.saturating_mul(self.accumulation);
+        let updates = (order.len() / update.saturating_mul(4)).clamp(1, 50);
+        for stretch in order.chunks_mut(updates.saturating_mul(update)) {
             stretch.sort_by_key(|&i| std::cmp::Reverse(self.lengths[i]));
         }
         if let Some(longest) = (0..order.len())
@@ -228,6 +220,12 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SAMPLINGS: [Sampling; 3] = [
+        Sampling::Random,
+        Sampling::GroupByLength,
+        Sampling::Sequential,
+    ];
 
     fn plan(sampling: Sampling, seed: u64) -> Plan {
         Plan::new(
@@ -265,7 +263,7 @@ mod tests {
 
     #[test]
     fn every_strategy_sees_every_example_once_an_epoch() {
-        for (_, sampling) in Sampling::NAMES {
+        for sampling in SAMPLINGS {
             let updates = plan(sampling, 1).epoch(0);
             assert_eq!(updates.len() as u64, plan(sampling, 1).updates_per_epoch());
             assert!(
@@ -282,7 +280,7 @@ mod tests {
 
     #[test]
     fn the_order_depends_on_seed_and_epoch_except_for_the_files_own() {
-        for (_, sampling) in Sampling::NAMES {
+        for sampling in SAMPLINGS {
             let first = flat(plan(sampling, 1).epoch(0));
             assert_eq!(first, flat(plan(sampling, 1).epoch(0)));
             let fixed = sampling == Sampling::Sequential;
@@ -305,6 +303,31 @@ mod tests {
             order.chunks(4).map(of).sum()
         };
         assert!(spread(&order) * 2 < spread(&(0..103).collect::<Vec<_>>()));
+    }
+
+    #[test]
+    fn the_order_is_the_same_however_an_update_is_cut_into_batches() {
+        for sampling in SAMPLINGS {
+            let whole = plan(sampling, 1);
+            let order = flat(whole.epoch(0));
+            for (batch, accumulation) in [(12, 1), (6, 2), (2, 6), (1, 12)] {
+                let cut = whole.cut_into(batch, accumulation);
+                assert_eq!(flat(cut.epoch(0)), order, "{sampling:?}, {batch}");
+            }
+        }
+    }
+
+    /// 103 examples, 12 an update: two updates a stretch.
+    #[test]
+    fn grouping_sorts_stretches_of_whole_updates() {
+        let plan = plan(Sampling::GroupByLength, 1).cut_into(1, 12);
+        let order = flat(plan.epoch(0));
+        let lengths: Vec<usize> = order.iter().map(|&i| plan.lengths[i]).collect();
+        let rises = |stretch: &[usize]| stretch.windows(2).filter(|two| two[0] < two[1]).count();
+        let within: usize = lengths.chunks(24).map(rises).sum();
+        // What the longest of all changed places with begins a stretch that may have a longer one.
+        assert!(within <= 1, "{lengths:?}");
+        assert!(rises(&lengths) > 2, "{lengths:?}");
     }
 
     #[test]

@@ -12,7 +12,6 @@ use thiserror::Error;
 use crate::batches::Batch;
 use crate::device::Device;
 use crate::error::TrainError;
-use crate::kernels::adamw::Betas;
 use crate::kernels::embed::Token;
 use crate::kernels::gemm::Precision;
 use crate::kernels::gemm::meter::{self, Products};
@@ -22,6 +21,7 @@ use crate::ops::Packing;
 use crate::ops::loss::Targets;
 use crate::optimizer::AdamW;
 use crate::random::Random;
+use crate::recipe::Recipe;
 
 /// Sequences of one length: `32x128`.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -122,12 +122,8 @@ impl TrainBench {
     pub fn new(base: &Checkpoint, precision: Precision) -> Result<Self, TrainError> {
         let mut model = Bert::load(base, HeadKind::Sequence { outputs: 2 }, Missing::Seeded(1))?;
         model.train_in(precision);
-        let betas = Betas {
-            first: 0.9,
-            second: 0.999,
-            eps: 1e-8,
-        };
-        let optimizer = AdamW::new(model.parameters(), betas, 0.01);
+        let usual = Recipe::default();
+        let optimizer = AdamW::new(model.parameters(), usual.betas(), usual.weight_decay);
         Ok(Self {
             model,
             optimizer,

@@ -23,14 +23,14 @@ const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 const PREFIX: &str = "checkpoint-";
 
 /// What the model's folder holds beside the weights; the same in every checkpoint of a run.
-pub(crate) struct Card {
+pub(crate) struct Companions {
     pub config: Config,
     pub tokenizer: TokenizerFiles,
     pub max_length: usize,
     pub training_args: TrainingArgs,
 }
 
-impl Card {
+impl Companions {
     /// Begins a folder with the model in it.
     pub fn folder(&self, target: &Path, model: &Bert) -> Result<Folder, TrainError> {
         let mut folder = Folder::create(target)?;
@@ -63,12 +63,12 @@ impl Card {
 /// Writes the checkpoint of `state.global_step` and returns its folder.
 pub(crate) fn save(
     output_dir: &Path,
-    card: &Card,
+    companions: &Companions,
     model: &Bert,
     optimizer: &AdamW,
     state: &TrainerState,
 ) -> Result<PathBuf, TrainError> {
-    let mut folder = card.folder(&path(output_dir, state.global_step), model)?;
+    let mut folder = companions.folder(&path(output_dir, state.global_step), model)?;
     folder.tensors_in_parts(OPTIMIZER_FILE, optimizer.moments())?;
     folder.json(STATE_FILE, state)?;
     Ok(folder.commit(Existing::Replace)?)
@@ -156,9 +156,7 @@ pub(crate) fn check_writable(output_dir: &Path) -> Result<(), TrainError> {
         if !output_dir.exists() {
             fs::create_dir_all(output_dir)?;
         }
-        let mut file = tempfile::Builder::new();
-        file.prefix(".berth.").suffix(".partial");
-        file.tempfile_in(output_dir)?.close()
+        berth_checkpoint::save::try_in(output_dir)
     };
     // Told without the name of the file that was tried.
     made().map_err(|error| TrainError::Io {

@@ -163,7 +163,8 @@ pub trait Engine: Send + Sync {
     /// If the device fails.
     fn logits(&self, batch: &Batch, masks: Option<u64>) -> Result<Vec<f32>, DeviceError>;
 
-    /// Adds the gradients of a batch's mean loss, and returns the loss. The targets are those of the batch's rows.
+    /// Adds the gradients of the share that a batch has in the mean loss of an update, and returns that share. The
+    /// targets are those of the batch's rows; all of the update's [weigh](Targets::weight) `whole` together.
     ///
     /// # Errors
     /// If the device fails.
@@ -173,6 +174,7 @@ pub trait Engine: Send + Sync {
         masks: u64,
         targets: &Targets,
         weighing: Option<&Weighing>,
+        whole: f64,
     ) -> Result<f64, DeviceError>;
 
     /// The parameters that no batch has given a gradient since the last step.

@@ -4,6 +4,9 @@
 //! for each step:  batches → loss → gradients, added up → norm, clip → AdamW → log → evaluate → save
 //! ```
 //!
+//! A step's loss is the mean over all its batches together: whatever is learned from weighs the same in each of them,
+//! however much of it each has.
+//!
 //! Everything that a step does follows from the seed, the step's number and the parameters: the order of the
 //! examples, dropout, the sums. So a checkpoint needs the parameters, the moments and the step, and a run that goes on
 //! from one ends with the very weights that an uninterrupted run has.
@@ -21,22 +24,22 @@ use berth_checkpoint::{Checkpoint, Family};
 use berth_data::Evaluator;
 use serde_json::{Map, Value};
 
-use crate::batches::{Batch, Plan, targets};
-use crate::checkpoints::{self, Card};
+use crate::batches::{self, Batch, Plan};
+use crate::checkpoints::{self, Companions};
 use crate::early_stopping;
 use crate::error::TrainError;
 use crate::job::{Beginning, Fact, Job, Saved};
-use crate::kernels::adamw::Betas;
 use crate::kernels::isa::Isa;
 use crate::kernels::loss::Weighing;
 use crate::model::{Bert, HeadKind, Missing, OldClassifier};
 use crate::observer::{Control, Observer, StepInfo};
+use crate::ops::loss::Targets;
 use crate::optimizer::AdamW;
 use crate::predict;
 use crate::random;
 use crate::readme::readme;
 use crate::recipe::Strategy;
-use crate::results::{ALL_RESULTS, Results};
+use crate::results::{ALL_RESULTS, EVAL_RESULTS, Results};
 use crate::schedule::Schedule;
 use crate::state::{STATE_FILE, TrainerState};
 
@@ -93,7 +96,7 @@ pub fn finetune(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Outcome, T
 struct Run<'a> {
     job: &'a Job<'a>,
     isa: Isa,
-    card: Card,
+    companions: Companions,
     model: Bert,
     optimizer: AdamW,
     plan: Plan,
@@ -120,6 +123,78 @@ struct Run<'a> {
     _held: Held,
 }
 
+/// What a run begins or goes on with.
+struct Begun {
+    model: Bert,
+    optimizer: AdamW,
+    state: TrainerState,
+    resumed: Option<PathBuf>,
+    old_classifier: Option<OldClassifier>,
+    passed_over: Vec<TrainError>,
+    changed: Vec<Fact<'static>>,
+    best: Option<PathBuf>,
+}
+
+impl Begun {
+    /// At the base model.
+    fn from_base(job: &Job<'_>, kind: HeadKind, fresh: TrainerState) -> Result<Self, TrainError> {
+        let (model, old_classifier) = Bert::begin(job.base, kind, job.labels, job.recipe.seed)?;
+        check_base(job.base, &model)?;
+        Ok(Self {
+            optimizer: optimizer(job, &model),
+            model,
+            state: fresh,
+            resumed: None,
+            old_classifier,
+            passed_over: Vec::new(),
+            changed: Vec::new(),
+            best: None,
+        })
+    }
+
+    /// At a checkpoint of the same run.
+    fn from_saved(
+        job: &Job<'_>,
+        kind: HeadKind,
+        fresh: TrainerState,
+        saved: Saved,
+    ) -> Result<Self, TrainError> {
+        let best = job.best_of(&saved)?;
+        let Saved {
+            checkpoint,
+            state,
+            damaged,
+            changed,
+        } = saved;
+        let model = Bert::load(&checkpoint, kind, Missing::Refused)?;
+        let mut optimizer = optimizer(job, &model);
+        checkpoints::restore(&checkpoint.dir, state.global_step, &mut optimizer)?;
+        Ok(Self {
+            model,
+            optimizer,
+            state: continued(fresh, state),
+            resumed: Some(checkpoint.dir),
+            old_classifier: None,
+            passed_over: damaged,
+            changed,
+            best,
+        })
+    }
+}
+
+/// The optimizer of a model that was just read.
+fn optimizer(job: &Job<'_>, model: &Bert) -> AdamW {
+    let recipe = job.recipe;
+    // Whatever a checkpoint of the run is, it has no more token types than its base.
+    if job.base.config.family == Family::DistilBert {
+        model.fix_token_types();
+    }
+    let mut optimizer = AdamW::new(model.parameters(), recipe.betas(), recipe.weight_decay);
+    let layers = job.base.config.num_hidden_layers;
+    optimizer.slow_lower_layers(recipe.layerwise_lr_decay, layers);
+    optimizer
+}
+
 impl<'a> Run<'a> {
     /// Checks the job, and reads the model and, where it was resumed, the state. None if nothing is left to do.
     fn begin(job: &'a Job<'a>) -> Result<Option<Self>, TrainError> {
@@ -129,21 +204,6 @@ impl<'a> Run<'a> {
         let total = recipe.total_steps(plan.updates_per_epoch());
         let fresh = job.fresh_state(total, plan.updates_per_epoch());
         let kind = HeadKind::of(job.task, labels.len());
-        let optimizer = |model: &Bert| {
-            // Whatever a checkpoint of the run is, it has no more token types than its base.
-            if job.base.config.family == Family::DistilBert {
-                model.fix_token_types();
-            }
-            let betas = Betas {
-                first: recipe.adam_beta1,
-                second: recipe.adam_beta2,
-                eps: recipe.adam_epsilon,
-            };
-            let mut optimizer = AdamW::new(model.parameters(), betas, recipe.weight_decay);
-            let layers = job.base.config.num_hidden_layers;
-            optimizer.slow_lower_layers(recipe.layerwise_lr_decay, layers);
-            optimizer
-        };
         let check = || {
             job.check_best_metric(kind)?;
             job.check_memory(&plan, total, kind)
@@ -152,50 +212,27 @@ impl<'a> Run<'a> {
         if !job.start.resumes() {
             check()?;
         }
-        let (mut passed_over, mut changed) = (Vec::new(), Vec::new());
-        let (mut best, mut old_classifier) = (None, None);
         let (beginning, held) = job.prepare(&labels, total)?;
-        let (mut model, mut optimizer, mut state, resumed) = match beginning {
+        let mut begun = match beginning {
             Beginning::Finished => return Ok(None),
-            Beginning::Base => {
-                let (model, old) = Bert::begin(job.base, kind, job.labels, recipe.seed)?;
-                old_classifier = old;
-                check_base(job.base, &model)?;
-                let optimizer = optimizer(&model);
-                (model, optimizer, fresh, None)
-            }
+            Beginning::Base => Begun::from_base(job, kind, fresh)?,
             Beginning::Saved(saved) => {
                 check()?;
-                best = job.best_of(&saved)?;
-                let Saved {
-                    checkpoint,
-                    state,
-                    damaged,
-                    changed: others,
-                } = *saved;
-                (passed_over, changed) = (damaged, others);
-                let model = Bert::load(&checkpoint, kind, Missing::Refused)?;
-                let mut optimizer = optimizer(&model);
-                checkpoints::restore(&checkpoint.dir, state.global_step, &mut optimizer)?;
-                (
-                    model,
-                    optimizer,
-                    continued(fresh, state),
-                    Some(checkpoint.dir),
-                )
+                Begun::from_saved(job, kind, fresh, *saved)?
             }
         };
-        model.train_in(recipe.precision()?);
-        model.move_to(recipe.device, recipe.bf16)?;
-        if let Some(engine) = model.engine() {
-            optimizer.move_to(engine.clone())?;
+        begun.model.train_in(recipe.precision()?);
+        begun.model.move_to(recipe.device, recipe.bf16)?;
+        if let Some(engine) = begun.model.engine() {
+            begun.optimizer.move_to(engine.clone())?;
         }
+        let first_step = begun.state.global_step;
         Ok(Some(Self {
             job,
             isa: Isa::best(),
-            card: job.card(&labels)?,
-            model,
-            optimizer,
+            companions: job.companions(&labels)?,
+            model: begun.model,
+            optimizer: begun.optimizer,
             plan,
             schedule: Schedule::new(
                 recipe.learning_rate,
@@ -204,15 +241,15 @@ impl<'a> Run<'a> {
                 total,
             ),
             weighing: job.weighing()?.map(Arc::new),
-            first_step: state.global_step,
-            saved: resumed.clone().map(|dir| (state.global_step, dir)),
-            lacks_evaluation: mem::take(&mut state.evaluation_due),
-            best,
-            state,
-            resumed,
-            old_classifier,
-            passed_over,
-            changed,
+            first_step,
+            saved: begun.resumed.clone().map(|dir| (first_step, dir)),
+            lacks_evaluation: mem::take(&mut begun.state.evaluation_due),
+            best: begun.best,
+            state: begun.state,
+            resumed: begun.resumed,
+            old_classifier: begun.old_classifier,
+            passed_over: begun.passed_over,
+            changed: begun.changed,
             started: Instant::now(),
             _held: held,
         }))
@@ -261,10 +298,13 @@ impl<'a> Run<'a> {
     fn step(&mut self, batches: &[Vec<usize>]) -> Result<StepInfo, TrainError> {
         let started = Instant::now();
         let step = self.state.global_step;
+        let targets: Vec<Targets> = batches.iter().map(|rows| self.targets(rows)).collect();
+        let weights = targets.iter().map(|t| t.weight(self.weighing.as_ref()));
+        let whole: f64 = weights.sum();
         let (mut loss, mut tokens) = (0.0, 0);
-        for (part, rows) in batches.iter().enumerate() {
-            let (part_loss, part_tokens) = self.batch(part as u64, rows)?;
-            loss += part_loss / batches.len() as f64;
+        for (part, (rows, targets)) in batches.iter().zip(targets).enumerate() {
+            let (share, part_tokens) = self.batch(part as u64, rows, targets, whole)?;
+            loss += share;
             tokens += part_tokens;
         }
         let fault = |what| self.not_finite(what, batches);
@@ -279,7 +319,7 @@ impl<'a> Run<'a> {
                 ));
             }
         }
-        let norm = self.optimizer.gradient_norm(self.isa)? / batches.len() as f64;
+        let norm = self.optimizer.gradient_norm(self.isa)?;
         if !norm.is_finite() {
             return Err(fault("gradient"));
         }
@@ -291,8 +331,7 @@ impl<'a> Run<'a> {
             1.0
         };
         let learning_rate = self.schedule.at(step);
-        self.optimizer
-            .step(self.isa, learning_rate, clip / batches.len() as f64)?;
+        self.optimizer.step(self.isa, learning_rate, clip)?;
 
         self.state.global_step = step + 1;
         self.state.epoch = self.epochs(step + 1);
@@ -318,22 +357,34 @@ impl<'a> Run<'a> {
         (steps / per_epoch) as f64 + seen as f64 / batches as f64
     }
 
-    /// Adds the gradients of one batch; returns its loss and its tokens.
-    fn batch(&self, part: u64, rows: &[usize]) -> Result<(f64, usize), TrainError> {
-        let examples = || rows.iter().map(|&row| &self.job.train[row]);
-        let batch = Batch::new(examples());
+    /// The targets of one batch.
+    fn targets(&self, rows: &[usize]) -> Targets {
+        let examples = rows.iter().map(|&row| &self.job.train[row]);
+        batches::targets(examples).expect("labels were checked when the run began")
+    }
+
+    /// Adds the gradients of one batch of an update that weighs `whole`; returns its share of the update's mean loss and
+    /// its tokens.
+    fn batch(
+        &self,
+        part: u64,
+        rows: &[usize],
+        targets: Targets,
+        whole: f64,
+    ) -> Result<(f64, usize), TrainError> {
+        let batch = Batch::new(rows.iter().map(|&row| &self.job.train[row]));
         let tokens = batch.tokens.len();
-        let targets = targets(examples()).expect("labels were checked when the run began");
         let masks = random::key(&[
             self.job.recipe.seed,
             random::text_key("dropout"),
             self.state.global_step,
             part,
         ]);
-        let loss = self
+        let weighing = self.weighing.as_ref();
+        let share = self
             .model
-            .learn(&batch, masks, targets, self.weighing.as_ref())?;
-        Ok((loss, tokens))
+            .learn_share(&batch, masks, targets, weighing, whole)?;
+        Ok((share, tokens))
     }
 
     fn not_finite(&self, what: &'static str, batches: &[Vec<usize>]) -> TrainError {
@@ -477,7 +528,7 @@ impl<'a> Run<'a> {
             self.optimizer.fetch()?;
             checkpoints::save(
                 self.job.output_dir,
-                &self.card,
+                &self.companions,
                 &self.model,
                 &self.optimizer,
                 &self.state,
@@ -527,7 +578,7 @@ impl<'a> Run<'a> {
             eval.insert("eval_samples".into(), dev.samples().into());
             let fitted = measured.fitted.into_iter();
             let fitted = fitted.map(|(name, value)| (name.to_owned(), value.into()));
-            self.card.training_args.other.extend(fitted);
+            self.companions.training_args.other.extend(fitted);
             logits = measured.logits;
         }
         self.state.log(numbers(&train));
@@ -536,20 +587,20 @@ impl<'a> Run<'a> {
             eval,
             logits,
         };
-        let mut folder = self.card.folder(self.job.output_dir, &self.model)?;
+        let mut folder = self.companions.folder(self.job.output_dir, &self.model)?;
         folder.json(STATE_FILE, &self.state)?;
         folder.json("train_results.json", &results.train)?;
         if !results.eval.is_empty() {
-            folder.json("eval_results.json", &results.eval)?;
+            folder.json(EVAL_RESULTS, &results.eval)?;
         }
         folder.json(ALL_RESULTS, &results.all())?;
         for (name, content) in &predictions {
             folder.json(name, content)?;
         }
-        let labels = &self.card.config.id2label;
+        let labels = &self.companions.config.id2label;
         folder.bytes(
             "README.md",
-            readme(self.job, &self.card.training_args, labels, &results).as_bytes(),
+            readme(self.job, &self.companions.training_args, labels, &results).as_bytes(),
         )?;
         folder.commit(Existing::Merge)?;
         self.remove_old_results(&results, &predictions)?;
@@ -563,12 +614,10 @@ impl<'a> Run<'a> {
         predictions: &[(&str, Value)],
     ) -> Result<(), TrainError> {
         let is_written = |name: &str| match name {
-            "eval_results.json" => !results.eval.is_empty(),
+            EVAL_RESULTS => !results.eval.is_empty(),
             _ => predictions.iter().any(|(written, _)| *written == name),
         };
-        let all = berth_data::MEASURED_FILES
-            .into_iter()
-            .chain(["eval_results.json"]);
+        let all = berth_data::MEASURED_FILES.into_iter().chain([EVAL_RESULTS]);
         for name in all.filter(|name| !is_written(name)) {
             let path = self.job.output_dir.join(name);
             if path.exists() {

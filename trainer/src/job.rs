@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::batches::Plan;
 use crate::check::{Limits, check_targets};
-use crate::checkpoints::{self, Card};
+use crate::checkpoints::{self, Companions};
 use crate::device::Device;
 use crate::early_stopping;
 use crate::error::TrainError;
@@ -231,7 +231,7 @@ impl Job<'_> {
     }
 
     /// What the folders of the run hold beside weights.
-    pub(crate) fn card(&self, labels: &[String]) -> Result<Card, TrainError> {
+    pub(crate) fn companions(&self, labels: &[String]) -> Result<Companions, TrainError> {
         let mut config = self.base.config.with_head(self.task, labels);
         if self
             .train
@@ -240,7 +240,7 @@ impl Job<'_> {
         {
             config.problem_type = Some(ProblemType::MultiLabelClassification);
         }
-        Ok(Card {
+        Ok(Companions {
             config,
             tokenizer: self.base.tokenizer_files()?,
             max_length: self.base.max_length(),
@@ -404,87 +404,29 @@ impl Job<'_> {
         let recipe = checkpoint
             .training_args()
             .and_then(|args| Recipe::deserialize(&args.recipe).ok());
-        let then = recipe.as_ref().map_or(Value::Null, Recipe::to_json);
-        let now = self.recipe.to_json();
-        let differences = recipe.as_ref().map(|then| then.differences(self.recipe));
-        let mut facts: Vec<Fact<'_>> = vec![
-            (
-                "the number of examples",
-                state.train_samples.to_string(),
-                self.train.len().to_string(),
-            ),
-            (
-                "the list of labels",
-                checkpoint.config.id2label.join(","),
-                labels.join(","),
-            ),
-        ];
-        let origin = checkpoint
-            .training_args()
-            .and_then(|args| args.provenance.as_ref());
-        let origins = origin.zip(self.training_args.provenance.as_ref());
-        let train = origins.and_then(|(then, now)| {
-            let sha256 = |origin: &Provenance| Some(origin.train_file.as_ref()?.sha256.clone());
-            sha256(then).zip(sha256(now))
-        });
-        facts.extend(train.map(|(then, now)| ("the training file's SHA-256", then, now)));
-        facts.extend(self.inputs_of(&checkpoint)?);
-        facts.extend(origins.map(|(then, now)| {
-            let [then, now] = [then, now].map(|origin| origin.base_model_sha256.clone());
-            ("the base model's SHA-256", then, now)
-        }));
-        facts.extend(DECISIVE.map(|name| setting(name, &then, &now)));
-        let measured = origins.and_then(|(then, now)| other_rows(then, now));
-        let mut otherwise = None;
+        let recipe = recipe.as_ref();
+        let differences = recipe.map_or_else(Vec::new, |then| then.differences(self.recipe));
+        let mut facts: Vec<Fact<'_>> =
+            self.facts_of_any_run(&checkpoint, &state, recipe, labels)?;
+        let mut measured_otherwise = None;
         let mut changed = Vec::new();
         match purpose {
             Purpose::Tell => {
-                let is_longer = total >= state.max_steps;
-                let may_differ = |name: &str| is_longer && LENGTH.contains(&name);
-                let counting = differences.iter().flatten();
-                let counting = counting.filter(|(name, ..)| !may_differ(name));
-                facts.extend(counting.map(|(name, then, now)| {
-                    let [then, now] = [then, now].map(Value::to_string);
-                    (name.as_str(), then, now)
-                }));
-                otherwise = measured.map(|(then, now)| TrainError::MeasuredOtherwise {
-                    output_dir: dir.to_owned(),
-                    then: then.map_or_else(|| "no file".to_owned(), |then| rows_of(then, now)),
-                    now: then.map_or_else(|| rows_of(now, now), |then| rows_of(now, then)),
-                });
+                facts.extend(facts_of_a_result(&differences, total >= state.max_steps));
+                measured_otherwise = self.measured_otherwise(dir, &checkpoint);
             }
             Purpose::GoOn => {
-                let length = recipe
-                    .as_ref()
-                    .and_then(|then| self.other_length(then, &state, total));
-                facts.extend(LOSS.map(|name| setting(name, &then, &now)));
-                // The best value so far would be held against those of another metric.
-                if let Some(then) = recipe.filter(|_| state.best_metric.is_some()) {
-                    let [before, after] = [&then, self.recipe].map(Recipe::best_metric);
-                    facts.push(("metric_for_best_model", before, after));
-                    let ways = [&then, self.recipe].map(|recipe| recipe.more_is_better());
-                    let [before, after] = ways.map(|way| way.to_string());
-                    facts.push(("greater_is_better", before, after));
-                }
-                // Nor may it be held against those on other rows.
-                let measured = measured.and_then(|(then, now)| Some(measuring(then?, now)));
+                facts.extend(self.facts_to_go_on(&state, recipe));
+                let measured = self.other_measuring(&checkpoint);
                 match self.recipe.load_best_model_at_end {
+                    // The best value so far may not be held against those on other rows.
                     true => facts.extend(measured),
                     false => changed.extend(measured),
                 }
-                changed.extend(COURSE.map(|name| setting(name, &then, &now)));
-                changed.retain(|(_, then, now)| then != now);
-                changed.extend(length);
+                changed.extend(self.other_course(&state, recipe, total));
             }
         }
-        let other = facts.into_iter().find(|(_, then, now)| then != now);
-        let other = other.map(|(what, then, now)| TrainError::OtherRun {
-            checkpoint: dir.to_owned(),
-            what: what.to_owned(),
-            then,
-            now,
-        });
-        match other.or(otherwise) {
+        match first_other(dir, facts).or(measured_otherwise) {
             Some(error) => Err(error),
             None => Ok(Saved {
                 checkpoint,
@@ -493,6 +435,104 @@ impl Job<'_> {
                 changed,
             }),
         }
+    }
+
+    /// What a run must share with what an earlier one has left, whatever it is opened for.
+    fn facts_of_any_run(
+        &self,
+        checkpoint: &Checkpoint,
+        state: &TrainerState,
+        recipe: Option<&Recipe>,
+        labels: &[String],
+    ) -> Result<Vec<Fact<'static>>, TrainError> {
+        let mut facts: Vec<Fact<'static>> = vec![
+            (
+                "the number of examples",
+                state.train_samples.to_string(),
+                self.train.len().to_string(),
+            ),
+            (
+                "the list of labels",
+                // A label may have a comma in it.
+                Value::from(checkpoint.config.id2label.as_slice()).to_string(),
+                Value::from(labels).to_string(),
+            ),
+        ];
+        let origins = self.origins(checkpoint);
+        let train = origins.and_then(|(then, now)| {
+            let sha256 = |origin: &Provenance| Some(origin.train_file.as_ref()?.sha256.clone());
+            sha256(then).zip(sha256(now))
+        });
+        facts.extend(train.map(|(then, now)| ("the training file's SHA-256", then, now)));
+        facts.extend(self.inputs_of(checkpoint)?);
+        facts.extend(origins.map(|(then, now)| {
+            let [then, now] = [then, now].map(|origin| origin.base_model_sha256.clone());
+            ("the base model's SHA-256", then, now)
+        }));
+        facts.extend(self.settings(&DECISIVE, recipe));
+        Ok(facts)
+    }
+
+    /// What a run must share with its beginning to go on from there.
+    fn facts_to_go_on(&self, state: &TrainerState, recipe: Option<&Recipe>) -> Vec<Fact<'static>> {
+        let mut facts = self.settings(&LOSS, recipe);
+        // The best value so far would be held against those of another metric.
+        if let Some(then) = recipe.filter(|_| state.best_metric.is_some()) {
+            let [before, after] = [then, self.recipe].map(Recipe::best_metric);
+            facts.push(("metric_for_best_model", before, after));
+            let ways = [then, self.recipe].map(|recipe| recipe.more_is_better());
+            let [before, after] = ways.map(|way| way.to_string());
+            facts.push(("greater_is_better", before, after));
+        }
+        facts
+    }
+
+    /// What the checkpoint and what the run come from, where both are known.
+    fn origins<'a>(
+        &'a self,
+        checkpoint: &'a Checkpoint,
+    ) -> Option<(&'a Provenance, &'a Provenance)> {
+        let then = checkpoint.training_args()?.provenance.as_ref()?;
+        Some((then, self.training_args.provenance.as_ref()?))
+    }
+
+    /// Some settings in an earlier recipe, where one is known, and now.
+    fn settings(&self, names: &[&'static str], then: Option<&Recipe>) -> Vec<Fact<'static>> {
+        let then = then.map_or(Value::Null, Recipe::to_json);
+        let now = self.recipe.to_json();
+        let setting = |&name: &&'static str| (name, then[name].to_string(), now[name].to_string());
+        names.iter().map(setting).collect()
+    }
+
+    /// That a result was measured on other rows than are given now.
+    fn measured_otherwise(&self, dir: &Path, checkpoint: &Checkpoint) -> Option<TrainError> {
+        let (then, now) = self.origins(checkpoint)?;
+        let (then, now) = other_rows(then, now)?;
+        Some(TrainError::MeasuredOtherwise {
+            output_dir: dir.to_owned(),
+            then: then.map_or_else(|| "no file".to_owned(), |then| rows_of(then, now)),
+            now: then.map_or_else(|| rows_of(now, now), |then| rows_of(now, then)),
+        })
+    }
+
+    /// Which flag of measuring was another until a checkpoint.
+    fn other_measuring(&self, checkpoint: &Checkpoint) -> Option<Fact<'static>> {
+        let (then, now) = self.origins(checkpoint)?;
+        let (then, now) = other_rows(then, now)?;
+        Some(measuring(then?, now))
+    }
+
+    /// The settings with which a run goes on from its beginning to another end, and were others there.
+    fn other_course(
+        &self,
+        state: &TrainerState,
+        recipe: Option<&Recipe>,
+        total: u64,
+    ) -> Vec<Fact<'static>> {
+        let mut others = self.settings(&COURSE, recipe);
+        others.retain(|(_, then, now)| then != now);
+        others.extend(recipe.and_then(|then| self.other_length(then, state, total)));
+        others
     }
 
     /// How long a run was to be and how long it is to be now, where its learning rate takes another course for it.
@@ -590,6 +630,27 @@ const COURSE: [&str; 9] = [
 /// Those that say how long it is.
 const LENGTH: [&str; 2] = ["num_train_epochs", "max_steps"];
 
+/// What a run must share with the one whose result is told: all in which their recipes differ, but for how long they
+/// are where it `is_longer`.
+fn facts_of_a_result(differences: &[(String, Value, Value)], is_longer: bool) -> Vec<Fact<'_>> {
+    let may_differ = |name: &str| is_longer && LENGTH.contains(&name);
+    let counting = differences.iter().filter(|(name, ..)| !may_differ(name));
+    let facts =
+        counting.map(|(name, then, now)| (name.as_str(), then.to_string(), now.to_string()));
+    facts.collect()
+}
+
+/// The first fact in which a checkpoint is of another run.
+fn first_other(checkpoint: &Path, facts: Vec<Fact<'_>>) -> Option<TrainError> {
+    let other = facts.into_iter().find(|(_, then, now)| then != now);
+    other.map(|(what, then, now)| TrainError::OtherRun {
+        checkpoint: checkpoint.to_owned(),
+        what: what.to_owned(),
+        then,
+        now,
+    })
+}
+
 /// The rows that are to be measured on now, after those until then, where they are others. Where none are known now, no
 /// others are asked for.
 fn other_rows<'a>(
@@ -621,9 +682,4 @@ fn rows_of(file: &DataFile, other: &DataFile) -> String {
 
 fn named(file: &DataFile) -> String {
     format!("{} (SHA-256 {})", file.name, file.sha256)
-}
-
-/// A setting in two recipes.
-fn setting<'a>(name: &'a str, then: &Value, now: &Value) -> Fact<'a> {
-    (name, then[name].to_string(), now[name].to_string())
 }

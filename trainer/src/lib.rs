@@ -60,4 +60,4 @@ pub use job::{Job, Start};
 pub use observer::{Control, Observer, StepInfo, Unobserved};
 pub use predict::Predictor;
 pub use recipe::{Recipe, RecipeError};
-pub use results::{ALL_RESULTS, Results};
+pub use results::{ALL_RESULTS, EVAL_RESULTS, Results};

@@ -268,6 +268,23 @@ impl Bert {
         targets: Targets,
         weighing: Option<&Arc<Weighing>>,
     ) -> candle_core::Result<f64> {
+        let whole = targets.weight(weighing);
+        self.learn_share(batch, masks, targets, weighing, whole)
+    }
+
+    /// As [`Bert::learn`], of the share that the batch has in the mean loss of an update of several batches, which
+    /// [weigh](Targets::weight) `whole` together: the shares add up to the mean.
+    ///
+    /// # Errors
+    /// As [`Bert::learn`].
+    pub fn learn_share(
+        &self,
+        batch: &Batch,
+        masks: u64,
+        targets: Targets,
+        weighing: Option<&Arc<Weighing>>,
+        whole: f64,
+    ) -> candle_core::Result<f64> {
         let packing = &batch.packing;
         // The rows of logits that belong to some sequences.
         let answers = |sequences: Range<usize>| match self.answers_tokens() {
@@ -277,10 +294,10 @@ impl Bert {
         let all = answers(0..packing.sequences()).len();
         targets.check(all, self.head.outputs())?;
         if let Some(engine) = &self.engine {
-            let loss = engine.learn(batch, masks, &targets, weighing.map(Arc::as_ref));
+            let loss = engine.learn(batch, masks, &targets, weighing.map(Arc::as_ref), whole);
             return loss.map_err(other);
         }
-        let (whole, mut sum) = (targets.weight(weighing), 0.0);
+        let mut sum = 0.0;
         for pass in batches::passes(packing.lengths()) {
             let before = Before {
                 sequences: pass.start,
@@ -424,7 +441,7 @@ impl Loader<'_> {
                 size: config.hidden_size / config.num_attention_heads,
             },
             probability_dropout: config.attention_probs_dropout_prob,
-            output_dropout: config.hidden_dropout_prob,
+            output_dropout: config.attention_output_dropout(),
         };
         let feed_forward = FeedForward {
             layer,
@@ -450,23 +467,19 @@ impl Loader<'_> {
                 pooler: Arc::new(self.pooler(config.hidden_size)?),
             },
             HeadKind::Token { outputs } => {
-                Head::Token(last(CLASSIFIER, outputs, config.head_dropout())?)
+                Head::Token(last(CLASSIFIER, outputs, config.token_head_dropout())?)
             }
-            HeadKind::Span => Head::Token(last("qa_outputs", 2, 0.0)?),
+            HeadKind::Span => Head::Token(last("qa_outputs", 2, config.qa_dropout)?),
         })
     }
 
-    /// The pooler; of a DistilBERT that was fine-tuned, what it has in its place. One that is to be
-    /// trained becomes a BERT.
+    /// The pooler, or what a DistilBERT has in its place.
     fn pooler(&mut self, hidden: usize) -> Result<Pooler, ModelError> {
-        let distil = self.checkpoint.config.family == Family::DistilBert;
-        let (squash, dense) = match self.missing {
-            Missing::Refused if distil => (
-                Squash::Relu,
-                self.head_dense(names::PRE_CLASSIFIER, hidden)?,
-            ),
-            _ => (Squash::Tanh, self.head_dense("bert.pooler.dense", hidden)?),
+        let (squash, name) = match self.checkpoint.config.family {
+            Family::Bert => (Squash::Tanh, "bert.pooler.dense"),
+            Family::DistilBert => (Squash::Relu, names::PRE_CLASSIFIER),
         };
+        let dense = self.head_dense(name, hidden)?;
         Ok(Pooler { dense, squash })
     }
 

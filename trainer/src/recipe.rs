@@ -2,6 +2,7 @@
 
 use crate::device::Device;
 use crate::error::TrainError;
+use crate::kernels::adamw::Betas;
 use crate::kernels::gemm::{Bf16, Precision};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -23,15 +24,6 @@ pub enum Strategy {
     Epoch,
 }
 
-impl Strategy {
-    /// All of them, with their names on command lines.
-    pub const NAMES: [(&'static str, Self); 3] = [
-        ("no", Self::No),
-        ("steps", Self::Steps),
-        ("epoch", Self::Epoch),
-    ];
-}
-
 /// The settings of a run. A step is an update of the parameters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -40,7 +32,7 @@ pub struct Recipe {
     pub per_device_train_batch_size: usize,
     /// Sequences in a batch of an evaluation.
     pub per_device_eval_batch_size: usize,
-    /// Batches whose gradients are averaged for a step.
+    /// Batches of a step, whose loss is the mean over all of them together.
     pub gradient_accumulation_steps: usize,
     /// The highest learning rate.
     pub learning_rate: f64,
@@ -187,6 +179,47 @@ pub enum RecipeError {
     NoBf16,
 }
 
+/// A number among the settings.
+struct Number {
+    name: &'static str,
+    value: f64,
+    /// What it may be.
+    range: &'static str,
+    /// Whether it is that.
+    fits: bool,
+}
+
+impl Number {
+    /// It may be anything where nothing heeds it.
+    fn unless(self, is_free: bool) -> Self {
+        let fits = self.fits || is_free;
+        Self { fits, ..self }
+    }
+}
+
+fn within(name: &'static str, value: f64, range: &'static str, is_in: fn(f64) -> bool) -> Number {
+    Number {
+        name,
+        value,
+        range,
+        fits: is_in(value),
+    }
+}
+
+fn count(name: &'static str, value: f64) -> Number {
+    within(name, value, "1 or more", |x| x >= 1.0)
+}
+
+fn not_negative(name: &'static str, value: f64) -> Number {
+    within(name, value, "0 or more", |x| x >= 0.0 && x.is_finite())
+}
+
+fn share(name: &'static str, value: f64) -> Number {
+    within(name, value, "at least 0 and below 1", |x| {
+        (0.0..1.0).contains(&x)
+    })
+}
+
 impl Recipe {
     /// How the encoder's products round their factors.
     ///
@@ -200,120 +233,91 @@ impl Recipe {
         }
     }
 
+    /// AdamW's β₁, β₂ and ε.
+    pub fn betas(&self) -> Betas {
+        Betas {
+            first: self.adam_beta1,
+            second: self.adam_beta2,
+            eps: self.adam_epsilon,
+        }
+    }
+
     /// Checks every setting, and those that must fit together.
     ///
     /// # Errors
     /// The first that is wrong.
     pub fn check(&self) -> Result<(), RecipeError> {
         self.precision()?;
-        const COUNT: &str = "1 or more";
-        const SHARE: &str = "at least 0 and below 1";
-        let at_least_one = |x: f64| x >= 1.0;
-        let not_negative = |x: f64| x >= 0.0 && x.is_finite();
-        let share = |x: f64| (0.0..1.0).contains(&x);
-        let checks: [(&'static str, f64, bool, &'static str); 18] = [
-            (
-                "per_device_train_batch_size",
-                self.per_device_train_batch_size as f64,
-                self.per_device_train_batch_size > 0,
-                COUNT,
-            ),
-            (
-                "per_device_eval_batch_size",
-                self.per_device_eval_batch_size as f64,
-                self.per_device_eval_batch_size > 0,
-                COUNT,
-            ),
-            (
-                "gradient_accumulation_steps",
-                self.gradient_accumulation_steps as f64,
-                self.gradient_accumulation_steps > 0,
-                COUNT,
-            ),
-            (
-                "learning_rate",
-                self.learning_rate,
-                not_negative(self.learning_rate),
-                "0 or more",
-            ),
-            (
-                "warmup_steps",
-                self.warmup_steps,
-                not_negative(self.warmup_steps),
-                "0 or more",
-            ),
-            (
-                "num_train_epochs",
-                self.num_train_epochs,
-                self.max_steps > 0 || (self.num_train_epochs > 0.0 && self.num_train_epochs < 1e6),
-                "above 0 and below a million",
-            ),
-            (
-                "weight_decay",
-                self.weight_decay,
-                not_negative(self.weight_decay),
-                "0 or more",
-            ),
-            ("adam_beta1", self.adam_beta1, share(self.adam_beta1), SHARE),
-            ("adam_beta2", self.adam_beta2, share(self.adam_beta2), SHARE),
-            (
-                "adam_epsilon",
-                self.adam_epsilon,
-                self.adam_epsilon > 0.0 && self.adam_epsilon.is_finite(),
-                "above 0",
-            ),
-            (
-                "max_grad_norm",
-                self.max_grad_norm,
-                not_negative(self.max_grad_norm),
-                "0 or more",
-            ),
-            (
-                "save_steps",
-                self.save_steps as f64,
-                self.save_strategy != Strategy::Steps || at_least_one(self.save_steps as f64),
-                COUNT,
-            ),
-            (
-                "learning_rate",
-                self.learning_rate,
-                self.lr_scheduler_type != Decay::Polynomial || self.learning_rate > LAST_RATE,
-                "above 1e-7, where lr_scheduler_type polynomial ends",
-            ),
-            (
-                "early_stopping_patience",
-                self.early_stopping_patience.map_or(0.0, f64::from),
-                self.early_stopping_patience != Some(0),
-                COUNT,
-            ),
-            (
-                "early_stopping_threshold",
-                self.early_stopping_threshold,
-                not_negative(self.early_stopping_threshold),
-                "0 or more",
-            ),
-            (
-                "label_smoothing_factor",
-                self.label_smoothing_factor,
-                share(self.label_smoothing_factor),
-                SHARE,
-            ),
-            (
-                "focal_gamma",
-                self.focal_gamma,
-                not_negative(self.focal_gamma),
-                "0 or more",
-            ),
-            (
-                "layerwise_lr_decay",
-                self.layerwise_lr_decay,
-                self.layerwise_lr_decay > 0.0 && self.layerwise_lr_decay <= 1.0,
-                "above 0 and at most 1",
-            ),
-        ];
-        if let Some(&(name, value, _, range)) = checks.iter().find(|(_, _, fine, _)| !fine) {
+        let mut ranges = self.ranges().into_iter();
+        if let Some(Number {
+            name, value, range, ..
+        }) = ranges.find(|number| !number.fits)
+        {
             return Err(RecipeError::Range { name, value, range });
         }
+        self.check_together()
+    }
+
+    /// What each number may be.
+    fn ranges(&self) -> [Number; 18] {
+        let rate = self.learning_rate;
+        let patience = self.early_stopping_patience;
+        let epochs = self.num_train_epochs;
+        let saves_by_steps = self.save_strategy == Strategy::Steps;
+        let is_polynomial = self.lr_scheduler_type == Decay::Polynomial;
+        [
+            count(
+                "per_device_train_batch_size",
+                self.per_device_train_batch_size as f64,
+            ),
+            count(
+                "per_device_eval_batch_size",
+                self.per_device_eval_batch_size as f64,
+            ),
+            count(
+                "gradient_accumulation_steps",
+                self.gradient_accumulation_steps as f64,
+            ),
+            not_negative("learning_rate", rate),
+            not_negative("warmup_steps", self.warmup_steps),
+            within(
+                "num_train_epochs",
+                epochs,
+                "above 0 and below a million",
+                |x| x > 0.0 && x < 1e6,
+            )
+            .unless(self.max_steps > 0),
+            not_negative("weight_decay", self.weight_decay),
+            share("adam_beta1", self.adam_beta1),
+            share("adam_beta2", self.adam_beta2),
+            within("adam_epsilon", self.adam_epsilon, "above 0", |x| {
+                x > 0.0 && x.is_finite()
+            }),
+            not_negative("max_grad_norm", self.max_grad_norm),
+            count("save_steps", self.save_steps as f64).unless(!saves_by_steps),
+            within(
+                "learning_rate",
+                rate,
+                "above 1e-7, where lr_scheduler_type polynomial ends",
+                |x| x > LAST_RATE,
+            )
+            .unless(!is_polynomial),
+            count("early_stopping_patience", patience.map_or(0.0, f64::from))
+                .unless(patience.is_none()),
+            not_negative("early_stopping_threshold", self.early_stopping_threshold),
+            share("label_smoothing_factor", self.label_smoothing_factor),
+            not_negative("focal_gamma", self.focal_gamma),
+            within(
+                "layerwise_lr_decay",
+                self.layerwise_lr_decay,
+                "above 0 and at most 1",
+                |x| x > 0.0 && x <= 1.0,
+            ),
+        ]
+    }
+
+    /// That the best checkpoint is known where it is asked for, and a run that may stop early has one.
+    fn check_together(&self) -> Result<(), RecipeError> {
         let measured = self.load_best_model_at_end && self.eval_strategy != Strategy::No;
         if self.early_stopping_patience.is_some() && !measured {
             return Err(RecipeError::EarlyStopping);

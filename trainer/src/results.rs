@@ -5,6 +5,9 @@ use serde_json::{Map, Value};
 /// The file of all the figures of a run.
 pub const ALL_RESULTS: &str = "all_results.json";
 
+/// The file of those that are measured.
+pub const EVAL_RESULTS: &str = "eval_results.json";
+
 /// The figures of a finished run, as `all_results.json` has them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Results {

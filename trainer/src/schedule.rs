@@ -22,17 +22,6 @@ pub enum Decay {
 /// Where a polynomial decay ends, in `transformers` and in BERT's own code.
 pub const LAST_RATE: f64 = 1e-7;
 
-impl Decay {
-    /// All of them, with their names on command lines.
-    pub const NAMES: [(&'static str, Self); 5] = [
-        ("linear", Self::Linear),
-        ("cosine", Self::Cosine),
-        ("constant", Self::Constant),
-        ("constant_with_warmup", Self::ConstantWithWarmup),
-        ("polynomial", Self::Polynomial),
-    ];
-}
-
 /// The learning rate at every step.
 #[derive(Copy, Clone, Debug)]
 pub struct Schedule {

@@ -59,14 +59,14 @@ pub struct TrainerState {
     /// a field of `transformers`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub evaluation_due: bool,
+    /// How far early stopping is, where a run has it.
+    pub stateful_callbacks: Map<String, Value>,
     /// False.
     pub is_hyper_param_search: bool,
     /// True.
     pub is_local_process_zero: bool,
     /// True.
     pub is_world_process_zero: bool,
-    /// How far early stopping is, where a run has it.
-    pub stateful_callbacks: Map<String, Value>,
     /// 0: not counted.
     pub total_flos: f64,
     /// Null.

@@ -53,11 +53,7 @@ fn query(path: &str, tokens: usize, times: usize) -> Result<(), Box<dyn Error>> 
     let mut memory = vec![0; scratch_bytes(header, tokens)];
     let scratch = Scratch::carve(&mut memory, header, tokens);
     let mut scratch = scratch.ok_or("too many tokens")?;
-    let rows = match header.task.reads_first_row_only() {
-        true => 1,
-        false => tokens,
-    };
-    let mut logits = vec![0.0; rows * header.shape.outputs as usize];
+    let mut logits = vec![0.0; header.logits(tokens)];
     let encoder = Encoder::new(&bundle, isa()?);
     for _ in 0..times {
         encoder.forward(&ids, tokens, &mut scratch, &mut logits)?;

@@ -9,14 +9,13 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tract_onnx::tract_hir::internal::*;
 
 use super::proto::{Model, ProtoError, told};
+use crate::threads::on_threads;
 
 /// In what steps lengths go up.
 const STEP: usize = 32;
@@ -204,45 +203,44 @@ impl Run {
         }
         let mut logits = vec![Vec::new(); inputs.len()];
         for (length, places) in by_length {
-            let plan = guarded(&self.path, || self.plan(length))?;
-            let next = AtomicUsize::new(0);
-            let results = Mutex::new((Vec::new(), Times::new(), None));
-            thread::scope(|scope| {
-                for _ in 0..threads.clamp(1, places.len()) {
-                    scope.spawn(|| {
-                        let mut times = Times::new();
-                        let mut state = None;
-                        while let Some(&at) = places.get(next.fetch_add(1, Ordering::Relaxed)) {
-                            let ran = guarded(&self.path, || {
-                                let state = match &mut state {
-                                    Some(state) => state,
-                                    none => none.insert(plan.spawn()?),
-                                };
-                                self.one(state, inputs[at], length, &mut times)
-                            });
-                            let mut results = results.lock().expect("no thread panics with it");
-                            match ran {
-                                Ok(row) => results.0.push((at, row)),
-                                Err(error) => {
-                                    results.2 = Some(error);
-                                    return;
-                                }
-                            }
-                            done();
-                        }
-                        let mut results = results.lock().expect("no thread panics with it");
-                        add(&mut results.1, &times);
-                    });
-                }
-            });
-            let (rows, times, failed) = results.into_inner().expect("no thread panics with it");
-            if let Some(error) = failed {
-                return Err(error);
-            }
-            rows.into_iter().for_each(|(at, row)| logits[at] = row);
+            let (rows, times) = self.of_length(length, &places, inputs, threads, done)?;
             add(&mut self.times, &times);
+            for (at, row) in places.into_iter().zip(rows) {
+                logits[at] = row;
+            }
         }
         Ok(logits)
+    }
+
+    /// The logits of the inputs at `places`, which are made one length, and what they cost.
+    fn of_length(
+        &self,
+        length: usize,
+        places: &[usize],
+        inputs: &[Tokens],
+        threads: usize,
+        done: &(dyn Fn() + Sync),
+    ) -> Result<(Vec<Vec<f32>>, Times), RunError> {
+        let plan = guarded(&self.path, || self.plan(length))?;
+        let times = Mutex::new(Times::new());
+        let all_times = &times;
+        let rows = on_threads(places, threads, || -> Result<_, RunError> {
+            let mut state = guarded(&self.path, || plan.spawn())?;
+            Ok(move |at: usize| -> Result<Vec<f32>, RunError> {
+                let mut times = Times::new();
+                let row = guarded(&self.path, || {
+                    self.one(&mut state, inputs[at], length, &mut times)
+                })?;
+                add(
+                    &mut all_times.lock().expect("no thread panics with it"),
+                    &times,
+                );
+                done();
+                Ok(row)
+            })
+        })?;
+        let times = times.into_inner().expect("no thread panics with it");
+        Ok((rows, times))
     }
 
     /// What each kind of operator cost so far, the dearest first.

@@ -68,11 +68,7 @@ impl<const TOKENS: usize, const SCRATCH: usize> Memory<TOKENS, SCRATCH> {
             needed,
             there: SCRATCH,
         })?;
-        let rows = match header.task.reads_first_row_only() {
-            true => 1,
-            false => tokens,
-        };
-        let outputs = rows * header.shape.outputs as usize;
+        let outputs = header.logits(tokens);
         let logits = self.logits.get_mut(..outputs);
         let logits = logits.ok_or(Failed::Outputs { outputs })?;
         let encoder = Encoder::new(bundle, Isa::best());

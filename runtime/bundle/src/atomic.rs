@@ -8,41 +8,69 @@ use std::string::ToString;
 
 use tempfile::{Builder, NamedTempFile};
 
-/// What the hidden file is called at its end.
-const SUFFIX: &str = ".partial";
+/// What the name of a hidden file begins with.
+pub const PREFIX: &str = ".berth.";
+
+/// The same where the name follows that the file is going to have.
+pub const PREFIX_OF_NAME: &str = ".berth-";
+
+/// What the name of a hidden file ends with.
+pub const SUFFIX: &str = ".partial";
 
 /// A file that has reached the disk, and has yet to get its name. Dropped before that it is gone, and an old one of that
 /// name untouched.
 #[derive(Debug)]
-pub(crate) struct Staged {
+pub struct Staged {
     file: NamedTempFile,
     place: PathBuf,
 }
 
 impl Staged {
-    /// Has `content` write to a new file beside `path`. After an error it is gone.
-    pub(crate) fn write(
+    /// Has `content` write to a new file beside `path`. After an error it is gone. What killed programs have left of
+    /// the same file goes first.
+    ///
+    /// # Errors
+    /// As [`place`], and what `content` and the system say.
+    pub fn write(
         path: &Path,
         content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> io::Result<Self> {
         let place = place(path)?;
-        let folder = folder(&place);
-        let mut prefix = OsString::from(".berth-");
+        let mut prefix = OsString::from(PREFIX_OF_NAME);
         // A name near the longest that there may be leaves no room for it.
         if let Some(name) = place.file_name().filter(|name| name.len() < 200) {
             prefix.push(name);
             prefix.push(".");
-            tidy(folder, &prefix);
+            tidy(folder_of(&place), &prefix);
         }
+        Staged::write_hidden(place, &prefix, content)
+    }
+
+    /// As [`write`](Self::write), and leaves alone what others have half-written of the same file.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn write_untidied(
+        path: &Path,
+        content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<Self> {
+        Staged::write_hidden(place(path)?, OsStr::new(PREFIX), content)
+    }
+
+    fn write_hidden(
+        place: PathBuf,
+        prefix: &OsStr,
+        content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<Self> {
         let mut builder = Builder::new();
-        builder.prefix(&prefix).suffix(SUFFIX);
+        builder.prefix(prefix).suffix(SUFFIX);
         #[cfg(unix)]
         {
             // As any new file, less what the umask takes away; the default is for its owner's eyes only.
             use std::os::unix::fs::PermissionsExt;
             builder.permissions(std::fs::Permissions::from_mode(0o666));
         }
-        let mut file = builder.tempfile_in(folder).map_err(unnamed)?;
+        let mut file = builder.tempfile_in(folder_of(&place)).map_err(unnamed)?;
         let mut buffered = BufWriter::new(file.as_file_mut());
         content(&mut buffered)?;
         buffered.flush()?;
@@ -52,15 +80,21 @@ impl Staged {
     }
 
     /// Gives the file its name.
-    pub(crate) fn commit(self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn commit(self) -> io::Result<()> {
         self.file.persist(&self.place)?;
-        sync_folder(folder(&self.place))
+        sync_folder(folder_of(&self.place))
     }
 }
 
 /// Where a file of this name is written: a link stays one, also where nothing is behind it yet, and what is no file
 /// stays what it is.
-fn place(path: &Path) -> io::Result<PathBuf> {
+///
+/// # Errors
+/// Where no file can be, and what the system says.
+pub fn place(path: &Path) -> io::Result<PathBuf> {
     match fs::metadata(path) {
         Ok(there) if !there.is_file() => Err(io::Error::other("is no regular file")),
         Ok(_) => fs::canonicalize(path),
@@ -76,7 +110,8 @@ fn place(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-fn folder(path: &Path) -> &Path {
+/// The folder that a file of this name lies in.
+pub fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -98,23 +133,29 @@ fn tidy(folder: &Path, prefix: &OsStr) {
     }
 }
 
-/// What the system said of the hidden file, without its name, which nobody gave.
-fn unnamed(error: io::Error) -> io::Error {
+/// What the system said of a hidden file, without its name, which nobody gave.
+pub fn unnamed(error: io::Error) -> io::Error {
     match error.to_string().split_once(" at path ") {
         Some((said, _)) => io::Error::new(error.kind(), said),
         None => error,
     }
 }
 
-/// Makes the new name itself durable.
+/// Makes the names in a folder durable.
+///
+/// # Errors
+/// What the system says.
 #[cfg(unix)]
-fn sync_folder(folder: &Path) -> io::Result<()> {
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Elsewhere a folder can't be opened as a file, and the rename is left to the system.
+/// Nothing: elsewhere than on Unix a folder can't be opened as a file, and its names are left to the system.
+///
+/// # Errors
+/// None.
 #[cfg(not(unix))]
-fn sync_folder(_: &Path) -> io::Result<()> {
+pub fn sync_folder(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
@@ -208,6 +249,20 @@ mod tests {
             "a.berth",
         ];
         assert_eq!(names(folder.path()), left);
+    }
+
+    #[test]
+    fn what_others_are_writing_of_the_file_is_left_alone_where_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        let staged = || Staged::write_untidied(&path, |file| file.write_all(b"{}")).unwrap();
+        let (first, second) = (staged(), staged());
+        for name in names(folder.path()) {
+            assert!(name.starts_with(PREFIX) && name.ends_with(SUFFIX), "{name}");
+        }
+        first.commit().unwrap();
+        second.commit().unwrap();
+        assert_eq!(names(folder.path()), ["a.json"]);
     }
 
     #[cfg(unix)]

@@ -10,7 +10,7 @@ pub const MAX_THRESHOLDS: usize = 16;
 /// The temperature that was fitted on a validation file, and how well scores tell there how often an
 /// answer is right.
 ///
-/// An error here is an *expected calibration error*: answers are sorted by score into bins of equal
+/// An error here is an *expected calibration error*: answers are sorted by score into 15 bins of equal
 /// width, and it is the mean over all answers of how far the mean score of a bin is from the share of
 /// right answers in it.
 ///

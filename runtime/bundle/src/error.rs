@@ -54,8 +54,10 @@ pub enum OpenError {
     MaxTokens(u32),
     /// The rules by which spans are chosen can't be followed, or stand with a task that has none.
     Spans,
-    /// The temperature is out of range, or a figure beside it can't be.
+    /// The temperature is out of range or has nothing to divide, or a figure beside it can't be.
     Calibration,
+    /// A label is decided at another score than one half.
+    Decisions,
     /// The section table doesn't name exactly the sections of such a model, in their order.
     SectionTable,
     /// This section is not as long as the shape asks, or longer than it may be.
@@ -120,6 +122,9 @@ impl fmt::Display for OpenError {
             OpenError::Calibration => {
                 f.write_str("the bundle's temperature or the figures beside it can't be")
             }
+            OpenError::Decisions => f.write_str(
+                "the bundle decides labels at another score than 0.5, which no program does",
+            ),
             OpenError::SectionTable => {
                 f.write_str("the bundle's table doesn't list the sections of its model in order")
             }

@@ -18,6 +18,9 @@ pub const MAX_METRICS: usize = 16;
 /// The longest card, in bytes of UTF-8.
 pub const MAX_CARD_BYTES: usize = 16_384;
 
+/// The score above which a label goes where each is decided by itself.
+pub const DECISION: f32 = 0.5;
+
 /// The longest name in a header, in bytes of UTF-8: a model's, a metric's.
 pub const MAX_NAME_BYTES: usize = 128;
 
@@ -81,6 +84,17 @@ impl Header {
     pub fn temperature(&self) -> Temperature {
         let fitted = self.calibration.as_ref();
         fitted.map(Calibration::temperature).unwrap_or_default()
+    }
+
+    /// How many logits an input of so many tokens has: a row of `outputs` for a head that reads the first row alone, else
+    /// one for each token. No input that a bundle's shape has positions for has more than 2^25; of lengths for which they
+    /// can't be counted, it is `usize::MAX`.
+    pub fn logits(&self, tokens: usize) -> usize {
+        let rows = match self.task.reads_first_row_only() {
+            true => 1,
+            false => tokens,
+        };
+        rows.saturating_mul(self.shape.outputs as usize)
     }
 
     /// The lowest version of the format that has all that this header tells.
@@ -149,10 +163,20 @@ impl Header {
             return Err(OpenError::MaxTokens(self.max_tokens));
         }
         self.check_spans()?;
-        match &self.calibration {
-            Some(calibration) if !calibration.is_sound() => Err(OpenError::Calibration),
-            _ => Ok(()),
-        }
+        let fine = match &self.calibration {
+            Some(calibration) => {
+                calibration.is_sound()
+                    && (self.has_one_distribution() || calibration.temperature == 1.0)
+            }
+            None => true,
+        };
+        fine.then_some(()).ok_or(OpenError::Calibration)
+    }
+
+    /// Whether all logits of an answer share one softmax, which a temperature divides them for.
+    fn has_one_distribution(&self) -> bool {
+        let mut kinds = self.sections.iter().map(|section| section.kind);
+        self.task != Task::TextPairRegression && !kinds.any(|kind| kind == SectionKind::Decisions)
     }
 
     /// Rules for spans where the head gives spans, and rules that can be followed.

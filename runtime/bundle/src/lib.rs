@@ -45,13 +45,15 @@ mod version;
 #[cfg(feature = "std")]
 mod aligned;
 #[cfg(feature = "std")]
-mod atomic;
+pub mod atomic;
 #[cfg(feature = "std")]
 mod writer;
 
 pub use calibration::{Calibration, MAX_THRESHOLDS, Threshold};
 pub use error::OpenError;
-pub use header::{Header, MAX_CARD_BYTES, MAX_METRICS, MAX_NAME_BYTES, Metric, Provenance};
+pub use header::{
+    DECISION, Header, MAX_CARD_BYTES, MAX_METRICS, MAX_NAME_BYTES, Metric, Provenance,
+};
 pub use layout::{Embeddings, Head, Layer, LayerF32, LayerWeights};
 pub use open::Bundle;
 pub use prefix::{MAGIC, MAX_HEADER_LEN};

@@ -7,7 +7,7 @@ use berth_kernels::NUMERICS_VERSION;
 
 use crate::ALIGNMENT;
 use crate::error::OpenError;
-use crate::header::Header;
+use crate::header::{DECISION, Header};
 use crate::layout::{Embeddings, Head, LayerWeights, padding, read_layer};
 use crate::prefix::{self, Prefix};
 use crate::section::{Section, SectionKind};
@@ -26,7 +26,7 @@ pub struct Bundle<'a> {
 impl<'a> Bundle<'a> {
     /// Reads the prefix and the header, and checks that the file has the structure that they tell:
     /// known versions, the right length, a shape that the kernels can run, a section of the right
-    /// length for everything in it. The content of the sections is not read.
+    /// length for everything in it. The content of the sections is not read, but for the scores that decide labels.
     ///
     /// # Errors
     /// Says in what way the bytes are not a bundle that this version can use.
@@ -46,6 +46,10 @@ impl<'a> Bundle<'a> {
         let end = bundle.spans().last().map(|(_, span)| span.end);
         if end != Some(prefix.file_len) {
             return Err(OpenError::FileLength);
+        }
+        let mut decisions = bundle.decisions().unwrap_or_default().iter();
+        if decisions.any(|&score| score != DECISION) {
+            return Err(OpenError::Decisions);
         }
         Ok(bundle)
     }
@@ -124,8 +128,8 @@ impl<'a> Bundle<'a> {
         self.optional(SectionKind::Selftest).map(Selftest::read)
     }
 
-    /// The score above which each label goes, where each is decided by itself; `None` where one of all labels
-    /// is the answer.
+    /// The score above which each label goes, where each is decided by itself: [`DECISION`] for all of them. `None`
+    /// where one of all labels is the answer.
     pub fn decisions(&self) -> Option<&'a [f32]> {
         // Sections begin at multiples of 64, and this one has 4 bytes for each output.
         self.optional(SectionKind::Decisions)

@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::aligned::AlignedBytes;
 use crate::calibration::Calibration;
 use crate::error::OpenError;
-use crate::header::{Header, MAX_CARD_BYTES, MAX_METRICS, Metric};
+use crate::header::{DECISION, Header, MAX_CARD_BYTES, MAX_METRICS, Metric};
 use crate::layout::{self, AnyLinear, Arrays, Embeddings, Head, Layer, LayerF32, padding};
 use crate::prefix::{self, Prefix};
 use crate::section::{Section, SectionKind};
@@ -141,8 +141,8 @@ impl Writer {
         self.push(SectionKind::Tokenizer, tables.to_vec())
     }
 
-    /// Adds what the workstation wants to remember of the training, the last section: the text of
-    /// `training_args.json`, or nothing.
+    /// Adds what the workstation wants to remember of the training, the last section that every bundle has: the text
+    /// of `training_args.json`, or nothing.
     ///
     /// # Errors
     /// When it is another section's turn.
@@ -171,21 +171,17 @@ impl Writer {
         self.push(SectionKind::Card, text.as_bytes().to_vec())
     }
 
-    /// Adds that each label is decided by itself, and the score above which it goes, right behind `training`.
+    /// Adds that each label is decided by itself, above a score of [`DECISION`], right behind `training`.
     /// With it a bundle is of format version 4.
     ///
     /// # Errors
-    /// When there is not one for each output, the task is another than classification, or it is another section's turn.
-    pub fn decisions(&mut self, scores: &[f32]) -> Result<(), WriteError> {
-        let outputs = self.header.shape.outputs as usize;
-        if scores.len() != outputs {
-            let found = scores.len();
-            return Err(WriteError::Decisions { found, outputs });
-        }
+    /// When the task is another than classification, or it is another section's turn.
+    pub fn decisions(&mut self) -> Result<(), WriteError> {
         if !SectionKind::Decisions.goes_with(self.header.task) {
             return Err(WriteError::Refused(OpenError::SectionTable));
         }
-        let content = bytemuck::cast_slice(scores).to_vec();
+        let scores = std::vec![DECISION; self.header.shape.outputs as usize];
+        let content = bytemuck::cast_slice(&scores).to_vec();
         self.push(SectionKind::Decisions, content)
     }
 
@@ -413,14 +409,6 @@ pub enum WriteError {
     /// This section has 4 GiB or more.
     #[error("section \"{0}\" is too long: a section has less than 4 GiB")]
     TooLong(SectionKind),
-    /// Not a score for each output.
-    #[error("{found} scores to decide {outputs} labels by")]
-    Decisions {
-        /// How many scores.
-        found: usize,
-        /// How many outputs.
-        outputs: usize,
-    },
     /// A card of so many bytes.
     #[error("a card of {0} bytes is too long: it has at most {MAX_CARD_BYTES}")]
     Card(usize),

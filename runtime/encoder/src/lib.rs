@@ -34,6 +34,7 @@ mod team;
 mod watch;
 mod weights;
 
+pub use berth_kernels::Isa;
 pub use encoder::{Encoder, Rows};
 pub use error::ForwardError;
 pub use scratch::{Scratch, scratch_bytes, scratch_bytes_for};

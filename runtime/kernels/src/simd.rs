@@ -98,9 +98,9 @@ pub(crate) trait Simd: Copy {
     fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// `a / b`
     fn div(self, a: Self::F32, b: Self::F32) -> Self::F32;
-    /// `a` where it is smaller, else `b`
+    /// The smaller one; of zeros either, whatever their signs, and for what is not a number anything
     fn min(self, a: Self::F32, b: Self::F32) -> Self::F32;
-    /// `a` where it is larger, else `b`
+    /// The larger one, as `min`
     fn max(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// The magnitude.
     fn abs(self, a: Self::F32) -> Self::F32;

@@ -19,8 +19,8 @@ pub(super) fn capacity(top_k: Option<NonZero<usize>>) -> usize {
 
 /// The answer, or a list of as many as are asked for.
 pub(super) fn write(
-    out: &mut String,
-    answers: &Answers<'_>,
+    out: &mut impl Write,
+    answers: &Answers<'_, '_>,
     top_k: Option<NonZero<usize>>,
     notes: Notes,
 ) -> fmt::Result {
@@ -37,7 +37,7 @@ pub(super) fn write(
     out.write_char(']')
 }
 
-fn write_one(out: &mut String, answer: &SpanAnswer<'_>, notes: Notes) -> fmt::Result {
+fn write_one(out: &mut impl Write, answer: &SpanAnswer<'_>, notes: Notes) -> fmt::Result {
     out.write_str("{\"answer\":")?;
     json::write_string(out, answer.text)?;
     out.write_str(",\"score\":")?;

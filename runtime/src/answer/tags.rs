@@ -4,38 +4,36 @@ use std::fmt::{self, Write};
 
 use berth_task::Aggregation;
 
-use super::Notes;
+use super::{Notes, no_room};
 use crate::error::QueryError;
 use crate::json;
 use crate::tags::{Tag, Tags};
 
 /// A list of all rows.
 pub(super) fn write(
-    out: &mut String,
-    tags: Tags<'_>,
+    out: &mut impl Write,
+    tags: Tags<'_, '_>,
     aggregation: Aggregation,
     min_score: Option<f32>,
 ) -> Result<(), QueryError> {
-    out.push('[');
+    out.write_char('[').map_err(no_room)?;
     for (i, tag) in tags.enumerate() {
         let tag = tag?;
         if i > 0 {
-            out.push(',');
+            out.write_char(',').map_err(no_room)?;
         }
         let notes = Notes {
             abstained: min_score.is_some_and(|least| tag.score < least),
             ..Notes::default()
         };
-        let written = write_one(out, &tag, aggregation, notes);
-        debug_assert!(written.is_ok(), "writing to a string does not fail");
+        write_one(out, &tag, aggregation, notes).map_err(no_room)?;
     }
-    out.push(']');
-    Ok(())
+    out.write_char(']').map_err(no_room)
 }
 
 fn write_one(
-    out: &mut String,
-    tag: &Tag<'_>,
+    out: &mut impl Write,
+    tag: &Tag<'_, '_>,
     aggregation: Aggregation,
     notes: Notes,
 ) -> fmt::Result {

@@ -39,17 +39,12 @@ impl Engine {
     pub(crate) fn new(plan: &Plan, threads: Threads) -> Result<Self, OpenError> {
         let team = super::workers(&plan.network, threads)?;
         let header = plan.network.bundle().header();
-        let positions = header.shape.positions as usize;
-        let rows = if header.task.reads_first_row_only() {
-            1
-        } else {
-            positions
-        };
+        let most = header.logits(header.shape.positions as usize);
         Ok(Engine {
             network: plan.network.clone(),
             scratch: super::scratch(&plan.network, threads)?,
             team,
-            logits: vec![0.0; rows * header.shape.outputs as usize],
+            logits: vec![0.0; most],
         })
     }
 
@@ -60,12 +55,7 @@ impl Engine {
         super::check_room(tokens, header.shape.positions as usize)?;
         let scratch = Scratch::carve_for(&mut self.scratch, header, tokens, &self.team);
         let mut scratch = scratch.expect("memory for the longest input");
-        let rows = if header.task.reads_first_row_only() {
-            1
-        } else {
-            tokens
-        };
-        let logits = &mut self.logits[..rows * header.shape.outputs as usize];
+        let logits = &mut self.logits[..header.logits(tokens)];
         let ran = self
             .network
             .encoder()

@@ -29,6 +29,7 @@ pub(crate) struct Workspace {
     team: Workers,
     /// Room for the rows of the longest input; away while a turn runs.
     rows: Option<Arc<Tensor>>,
+    /// Room for the logits of the longest input.
     logits: Arc<Tensor>,
 }
 
@@ -39,18 +40,12 @@ impl Workspace {
         scratch: AlignedBytes,
         team: Workers,
     ) -> TractResult<Mutex<Self>> {
-        let [positions, outputs] =
-            [header.shape.positions, header.shape.outputs].map(|n| n as usize);
-        let results = if header.task.reads_first_row_only() {
-            1
-        } else {
-            positions
-        };
+        let most = header.logits(header.shape.positions as usize);
         Ok(Mutex::new(Workspace {
             scratch,
             team,
             rows: Some(Arc::new(rows_of(header)?)),
-            logits: Arc::new(Tensor::zero::<f32>(&[results, outputs])?),
+            logits: Arc::new(Tensor::zero::<f32>(&[most])?),
         }))
     }
 }

@@ -8,7 +8,7 @@ use crate::scores::{Score, best_first, exp};
 /// The probability that a logit stands for by itself: `1 / (1 + exp(-logit))`.
 ///
 /// It is within a relative 2e-7 of the exact one, as a test asserts; 0 below -87, and for what is not a number.
-/// Above one half it is for logits above 0, one half for 0.
+/// Above one half it is for logits above 1e-6, one half for 0.
 pub fn sigmoid(logit: f32) -> f32 {
     if logit.is_nan() {
         return 0.0;

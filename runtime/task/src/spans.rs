@@ -11,17 +11,19 @@
 //!                          └──► the sums that probabilities are divided by
 //! ```
 //!
-//! That choice is the one of Hugging Face's `run_qa` (`postprocess_qa_predictions`), with two
-//! differences: a span that several windows hold counts once, and where no window has a candidate,
+//! That choice is the one of Hugging Face's `run_qa` (`postprocess_qa_predictions`), with three
+//! differences: a span that several windows hold counts once; where no window has a candidate,
 //! because questions and added tokens take all the best places, the best span of the passage is
-//! found among all of them.
+//! found among all of them; and "no answer" comes beside the `n_best_size` spans, where there it
+//! takes the place of one of them.
 //!
 //! **Scores.** A span's score is the probability of its start times that of its end. Each is one
 //! softmax over all pieces of the passage, not over those of a window; a piece that stands in
 //! several windows takes part once, with its largest logit. Where there may be no answer, `[CLS]`
 //! takes part too, with the logits of the window in which it has the least sum. So the scores of
 //! spans from different windows can be compared, and are ordered as `start + end` is, at any
-//! [`Temperature`].
+//! [`Temperature`]. A passage without a piece has no span; that there is no answer then scores 0 where there should be one,
+//! and 1 where there may be none.
 
 use core::cmp::Ordering;
 use core::ops::Range;

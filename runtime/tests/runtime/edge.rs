@@ -141,6 +141,18 @@ fn answers_are_flushed_before_the_next_question() {
 }
 
 #[test]
+fn a_byte_order_mark_before_the_first_line_changes_no_answer() {
+    let fixture = Fixture::sentiment();
+    for lines in ["{\"text\":\"a good film\"}\nfilm\n", "film\r\n", "film", ""] {
+        let plain = fixture.feed(&["m.berth"], lines.as_bytes());
+        let marked = fixture.feed(&["m.berth"], format!("\u{feff}{lines}").as_bytes());
+        assert_eq!(code(&plain), 0);
+        assert_eq!(code(&marked), 0);
+        assert_eq!(marked.stdout, plain.stdout, "{lines}");
+    }
+}
+
+#[test]
 fn bad_lines_are_answered_with_errors_and_the_run_goes_on() {
     let fixture = Fixture::sentiment();
     let mut input = b"film\n{\"text\":7}\n\xff\n".to_vec();
@@ -270,6 +282,10 @@ fn plain_lines_are_questions_on_a_passage_from_a_file() {
         own.stdout,
         fixture.run(&["m.berth", "good?", "a bad plot"]).stdout
     );
+    let file = fixture.path().join("marked.txt");
+    fs::write(file, format!("\u{feff}{passage}")).unwrap();
+    let marked = fixture.run(&["m.berth", "is it\tgood?", "--context=marked.txt"]);
+    assert_eq!(marked.stdout, alone.stdout);
     fs::write(fixture.path().join("latin.txt"), b"one\ncaf\xe9\n").unwrap();
     let latin = fixture.run(&["m.berth", "--context", "latin.txt", "good?"]);
     assert_eq!((code(&latin), latin.stdout.len()), (1, 0));

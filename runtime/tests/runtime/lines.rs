@@ -117,10 +117,14 @@ fn a_text_that_is_read_by_windows_says_so_in_each_object() {
     assert_eq!(keys, ["score", "truncated", "windows"]);
 }
 
+fn score(row: &Value) -> f32 {
+    row["score"].as_f64().unwrap() as f32
+}
+
 #[test]
 fn an_answer_below_the_least_score_is_marked() {
     let plain = ask(&mut sentiment(Options::default()), "a good film").0;
-    let best = plain[0]["score"].as_f64().unwrap() as f32;
+    let best = score(&plain[0]);
     for (least, abstained) in [
         (best, false),
         (best.next_up(), true),
@@ -144,14 +148,16 @@ fn an_answer_below_the_least_score_is_marked() {
             assert_eq!(row, &expected, "{least}");
         }
     }
+}
 
+#[test]
+fn each_tag_below_the_least_score_is_marked() {
     let mut tagger = answerer(
         Task::TokenClassification,
         &["NOUN", "VERB"],
         Options::default(),
     );
     let rows = ask(&mut tagger, "a good film, not gripping").0;
-    let score = |row: &Value| row["score"].as_f64().unwrap() as f32;
     let scores: Vec<f32> = rows.as_array().unwrap().iter().map(score).collect();
     let mut sorted = scores.clone();
     sorted.sort_by(f32::total_cmp);
@@ -168,7 +174,10 @@ fn an_answer_below_the_least_score_is_marked() {
         "{rows}"
     );
     assert!(scores.iter().any(|&score| score < middle), "{scores:?}");
+}
 
+#[test]
+fn a_span_below_the_least_score_is_marked_and_stays() {
     let mut reader = answerer(Task::QuestionAnswering, &[], Options::default());
     let sure = ask(&mut reader, "good?\tthe plot is not good").0;
     reader.set_min_score(score(&sure).next_up()).unwrap();
@@ -178,10 +187,25 @@ fn an_answer_below_the_least_score_is_marked() {
         (None, &json!(true))
     );
     assert_eq!(unsure["answer"], sure["answer"]);
+}
 
+#[test]
+fn a_number_has_no_least_score() {
     let mut regression = answerer(Task::TextPairRegression, &[], Options::default());
     let refused = regression.set_min_score(0.5).unwrap_err();
     assert_eq!(refused, QueryError::Unscored);
+}
+
+#[test]
+fn a_least_score_is_a_number_from_0_to_1() {
+    let mut answerer = sentiment(Options::default());
+    answerer.set_min_score(1.0).unwrap();
+    let marked = ask(&mut answerer, "film").0;
+    for bad in [f32::NAN, -0.1, 1.0f32.next_up(), 7.0, f32::INFINITY] {
+        let refused = answerer.set_min_score(bad).unwrap_err();
+        assert_eq!(refused, QueryError::NoScore, "{bad}");
+        assert_eq!(ask(&mut answerer, "film").0, marked, "{bad}");
+    }
 }
 
 #[test]

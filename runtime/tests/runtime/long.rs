@@ -154,10 +154,9 @@ fn at_temperature(task: Task, labels: &[&str], temperature: f32) -> Model {
 }
 
 #[test]
-fn scores_are_taken_at_the_temperature_of_the_bundle_and_answers_stay() {
+fn classes_are_scored_at_the_temperature_of_the_bundle_and_stay() {
     let texts = support::texts();
     let temperature = Temperature::new(2.5).unwrap();
-
     let classes = (Task::TextClassification, &["a", "b", "c"][..]);
     let mut plain = session(classes.0, classes.1);
     let mut cooled = at_temperature(classes.0, classes.1, 2.5).session().unwrap();
@@ -178,7 +177,12 @@ fn scores_are_taken_at_the_temperature_of_the_bundle_and_answers_stay() {
             .collect();
         assert_eq!(order, before);
     }
+}
 
+#[test]
+fn tags_are_scored_at_the_temperature_of_the_bundle_and_stay() {
+    let texts = support::texts();
+    let temperature = Temperature::new(2.5).unwrap();
     let tags = (Task::TokenClassification, &["O", "B-X", "I-X"][..]);
     let mut plain = session(tags.0, tags.1);
     let mut cooled = at_temperature(tags.0, tags.1, 2.5).session().unwrap();
@@ -210,7 +214,12 @@ fn scores_are_taken_at_the_temperature_of_the_bundle_and_answers_stay() {
             .collect();
         assert_eq!(told(&mut cooled, text, Aggregation::None), expected);
     }
+}
 
+#[test]
+fn spans_are_scored_at_the_temperature_of_the_bundle_and_stay() {
+    let texts = support::texts();
+    let temperature = Temperature::new(2.5).unwrap();
     let mut plain = session(Task::QuestionAnswering, &[]);
     let mut cooled = at_temperature(Task::QuestionAnswering, &[], 2.5)
         .session()

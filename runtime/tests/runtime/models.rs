@@ -34,9 +34,11 @@ fn models_are_shared_and_sessions_move() {
 
 #[test]
 fn what_models_take_and_give_is_named_by_this_crate_alone() {
+    use berth_runtime::selftest::{Run, SelftestError, Unreadable};
     use berth_runtime::{
-        Aggregation, EncodeError, ForwardError, Isa, LongTexts, QueryError, TableError, Task,
-        VerifyError,
+        Aggregation, Bundle, BundleError, EncodeError, ForwardError, Header, Isa, Labels,
+        LongTexts, MAX_LABELS, MAX_N_BEST, QueryError, SpanRules, TableError, Task, Tier,
+        Tokenizer, VerifyError,
     };
 
     let _: [fn(ForwardError) -> QueryError; 1] = [QueryError::Forward];
@@ -45,6 +47,22 @@ fn what_models_take_and_give_is_named_by_this_crate_alone() {
     let _: fn(&Model) -> Isa = Model::isa;
     let _: fn(&mut Session, LongTexts) = Session::set_long_texts;
     let _ = Aggregation::ALL;
+    let _: fn(&Model) -> &Header = Model::header;
+    let _: for<'m> fn(&'m Model) -> &'m Bundle<'m> = Model::bundle;
+    let _: for<'m> fn(&'m Model) -> &'m Tokenizer<'m> = Model::tokenizer;
+    let _: fn(&Header) -> (&Labels, Option<SpanRules>) = |header| (&header.labels, header.spans);
+    let _: fn(Run) -> Tier = |run| run.tier;
+    let _: fn(SelftestError) -> Option<Unreadable> = |error| match error {
+        SelftestError::Unreadable { source, .. } => Some(source),
+        _ => None,
+    };
+    let _: fn(OpenError) -> bool = |error| {
+        let OpenError::Bundle { source, .. } = error else {
+            return false;
+        };
+        matches!(source, BundleError::NotABundle)
+    };
+    let _ = (MAX_LABELS, MAX_N_BEST);
     let source_of = |error: OpenError| -> (Option<VerifyError>, Option<TableError>) {
         match error {
             OpenError::Damaged { source, .. } => (Some(source), None),

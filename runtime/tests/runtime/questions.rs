@@ -270,6 +270,27 @@ fn plain_lines_are_questions_on_the_passage_that_was_given() {
     assert_eq!(refused, QueryError::Task(Task::TextClassification));
 }
 
+/// What answers is a part of the caller's passage, whatever is asked next.
+fn all<'p>(session: &mut Session, questions: &[&str], passage: &'p str) -> Vec<&'p str> {
+    questions
+        .iter()
+        .map(|question| session.answer(question, passage).unwrap().best().text)
+        .collect()
+}
+
+#[test]
+fn answers_outlive_the_next_question() {
+    let mut session = model().session().unwrap();
+    let passage = "the plot is not good, the film is gripping";
+    let questions = ["is it good?", "film?"];
+    let texts = all(&mut session, &questions, passage);
+    for (question, text) in questions.iter().zip(texts) {
+        let again = session.answer(question, passage).unwrap().best();
+        assert_eq!(again.text, text);
+        assert!(passage.contains(text));
+    }
+}
+
 /// A model that may find no answer says so where its threshold is low, and never where it is high.
 #[test]
 fn the_threshold_of_the_bundle_decides_about_no_answer() {

@@ -32,12 +32,7 @@ fn alone(model: &Model, isa: Isa, ids: &[u32], second: usize) -> Vec<u32> {
     let header = model.header();
     let scratch = berth_encoder::scratch_bytes(header, ids.len());
     let mut scratch = vec![0xa5; scratch];
-    let rows = if header.task.reads_first_row_only() {
-        1
-    } else {
-        ids.len()
-    };
-    let mut logits = vec![f32::NAN; rows * header.shape.outputs as usize];
+    let mut logits = vec![f32::NAN; header.logits(ids.len())];
     let mut scratch = Scratch::carve(&mut scratch, header, ids.len()).unwrap();
     let encoder = Encoder::new(model.bundle(), isa);
     encoder

@@ -327,3 +327,20 @@ fn what_is_no_text_and_no_list_of_words_is_said() {
     let refused = others.tag("a").map(drop).unwrap_err();
     assert_eq!(refused, QueryError::Task(Task::TextClassification));
 }
+
+/// What was tagged is the caller's text, whatever is asked next.
+fn words_of<'t>(session: &mut Session, texts: &[&'t str]) -> Vec<&'t str> {
+    let mut words = Vec::new();
+    for &text in texts {
+        words.extend(session.tag(text).unwrap().map(|tag| tag.unwrap().word));
+    }
+    words
+}
+
+#[test]
+fn words_outlive_the_next_query() {
+    let mut session = session(&["NOUN", "VERB"]);
+    let words = words_of(&mut session, &["a good film", "not gripping"]);
+    drop(session);
+    assert_eq!(words, ["a", "good", "film", "not", "gripping"]);
+}

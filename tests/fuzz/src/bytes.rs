@@ -100,12 +100,7 @@ fn forward(bundle: &Bundle<'_>, ids: &[u32], second: usize, tier: usize) {
     let Some(mut scratch) = Scratch::carve(&mut memory, header, ids.len()) else {
         panic!("the scratch is smaller than it says");
     };
-    let rows = if header.task.reads_first_row_only() {
-        1
-    } else {
-        ids.len()
-    };
-    let mut logits = vec![0.0; rows * header.shape.outputs as usize];
+    let mut logits = vec![0.0; header.logits(ids.len())];
     let encoder = Encoder::new(bundle, isa);
     // An id that the damaged tokenizer made up is refused.
     let _ = encoder.forward(ids, second, &mut scratch, &mut logits);

@@ -454,6 +454,57 @@ fn a_flag_that_changes_nothing_is_told() {
     assert_eq!(answer, plain);
 }
 
+/// However many files a command reads, and however many runs it measures.
+#[test]
+fn a_flag_that_changes_nothing_is_told_once() {
+    let dir = fixture::folder();
+    let trained = Trained::get();
+    let (model, dev) = (&trained.checkpoint, &trained.dev);
+    let at = |name: &str| dir.path().join(name);
+    let (bundle, said, out, metrics) = (at("out.berth"), at("said"), at("out"), at("metrics.json"));
+    for (line, paths) in [
+        ("data {} --task text-classification", &[dev][..]),
+        ("evaluate {} --validation_file {}", &[model, dev]),
+        (
+            "predict {} --test_file {} --output_dir {}",
+            &[model, dev, &said],
+        ),
+        (
+            "quantize {} --validation_file {} --output {}",
+            &[model, dev, &bundle],
+        ),
+        (
+            "finetune --task text-classification --max_train_samples 16 --num_train_epochs 1 \
+             --max_seq_length 32 --seeds 1,2 --model_name_or_path {} --train_file {} \
+             --validation_file {} --output_dir {} --metrics_file {}",
+            &[model, dev, dev, &out, &metrics],
+        ),
+    ] {
+        let paths: Vec<&Path> = paths.iter().map(|path| path.as_path()).collect();
+        let run = typed(&format!("{line} --doc_stride 8"), &paths);
+        assert_eq!(run.code, Some(0), "{run:?}");
+        let told = run.stderr.matches("--doc_stride changes nothing in");
+        assert_eq!(told.count(), 1, "{run:?}");
+    }
+}
+
+/// Before the file is read, which here is not there.
+#[test]
+fn a_least_score_is_refused_at_once_where_rows_have_any_number_of_labels() {
+    let dir = fixture::folder();
+    let model = dir.path().join("model");
+    Trained::get().copy(&model);
+    change(&model.join("config.json"), |config| {
+        config["problem_type"] = json!("multi_label_classification");
+    });
+    let [file, out] = ["none.tsv", "out"].map(|name| dir.path().join(name));
+    let line = "predict {} --test_file {} --output_dir {} --min_score 0.5";
+    let run = typed(line, &[&model, &file, &out]);
+    let told = misused(&run);
+    assert!(told.contains("--min_score is for one label"), "{told}");
+    assert!(!out.exists());
+}
+
 /// A label that would be several where one stands on a line.
 #[test]
 fn labels_that_part_the_lines_of_predictions_are_refused() {

@@ -22,6 +22,7 @@
 //! | [`bad_input`] | does bad input get one clear line and leave nothing half-written? |
 //! | [`flags`] | do the flags of later commands do what they say, or are they refused? |
 //! | [`search`] | is a model that int8 breaks repaired? |
+//! | [`sizes`] | does a model whose sizes fill no whole vectors go the whole road? |
 //! | [`real`] | does it hold on real sentences and a real base model, where they are there? |
 //!
 //! [`fixture`] makes what they share: sentences, a tiny model, folders; [`dequantized`] reads a bundle

@@ -1,8 +1,8 @@
 //! ONNX out and in: the same bundle, the same logits, and files of other makers.
 //!
 //! The files in `golden/onnx` and the logits that ONNX Runtime computes with them are written by
-//! `reference/onnx_files.py`: small random models by torch's two exporters and ONNX Runtime's two
-//! quantizers.
+//! `reference/onnx_makers.py`: small random models by torch's two exporters, and what ONNX Runtime's quantizers and
+//! its optimizer make of them.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -66,6 +66,8 @@ pub struct Config {
     pub attention_probs_dropout_prob: f64,
     /// Dropout before the head; `hidden_dropout_prob` where it is not given.
     pub classifier_dropout: Option<f64>,
+    /// Dropout before the head for questions: a BERT has none.
+    pub qa_dropout: f64,
     /// Standard deviation of fresh weights.
     pub initializer_range: f64,
     /// Added to the variance in every layer norm.
@@ -151,7 +153,12 @@ impl Config {
         }
         let classifier_dropout = match fields.get(at("classifier_dropout")) {
             Some(_) => Some(fields.number(at("classifier_dropout"), chance, 0.0)?),
+            None if family == Family::DistilBert => Some(0.2),
             None => None,
+        };
+        let qa_dropout = match family {
+            Family::Bert => 0.0,
+            Family::DistilBert => fields.number("qa_dropout", chance, 0.1)?,
         };
         Ok(Config {
             family,
@@ -178,6 +185,7 @@ impl Config {
                 0.1,
             )?,
             classifier_dropout,
+            qa_dropout,
             initializer_range: fields.number("initializer_range", [0.0, 1e3], 0.02)?,
             layer_norm_eps: fields.number("layer_norm_eps", chance, 1e-12)?,
             pad_token_id: fields.count("pad_token_id", [0, MAX_SIZE], Some(0))? as u32,
@@ -234,6 +242,9 @@ impl Config {
             set("layer_norm_eps", json!(self.layer_norm_eps));
         }
         set("classifier_dropout", json!(self.classifier_dropout));
+        if self.family == Family::DistilBert {
+            set("qa_dropout", json!(self.qa_dropout));
+        }
         set("pad_token_id", json!(self.pad_token_id));
         self.set_labels(&mut map);
         // One field and its older name: whichever the file has, it must not say two things.
@@ -263,7 +274,7 @@ impl Config {
     }
 
     /// The same encoder with a fresh head: `architectures`, labels and `problem_type` follow from
-    /// the task. Question answering has no labels. Whatever it was, it is a BERT from now on.
+    /// the task. Question answering has no labels.
     pub fn with_head(&self, task: Task, labels: &[String]) -> Self {
         let problem_type = match task {
             Task::TextClassification | Task::TextPairClassification => {
@@ -272,16 +283,10 @@ impl Config {
             Task::TextPairRegression => Some(ProblemType::Regression),
             Task::TokenClassification | Task::QuestionAnswering => None,
         };
-        let mut raw = self.raw.clone();
-        self.family.own_fields().for_each(|field| {
-            raw.shift_remove(field);
-        });
         Config {
-            family: Family::Bert,
-            architectures: vec![architecture(task).to_owned()],
+            architectures: vec![self.family.class(architecture(task))],
             id2label: labels.to_vec(),
             problem_type,
-            raw,
             ..self.clone()
         }
     }
@@ -317,9 +322,25 @@ impl Config {
         }
     }
 
-    /// The dropout before the head.
+    /// The dropout before a head that answers for a text.
     pub fn head_dropout(&self) -> f64 {
         self.classifier_dropout.unwrap_or(self.hidden_dropout_prob)
+    }
+
+    /// The dropout before a head that answers for each word.
+    pub fn token_head_dropout(&self) -> f64 {
+        match self.family {
+            Family::Bert => self.head_dropout(),
+            Family::DistilBert => self.hidden_dropout_prob,
+        }
+    }
+
+    /// The dropout behind attention's output layer: a DistilBERT has none there.
+    pub fn attention_output_dropout(&self) -> f64 {
+        match self.family {
+            Family::Bert => self.hidden_dropout_prob,
+            Family::DistilBert => 0.0,
+        }
     }
 }
 
@@ -575,7 +596,7 @@ mod tests {
     }
 
     #[test]
-    fn distilbert_is_read_by_its_own_names_and_becomes_a_bert() {
+    fn distilbert_is_read_and_written_by_its_own_names() {
         let text = r#"{"model_type": "distilbert", "vocab_size": 30, "dim": 32, "n_layers": 2,
             "type_vocab_size": 8000000,
             "n_heads": 2, "hidden_dim": 64, "seq_classif_dropout": 0.2, "qa_dropout": 0.1,
@@ -598,13 +619,29 @@ mod tests {
             (&json!(32), &json!("distilbert"))
         );
         assert!(!written.contains_key("hidden_size"));
-        let bert = config.with_head(Task::TextClassification, &config.id2label);
-        let written = bert.to_json();
-        assert_eq!(
-            (&written["hidden_size"], &written["model_type"]),
-            (&json!(32), &json!("bert"))
+        assert_eq!(written["qa_dropout"], 0.1);
+        let dropout = (
+            config.token_head_dropout(),
+            config.attention_output_dropout(),
+            config.qa_dropout,
         );
-        assert!(!written.contains_key("dim") && !written.contains_key("qa_dropout"));
+        assert_eq!(dropout, (0.1, 0.0, 0.1));
+        let usual = read(&text.replace("\"seq_classif_dropout\": 0.2, \"qa_dropout\": 0.1,", ""));
+        assert_eq!(usual.unwrap().to_json()["seq_classif_dropout"], 0.2);
+        let tagger = config.with_head(Task::TokenClassification, &config.id2label);
+        let written = tagger.to_json();
+        assert_eq!(
+            (
+                &written["dim"],
+                &written["model_type"],
+                &written["architectures"]
+            ),
+            (
+                &json!(32),
+                &json!("distilbert"),
+                &json!(["DistilBertForTokenClassification"])
+            )
+        );
         let relu = read(&text.replace("\"gelu\"", "\"relu\""))
             .unwrap_err()
             .to_string();

@@ -1,8 +1,12 @@
 //! The families of models that are a BERT in all but name.
 //!
 //! DistilBERT's encoder is a BERT whose token types are zero, under other names; so it is read as one,
-//! with token types that are zero. Its classifier has no pooler but `pre_classifier`, a dense layer of
-//! the same size that ReLU follows and not tanh; that keeps its name. Trained further it becomes a BERT.
+//! with token types that are zero, and written without them, under its own names. Its classifier has no pooler but
+//! `pre_classifier`, a dense layer of the same size that ReLU follows and not tanh; that keeps its name.
+
+use std::borrow::Cow;
+
+use crate::names::TOKEN_TYPES;
 
 /// What config.json and the tensors call things.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
@@ -25,9 +29,6 @@ const FIELDS: [(&str, &str); 8] = [
     ("attention_probs_dropout_prob", "attention_dropout"),
     ("classifier_dropout", "seq_classif_dropout"),
 ];
-
-/// Fields of DistilBERT's config.json that have no fellow in BERT's.
-const OWN: [&str; 3] = ["qa_dropout", "sinusoidal_pos_embds", "tie_weights_"];
 
 /// A part of a tensor's name in DistilBERT, and what BERT calls it.
 const PARTS: [(&str, &str); 8] = [
@@ -65,10 +66,29 @@ impl Family {
         }
     }
 
-    /// The fields that only this family has.
-    pub(crate) fn own_fields(self) -> impl Iterator<Item = &'static str> {
-        let distil = FIELDS.iter().map(|(_, distil)| *distil).chain(OWN);
-        distil.filter(move |_| self == Family::DistilBert)
+    /// What this family calls a class of BERT's.
+    pub(crate) fn class(self, bert: &str) -> String {
+        match self {
+            Family::Bert => bert.to_owned(),
+            Family::DistilBert => format!("Distil{bert}"),
+        }
+    }
+
+    /// What this family calls a tensor of BERT's; none where it has none.
+    pub(crate) fn tensor(self, bert: &str) -> Option<Cow<'_, str>> {
+        if self == Family::Bert {
+            return Some(Cow::Borrowed(bert));
+        }
+        if bert == TOKEN_TYPES {
+            return None;
+        }
+        Some(match bert.strip_prefix("bert.") {
+            None => Cow::Borrowed(bert),
+            Some(bare) => match distil_layer_tensor(bare) {
+                Some(tensor) => Cow::Owned(format!("distilbert.{tensor}")),
+                None => Cow::Owned(format!("distilbert.{bare}")),
+            },
+        })
     }
 }
 
@@ -86,6 +106,15 @@ pub(crate) fn bert_layer_tensor(bare: &str) -> Option<String> {
     let known = |(distil, bert): &(&str, &'static str)| Some((part.strip_prefix(*distil)?, *bert));
     let (end, bert) = PARTS.iter().find_map(known)?;
     Some(format!("encoder.layer.{layer}.{bert}{end}"))
+}
+
+/// DistilBERT's name of a tensor that BERT has in its encoder's layers.
+fn distil_layer_tensor(bare: &str) -> Option<String> {
+    let rest = bare.strip_prefix("encoder.layer.")?;
+    let (layer, part) = rest.split_once('.')?;
+    let known = |(distil, bert): &(&'static str, &str)| Some((part.strip_prefix(*bert)?, *distil));
+    let (end, distil) = PARTS.iter().find_map(known)?;
+    Some(format!("transformer.layer.{layer}.{distil}{end}"))
 }
 
 #[cfg(test)]
@@ -113,7 +142,23 @@ mod tests {
             ),
         ] {
             assert_eq!(bert_layer_tensor(found).as_deref(), Some(expected));
+            let [found, expected] = [format!("distilbert.{found}"), format!("bert.{expected}")];
+            assert_eq!(Family::DistilBert.tensor(&expected), Some(found.into()));
+            assert_eq!(
+                Family::Bert.tensor(&expected),
+                Some(expected.as_str().into())
+            );
         }
+        let distil = |name| Family::DistilBert.tensor(name);
+        assert_eq!(
+            distil("bert.embeddings.LayerNorm.bias").as_deref(),
+            Some("distilbert.embeddings.LayerNorm.bias")
+        );
+        assert_eq!(
+            distil("pre_classifier.weight").as_deref(),
+            Some("pre_classifier.weight")
+        );
+        assert_eq!(distil(TOKEN_TYPES), None);
         assert_eq!(
             bert_layer_tensor("transformer.layer.0.adapter.weight"),
             None

@@ -51,15 +51,11 @@ pub(crate) fn bytes(path: &Path) -> Result<Vec<u8>, CheckpointError> {
 fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, CheckpointError> {
     serde_json::from_slice(bytes).map_err(|error| {
         let message = error.to_string();
-        let what = message
-            .split(" at line ")
-            .next()
-            .unwrap_or_default()
-            .to_owned();
+        let what = message.rsplit_once(" at line ").map(|(what, _)| what);
         CheckpointError::Line {
             path: path.to_owned(),
             line: error.line().max(1),
-            what,
+            what: what.unwrap_or(&message).to_owned(),
         }
     })
 }
@@ -139,5 +135,24 @@ impl Fields<'_> {
     /// An error about a field.
     pub fn wrong(&self, field: &str, what: impl Into<String>) -> CheckpointError {
         CheckpointError::field(&self.path, field, what)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_may_speak_of_lines_itself() {
+        for (json, expected) in [
+            (
+                "\n\"stop at line 3\"",
+                "f.json:2: invalid type: string \"stop at line 3\", expected a boolean",
+            ),
+            ("x", "f.json:1: expected value"),
+        ] {
+            let error = parse::<bool>(Path::new("f.json"), json.as_bytes()).unwrap_err();
+            assert_eq!(error.to_string(), expected);
+        }
     }
 }

@@ -16,6 +16,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use berth_bundle::atomic::{PREFIX, PREFIX_OF_NAME, SUFFIX, Staged, sync_folder, unnamed};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::Serialize;
 use serde_json::json;
@@ -28,6 +29,11 @@ use crate::vocabulary::{
     SPECIAL_TOKENS_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, TokenizerFiles, VOCAB_FILE,
 };
 use crate::weights::WEIGHTS_FILE;
+
+pub use berth_bundle::atomic::{folder_of, place};
+
+/// What the name of a hidden folder begins with, into which a folder is moved aside.
+const REPLACED: &str = ".replaced.";
 
 /// What happens to a destination that is there already and not empty.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
@@ -91,7 +97,7 @@ impl Folder {
         let parent = target.parent().ok_or_else(nameless)?.to_owned();
         let is_inside = target.is_dir();
         let (above, prefix) = if is_inside {
-            (&target, ".berth.".to_owned())
+            (&target, PREFIX.to_owned())
         } else {
             let name = target.file_name().ok_or_else(nameless)?;
             fs::create_dir_all(&parent).map_err(io)?;
@@ -99,7 +105,7 @@ impl Folder {
         };
         let staging = tempfile::Builder::new()
             .prefix(&prefix)
-            .suffix(".partial")
+            .suffix(SUFFIX)
             .tempdir_in(above)
             .map_err(|source| io(unnamed(source)))?;
         Ok(Folder {
@@ -151,10 +157,7 @@ impl Folder {
     /// # Errors
     /// As [`Folder::file`].
     pub fn json(&mut self, name: &str, value: &impl Serialize) -> Result<(), SaveError> {
-        self.file(name, |out| {
-            serde_json::to_writer_pretty(&mut *out, value)?;
-            out.write_all(b"\n")
-        })
+        self.file(name, |out| write_indented(out, value))
     }
 
     /// Copies a file from elsewhere; a link is followed.
@@ -206,7 +209,8 @@ impl Folder {
         wrong.map_or(Ok(()), Err)
     }
 
-    /// Writes config.json and model.safetensors. The tensors have canonical names.
+    /// Writes config.json and model.safetensors. The tensors have canonical names, and the file those of the model's
+    /// family; what the family lacks is left out.
     ///
     /// # Errors
     /// As [`Folder::tensors`].
@@ -216,7 +220,17 @@ impl Folder {
             ..config.clone()
         };
         self.json(CONFIG_FILE, &config.to_json())?;
-        self.tensors(WEIGHTS_FILE, tensors)
+        let mut renamed = Vec::new();
+        for &tensor in tensors {
+            if let Some(name) = config.family.tensor(tensor.name) {
+                renamed.push((name, tensor));
+            }
+        }
+        let tensors: Vec<TensorRef> = renamed
+            .iter()
+            .map(|(name, tensor)| TensorRef { name, ..*tensor })
+            .collect();
+        self.tensors(WEIGHTS_FILE, &tensors)
     }
 
     /// Writes the four tokenizer files, with `max_length` as `model_max_length`.
@@ -252,12 +266,12 @@ impl Folder {
     /// [`Existing::Merge`], no checkpoint.
     pub fn commit(self, existing: Existing) -> Result<PathBuf, SaveError> {
         let finish = || {
-            sync(self.staging.path())?;
+            sync_folder(self.staging.path())?;
             let is_free = self.is_free()?;
             match existing {
                 _ if is_free && !self.is_inside => {
                     fs::rename(self.staging.path(), &self.target)?;
-                    sync(&self.parent)?;
+                    sync_folder(&self.parent)?;
                 }
                 Existing::Refuse if !is_free => return Ok(false),
                 Existing::Replace if !is_free => self.replace()?,
@@ -290,8 +304,8 @@ impl Folder {
     /// the end.
     fn replace(&self) -> io::Result<()> {
         let aside = tempfile::Builder::new()
-            .prefix(".replaced.")
-            .suffix(".partial")
+            .prefix(REPLACED)
+            .suffix(SUFFIX)
             .tempdir_in(&self.parent)?;
         let [old, new] = ["old", "new"].map(|name| aside.path().join(name));
         fs::rename(self.staging.path(), &new)?;
@@ -300,7 +314,7 @@ impl Folder {
             fs::rename(&old, &self.target)?;
             return Err(error);
         }
-        sync(&self.parent)?;
+        sync_folder(&self.parent)?;
         aside.close()
     }
 
@@ -309,7 +323,7 @@ impl Folder {
         let whole = config.exists();
         if whole {
             remove_if_there(&self.target.join(CONFIG_FILE))?;
-            sync(&self.target)?;
+            sync_folder(&self.target)?;
         }
         for entry in fs::read_dir(self.staging.path())? {
             let entry = entry?;
@@ -317,10 +331,10 @@ impl Folder {
                 fs::rename(entry.path(), self.target.join(entry.file_name()))?;
             }
         }
-        sync(&self.target)?;
+        sync_folder(&self.target)?;
         if whole {
             fs::rename(config, self.target.join(CONFIG_FILE))?;
-            sync(&self.target)?;
+            sync_folder(&self.target)?;
         }
         Ok(())
     }
@@ -332,54 +346,37 @@ impl Folder {
 /// What the system said; the file is as it was.
 pub fn write_file(path: impl AsRef<Path>, bytes: &[u8]) -> Result<(), SaveError> {
     let path = path.as_ref();
-    let write = || {
-        let path = place(path)?;
-        let parent = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let mut file = named_in(parent)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(&path).map_err(|error| error.error)?;
-        sync(parent)
-    };
-    write().map_err(|source| SaveError::io(path, unnamed(source)))
+    let staged = Staged::write_untidied(path, |file| file.write_all(bytes));
+    let written = staged.and_then(Staged::commit);
+    written.map_err(|source| SaveError::io(path, source))
 }
 
-/// Where a file of this name is written: a link stays one, also where nothing is behind it yet, and what is no file
-/// stays what it is.
+/// Writes a value as indented JSON, as [`write_file`] does.
 ///
 /// # Errors
-/// Where no file can be, and what the system says.
-pub fn place(path: &Path) -> io::Result<PathBuf> {
-    match fs::metadata(path) {
-        Ok(there) if !there.is_file() => Err(io::Error::other("is no regular file")),
-        Ok(_) => fs::canonicalize(path),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            // The system would not say so of links in a ring.
-            let mut path = path.to_owned();
-            while let Ok(next) = fs::read_link(&path) {
-                path.set_file_name(next);
-            }
-            Ok(path)
-        }
-        Err(error) => Err(error),
-    }
+/// As [`write_file`], and for a value that JSON has no form for.
+pub fn write_json(path: impl AsRef<Path>, value: &impl Serialize) -> Result<(), SaveError> {
+    let path = path.as_ref();
+    let mut text = Vec::new();
+    write_indented(&mut text, value).map_err(|source| SaveError::io(path, source))?;
+    write_file(path, &text)
 }
 
-/// What the system said of a hidden file, without its name, which nobody gave.
-pub fn unnamed(error: io::Error) -> io::Error {
-    match error.to_string().split_once(" at path ") {
-        Some((said, _)) => io::Error::new(error.kind(), said),
-        None => error,
-    }
+/// That files can be made in a folder: a hidden one is, and removed.
+///
+/// # Errors
+/// What the system said, in its own words.
+pub fn try_in(dir: &Path) -> io::Result<()> {
+    let mut file = tempfile::Builder::new();
+    file.prefix(PREFIX).suffix(SUFFIX);
+    let tried = file.tempfile_in(dir).and_then(NamedTempFile::close);
+    tried.map_err(unnamed)
 }
 
 /// Whether a name in an output folder is that of something half-written, which a killed program has left there.
 pub fn is_leftover(name: &str) -> bool {
-    let begun = name.strip_suffix(".partial");
-    let own = [".berth.", ".berth-", ".checkpoint-", ".replaced."];
+    let begun = name.strip_suffix(SUFFIX);
+    let own = [PREFIX, PREFIX_OF_NAME, ".checkpoint-", REPLACED];
     begun.is_some_and(|begun| own.iter().any(|prefix| begun.starts_with(prefix)))
 }
 
@@ -433,16 +430,9 @@ pub fn hold(dir: impl AsRef<Path>) -> Option<Held> {
     }
 }
 
-/// A temporary file that others may read once it has its name, as files made in the usual way.
-fn named_in(parent: &Path) -> io::Result<NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".berth.").suffix(".partial");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    builder.tempfile_in(parent)
+fn write_indented(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, value)?;
+    out.write_all(b"\n")
 }
 
 /// Numbers of a tensor of this shape, if they can be counted.
@@ -507,15 +497,6 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
-    }
-}
-
-/// Makes the names in a folder last, where the system has a way to ask for it.
-fn sync(dir: &Path) -> io::Result<()> {
-    if cfg!(unix) {
-        File::open(dir)?.sync_all()
-    } else {
-        Ok(())
     }
 }
 
@@ -692,6 +673,16 @@ mod tests {
         assert!(is_used(file).is_err());
     }
 
+    #[test]
+    fn a_folder_that_files_can_be_made_in_stays_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        try_in(dir.path()).unwrap();
+        assert!(names(dir.path()).is_empty());
+        let error = try_in(&dir.path().join("none")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(!error.to_string().contains(SUFFIX), "{error}");
+    }
+
     #[cfg(unix)]
     #[test]
     fn a_folder_is_held_by_one_alone() {
@@ -719,6 +710,19 @@ mod tests {
             "a folder is in the way"
         );
         assert_eq!(names(dir.path()), ["all_results.json"]);
+    }
+
+    #[test]
+    fn a_value_without_json_leaves_the_file_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("all_results.json");
+        write_json(&path, &json!({"eval_loss": 0.5})).unwrap();
+        let written = fs::read_to_string(&path).unwrap();
+        assert_eq!(written, "{\n  \"eval_loss\": 0.5\n}\n");
+        let no_keys = HashMap::from([([1, 2], 3)]);
+        let error = write_json(&path, &no_keys).unwrap_err().to_string();
+        assert!(error.starts_with(&path.display().to_string()), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), written);
     }
 
     #[test]

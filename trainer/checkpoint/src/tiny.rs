@@ -89,6 +89,7 @@ fn config(vocab_size: usize) -> Config {
         hidden_dropout_prob: 0.1,
         attention_probs_dropout_prob: 0.1,
         classifier_dropout: None,
+        qa_dropout: 0.0,
         initializer_range: 0.02,
         layer_norm_eps: 1e-12,
         pad_token_id: 0,

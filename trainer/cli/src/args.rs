@@ -70,6 +70,15 @@ pub enum Command {
     Quickstart(QuickstartArgs),
 }
 
+/// What standard output gets.
+#[derive(Args, Debug)]
+#[command(rename_all = "snake_case", args_override_self = true)]
+pub struct Stdout {
+    /// One JSON object on stdout, nothing else there
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub json: bool,
+}
+
 /// `berth fetch`.
 #[derive(Args, Debug)]
 #[command(rename_all = "snake_case", args_override_self = true)]
@@ -82,9 +91,8 @@ pub struct FetchArgs {
     /// Copy them into an output folder that holds something else, over another model's
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
     pub overwrite_output_dir: bool,
-    /// One JSON object on stdout, nothing else there
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
-    pub json: bool,
+    #[command(flatten)]
+    pub stdout: Stdout,
 }
 
 /// `berth data`.
@@ -98,9 +106,8 @@ pub struct DataFileArgs {
     /// The model whose tokenizer reads it: a folder or a name; the default one if it was fetched before
     #[arg(long)]
     pub model_name_or_path: Option<String>,
-    /// One JSON object on stdout, nothing else there
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
-    pub json: bool,
+    #[command(flatten)]
+    pub stdout: Stdout,
 }
 
 /// `berth evaluate`.
@@ -136,9 +143,8 @@ pub struct EvaluateArgs {
     /// Also write the metrics to eval_results.json there
     #[arg(long)]
     pub output_dir: Option<PathBuf>,
-    /// One JSON object on stdout, nothing else there
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
-    pub json: bool,
+    #[command(flatten)]
+    pub stdout: Stdout,
 }
 
 /// `berth predict`.
@@ -171,9 +177,8 @@ pub struct PredictArgs {
     /// Threads; every core when not given
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub threads: Option<u32>,
-    /// One JSON object on stdout, nothing else there
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
-    pub json: bool,
+    #[command(flatten)]
+    pub stdout: Stdout,
 }
 
 /// `berth quantize`.
@@ -207,9 +212,8 @@ pub struct QuantizeArgs {
     /// Threads; every core when not given
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub threads: Option<u32>,
-    /// One JSON object on stdout, nothing else there
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
-    pub json: bool,
+    #[command(flatten)]
+    pub stdout: Stdout,
 }
 
 /// What a bundle must keep to be written; other bundles are tried first.
@@ -248,9 +252,8 @@ pub struct ExportArgs {
     /// Write into an output folder that is not empty, over files of the same names
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
     pub overwrite_output_dir: bool,
-    /// One JSON object on stdout, nothing else there
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
-    pub json: bool,
+    #[command(flatten)]
+    pub stdout: Stdout,
 }
 
 /// `berth ask`.
@@ -311,9 +314,11 @@ pub struct BenchArgs {
     pub lengths: Vec<usize>,
     #[command(flatten)]
     pub train: TrainBenchArgs,
-    /// One JSON object on stdout, nothing else there
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
-    pub json: bool,
+    /// Threads: of a training step with --train, else of each query
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub threads: u32,
+    #[command(flatten)]
+    pub stdout: Stdout,
 }
 
 /// `berth bench --train`.
@@ -342,9 +347,6 @@ pub struct TrainBenchArgs {
     /// With --train, mixed precision, as berth finetune --bf16
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
     pub bf16: bool,
-    /// Threads: of a training step with --train, else of each query
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    pub threads: u32,
 }
 
 /// `berth inspect`.
@@ -353,9 +355,8 @@ pub struct TrainBenchArgs {
 pub struct InspectArgs {
     /// A .berth file, or a bare name, which is looked for in `models/` and in the user's own folder
     pub bundle: PathBuf,
-    /// One JSON object on stdout, nothing else there
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
-    pub json: bool,
+    #[command(flatten)]
+    pub stdout: Stdout,
 }
 
 /// `berth diff`.
@@ -366,9 +367,8 @@ pub struct DiffArgs {
     pub a: PathBuf,
     /// Another
     pub b: PathBuf,
-    /// One JSON object on stdout, nothing else there
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
-    pub json: bool,
+    #[command(flatten)]
+    pub stdout: Stdout,
 }
 
 /// `berth quickstart`.

@@ -26,7 +26,7 @@ use std::path::Path;
 const DATA: &str = "data";
 
 /// Flags that say one thing in two ways: who types one does not want the file's other.
-const RIVALS: [&str; 2] = ["seed", "seeds"];
+const RIVALS: [[&str; 2]; 2] = [["seed", "seeds"], ["warmup_steps", "warmup_ratio"]];
 
 /// Puts the settings of the file that `finetune` names in front of what was typed: behind `--config`, or as the
 /// one argument that is no flag, as the parsers of `transformers` take it. Takes and gives the form of
@@ -71,8 +71,9 @@ pub fn expand(typed: Vec<OsString>) -> Result<Vec<OsString>, Error> {
         .filter_map(|token| names.of_token(token))
         .collect();
     for (name, flag) in settings.flags(file, &names)? {
-        let rival = RIVALS.contains(&name) && wins.iter().any(|typed| RIVALS.contains(typed));
-        if !rival && !wins.contains(&name) {
+        let rivals = RIVALS.iter().find(|pair| pair.contains(&name));
+        let loses = rivals.is_some_and(|pair| wins.iter().any(|typed| pair.contains(typed)));
+        if !loses && !wins.contains(&name) {
             out.push(flag);
         }
     }
@@ -197,6 +198,9 @@ fn flag<'n>(
         }
         let tip = match instead {
             Some(Instead::Flag(flag)) => format!("; Berth has `{flag}` in its place"),
+            Some(Instead::Choice(flag, value)) => {
+                format!("; Berth has `{flag}` with \"{value}\" in its place")
+            }
             Some(instead) => format!("; {}", instead.tip().unwrap_or_default()),
             None => match names.nearest(&written) {
                 Some(nearest) => format!("; the nearest is `{nearest}`"),
@@ -386,12 +390,36 @@ mod tests {
             parsed(expanded("a.toml", text, line.trim()).unwrap())
         };
         let args = run("");
-        assert_eq!((args.recipe.warmup_steps, args.seeds), (0.5, vec![1, 2]));
+        assert_eq!((args.recipe.warmup(), args.seeds), (0.5, vec![1, 2]));
         let args = run("--warmup-steps 7 --label-names c,d --seed=9");
-        assert_eq!(args.recipe.warmup_steps, 7.0);
+        assert_eq!(args.recipe.warmup(), 7.0);
         assert_eq!(args.data.label_names.unwrap(), ["c", "d"]);
         assert_eq!((args.recipe.seed, args.seeds.len()), (9, 0));
         assert_eq!(run("--seeds 3 --seeds 4,5").seeds, [4, 5]);
+        let text = "warmup_steps = 7";
+        let typed = "berth finetune FILE --output_dir o --warmup-ratio 0.25";
+        let args = parsed(expanded("a.toml", text, typed).unwrap());
+        assert_eq!(args.recipe.warmup(), 0.25);
+    }
+
+    #[test]
+    fn settings_of_run_glue_are_taken() {
+        let text = r#"{"output_dir": "o", "adam_beta1": 0.8, "adam_beta2": 0.98, "adam_epsilon": 1e-06,
+            "greater_is_better": "True", "warmup_ratio": 0.06}"#;
+        let recipe = parsed(expanded("a.json", text, "berth finetune FILE").unwrap()).recipe;
+        let adam = [recipe.adam_beta1, recipe.adam_beta2, recipe.adam_epsilon];
+        assert_eq!(adam, [0.8, 0.98, 1e-6]);
+        assert_eq!(
+            (recipe.greater_is_better, recipe.warmup()),
+            (Some(true), 0.06)
+        );
+        let text = "{\n\"warmup_ratio\": 1.5}";
+        let told = expanded("a.json", text, "berth finetune FILE").unwrap_err();
+        assert!(
+            told.starts_with("FILE:2: invalid value '1.5' for '--warmup_ratio"),
+            "{told}"
+        );
+        assert!(told.contains("say --warmup_steps N"), "{told}");
     }
 
     #[test]
@@ -462,7 +490,9 @@ mod tests {
     #[test]
     fn what_asks_for_nothing_is_read_over() {
         let text = r#"{"output_dir": "o", "seed": 7, "report_to": "none", "fp16": false, "push_to_hub": false,
-            "do_predict": false, "test_file": null, "dataloader_num_workers": 0, "logging_dir": null, "lr": null}"#;
+            "do_predict": false, "test_file": null, "dataloader_num_workers": 0, "logging_dir": null, "lr": null,
+            "group_by_length": false, "pad_to_max_length": false, "logging_first_step": false, "run_name": null,
+            "logging_strategy": null}"#;
         let args = parsed(expanded("a.json", text, "berth finetune FILE").unwrap());
         assert_eq!((args.recipe.seed, args.switches.bf16), (7, false));
         let lists = "report_to = ['none']\noutput_dir = 'o'";
@@ -473,7 +503,13 @@ mod tests {
             (r#"{"report_to": ["none", "wandb"]}"#, "it can be left out"),
             (r#"{"push-to-hub": true}"#, "it can be left out"),
             (r#"{"dataloader_num_workers": 4}"#, "it can be left out"),
+            (r#"{"pad_to_max_length": true}"#, "it can be left out"),
+            (r#"{"logging_strategy": "steps"}"#, "it can be left out"),
             (r#"{"fp16": true}"#, "`bf16` in its place"),
+            (
+                r#"{"group_by_length": true}"#,
+                "`train_sampling_strategy` with \"group_by_length\" in its place",
+            ),
             (r#"{"lr": 0}"#, "`learning_rate` in its place"),
             (r#"{"test_file": "t.tsv"}"#, "`berth predict`"),
         ] {

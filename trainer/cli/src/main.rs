@@ -7,19 +7,22 @@
 //! ```
 //!
 //! - [`args`]: what can be typed; Hugging Face's flag names, `_` and `-` alike.
-//! - [`config`]: flags from a file. [`seeds`]: what several runs came to.
+//! - [`config`]: flags from a file. [`meant`]: what an unknown flag was to be. [`seeds`]: what several runs came to.
 //! - [`commands`]: one file for each command; `quickstart` walks the whole road.
+//! - [`sources`]: from flags, and from what a model remembers, to a file that can be read.
+//! - [`outputs`]: what may be written where, and over what. [`interrupt`]: Ctrl-C as a request to stop.
 //! - [`fetch`]: base models by name, checksummed. Nothing else here opens a socket.
 //! - [`names`]: bundles by name, in `models/` and in the user's own folder.
 //! - [`model`]: a checkpoint or a bundle, opened as something that scores examples.
 //! - [`page`]: reports as HTML, one self-contained file for each fine-tuning and each quantization.
-//! - [`show`]: tables, bars and progress, for people; JSON is for programs.
+//! - [`show`]: tables, bars and progress, for people; JSON is for programs. [`error`]: all that can go wrong, each in
+//!   one line, and the exit code.
 //!
 //! The allocator is mimalloc, which keeps the big blocks that every training step frees and asks for
 //! again, behind a counter, so that `bench` can say what a query allocates. It asks for no huge pages:
 //! they gained no time that could be told, and cost 31 MB of a training step's memory in half-used ones.
 //!
-//! Exit codes: 0, 1 with one line that names file and way out, 2 for usage.
+//! Exit codes: 0, 1 with one line that names file and way out, 2 for usage, 130 after Ctrl-C.
 
 mod args;
 mod commands;

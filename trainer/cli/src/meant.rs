@@ -38,9 +38,14 @@ pub fn suggest(mut error: clap::Error, typed: &[OsString]) -> clap::Error {
         .collect();
     let instead = instead_of(flag);
     let meant = match instead {
-        Some(Instead::Flag(flag)) if known.contains(&flag) => Some(flag),
+        Some(Instead::Flag(flag)) if known.contains(&flag) => Some(flag.to_owned()),
+        Some(Instead::Choice(flag, value)) if known.contains(&flag) => {
+            Some(format!("{flag} {value}"))
+        }
         Some(Instead::Predict | Instead::Nothing) => None,
-        Some(Instead::Flag(_)) | None => nearest(known.into_iter(), flag),
+        Some(Instead::Flag(_) | Instead::Choice(..)) | None => {
+            nearest(known.into_iter(), flag).map(str::to_owned)
+        }
     };
     if let Some(meant) = meant {
         let meant = ContextValue::String(format!("--{meant}"));
@@ -58,6 +63,8 @@ pub fn suggest(mut error: clap::Error, typed: &[OsString]) -> clap::Error {
 pub enum Instead {
     /// A flag of another name.
     Flag(&'static str),
+    /// A value of a flag.
+    Choice(&'static str, &'static str),
     /// A command of its own, `berth predict`.
     Predict,
     /// Nothing, and nothing is missing.
@@ -65,22 +72,30 @@ pub enum Instead {
 }
 
 /// Flags of Hugging Face's scripts that Berth has not, and what it has in their place.
-const FOREIGN: [(&str, Instead); 8] = [
+const FOREIGN: [(&str, Instead); 13] = [
     ("lr", Instead::Flag("learning_rate")),
     ("fp16", Instead::Flag("bf16")),
+    (
+        "group_by_length",
+        Instead::Choice("train_sampling_strategy", "group_by_length"),
+    ),
     ("test_file", Instead::Predict),
     ("do_predict", Instead::Predict),
     ("report_to", Instead::Nothing),
     ("dataloader_num_workers", Instead::Nothing),
     ("logging_dir", Instead::Nothing),
     ("push_to_hub", Instead::Nothing),
+    ("pad_to_max_length", Instead::Nothing),
+    ("logging_first_step", Instead::Nothing),
+    ("logging_strategy", Instead::Nothing),
+    ("run_name", Instead::Nothing),
 ];
 
 impl Instead {
     /// What is said of it, where a flag's name does not say it all.
     pub fn tip(self) -> Option<&'static str> {
         match self {
-            Instead::Flag(_) => None,
+            Instead::Flag(_) | Instead::Choice(..) => None,
             Instead::Predict => Some("`berth predict` answers the rows of a test file"),
             Instead::Nothing => Some("Berth has no such thing, and it can be left out"),
         }
@@ -153,12 +168,20 @@ mod tests {
         for (flag, said) in [
             ("--lr 1e-5", "'--learning_rate'"),
             ("--fp16", "'--bf16'"),
+            (
+                "--group-by-length",
+                "'--train_sampling_strategy group_by_length'",
+            ),
             ("--test-file t.tsv", "`berth predict`"),
             ("--do_predict", "`berth predict`"),
             ("--report_to none", "can be left out"),
             ("--dataloader_num_workers 4", "can be left out"),
             ("--logging_dir l", "can be left out"),
             ("--push_to_hub", "can be left out"),
+            ("--pad_to_max_length false", "can be left out"),
+            ("--logging_first_step", "can be left out"),
+            ("--logging_strategy steps", "can be left out"),
+            ("--run_name r", "can be left out"),
         ] {
             let error = parse(&format!("berth finetune --output_dir o {flag}")).unwrap_err();
             assert_eq!(error.exit_code(), 2);

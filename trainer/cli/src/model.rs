@@ -1,5 +1,5 @@
-//! A checkpoint, a bundle or an ONNX file, opened as something that scores examples: `evaluate`,
-//! `quantize` and `quickstart` treat them alike.
+//! A checkpoint, a bundle or an ONNX file, opened as something that scores examples: `evaluate`, `predict`,
+//! `quantize` and `finetune` treat them alike.
 
 use crate::error::Error;
 use crate::names::bundle_path;
@@ -52,6 +52,22 @@ pub fn open_checkpoint(dir: &Path) -> Result<Checkpoint, Error> {
         ));
     }
     Ok(checkpoint)
+}
+
+/// Makes something with the tokenizer of a checkpoint's folder.
+///
+/// # Errors
+/// When the tokenizer can't be read, and those of `make`.
+pub fn with_tokenizer<T>(
+    dir: &Path,
+    make: impl FnOnce(&Tokenizer<'_>) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let tables = berth_checkpoint::tokenizer::tables(dir)?;
+    let tokenizer = Tokenizer::new(&tables).map_err(|error| Error::Model {
+        path: dir.to_owned(),
+        what: error.to_string(),
+    })?;
+    make(&tokenizer)
 }
 
 enum Kind {
@@ -211,13 +227,9 @@ impl Model {
         let encode = |tokenizer: &Tokenizer<'_>| {
             encode_all(tokenizer, &options, examples).map_err(|error| self.wrong(&error))
         };
-        let encode_by = |dir: &Path| {
-            let tables = berth_checkpoint::tokenizer::tables(dir)?;
-            encode(&Tokenizer::new(&tables).map_err(|error| self.wrong(&error))?)
-        };
         match &self.kind {
-            Kind::Checkpoint(checkpoint) => encode_by(&checkpoint.dir),
-            Kind::Onnx(_, dir) => encode_by(dir),
+            Kind::Checkpoint(checkpoint) => with_tokenizer(&checkpoint.dir, encode),
+            Kind::Onnx(_, dir) => with_tokenizer(dir, encode),
             Kind::Bundle(model) => encode(model.tokenizer()),
         }
     }

@@ -84,15 +84,8 @@ fn check_place(path: &Path) -> Result<(), Error> {
 
 /// That a new file can be made beside this one. What the system says of it is told in its own words.
 fn check_folder(path: &Path) -> Result<(), Error> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let made = tempfile::Builder::new()
-        .prefix(".berth.")
-        .suffix(".partial")
-        .tempfile_in(folder);
-    let Err(error) = made else {
+    let folder = save::folder_of(path);
+    let Err(error) = save::try_in(folder) else {
         return Ok(());
     };
     if let Err(source) = fs::metadata(folder)
@@ -103,7 +96,7 @@ fn check_folder(path: &Path) -> Result<(), Error> {
             what: format!("{source}; make the folder first"),
         });
     }
-    Err(Error::file(path, save::unnamed(error)))
+    Err(Error::file(path, error))
 }
 
 /// That a command does not write over a file that it reads.

@@ -70,7 +70,17 @@ impl Known {
                 "--text_pair_column_name: {task} reads one text; --task {pairs} reads two"
             )));
         }
-        let spans = &flags.spans;
+        Ok(Known {
+            task,
+            task_name,
+            flags: flags.clone(),
+            remembered,
+        })
+    }
+
+    /// Says aloud which flags change nothing. A command does so once, however many files it reads.
+    pub fn warn_of_idle_flags(&self) {
+        let (task, spans) = (self.task, &self.flags.spans);
         if task != Task::QuestionAnswering {
             for flag in spans.given() {
                 show::note(format!("warning: {flag} changes nothing in {task}"));
@@ -83,12 +93,6 @@ impl Known {
                  --version_2_with_negative false",
             );
         }
-        Ok(Known {
-            task,
-            task_name,
-            flags: flags.clone(),
-            remembered,
-        })
     }
 
     /// The longest input: the flag, else what is remembered, else `usual`.

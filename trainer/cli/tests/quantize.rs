@@ -64,6 +64,22 @@ fn what_no_figure_is_about_is_told_in_every_form() {
     ] {
         assert!(shown.contains(part), "{part}");
     }
+    // Once, and not on stderr as well.
+    let line = [
+        "quantize",
+        "tiny",
+        "--output",
+        "cut.berth",
+        "--validation_file",
+        DEV,
+        cut[0],
+    ];
+    let output = berth(dir.path(), &line).output().expect("the program runs");
+    let beside = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && !beside.contains("were cut"),
+        "{beside}"
+    );
 
     printed(dir.path(), &["export", "tiny", "--output_dir", "onnx"]);
     let eight_bits = "the weights came in eight bits, so f32 stands for these weights";

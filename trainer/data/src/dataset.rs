@@ -56,6 +56,17 @@ pub enum Label {
     Answers(Vec<GoldAnswer>),
 }
 
+impl Label {
+    /// The smallest and the largest of the labels that are numbers; none where none is.
+    pub fn range<'l>(labels: impl IntoIterator<Item = &'l Label>) -> Option<(f32, f32)> {
+        let values = labels.into_iter().filter_map(|label| match label {
+            Label::Value(value) => Some((*value, *value)),
+            _ => None,
+        });
+        values.reduce(|(low, high), (value, _)| (low.min(value), high.max(value)))
+    }
+}
+
 /// An answer that people gave to a question.
 #[derive(Clone, Eq, PartialEq, Debug)]
 pub struct GoldAnswer {
@@ -147,14 +158,7 @@ impl Dataset {
 
     /// The smallest and the largest number among the labels, for regression.
     pub fn range(&self) -> Option<(f32, f32)> {
-        let values = self
-            .examples
-            .iter()
-            .filter_map(|example| match example.label {
-                Label::Value(value) => Some((value, value)),
-                _ => None,
-            });
-        values.reduce(|(low, high), (value, _)| (low.min(value), high.max(value)))
+        Label::range(self.examples.iter().map(|example| &example.label))
     }
 
     /// How many examples say again what an earlier one said, or contradict it.

@@ -189,10 +189,16 @@ fn windows(
     division.windows(windowed.len()).map(encode).collect()
 }
 
+/// How many pieces were cut off, of each example of which any was. All inputs of an example tell the same.
+pub fn cut_pieces(inputs: &[Encoded]) -> impl Iterator<Item = usize> {
+    let examples = inputs.chunk_by(|a, b| a.example == b.example);
+    let pieces = examples.map(|inputs| inputs[0].truncated);
+    pieces.filter(|&pieces| pieces > 0)
+}
+
 /// Of how many examples a piece was cut off.
 pub fn cut_examples(inputs: &[Encoded]) -> usize {
-    let examples = inputs.chunk_by(|a, b| a.example == b.example);
-    examples.filter(|inputs| inputs[0].truncated > 0).count()
+    cut_pieces(inputs).count()
 }
 
 /// How many words of `examples` are asked about in none of the `inputs` that they have become, since

@@ -33,7 +33,9 @@ mod table;
 mod task_name;
 
 pub use dataset::{Dataset, Duplicates, Example, GoldAnswer, Label};
-pub use encode::{EncodeOptions, Encoded, Target, cut_examples, encode_all, unasked_words};
+pub use encode::{
+    EncodeOptions, Encoded, Target, cut_examples, cut_pieces, encode_all, unasked_words,
+};
 pub use error::{DataError, Place};
 pub use format::{Format, UnknownFormatName};
 pub use input::read_bytes;

@@ -118,6 +118,23 @@ impl TaskName {
         self.layout().names
     }
 
+    /// How far the lowest label that the data set can have lies from the highest, for regression; none for
+    /// classification.
+    pub fn label_range(self) -> Option<f64> {
+        match self {
+            TaskName::Stsb => Some(5.0),
+            TaskName::SickR => Some(4.0),
+            TaskName::Cola
+            | TaskName::Sst2
+            | TaskName::Rte
+            | TaskName::Qnli
+            | TaskName::Mnli
+            | TaskName::Mrpc
+            | TaskName::Sick
+            | TaskName::Mr => None,
+        }
+    }
+
     /// What the Hub calls the data set.
     pub fn hub_name(self) -> &'static str {
         match self {
@@ -330,10 +347,11 @@ mod tests {
     }
 
     #[test]
-    fn classification_has_labels_and_regression_none() {
+    fn classification_has_labels_and_regression_a_range() {
         for name in TaskName::ALL {
             let regression = name.task() == Task::TextPairRegression;
             assert_eq!(name.labels().is_empty(), regression, "{name}");
+            assert_eq!(name.label_range().is_some(), regression, "{name}");
             let spellings = name.layout().spellings.len();
             assert!(spellings == 0 || spellings == name.labels().len(), "{name}");
         }

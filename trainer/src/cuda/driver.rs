@@ -25,13 +25,13 @@ const MOST_ARGUMENTS: usize = 4096;
 /// A GPU with the kernels loaded.
 pub struct Gpu {
     context: driver_sys::CUcontext,
-    products: cublas_sys::cublasHandle_t,
+    products: Mutex<cublas_sys::cublasHandle_t>,
     modules: HashMap<&'static str, driver_sys::CUmodule>,
     functions: Mutex<HashMap<(&'static str, &'static str), driver_sys::CUfunction>>,
 }
 
 // SAFETY: contexts, modules and functions of the driver may be used by any thread that makes the context its own, which
-// every call here does first; the cuBLAS handle is used by one thread at a time, since `multiply` holds a lock.
+// every call here does first; the cuBLAS handle is used by one thread at a time, which holds the lock of `products`.
 unsafe impl Send for Gpu {}
 // SAFETY: as above.
 unsafe impl Sync for Gpu {}
@@ -135,7 +135,7 @@ impl Gpu {
         set.result().map_err(call("cublasSetMathMode"))?;
         Ok(Self {
             context,
-            products,
+            products: Mutex::new(products),
             modules,
             functions: Mutex::default(),
         })
@@ -235,10 +235,7 @@ impl Machine for Gpu {
 
     unsafe fn multiply(&self, product: &Product) -> Result<(), DeviceError> {
         self.make_current()?;
-        let _one_at_a_time = self
-            .functions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let products = self.products.lock().unwrap_or_else(PoisonError::into_inner);
         let size = |size: usize| {
             i32::try_from(size).map_err(|_| DeviceError::Call {
                 call: "cublasGemmEx",
@@ -260,7 +257,7 @@ impl Machine for Gpu {
         // reads before it returns.
         let multiplied = unsafe {
             cublas::gemm_ex(
-                self.products,
+                *products,
                 operation(&product.right),
                 operation(&product.left),
                 size(product.columns)?,
@@ -291,11 +288,15 @@ impl Drop for Gpu {
         if self.make_current().is_err() {
             return;
         }
+        let products = self
+            .products
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
         // The context stays until the process ends, since the runtime inside cuBLAS may go on using it.
         // SAFETY: handle and modules are the ones that `open` got, and nothing uses them any more. Errors have nobody to
         // go to.
         unsafe {
-            let _ = cublas::destroy_handle(self.products);
+            let _ = cublas::destroy_handle(*products);
             for module in self.modules.values() {
                 let _ = driver::module::unload(*module);
             }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::inputs::{Packed, Sums};
 use super::kernels::{AdamW, CHUNK, Narrow, Squares, Stream, Total};
 use super::layout::Layout;
-use super::loss::PackedTargets;
+use super::loss::{Learned, PackedTargets};
 use super::machine::{Address, Buffer, Machine, Memory, Operand};
 use super::pass::Pass;
 use crate::batches::Batch;
@@ -131,7 +131,7 @@ impl Trained {
         &'a self,
         batch: &'a Batch,
         masks: Option<u64>,
-        learned: Option<(&Targets, Option<&Weighing>)>,
+        learned: Option<Learned<'_>>,
     ) -> Result<(Pass<'a>, Option<PackedTargets>), DeviceError> {
         self.check(batch)?;
         self.memory.begin_pass();
@@ -141,9 +141,8 @@ impl Trained {
         };
         let tokens = packed.put(batch.tokens.iter().flat_map(token));
         let starts = packed.indices(batch.packing.starts().iter().copied());
-        let targets = learned.map(|(targets, weighing)| {
-            PackedTargets::new(targets, weighing, self.outputs(), &mut packed)
-        });
+        let targets =
+            learned.map(|learned| PackedTargets::new(learned, self.outputs(), &mut packed));
         let sums = learned.map(|_| {
             let embeddings = &self.encoder.embeddings;
             let first = |table: &Arc<Parameter>| {
@@ -241,8 +240,14 @@ impl Engine for Trained {
         masks: u64,
         targets: &Targets,
         weighing: Option<&Weighing>,
+        whole: f64,
     ) -> Result<f64, DeviceError> {
-        let (pass, packed) = self.send(batch, Some(masks), Some((targets, weighing)))?;
+        let learned = Learned {
+            targets,
+            weighing,
+            whole,
+        };
+        let (pass, packed) = self.send(batch, Some(masks), Some(learned))?;
         let packed = packed.expect("what is learned from was packed");
         let (x, encoded) = pass.encode(&self.encoder, self.head.asking())?;
         let rows = x.count;

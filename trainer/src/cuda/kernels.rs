@@ -264,7 +264,7 @@ kernels! {
     fn cross_entropy(a) = [a.choices as usize, 1, 1], WARP;
 
     /// Losses of single outputs.
-    struct Values { outputs: Address, targets: Address, gradient: Address, terms: Address, count: u64 }
+    struct Values { outputs: Address, targets: Address, gradient: Address, terms: Address, count: u64, mass: f64 }
     fn binary_cross_entropy(a) = by_elements(a.count), BLOCK;
     fn squared_error(a) = by_elements(a.count), BLOCK;
 

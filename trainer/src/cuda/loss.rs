@@ -5,8 +5,19 @@ use super::kernels::{Choices, Total, Values};
 use super::machine::{Buffer, Operand};
 use super::pass::Pass;
 use crate::device::DeviceError;
-use crate::kernels::loss::{IGNORED, Weighing};
+use crate::kernels::loss::Weighing;
 use crate::ops::loss::Targets;
+
+/// What is to be learned from a batch.
+#[derive(Copy, Clone)]
+pub struct Learned<'a> {
+    /// Those of the batch's rows.
+    pub targets: &'a Targets,
+    /// Of their classes.
+    pub weighing: Option<&'a Weighing>,
+    /// What all targets of the update weigh together.
+    pub whole: f64,
+}
 
 /// What a loss needs on the device.
 pub enum PackedTargets {
@@ -26,25 +37,33 @@ pub enum PackedTargets {
         smoothing: [f64; 2],
     },
     /// 0 or 1 for each output.
-    Sets(Offset),
+    Sets {
+        /// The first.
+        targets: Offset,
+        /// What is to be divided by.
+        mass: f64,
+    },
     /// A number for each output.
-    Values(Offset),
+    Values {
+        /// The first.
+        targets: Offset,
+        /// What is to be divided by.
+        mass: f64,
+    },
 }
 
 impl PackedTargets {
     /// Adds the targets of a model with `outputs` outputs to what is sent.
-    pub fn new(
-        targets: &Targets,
-        weighing: Option<&Weighing>,
-        outputs: usize,
-        packed: &mut Packed,
-    ) -> Self {
+    pub fn new(learned: Learned<'_>, outputs: usize, packed: &mut Packed) -> Self {
+        let Learned {
+            targets,
+            weighing,
+            whole,
+        } = learned;
         let right = |&class: &i64| (class as i32).to_ne_bytes();
         match targets {
             Targets::Classes(classes) => {
                 let weights = weighing.map(|w| &w.weights[..]).filter(|w| !w.is_empty());
-                let weight = |class: i64| weights.map_or(1.0, |w| w[class as usize]);
-                let counted = classes.iter().filter(|&&class| class != IGNORED);
                 let bytes = |weights: &[f64]| {
                     let all = weights.iter().map(|w| w.to_ne_bytes());
                     packed.put(all.collect::<Vec<_>>())
@@ -54,7 +73,7 @@ impl PackedTargets {
                     rights: packed.put(classes.iter().map(right)),
                     count: classes.len(),
                     among_rows: false,
-                    mass: counted.map(|&class| weight(class)).sum(),
+                    mass: whole,
                     smoothing: weighing.map_or([0.0; 2], |w| [w.smoothing, w.gamma]),
                 }
             }
@@ -63,7 +82,7 @@ impl PackedTargets {
                 weights: None,
                 count: 2 * spans.len(),
                 among_rows: true,
-                mass: 2.0 * spans.len() as f64,
+                mass: 2.0 * whole,
                 smoothing: [0.0; 2],
             },
             Targets::Sets(sets) => {
@@ -71,17 +90,21 @@ impl PackedTargets {
                 for (row, set) in all.chunks_exact_mut(outputs).zip(sets) {
                     set.iter().for_each(|&class| row[class as usize] = 1.0);
                 }
-                Self::Sets(packed.put(all.into_iter().map(f32::to_ne_bytes)))
+                Self::Sets {
+                    targets: packed.put(all.into_iter().map(f32::to_ne_bytes)),
+                    mass: whole * outputs as f64,
+                }
             }
-            Targets::Values(values) => {
-                Self::Values(packed.put(values.iter().map(|v| v.to_ne_bytes())))
-            }
+            Targets::Values(values) => Self::Values {
+                targets: packed.put(values.iter().map(|v| v.to_ne_bytes())),
+                mass: whole,
+            },
         }
     }
 }
 
 impl Pass<'_> {
-    /// The loss of logits, a double, and their gradient. There are `rows` rows of `outputs`.
+    /// The batch's share of the loss, a double, and the gradient of its logits, `rows` rows of `outputs`.
     pub fn loss(
         &self,
         targets: &PackedTargets,
@@ -92,25 +115,26 @@ impl Pass<'_> {
         let gradient = self.full(rows * outputs)?;
         let count = match targets {
             PackedTargets::Choices { count, .. } => *count,
-            PackedTargets::Sets(_) | PackedTargets::Values(_) => rows * outputs,
+            PackedTargets::Sets { .. } | PackedTargets::Values { .. } => rows * outputs,
         };
         let terms = self.memory.take(8 * count)?;
-        let values = |targets: Offset| Values {
+        let values = |targets: Offset, mass: f64| Values {
             outputs: logits.at(),
             targets: self.sent.at(targets),
             gradient: gradient.at(),
             terms: terms.at(),
             count: count as u64,
+            mass,
         };
         // SAFETY: the targets were checked against rows and outputs; gradient and terms are as long as they.
         unsafe {
             match *targets {
-                PackedTargets::Sets(targets) => self
+                PackedTargets::Sets { targets, mass } => self
                     .stream
-                    .binary_cross_entropy(Operand::Full, values(targets)),
-                PackedTargets::Values(targets) => {
-                    self.stream.squared_error(Operand::Full, values(targets))
-                }
+                    .binary_cross_entropy(Operand::Full, values(targets, mass)),
+                PackedTargets::Values { targets, mass } => self
+                    .stream
+                    .squared_error(Operand::Full, values(targets, mass)),
                 PackedTargets::Choices {
                     rights,
                     weights,

@@ -81,8 +81,8 @@ impl Weighing {
 /// The weighted mean cross-entropy over the rows whose class is not [`IGNORED`], as the module's head has it, and its
 /// gradient. Where those rows weigh nothing together, both are 0.
 ///
-/// Of a part of a batch it is the part's share, with `whole` as what the rows of the whole batch weigh: the shares add
-/// up to the mean. A part whose classes all weigh 0 has one as well where labels are smoothed.
+/// Of a part of a batch or an update it is the part's share, with `whole` as what all rows weigh together: the shares
+/// add up to the mean. A part whose classes all weigh 0 has one as well where labels are smoothed.
 ///
 /// # Panics
 /// If a class is neither a column nor [`IGNORED`].

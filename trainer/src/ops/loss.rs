@@ -43,8 +43,8 @@ impl Targets {
         self.apply(logits, weighing, None)
     }
 
-    /// The share that these, a part of a batch, have in its [`weighed_loss`](Self::weighed_loss), where all of it weighs
-    /// `whole`.
+    /// The share that these have in the [`weighed_loss`](Self::weighed_loss) of all that they are a part of, which
+    /// weighs `whole`.
     ///
     /// # Errors
     /// As [`Targets::loss`].
@@ -80,8 +80,9 @@ impl Targets {
         })
     }
 
-    /// What they weigh together: a mean over several parts of a batch is the mean of theirs, each by its weight.
-    pub(crate) fn weight(&self, weighing: Option<&Arc<Weighing>>) -> f64 {
+    /// What they weigh together: a mean over several parts of a batch, or over several batches, is the mean of theirs,
+    /// each by its weight.
+    pub fn weight(&self, weighing: Option<&Arc<Weighing>>) -> f64 {
         match self {
             Self::Classes(classes) => {
                 let counted = classes.iter().filter(|&&class| class != IGNORED);
@@ -153,7 +154,7 @@ impl Targets {
 struct Op {
     targets: Targets,
     weighing: Option<Arc<Weighing>>,
-    /// What the batch weighs of which the targets are a part.
+    /// What all weighs that the targets are a part of.
     whole: Option<f64>,
     gradient: Saved<Vec<f32>>,
 }

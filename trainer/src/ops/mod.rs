@@ -5,7 +5,7 @@
 //! | [`encoder`] | [`embeddings`] | words + positions + types, norm, dropout | the sum |
 //! | | [`self_attention`] | Q/K/V, attention, dense, dropout, residual, norm | Q/K/V, context, the sum |
 //! | | [`feed_forward`] | dense, GELU, dense, dropout, residual, norm | the first product, the sum |
-//! | [`pooler`] | | dense, tanh | nothing |
+//! | [`pooler`] | | dense, tanh or ReLU | nothing |
 //! | [`classifier`] | | dropout, dense | nothing |
 //! | [`loss`] | | cross-entropy or squared error | the gradient of the logits |
 //!
@@ -95,7 +95,8 @@ impl Packing {
     /// # Panics
     /// If there are no such sequences.
     pub fn part(&self, sequences: Range<usize>) -> Self {
-        Self::new(self.lengths().skip(sequences.start).take(sequences.len()))
+        let starts = &self.starts[sequences.start..=sequences.end];
+        Self::new(starts.windows(2).map(|ends| ends[1] - ends[0]))
     }
 }
 
@@ -247,4 +248,17 @@ fn read<R>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
 /// A tensor of `values` in the shape of `like`.
 fn tensor_like(values: Vec<f32>, like: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(values, like.shape(), &Device::Cpu)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_packing_has_its_own_sequences_alone() {
+        let packing = Packing::new([3, 1, 4]);
+        assert_eq!(packing.part(1..3), Packing::new([1, 4]));
+        assert_eq!(packing.part(3..3), Packing::new([]));
+        assert!(std::panic::catch_unwind(|| packing.part(1..4)).is_err());
+    }
 }

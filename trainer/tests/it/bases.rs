@@ -307,8 +307,11 @@ fn without_types(base: &Base, family: Family) -> Checkpoint {
 /// It has none, so they neither move nor count where gradients are clipped, in a run that is resumed either.
 #[test]
 fn a_distilbert_learns_no_token_types() {
-    let base = Base::new();
-    let (labels, train, recipe) = (labels(), examples(60, 1), recipe());
+    let base = Base::new().without_dropout();
+    let (labels, recipe) = (labels(), recipe());
+    let train = with_targets(&examples(60, 1), |row| {
+        Target::Classes(row.ids.iter().map(|id| Some(id % 2)).collect())
+    });
     let run = |from: &Checkpoint, name: &str, start: Start, last: u64| {
         let out = base.path(name);
         let mut heard = Heard {
@@ -316,6 +319,7 @@ fn a_distilbert_learns_no_token_types() {
             ..Heard::default()
         };
         let job = Job {
+            task: Task::TokenClassification,
             base: from,
             start,
             ..job(&base, &recipe, &labels, &train, &out)
@@ -341,4 +345,30 @@ fn a_distilbert_learns_no_token_types() {
     assert!(is_zero("parts"));
     let [whole, parts] = ["of-distil", "parts"].map(|name| weights(&base.path(name)));
     assert_eq!(whole, parts);
+}
+
+/// Its `pre_classifier`, which ReLU follows, is a part of the head.
+#[test]
+fn a_distilbert_that_was_fine_tuned_goes_on_with_its_whole_head() {
+    let base = Base::new();
+    let from = without_types(&base, Family::DistilBert);
+    let (labels, rows, recipe, still) = (labels(), examples(60, 1), recipe(), still());
+    let logits = |model: &Checkpoint| {
+        let predictor = Predictor::load(model, Task::TextClassification).unwrap();
+        predictor.logits(&rows, 8).unwrap().concat()
+    };
+    let out = base.path("first");
+    let (first, _) = result(&Job {
+        base: &from,
+        ..job(&base, &recipe, &labels, &rows, &out)
+    });
+    assert_eq!(first.config.family, Family::DistilBert);
+    let out = base.path("second");
+    let (second, heard) = result(&Job {
+        base: &first,
+        ..job(&base, &still, &labels, &rows, &out)
+    });
+    assert!(heard.is_empty());
+    assert_near(&logits(&second), &logits(&first));
+    assert!(second.has("pre_classifier.weight") && !second.has(POOLER));
 }

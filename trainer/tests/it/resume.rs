@@ -461,6 +461,23 @@ fn a_finished_run_is_not_taken_for_another_one() {
     assert!(matches!(outcome, Outcome::Finished(_)), "{outcome:?}");
 }
 
+#[test]
+fn labels_are_told_apart_where_one_has_a_comma() {
+    let base = Base::new();
+    let (train, recipe, out) = (examples(20, 1), recipe(), base.path("out"));
+    let [first, second] = [["a,b", "c"], ["a", "b,c"]].map(|two| two.map(str::to_owned));
+    finetune(&job(&base, &recipe, &first, &train, &out), &mut StopAt(2)).unwrap();
+    let again = Job {
+        start: Start::ResumeNewest,
+        ..job(&base, &recipe, &second, &train, &out)
+    };
+    let error = finetune(&again, &mut Unobserved).unwrap_err().to_string();
+    assert!(
+        error.contains(r#"the list of labels was ["a,b","c"] and is now ["a","b,c"], which"#),
+        "{error}"
+    );
+}
+
 /// Nor does another name for the same metric, or what is measured on the way where the last model is the result.
 #[test]
 fn a_finished_run_is_told_again_where_what_differs_changes_nothing() {

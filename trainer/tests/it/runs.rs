@@ -199,27 +199,88 @@ fn the_result_depends_on_the_seed_alone() {
     );
 }
 
+/// Words of two kinds, in sentences of different lengths of which some have hardly a word that counts.
+fn tagged(count: usize, seed: u64) -> Vec<Encoded> {
+    let tags = |(i, row): (usize, Encoded)| {
+        let counts = |place: usize| match i % 4 {
+            0 => place == 0,
+            _ => !place.is_multiple_of(3),
+        };
+        let class = |(place, id): (usize, &u32)| counts(place).then_some(id % 2);
+        let classes = row.ids.iter().enumerate().map(class).collect();
+        Encoded {
+            target: Target::Classes(classes),
+            ..row
+        }
+    };
+    examples(count, seed)
+        .into_iter()
+        .enumerate()
+        .map(tags)
+        .collect()
+}
+
+/// A partial group and a partial batch end each epoch.
 #[test]
 fn accumulated_batches_are_one_large_batch() {
     let base = Base::new().without_dropout();
-    let (labels, train) = (labels(), examples(32, 1));
-    let run = |name: &str, batch, accumulation| {
-        let recipe = Recipe {
-            per_device_train_batch_size: batch,
-            gradient_accumulation_steps: accumulation,
-            max_steps: 4,
-            ..recipe()
-        };
-        let out = base.path(name);
-        finetune(&job(&base, &recipe, &labels, &train, &out), &mut Unobserved).unwrap();
-        let checkpoint = Checkpoint::open(&out).unwrap();
-        checkpoint.tensor("classifier.weight").unwrap().data
+    let labels = labels();
+    let weighed = |recipe: &mut Recipe| {
+        recipe.class_weights = serde_json::from_str("[1.0, 4.0]").unwrap();
+        recipe.label_smoothing_factor = 0.1;
     };
-    let (large, small) = (run("a", 8, 1), run("b", 4, 2));
-    assert!(
-        large.iter().zip(&small).all(|(a, b)| (a - b).abs() < 1e-4),
-        "{large:?} {small:?}"
-    );
+    let tagging = Task::TokenClassification;
+    let number = Task::TextPairRegression;
+    /// Settings beside those of the batches.
+    type Change<'a> = &'a dyn Fn(&mut Recipe);
+    let cases: [(&str, Task, Vec<Encoded>, Change); 5] = [
+        ("classes", TASK, examples(71, 1), &|_| {}),
+        ("weighed classes", TASK, examples(71, 1), &weighed),
+        ("tags", tagging, tagged(71, 1), &|_| {}),
+        ("weighed tags", tagging, tagged(71, 1), &weighed),
+        ("numbers", number, with_numbers(examples(71, 1)), &|_| {}),
+    ];
+    for (case, task, train, change) in cases {
+        let run = |batch, accumulation| {
+            let mut recipe = Recipe {
+                per_device_train_batch_size: batch,
+                gradient_accumulation_steps: accumulation,
+                learning_rate: 1e-3,
+                max_steps: 4,
+                ..recipe()
+            };
+            change(&mut recipe);
+            let out = base.path(&format!("{case} {batch}x{accumulation}"));
+            let labels = if task == number { &[][..] } else { &labels[..] };
+            let run = Job {
+                task,
+                ..job(&base, &recipe, labels, &train, &out)
+            };
+            let mut record = Record::default();
+            finished(finetune(&run, &mut record).unwrap());
+            let checkpoint = Checkpoint::open(&out).unwrap();
+            let weight = checkpoint.tensor("classifier.weight").unwrap().data;
+            (record.steps, weight)
+        };
+        let (steps, weight) = run(30, 1);
+        for (batch, accumulation) in [(15, 2), (6, 5), (10, 3)] {
+            let (cut_steps, cut_weight) = run(batch, accumulation);
+            for (step, cut) in steps.iter().zip(&cut_steps) {
+                let far = (step.loss - cut.loss).abs();
+                assert!(far < 1e-5 * (1.0 + step.loss), "{case}: {step:?} {cut:?}");
+                let far = (step.grad_norm - cut.grad_norm).abs();
+                assert!(
+                    far < 1e-4 * (1.0 + step.grad_norm),
+                    "{case}: {step:?} {cut:?}"
+                );
+            }
+            let mut pairs = weight.iter().zip(&cut_weight);
+            assert!(
+                pairs.all(|(a, b)| (a - b).abs() < 1e-4),
+                "{case}: {weight:?} {cut_weight:?}"
+            );
+        }
+    }
 }
 
 /// Records what it is told.

@@ -1,9 +1,10 @@
 //! Labels that are decided one by one: the section that says so.
 
 use berth_bundle::{
-    AlignedBytes, Bundle, Golden, Header, OpenError, SectionKind, WriteError, Writer,
+    AlignedBytes, Bundle, Calibration, Golden, Header, OpenError, SectionKind, WriteError, Writer,
 };
 use berth_task::Task;
+use heapless::Vec;
 
 use crate::example::{self, header_bytes, repair, u32_at};
 
@@ -15,7 +16,7 @@ fn writer() -> Writer {
         second: 2,
         crc: 5,
     };
-    writer.decisions(&[0.5, 0.25]).unwrap();
+    writer.decisions().unwrap();
     writer.selftest(&[golden]).unwrap();
     writer
 }
@@ -33,7 +34,7 @@ fn what_was_written_is_read() {
     assert_eq!(refused, Err(OpenError::SectionTable));
     let bundle = Bundle::open(&file).unwrap();
     bundle.verify().unwrap();
-    assert_eq!(bundle.decisions(), Some(&[0.5, 0.25][..]));
+    assert_eq!(bundle.decisions(), Some(&[0.5, 0.5][..]));
     assert_eq!(
         (bundle.card(), bundle.selftest().unwrap().count()),
         (&b"a card"[..], 1)
@@ -46,18 +47,16 @@ fn what_was_written_is_read() {
 }
 
 #[test]
-fn only_labels_are_decided_each_by_one_number_and_once() {
+fn only_labels_are_decided_and_once() {
     let mut writer = writer();
     assert!(matches!(
-        writer.decisions(&[0.5; 2]),
+        writer.decisions(),
         Err(WriteError::Order { expected: None, .. })
     ));
     let mut fresh = example::writer();
-    let error = fresh.decisions(&[0.5]).unwrap_err();
-    assert_eq!(error.to_string(), "1 scores to decide 2 labels by");
     fresh.card("a card").unwrap();
     assert!(matches!(
-        fresh.decisions(&[0.5; 2]),
+        fresh.decisions(),
         Err(WriteError::Order { expected: None, .. })
     ));
 
@@ -65,7 +64,7 @@ fn only_labels_are_decided_each_by_one_number_and_once() {
     header.task = Task::TokenClassification;
     let mut tags = Writer::new(header).unwrap();
     assert!(matches!(
-        tags.decisions(&[0.5; 2]),
+        tags.decisions(),
         Err(WriteError::Refused(OpenError::SectionTable))
     ));
 
@@ -93,4 +92,34 @@ fn only_labels_are_decided_each_by_one_number_and_once() {
         refused,
         Err(OpenError::SectionLength(SectionKind::Decisions))
     );
+}
+
+/// Whoever tuned the numbers of a file would not get what they asked for.
+#[test]
+fn other_scores_than_one_half_and_a_temperature_beside_them_are_refused() {
+    let file = writer().to_bytes().unwrap();
+    let bundle = Bundle::open(&file).unwrap();
+    let (_, span) = bundle.spans().nth(6).unwrap();
+    let mut tuned = file.to_vec();
+    tuned[span.start as usize..][..4].copy_from_slice(&0.9f32.to_le_bytes());
+    let refused = Bundle::open(&AlignedBytes::copy_of(&tuned)).map(drop);
+    assert_eq!(refused, Err(OpenError::Decisions));
+
+    let calibration = |temperature| {
+        Some(Calibration {
+            temperature,
+            answers: 0,
+            error_before: 0.0,
+            error_after: 0.0,
+            error_held_out: 0.0,
+            thresholds: Vec::new(),
+        })
+    };
+    let mut writer = writer();
+    writer.set_calibration(calibration(1.0)).unwrap();
+    let refused = writer.set_calibration(calibration(2.0)).unwrap_err();
+    assert!(matches!(
+        refused,
+        WriteError::Refused(OpenError::Calibration)
+    ));
 }

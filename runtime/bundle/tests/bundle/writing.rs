@@ -54,6 +54,15 @@ fn metrics_can_come_last() {
 }
 
 #[test]
+fn logits_are_one_row_or_one_for_each_token() {
+    let mut header = example::header();
+    assert_eq!([0, 1, 9].map(|tokens| header.logits(tokens)), [2; 3]);
+    header.task = Task::TokenClassification;
+    assert_eq!([0, 1, 9].map(|tokens| header.logits(tokens)), [0, 2, 18]);
+    assert_eq!(header.logits(usize::MAX), usize::MAX);
+}
+
+#[test]
 fn parts_come_in_their_order() {
     let mut numbers = Numbers::default();
     let (embeddings, layer, head) = (numbers.embeddings(), numbers.layer(), numbers.head());
@@ -188,7 +197,7 @@ fn the_fullest_header_is_written_and_read() {
     writer.head(&head).unwrap();
     writer.tokenizer(example::TABLES).unwrap();
     writer.training(example::TRAINING).unwrap();
-    writer.decisions(&[0.5; MAX_LABELS]).unwrap();
+    writer.decisions().unwrap();
     let golden = Golden {
         ids: &[2],
         second: 1,

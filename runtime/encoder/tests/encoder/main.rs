@@ -37,11 +37,9 @@ fn dirty_memory(bundle: &Bundle<'_>, tokens: usize) -> Vec<u8> {
 
 fn forward(bundle: &Bundle<'_>, isa: Isa, ids: &[u32], second: usize) -> Vec<f32> {
     let header = bundle.header();
-    let first_only = header.task.reads_first_row_only();
-    let rows = if first_only { 1 } else { ids.len() };
     let mut memory = dirty_memory(bundle, ids.len());
     let mut scratch = Scratch::carve(&mut memory, header, ids.len()).unwrap();
-    let mut logits = vec![f32::NAN; rows * header.shape.outputs as usize];
+    let mut logits = vec![f32::NAN; header.logits(ids.len())];
     let encoder = Encoder::new(bundle, isa);
     encoder
         .forward(ids, second, &mut scratch, &mut logits)
@@ -169,6 +167,7 @@ fn first_row_is_the_first_of_all(model: &Model) {
         assert_eq!(encoder.isa(), isa);
         let rows: Vec<Rows> = (0..3).map(|layer| encoder.rows(layer)).collect();
         assert_eq!(rows, [Rows::All, Rows::First, Rows::All]);
+        assert_eq!(encoder.rows(usize::MAX), Rows::All);
         for tokens in [1, 5, 40, 100] {
             let mut memory = dirty_memory(&bundle, tokens);
             let mut scratch = Scratch::carve(&mut memory, bundle.header(), tokens).unwrap();

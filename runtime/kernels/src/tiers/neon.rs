@@ -13,8 +13,8 @@
 //! Two products always fit into 16 bits: `2 * -128 * -127` does. So do four, where the magnitudes of their
 //! weights add up to 255 or less, whatever the activations are; and weights are mostly small. Each half of a
 //! panel, eight columns, is copied block by block: those blocks whose every four products fit first, the
-//! others behind them, and for each which block of activations it belongs to. The first kind takes 20
-//! instructions a row and block, the second 24, and no branch depends on the weights.
+//! others behind them, and for each which block of activations it belongs to. The first kind takes 21
+//! instructions a row and block, the second 25, and no branch depends on the weights.
 //!
 //! Sums of four rows and half a panel fill sixteen registers. The four groups of a row's block come with one
 //! instruction, which repeats each of them through a register (`ld4r`).

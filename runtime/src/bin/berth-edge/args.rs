@@ -4,7 +4,9 @@
 //! repeated flag wins, and behind a lone `--` nothing is a flag any more. Of one letter there are `-h`
 //! and `-V`; whatever else begins with one dash is a text.
 
+use std::ffi::OsString;
 use std::fmt;
+use std::iter::Peekable;
 use std::num::NonZero;
 use std::path::PathBuf;
 
@@ -133,14 +135,15 @@ impl fmt::Display for UsageError {
     }
 }
 
-const BOOLEANS: [&str; 7] = [
-    "text",
-    "no_verify",
-    "bench",
-    "inspect",
-    "selftest",
-    "version",
-    "help",
+/// The flags that are bare or say `true` or `false`, and what each sets.
+const SWITCHES: [(&str, fn(&mut Given) -> &mut bool); 7] = [
+    ("text", |given| &mut given.plain_text),
+    ("no_verify", |given| &mut given.no_verify),
+    ("bench", |given| &mut given.bench),
+    ("inspect", |given| &mut given.inspect),
+    ("selftest", |given| &mut given.selftest),
+    ("version", |given| &mut given.version),
+    ("help", |given| &mut given.help),
 ];
 const TOP_K: &str = "top_k";
 const THREADS: &str = "threads";
@@ -154,125 +157,157 @@ const LONG_TEXTS: &str = "long_texts";
 /// # Errors
 /// When the bundle is missing, a flag is unknown or its value none that it takes, a text is not UTF-8,
 /// or there are more texts than can be read.
-pub fn parse(
-    arguments: impl IntoIterator<Item = std::ffi::OsString>,
-) -> Result<Command, UsageError> {
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
     let mut arguments = arguments.into_iter().peekable();
-    let mut on = [false; BOOLEANS.len()];
-    let mut top_k = None;
-    let mut threads = Threads::default();
-    let mut context = None;
-    let mut aggregation_strategy = None;
-    let mut min_score = None;
-    let mut long_texts = LongTexts::default();
-    let mut bundle = None;
-    let mut texts = Vec::new();
-    let mut flags_over = false;
+    let mut given = Given::default();
     while let Some(argument) = arguments.next() {
+        given.take(argument, &mut arguments)?;
+    }
+    given.command()
+}
+
+/// What the command line has said so far.
+#[derive(Default)]
+struct Given {
+    bundle: Option<PathBuf>,
+    /// Two at most.
+    texts: Vec<String>,
+    /// Whether nothing is a flag any more.
+    flags_over: bool,
+    plain_text: bool,
+    no_verify: bool,
+    bench: bool,
+    inspect: bool,
+    selftest: bool,
+    version: bool,
+    help: bool,
+    top_k: Option<NonZero<usize>>,
+    threads: Threads,
+    context: Option<PathBuf>,
+    aggregation_strategy: Option<Aggregation>,
+    min_score: Option<f32>,
+    long_texts: LongTexts,
+}
+
+impl Given {
+    /// Takes an argument, and of the `rest` its value, where it is a flag whose value stands there.
+    fn take(
+        &mut self,
+        argument: OsString,
+        rest: &mut Peekable<impl Iterator<Item = OsString>>,
+    ) -> Result<(), UsageError> {
         let argument = match argument.into_string() {
             // A path may be any bytes.
-            Err(path) if bundle.is_none() => {
-                bundle = Some(PathBuf::from(path));
-                continue;
+            Err(path) if self.bundle.is_none() => {
+                self.bundle = Some(PathBuf::from(path));
+                return Ok(());
             }
             argument => argument.map_err(|a| UsageError::NotUtf8(a.to_string_lossy().into()))?,
         };
-        let argument = match argument.as_str() {
-            "-h" if !flags_over => "--help".to_owned(),
-            "-V" if !flags_over => "--version".to_owned(),
-            _ => argument,
-        };
-        if flags_over || !argument.starts_with("--") {
-            match bundle {
-                None => bundle = Some(PathBuf::from(argument)),
-                Some(_) if texts.len() < 2 => texts.push(argument),
-                Some(_) => return Err(UsageError::TooMany(argument)),
+        if self.flags_over {
+            return self.word(argument);
+        }
+        match argument.as_str() {
+            "--" => {
+                self.flags_over = true;
+                Ok(())
             }
-            continue;
+            "-h" => self.flag("--help", rest),
+            "-V" => self.flag("--version", rest),
+            flag if flag.starts_with("--") => self.flag(flag, rest),
+            _ => self.word(argument),
         }
-        if argument == "--" {
-            flags_over = true;
-            continue;
+    }
+
+    /// Takes what is no flag: the bundle, then its texts.
+    fn word(&mut self, word: String) -> Result<(), UsageError> {
+        match self.bundle {
+            None => self.bundle = Some(PathBuf::from(word)),
+            Some(_) if self.texts.len() < 2 => self.texts.push(word),
+            Some(_) => return Err(UsageError::TooMany(word)),
         }
-        let (name, value) = split(&argument);
-        if let Some(place) = BOOLEANS.iter().position(|flag| *flag == name) {
-            let next = |word: &std::ffi::OsString| {
-                word.eq_ignore_ascii_case("true") || word.eq_ignore_ascii_case("false")
-            };
-            let value =
-                value.or_else(|| arguments.next_if(next).and_then(|v| v.into_string().ok()));
-            on[place] = boolean(BOOLEANS[place], value)?;
+        Ok(())
+    }
+
+    fn flag(
+        &mut self,
+        argument: &str,
+        rest: &mut Peekable<impl Iterator<Item = OsString>>,
+    ) -> Result<(), UsageError> {
+        let (name, value) = split(argument);
+        if let Some((flag, switch)) = SWITCHES.into_iter().find(|(flag, _)| *flag == name) {
+            *switch(self) = boolean(flag, value.or_else(|| next_boolean(rest)))?;
         } else if [TOP_K, AGGREGATION, THREADS, MIN_SCORE, LONG_TEXTS].contains(&name.as_str()) {
-            let value = value.or_else(|| arguments.next().map(|v| v.to_string_lossy().into()));
-            let value = value.unwrap_or_default();
-            match name.as_str() {
-                TOP_K => {
-                    top_k = Some(value.parse().map_err(|_| UsageError::NotANumber(value))?);
-                }
-                AGGREGATION => {
-                    let parsed = value.parse().map_err(|_| UsageError::NotAStrategy(value))?;
-                    aggregation_strategy = Some(parsed);
-                }
-                THREADS => threads = number_of_threads(value)?,
-                MIN_SCORE => min_score = Some(score(value)?),
-                _ => {
-                    long_texts = value.parse().map_err(|_| UsageError::NotLongTexts(value))?;
-                }
-            }
+            let value = value.or_else(|| rest.next().map(|v| v.to_string_lossy().into()));
+            self.value(&name, value.unwrap_or_default())?;
         } else if name == CONTEXT {
-            let file = value.map(Into::into).or_else(|| arguments.next());
-            context = Some(PathBuf::from(file.ok_or(UsageError::NoFile)?));
+            let file = value.map(Into::into).or_else(|| rest.next());
+            self.context = Some(PathBuf::from(file.ok_or(UsageError::NoFile)?));
         } else {
-            let nearest = nearest(&name);
             return Err(UsageError::UnknownFlag {
-                flag: argument,
-                nearest,
+                flag: argument.to_owned(),
+                nearest: nearest(&name),
             });
         }
+        Ok(())
     }
-    let [
-        plain_text,
-        no_verify,
-        bench,
-        inspect,
-        selftest,
-        version,
-        help,
-    ] = on;
-    if help {
-        return Ok(Command::Help);
-    }
-    if version {
-        return Ok(Command::Version);
-    }
-    let bundle = bundle.ok_or(UsageError::NoBundle)?;
-    let verify = !no_verify;
-    if bench || inspect || selftest {
-        if let Some(text) = texts.pop() {
-            return Err(UsageError::TooMany(text));
+
+    /// Takes the value of one of the flags that have a number or a word.
+    fn value(&mut self, name: &str, value: String) -> Result<(), UsageError> {
+        match name {
+            TOP_K => {
+                self.top_k = Some(value.parse().map_err(|_| UsageError::NotANumber(value))?);
+            }
+            AGGREGATION => {
+                let parsed = value.parse().map_err(|_| UsageError::NotAStrategy(value))?;
+                self.aggregation_strategy = Some(parsed);
+            }
+            THREADS => self.threads = number_of_threads(value)?,
+            MIN_SCORE => self.min_score = Some(score(value)?),
+            _ => {
+                self.long_texts = value.parse().map_err(|_| UsageError::NotLongTexts(value))?;
+            }
         }
-        return Ok(if bench {
-            Command::Bench { bundle, threads }
-        } else if inspect {
-            Command::Inspect { bundle, verify }
-        } else {
-            Command::Selftest { bundle, verify }
-        });
+        Ok(())
     }
-    let mut texts = texts.into_iter();
-    let text = texts.next().map(|text| (text, texts.next()));
-    Ok(Command::Answer(Answer {
-        bundle,
-        text,
-        verify,
-        plain_text,
-        top_k,
-        threads,
-        context,
-        aggregation_strategy,
-        min_score,
-        long_texts,
-    }))
+
+    /// What all of it asks for.
+    fn command(mut self) -> Result<Command, UsageError> {
+        if self.help {
+            return Ok(Command::Help);
+        }
+        if self.version {
+            return Ok(Command::Version);
+        }
+        let bundle = self.bundle.ok_or(UsageError::NoBundle)?;
+        let (verify, threads) = (!self.no_verify, self.threads);
+        if self.bench || self.inspect || self.selftest {
+            if let Some(text) = self.texts.pop() {
+                return Err(UsageError::TooMany(text));
+            }
+            return Ok(if self.bench {
+                Command::Bench { bundle, threads }
+            } else if self.inspect {
+                Command::Inspect { bundle, verify }
+            } else {
+                Command::Selftest { bundle, verify }
+            });
+        }
+        let mut texts = self.texts.into_iter();
+        let text = texts.next().map(|text| (text, texts.next()));
+        Ok(Command::Answer(Answer {
+            bundle,
+            text,
+            verify,
+            plain_text: self.plain_text,
+            top_k: self.top_k,
+            threads,
+            context: self.context,
+            aggregation_strategy: self.aggregation_strategy,
+            min_score: self.min_score,
+            long_texts: self.long_texts,
+        }))
+    }
 }
 
 /// A flag's name, without dashes and with `_` for `-`, and the value behind its `=`.
@@ -297,6 +332,13 @@ fn score(value: String) -> Result<f32, UsageError> {
     known.ok_or(UsageError::NotAScore(value))
 }
 
+/// The next argument, where it is one of the words that a switch takes.
+fn next_boolean(rest: &mut Peekable<impl Iterator<Item = OsString>>) -> Option<String> {
+    let is_one =
+        |word: &OsString| word.eq_ignore_ascii_case("true") || word.eq_ignore_ascii_case("false");
+    rest.next_if(is_one)?.into_string().ok()
+}
+
 /// What a switch says: bare, or with a word in any capitals.
 fn boolean(flag: &'static str, value: Option<String>) -> Result<bool, UsageError> {
     match value {
@@ -309,10 +351,8 @@ fn boolean(flag: &'static str, value: Option<String>) -> Result<bool, UsageError
 
 /// The flag that `name` is most likely a slip of.
 fn nearest(name: &str) -> &'static str {
-    let flags =
-        BOOLEANS
-            .into_iter()
-            .chain([TOP_K, THREADS, CONTEXT, AGGREGATION, MIN_SCORE, LONG_TEXTS]);
+    let switches = SWITCHES.into_iter().map(|(flag, _)| flag);
+    let flags = switches.chain([TOP_K, THREADS, CONTEXT, AGGREGATION, MIN_SCORE, LONG_TEXTS]);
     flags
         .min_by_key(|flag| distance(name, flag))
         .unwrap_or(TOP_K)
@@ -338,7 +378,7 @@ mod tests {
     use super::*;
 
     fn command(line: &[&str]) -> Result<Command, UsageError> {
-        parse(line.iter().map(std::ffi::OsString::from))
+        parse(line.iter().map(OsString::from))
     }
 
     fn answer(line: &[&str]) -> Answer {

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use args::{Command, USAGE, UsageError};
 use berth_runtime::answer::{Answer, Answerer, Options};
 use berth_runtime::counting::{Counting, allocations};
-use berth_runtime::lines::{Lines, text_of};
+use berth_runtime::lines::{Lines, text_of, without_mark};
 use berth_runtime::measure::{self, MeasureError, measure};
 use berth_runtime::selftest::{SelftestError, selftest};
 use berth_runtime::{Model, OpenError, QueryError, inspect};
@@ -141,10 +141,11 @@ fn answer(wanted: args::Answer, out: &mut impl Write) -> Result<Verdict, Failure
     }
 }
 
-/// The text of a file.
+/// The text of a file, a byte order mark passed over.
 fn passage(path: &Path) -> Result<String, Failure> {
     let bytes = fs::read(path).map_err(|error| Failure::Context(path.to_owned(), error))?;
-    text_of(bytes).map_err(|lines| Failure::NotUtf8(path.to_owned(), 1 + lines))
+    let text = text_of(bytes).map_err(|lines| Failure::NotUtf8(path.to_owned(), 1 + lines))?;
+    Ok(without_mark(text))
 }
 
 /// Prints the answer to the texts of the command line.
@@ -215,7 +216,10 @@ impl Failure {
             // One text too few or too many on the command line, or a bound on scores where answers have none.
             Failure::Query(
                 _,
-                QueryError::PairMissing | QueryError::PairUnwanted | QueryError::Unscored,
+                QueryError::PairMissing
+                | QueryError::PairUnwanted
+                | QueryError::Unscored
+                | QueryError::NoScore,
             ) => 2,
             _ => 1,
         }

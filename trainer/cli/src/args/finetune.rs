@@ -1,6 +1,6 @@
 //! `berth finetune`: the run, its switches and its recipe.
 
-use super::values::{at_least_one, finite, truth_or_text};
+use super::values::{at_least_one, finite, truth_or_text, warmup_share};
 use super::{DEFAULT_MODEL, DataArgs, GateArgs};
 use berth_trainer::device::Device;
 use clap::{Args, ValueEnum};
@@ -120,11 +120,24 @@ pub struct RecipeArgs {
     #[arg(long, default_value = "linear")]
     pub lr_scheduler_type: String,
     /// Steps of warm-up, or their share below 1
-    #[arg(long, alias = "warmup_ratio", default_value_t = 0.1, value_parser = finite::<f64>, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0.1, value_parser = finite::<f64>, allow_negative_numbers = true)]
     pub warmup_steps: f64,
+    /// The share of all steps that is warm-up, below 1; with --warmup_steps too, the last wins
+    #[arg(long, value_parser = warmup_share, allow_negative_numbers = true, overrides_with = "warmup_steps")]
+    #[serde(skip)]
+    pub warmup_ratio: Option<f64>,
     /// Decay of weights, biases and LayerNorm excepted
     #[arg(long, default_value_t = 0.01, value_parser = finite::<f64>, allow_negative_numbers = true)]
     pub weight_decay: f64,
+    /// AdamW's beta1, from 0 to below 1
+    #[arg(long, default_value_t = 0.9, value_parser = finite::<f64>, allow_negative_numbers = true)]
+    pub adam_beta1: f64,
+    /// AdamW's beta2, from 0 to below 1
+    #[arg(long, default_value_t = 0.999, value_parser = finite::<f64>, allow_negative_numbers = true)]
+    pub adam_beta2: f64,
+    /// AdamW's epsilon, above 0
+    #[arg(long, default_value_t = 1e-8, value_parser = finite::<f64>, allow_negative_numbers = true)]
+    pub adam_epsilon: f64,
     /// Gradients are scaled down to this norm
     #[arg(long, default_value_t = 1.0, value_parser = finite::<f64>, allow_negative_numbers = true)]
     pub max_grad_norm: f64,
@@ -155,9 +168,12 @@ pub struct RecipeArgs {
     /// Make the best checkpoint the result, not the last
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
     pub load_best_model_at_end: bool,
-    /// What decides which checkpoint is best
+    /// What decides which checkpoint is best; eval_loss when not given
     #[arg(long)]
     pub metric_for_best_model: Option<String>,
+    /// Whether more of --metric_for_best_model is better; when not given: it is, unless the name ends in loss
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub greater_is_better: Option<bool>,
     /// End the run after so many evaluations in a row that did not better the best
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub early_stopping_patience: Option<u32>,
@@ -180,4 +196,101 @@ pub struct RecipeArgs {
     /// Threads, or 0 for every core. The result does not depend on it
     #[arg(long, default_value_t = 0)]
     pub threads: u32,
+}
+
+impl RecipeArgs {
+    /// How long the warm-up is, as the trainer has it: a count of steps, or, below 1, their share.
+    pub fn warmup(&self) -> f64 {
+        self.warmup_ratio.unwrap_or(self.warmup_steps)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::args::{Cli, Command, FinetuneArgs, normalize, parse};
+    use berth_trainer::Recipe;
+    use clap::CommandFactory;
+    use serde_json::Value;
+    use std::ffi::OsString;
+
+    fn finetune(flags: &str) -> Result<FinetuneArgs, String> {
+        let line = format!("berth finetune --output_dir o {flags}");
+        let typed = normalize(line.split(' ').map(OsString::from));
+        let cli = parse(typed).map_err(|error| {
+            assert_eq!(error.exit_code(), 2);
+            error.to_string()
+        })?;
+        match cli.command {
+            Command::Finetune(args) => Ok(*args),
+            _ => panic!("not finetune"),
+        }
+    }
+
+    fn recipe(flags: &str) -> Recipe {
+        let args = finetune(flags).unwrap();
+        serde_json::from_value(serde_json::to_value(&args.recipe).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn every_setting_of_a_recipe_has_a_flag() {
+        let cli = Cli::command();
+        let command = cli.find_subcommand("finetune").unwrap();
+        let flags: Vec<&str> = command
+            .get_arguments()
+            .filter_map(clap::Arg::get_long)
+            .collect();
+        let Value::Object(settings) = serde_json::to_value(Recipe::default()).unwrap() else {
+            panic!("no object")
+        };
+        for setting in settings.keys() {
+            assert!(flags.contains(&setting.as_str()), "{setting}");
+        }
+    }
+
+    #[test]
+    fn adams_constants_and_the_way_to_the_best_reach_the_recipe() {
+        let (usual, own) = (recipe("--seed 1"), Recipe::default());
+        let adam = |recipe: &Recipe| [recipe.adam_beta1, recipe.adam_beta2, recipe.adam_epsilon];
+        assert_eq!(adam(&usual), adam(&own));
+        assert_eq!(usual.greater_is_better, None);
+        let given = recipe("--adam_beta1 0.8 --adam-beta2 0.98 --adam_epsilon 1e-6");
+        assert_eq!(adam(&given), [0.8, 0.98, 1e-6]);
+        for (flag, expected) in [
+            ("--greater_is_better", true),
+            ("--greater-is-better False", false),
+        ] {
+            assert_eq!(recipe(flag).greater_is_better, Some(expected), "{flag}");
+        }
+        for (flag, range) in [
+            ("--adam_beta1 1", "adam_beta1 is 1, but must be at least 0"),
+            ("--adam_beta2 -0.1", "adam_beta2 is -0.1, but must be at"),
+            ("--adam_epsilon 0", "adam_epsilon is 0, but must be above 0"),
+        ] {
+            let wrong = recipe(flag).check().unwrap_err().to_string();
+            assert!(wrong.starts_with(range), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_share_of_warm_up_is_below_1_and_the_last_of_both_flags_wins() {
+        for (flags, expected) in [
+            ("--seed 1", 0.1),
+            ("--warmup_ratio 0", 0.0),
+            ("--warmup-ratio=0.06", 0.06),
+            ("--warmup_steps 0.2", 0.2),
+            ("--warmup_steps 7", 7.0),
+            ("--warmup_steps 7 --warmup_ratio 0.2", 0.2),
+            ("--warmup_ratio 0.2 --warmup_steps 7", 7.0),
+            ("--warmup_ratio 0.2 --warmup_ratio 0.3", 0.3),
+        ] {
+            let args = finetune(flags).unwrap();
+            assert_eq!(args.recipe.warmup(), expected, "{flags}");
+        }
+        for value in ["1.0", "1.5", "100", "-0.1", "nan", "x"] {
+            let told = finetune(&format!("--warmup_ratio {value}")).unwrap_err();
+            assert!(told.contains("--warmup_ratio"), "{told}");
+            let way = "say --warmup_steps N, or a share below 1";
+            assert!(told.contains(way), "{told}");
+        }
+    }
 }

@@ -103,6 +103,8 @@ pub fn switches() -> Vec<String> {
 mod tests {
     use super::*;
     use crate::args::Command;
+    use clap::ArgAction;
+    use clap::builder::PossibleValue;
     use std::path::PathBuf;
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
@@ -112,6 +114,23 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_that_is_true_or_false_is_a_switch() {
+        let (command, switches) = (Cli::command(), switches());
+        for flag in command
+            .get_subcommands()
+            .flat_map(clap::Command::get_arguments)
+        {
+            let words = flag.get_possible_values();
+            let words: Vec<&str> = words.iter().map(PossibleValue::get_name).collect();
+            let is_bare = matches!(flag.get_action(), ArgAction::SetTrue | ArgAction::SetFalse);
+            let is_switch = flag
+                .get_long()
+                .is_some_and(|name| switches.iter().any(|switch| switch == name));
+            assert_eq!(is_bare || words == ["true", "false"], is_switch, "{flag}");
+        }
     }
 
     #[test]
@@ -154,7 +173,7 @@ mod tests {
         let Command::Evaluate(args) = cli.command else {
             panic!("not evaluate")
         };
-        assert!(args.json);
+        assert!(args.stdout.json);
         assert_eq!(args.validation_file, Some(PathBuf::from("True")));
         let cli = parse("berth finetune --output_dir o --resume_from_checkpoint True").unwrap();
         let Command::Finetune(args) = cli.command else {
@@ -218,6 +237,9 @@ mod tests {
             "learning_rate",
             "warmup_steps",
             "weight_decay",
+            "adam_beta1",
+            "adam_beta2",
+            "adam_epsilon",
             "max_grad_norm",
             "early_stopping_threshold",
             "label_smoothing_factor",

@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::names::bundle_path;
 use crate::show;
 use berth_runtime::answer::{Answerer, Options};
+use berth_runtime::lines::without_mark;
 use berth_runtime::{Answers, Classification, Model, QueryError, Session, SpanAnswer};
 use berth_task::{Aggregation, Task};
 use std::fs;
@@ -196,7 +197,7 @@ fn wide(text: &str) -> usize {
 }
 
 /// Each answer in its sentence, marked, and its score.
-fn marked(passage: &str, answers: &Answers<'_>, most: usize) -> String {
+fn marked(passage: &str, answers: &Answers<'_, '_>, most: usize) -> String {
     let marks = match io::stdout().is_terminal() {
         true => ["\x1b[1m", "\x1b[0m"],
         false => ["[", "]"],
@@ -222,7 +223,8 @@ fn marked(passage: &str, answers: &Answers<'_>, most: usize) -> String {
 /// How a text is typed that would be taken for a file's name.
 const ESCAPED: &str = "a text that begins with `@` is written `@@…`";
 
-/// A text as typed, with one `@` for two at its beginning, or the content of the file behind a single one.
+/// A text as typed, with one `@` for two at its beginning, or the content of the file behind a single one, a byte order
+/// mark passed over.
 fn text_of(typed: &str) -> Result<String, Error> {
     match typed.strip_prefix('@') {
         Some("") => Err(Error::Usage(format!(
@@ -234,7 +236,7 @@ fn text_of(typed: &str) -> Result<String, Error> {
                 let what = format!("{source}; {ESCAPED}");
                 Error::file(path, io::Error::new(source.kind(), what))
             })?;
-            utf8(Path::new(path), 1, bytes)
+            utf8(Path::new(path), 1, bytes).map(without_mark)
         }
         None => Ok(typed.to_owned()),
     }
@@ -268,6 +270,9 @@ mod tests {
         fs::write(&path, "@@ of a file\n").expect("a file");
         let read = text_of(&format!("@{}", path.display()));
         assert_eq!(read.expect("a text"), "@@ of a file\n");
+        fs::write(&path, "\u{feff}a \u{feff}\n").expect("a file");
+        let read = text_of(&format!("@{}", path.display()));
+        assert_eq!(read.expect("a text"), "a \u{feff}\n");
         let said = text_of("@nowhere likes it").unwrap_err().to_string();
         assert!(said.starts_with("nowhere likes it: "), "{said}");
         assert!(said.ends_with(ESCAPED) && !said.contains('\n'), "{said}");

@@ -18,7 +18,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Error> {
             let what = "--lengths goes with a bundle; --train times the batches of --shapes";
             return Err(Error::Usage(what.into()));
         }
-        (None, true) => return bench_train::run(args),
+        (None, true) => return bench_train::run(&args.train, args.threads, args.stdout.json),
         (Some(_), true) => {
             let what =
                 "--train times steps of a base model, --model_name_or_path; it takes no bundle";
@@ -43,7 +43,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Error> {
     }
     let options = Options {
         lengths,
-        threads: Threads(args.train.threads as usize),
+        threads: Threads(args.threads as usize),
         allocations: Some(counting::allocations),
         ..Default::default()
     };
@@ -51,7 +51,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Error> {
         MeasureError::Length { .. } => Error::Usage(format!("--lengths: {error}")),
         error => error.into(),
     })?;
-    if args.json {
+    if args.stdout.json {
         print(&report)
     } else {
         print(for_people(&report))

@@ -1,7 +1,7 @@
 //! `berth bench --train`: seconds a training step takes, by shape of the batch, and memory.
 
 use super::print;
-use crate::args::{BenchArgs, TrainBenchArgs};
+use crate::args::TrainBenchArgs;
 use crate::error::Error;
 use crate::{fetch, show};
 use berth_checkpoint::Checkpoint;
@@ -14,12 +14,11 @@ use serde_json::{Map, Value, json};
 /// Steps of each shape before those that count.
 const WARM_UP: usize = 2;
 
-/// Measures and prints.
+/// Measures on so many threads and prints, as JSON or for people.
 ///
 /// # Errors
 /// If the base model can't be had, or a shape is longer than it has positions.
-pub fn run(args: &BenchArgs) -> Result<(), Error> {
-    let train = &args.train;
+pub fn run(train: &TrainBenchArgs, threads: u32, json: bool) -> Result<(), Error> {
     let recipe = Recipe {
         bf16: train.bf16,
         device: train.device,
@@ -41,12 +40,12 @@ pub fn run(args: &BenchArgs) -> Result<(), Error> {
             train.model_name_or_path
         )));
     }
-    let threads = rayon::ThreadPoolBuilder::new()
-        .num_threads(train.threads as usize)
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads as usize)
         .build()
-        .map_err(|error| Error::Usage(format!("--threads {}: {error}", train.threads)))?;
-    let timings = threads.install(|| measure(&base, train, precision))?;
-    if args.json {
+        .map_err(|error| Error::Usage(format!("--threads {threads}: {error}")))?;
+    let timings = pool.install(|| measure(&base, train, precision))?;
+    if json {
         print(report(&timings))
     } else {
         print(for_people(&timings))

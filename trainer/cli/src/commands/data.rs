@@ -6,20 +6,21 @@
 use super::print;
 use crate::args::{DEFAULT_MODEL, DataFileArgs};
 use crate::error::Error;
+use crate::model::with_tokenizer;
 use crate::sources::Known;
 use crate::{fetch, show};
-use berth_data::{Dataset, Example, Label, Lengths, encode_all};
+use berth_data::{Dataset, Example, Label, Lengths, cut_pieces, encode_all};
 use berth_task::Task;
-use berth_wordpiece::Tokenizer;
 use serde_json::{Map, Value, json};
 
 /// Reads, counts and prints.
 pub fn run(args: &DataFileArgs) -> Result<(), Error> {
     let known = Known::new(&args.data, None)?;
+    known.warn_of_idle_flags();
     let dataset = berth_data::read(&known.source(&args.file)?)?;
     known.warn_of_unread(&dataset);
     let contents = Contents::of(&known, &dataset, args.model_name_or_path.as_deref())?;
-    match args.json {
+    match args.stdout.json {
         true => print(Value::Object(contents.report())),
         false => print(contents.for_people()),
     }
@@ -65,26 +66,21 @@ impl<'d> Contents<'d> {
             contents.lengths = Lengths::in_words(&dataset.examples);
             return Ok(contents);
         };
-        let tables = berth_checkpoint::tokenizer::tables(&folder)?;
-        let wrong = |what: String| Error::Model {
-            path: folder.clone(),
-            what,
-        };
-        let tokenizer = Tokenizer::new(&tables).map_err(|error| wrong(error.to_string()))?;
-        let inputs = encode_all(&tokenizer, &known.encoding(limit), &dataset.examples)
-            .map_err(|error| wrong(error.to_string()))?;
-        // All windows of a passage tell the same of their question.
-        let rows = inputs.chunk_by(|a, b| a.example == b.example);
-        let cut: Vec<usize> = rows
-            .map(|inputs| inputs[0].truncated)
-            .filter(|&pieces| pieces > 0)
-            .collect();
-        contents.lengths = Lengths::in_pieces(&tokenizer, &dataset.examples);
-        contents.cut = Some(Cut {
-            rows: cut.len(),
-            pieces: cut.iter().sum(),
-            inputs: inputs.len(),
-        });
+        with_tokenizer(&folder, |tokenizer| {
+            let inputs = encode_all(tokenizer, &known.encoding(limit), &dataset.examples);
+            let inputs = inputs.map_err(|error| Error::Model {
+                path: folder.clone(),
+                what: error.to_string(),
+            })?;
+            let cut: Vec<usize> = cut_pieces(&inputs).collect();
+            contents.lengths = Lengths::in_pieces(tokenizer, &dataset.examples);
+            contents.cut = Some(Cut {
+                rows: cut.len(),
+                pieces: cut.iter().sum(),
+                inputs: inputs.len(),
+            });
+            Ok(())
+        })?;
         Ok(contents)
     }
 

@@ -39,7 +39,7 @@ pub fn run(args: &DiffArgs) -> Result<(), Error> {
     let fields = fields(&models.each_ref().map(inspect::describe));
     let weights = weights(&models);
     let same = fields.is_empty() && weights.is_empty();
-    if args.json {
+    if args.stdout.json {
         print(to_json(same, &fields, &weights))?;
     } else if same {
         print("nothing differs")?;

@@ -1,23 +1,22 @@
 //! `berth evaluate`: the metrics of a checkpoint, a bundle or an ONNX file on a labelled file.
 
 use super::{print, use_threads};
-use crate::args::{DataArgs, EvaluateArgs};
+use crate::args::EvaluateArgs;
 use crate::error::Error;
 use crate::model::{Model, onnx_folder};
 use crate::sources::Known;
 use crate::{outputs, show};
+use berth_checkpoint::save::write_json;
 use berth_data::{
     Dataset, EncodeOptions, Encoded, Evaluation, EvaluationError, Evaluator, MEASURED_FILES,
     TaskName, cut_examples, expected_calibration_error, unasked_words,
 };
 use berth_quantize::onnx::Share;
 use berth_task::{LongTexts, Task};
+use berth_trainer::EVAL_RESULTS;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-
-/// The file of the metrics.
-const RESULTS: &str = "eval_results.json";
 
 /// Evaluates and prints.
 pub fn run(args: &EvaluateArgs) -> Result<(), Error> {
@@ -28,6 +27,7 @@ pub fn run(args: &EvaluateArgs) -> Result<(), Error> {
     };
     let model = model.renamed(args.data.label_names.as_deref())?;
     let known = Known::new(&args.data, model.training_args.clone())?;
+    known.warn_of_idle_flags();
     check_long_texts(known.task, args.long_texts)?;
     let files = Files::find(
         known.task_name,
@@ -42,7 +42,7 @@ pub fn run(args: &EvaluateArgs) -> Result<(), Error> {
         files.check_apart(folder, known.task)?;
     }
     let read = |path: &Path| -> Result<LabelledFile, Error> {
-        let file = LabelledFile::read(&model, path, &args.data, args.max_eval_samples)?;
+        let file = LabelledFile::read(&model, path, &known, args.max_eval_samples)?;
         let long_texts = args.long_texts;
         Ok(LabelledFile { long_texts, ..file })
     };
@@ -51,10 +51,13 @@ pub fn run(args: &EvaluateArgs) -> Result<(), Error> {
         outputs::check_files(folder, &written(known.task))?;
     }
     let batch = args.per_device_eval_batch_size as usize;
-    let measured = measure(&model, &file, batch)?;
-    let second = second
-        .map(|file| measure(&model, &file, batch))
-        .transpose()?;
+    let measure = |file: &LabelledFile| -> Result<Measured, Error> {
+        let measured = measure(&model, file, batch)?;
+        warn(&measured.unread.of_figures());
+        Ok(measured)
+    };
+    let measured = measure(&file)?;
+    let second = second.as_ref().map(measure).transpose()?;
     let mut report = measured.report();
     report.extend(second.iter().flat_map(Measured::report_mismatched));
     let shares = model.shares();
@@ -65,11 +68,10 @@ pub fn run(args: &EvaluateArgs) -> Result<(), Error> {
         report.insert("operators".into(), Value::Object(each.collect()));
     }
     if let Some(folder) = &args.output_dir {
-        let text = serde_json::to_string_pretty(&report).unwrap_or_default() + "\n";
-        berth_checkpoint::save::write_file(folder.join(RESULTS), text.as_bytes())?;
+        write_json(folder.join(EVAL_RESULTS), &report)?;
         write_predictions(folder, &model, &file, &measured)?;
     }
-    if args.json {
+    if args.stdout.json {
         print(Value::Object(report))
     } else {
         print(for_people(&measured))?;
@@ -141,7 +143,7 @@ fn written(task: Task) -> Vec<&'static str> {
         Task::QuestionAnswering => &MEASURED_FILES,
         _ => &[],
     };
-    predictions.iter().copied().chain([RESULTS]).collect()
+    predictions.iter().copied().chain([EVAL_RESULTS]).collect()
 }
 
 /// That windows are asked for only where there are any: inputs of words that are tagged are cut.
@@ -172,8 +174,7 @@ fn write_predictions(
         what: error.to_string(),
     })?;
     for (name, content) in predictions {
-        let text = serde_json::to_string_pretty(&content).unwrap_or_default() + "\n";
-        berth_checkpoint::save::write_file(folder.join(name), text.as_bytes())?;
+        write_json(folder.join(name), &content)?;
     }
     Ok(())
 }
@@ -191,17 +192,16 @@ pub struct LabelledFile {
 }
 
 impl LabelledFile {
-    /// Reads the file as the flags and the model's memory say, at most `most` rows of it.
+    /// Reads the file by what is known of it from the flags and the model's memory, at most `most` rows of it.
     ///
     /// # Errors
-    /// At the first line that is wrong, or where nothing names the task.
+    /// At the first line that is wrong, or where the model has no labels for the task.
     pub fn read(
         model: &Model,
         path: &Path,
-        flags: &DataArgs,
+        known: &Known,
         most: Option<usize>,
     ) -> Result<Self, Error> {
-        let known = Known::new(flags, model.training_args.clone())?;
         model.check_labels(known.task)?;
         let own = model.former.as_ref().unwrap_or(&model.labels);
         let mut source = known.labelled(path, own, model.multi_label)?;
@@ -215,7 +215,7 @@ impl LabelledFile {
         let limit = known.limit(model.max_length)?;
         known.check(&dataset, limit)?;
         Ok(LabelledFile {
-            known,
+            known: known.clone(),
             dataset,
             limit,
             long_texts: LongTexts::Cut,
@@ -238,10 +238,76 @@ pub struct Measured {
     pub inputs: Vec<Encoded>,
     /// The outputs for each input.
     pub logits: Vec<Vec<f32>>,
-    /// Rows that were cut to fit.
-    pub truncated: usize,
+    /// What of the file it did not read.
+    pub unread: Unread,
     /// Seconds for all rows.
     pub seconds: f64,
+}
+
+/// What of a file no model reads, since inputs have an end.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unread {
+    /// Texts that were cut to fit.
+    pub texts: usize,
+    /// Words that were cut off or have no piece.
+    pub words: usize,
+    /// How many texts there are.
+    all_texts: usize,
+    /// How many words that are tagged.
+    all_words: usize,
+    /// How many pieces an input has at most.
+    limit: usize,
+}
+
+impl Unread {
+    /// What of a file's rows is not in the inputs, of at most `limit` pieces, that they become.
+    pub fn of(dataset: &Dataset, inputs: &[Encoded], limit: usize) -> Self {
+        Unread {
+            texts: cut_examples(inputs),
+            words: unasked_words(&dataset.examples, inputs),
+            all_texts: dataset.examples.len(),
+            all_words: words(dataset),
+            limit,
+        }
+    }
+
+    /// A sentence on texts and one on words, where there are any; `so` is what comes of it for the words.
+    fn sentences(&self, so: &str) -> Vec<String> {
+        let mut told = Vec::new();
+        if self.texts > 0 {
+            let (texts, all, limit) = (self.texts, self.all_texts, self.limit);
+            told.push(format!("{texts} of {all} texts were cut to {limit} pieces"));
+        }
+        if self.words > 0 {
+            let (words, all) = (self.words, self.all_words);
+            told.push(format!(
+                "{words} of {all} words were cut off or have no piece, and {so}"
+            ));
+        }
+        told
+    }
+
+    /// What is to be known of figures on the file.
+    pub fn of_figures(&self) -> Vec<String> {
+        self.sentences("are in no figure")
+    }
+
+    /// What is to be known of answers to the file.
+    pub fn of_answers(&self) -> Vec<String> {
+        self.sentences("get no tag")
+    }
+}
+
+/// How many words a file asks about.
+pub fn words(dataset: &Dataset) -> usize {
+    dataset.examples.iter().map(|row| row.words.len()).sum()
+}
+
+/// Says sentences aloud that are to be known of what comes.
+pub fn warn(sentences: &[String]) {
+    for sentence in sentences {
+        show::note(format!("warning: {sentence}"));
+    }
 }
 
 /// Lets the model answer every row, and holds the answers against the labels.
@@ -267,25 +333,12 @@ pub fn measure(model: &Model, file: &LabelledFile, batch: usize) -> Result<Measu
     let judged = evaluator.judged(&logits, model.temperature());
     let judged = judged.map_err(wrong)?;
     let calibration_error = (!judged.is_empty()).then(|| expected_calibration_error(&judged));
-    let truncated = cut_examples(&inputs);
-    if truncated > 0 {
-        let (all, limit) = (file.dataset.examples.len(), file.limit);
-        show::note(format!(
-            "warning: {truncated} of {all} texts were cut to {limit} pieces"
-        ));
-    }
-    let unasked = unasked_words(&file.dataset.examples, &inputs);
-    if unasked > 0 {
-        show::note(format!(
-            "warning: {unasked} words were cut off or have no piece, and are in no figure"
-        ));
-    }
     Ok(Measured {
         evaluation,
         calibration_error,
+        unread: Unread::of(&file.dataset, &inputs, file.limit),
         inputs,
         logits,
-        truncated,
         seconds,
     })
 }
@@ -295,7 +348,7 @@ pub fn measure(model: &Model, file: &LabelledFile, batch: usize) -> Result<Measu
 /// # Errors
 /// When none has: there is nothing to learn from the file, nor to measure.
 pub fn check_asked(dataset: &Dataset, inputs: &[Encoded], limit: usize) -> Result<(), Error> {
-    let words: usize = dataset.examples.iter().map(|row| row.words.len()).sum();
+    let words = words(dataset);
     match words > 0 && unasked_words(&dataset.examples, inputs) == words {
         false => Ok(()),
         true => Err(Error::Model {
@@ -327,8 +380,8 @@ impl Measured {
             "eval_samples_per_second".into(),
             (samples as f64 / self.seconds).into(),
         );
-        if self.truncated > 0 {
-            report.insert("eval_truncated".into(), self.truncated.into());
+        if self.unread.texts > 0 {
+            report.insert("eval_truncated".into(), self.unread.texts.into());
         }
         report
     }

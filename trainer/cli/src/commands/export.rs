@@ -64,7 +64,7 @@ pub fn run(args: &ExportArgs) -> Result<(), Error> {
         false => Existing::Refuse,
     };
     let written = folder.commit(existing)?;
-    if args.json {
+    if args.stdout.json {
         let files = sizes
             .into_iter()
             .map(|(name, bytes)| (name.to_owned(), json!(bytes)));

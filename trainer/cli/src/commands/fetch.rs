@@ -22,7 +22,7 @@ pub fn run(args: &FetchArgs) -> Result<(), Error> {
     if let Some(target) = &args.output_dir {
         copy(&found, &files, target, args.overwrite_output_dir)?;
     }
-    if !args.json {
+    if !args.stdout.json {
         return print(folder.display());
     }
     let sizes = files

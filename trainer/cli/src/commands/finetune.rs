@@ -70,16 +70,28 @@ fn results(all: &Map<String, Value>) -> Table {
 /// Fine-tunes once; the figures, those that are there where the run had finished before.
 fn train_one(args: &FinetuneArgs, lessons: &Lessons<'_>) -> Result<Map<String, Value>, Error> {
     let output = &args.output_dir;
-    match lessons.train(args.recipe.seed, output, start(args))? {
+    let outcome = lessons.train(args.recipe.seed, output, start(args))?;
+    figures_of(args, lessons, output, outcome, "; nothing to do")
+}
+
+/// The figures that a run came to, those that are there where it had finished before; then that is said, with `so`
+/// behind it.
+fn figures_of(
+    args: &FinetuneArgs,
+    lessons: &Lessons<'_>,
+    folder: &Path,
+    outcome: Outcome,
+    so: &str,
+) -> Result<Map<String, Value>, Error> {
+    match outcome {
         Outcome::Finished(results) => {
             let mut all = results.all();
-            lessons.measure_mismatched(output, &mut all)?;
+            lessons.measure_mismatched(folder, &mut all)?;
             Ok(all)
         }
         Outcome::AlreadyFinished => {
-            let folder = output.display();
-            show::note(format!("{folder}: this run has finished; nothing to do"));
-            lessons.all_figures(output)
+            show::note(format!("{}: this run has finished{so}", folder.display()));
+            lessons.all_figures(folder)
         }
         Outcome::Interrupted { checkpoint, step } => Err(interrupted(args, &checkpoint, step)),
     }

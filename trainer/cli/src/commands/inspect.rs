@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 /// Prints the bundle as the device program prints it, or as JSON.
 pub fn run(args: &InspectArgs) -> Result<(), Error> {
     let model = Model::open_verified(bundle_path(&args.bundle)?)?;
-    if !args.json {
+    if !args.stdout.json {
         return print(berth_runtime::inspect(&model).to_string().trim_end());
     }
     print(describe(&model))

@@ -3,15 +3,17 @@
 //! The files are those of Hugging Face's example scripts, beside `predict_results.json` with what is
 //! printed; `berth_data` decodes and writes them out.
 
-use super::evaluate::check_long_texts;
+use super::evaluate::{Unread, check_long_texts, warn, words};
 use super::{print, use_threads};
 use crate::args::PredictArgs;
 use crate::error::Error;
 use crate::model::Model;
 use crate::sources::Known;
 use crate::{outputs, show};
-use berth_checkpoint::save::write_file;
-use berth_data::{Answer, Decision, EncodeOptions, cut_examples, predicted_files};
+use berth_checkpoint::save::{write_file, write_json};
+use berth_data::{
+    Answer, Dataset, Decision, EncodeOptions, EvaluationError, Evaluator, predicted_files,
+};
 use berth_task::Task;
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
@@ -27,26 +29,26 @@ pub fn run(args: &PredictArgs) -> Result<(), Error> {
     let predicted = predict(&model, args)?;
     let report = predicted.report(&model.labels);
     let files = write(args, &predicted.files, &report)?;
-    if args.json {
+    if args.stdout.json {
         return print(Value::Object(report));
     }
     print(predicted.for_people(&model.labels))?;
     files.iter().try_for_each(|file| print(file.display()))
 }
 
+/// Names and contents of files.
+type Files = Vec<(&'static str, String)>;
+
 /// What a model said to a file.
 struct Predicted {
     task: Task,
     answers: Vec<Decision>,
-    /// Names and contents.
-    files: Vec<(&'static str, String)>,
+    files: Files,
     samples: usize,
-    /// Rows that were cut to fit.
-    truncated: usize,
+    /// Rows that were cut to fit, and words that have no answer.
+    unread: Unread,
     /// Answers that were not sure enough; none where no least score was asked for.
     abstained: Option<usize>,
-    /// Words that were cut off or have no piece.
-    unanswered: usize,
     seconds: f64,
 }
 
@@ -56,23 +58,12 @@ struct Predicted {
 /// At the first line that is wrong, or where the model does not fit the task, or where nothing can be written.
 fn predict(model: &Model, args: &PredictArgs) -> Result<Predicted, Error> {
     let known = Known::new(&args.data, model.training_args.clone())?;
+    known.warn_of_idle_flags();
     check_long_texts(known.task, args.long_texts)?;
-    if args.min_score.is_some() && known.task == Task::TextPairRegression {
-        let what = "--min_score needs scores, and the model answers with a number";
-        return Err(Error::Usage(what.into()));
-    }
+    check_min_score(args, model, known.task)?;
     model.check_labels(known.task)?;
-    check(args, model, known.task)?;
-    let mut dataset = berth_data::read(&known.unlabelled(&args.test_file)?)?;
-    let most = args.max_predict_samples.unwrap_or(usize::MAX);
-    dataset.examples.truncate(most);
-    dataset.labels.clone_from(&model.labels);
-    dataset.multi_label = model.multi_label;
-    if args.min_score.is_some() && model.multi_label {
-        let what =
-            "--min_score is for one label of several, and the model gives each row any number";
-        return Err(Error::Usage(what.into()));
-    }
+    check_written(args, model, known.task)?;
+    let dataset = read_rows(args, model, &known)?;
     let limit = known.limit(model.max_length)?;
     known.check(&dataset, limit)?;
     let names: Vec<&str> = written(known.task).collect();
@@ -88,39 +79,14 @@ fn predict(model: &Model, args: &PredictArgs) -> Result<Predicted, Error> {
     let logits = model.logits(known.task, &inputs, batch)?;
     let seconds = begun.elapsed().as_secs_f64();
     let evaluator = known.evaluator(&dataset, &inputs);
-    let min_score = args.min_score.unwrap_or(0.0);
-    let both = evaluator
-        .answers(&logits, model.temperature())
-        .and_then(|answers| {
-            let answers = answers.into_iter().map(|decision| Decision {
-                answer: decision.answer.unless_below(min_score),
-                ..decision
-            });
-            let answers: Vec<_> = answers.collect();
-            let files = evaluator.files_of(&logits, &answers)?;
-            Ok((answers, files))
-        });
-    let (answers, files) = both.map_err(|error| Error::Model {
-        path: model.path.clone(),
-        what: error.to_string(),
-    })?;
-    let truncated = cut_examples(&inputs);
-    if truncated > 0 {
-        let all = dataset.examples.len();
-        show::note(format!(
-            "warning: {truncated} of {all} texts were cut to {limit} pieces"
-        ));
-    }
-    let words: usize = dataset.examples.iter().map(|row| row.words.len()).sum();
-    let unanswered = match known.task {
-        Task::TokenClassification => words.saturating_sub(answers.len()),
+    let (answers, files) =
+        answers(args, model, &evaluator, &logits).map_err(|error| model.wrong(&error))?;
+    let mut unread = Unread::of(&dataset, &inputs, limit);
+    unread.words = match known.task {
+        Task::TokenClassification => words(&dataset).saturating_sub(answers.len()),
         _ => 0,
     };
-    if unanswered > 0 {
-        show::note(format!(
-            "warning: {unanswered} words were cut off or have no piece, and get no tag"
-        ));
-    }
+    warn(&unread.of_answers());
     Ok(Predicted {
         task: known.task,
         samples: dataset.examples.len(),
@@ -130,15 +96,28 @@ fn predict(model: &Model, args: &PredictArgs) -> Result<Predicted, Error> {
         }),
         answers,
         files,
-        truncated,
-        unanswered,
+        unread,
         seconds,
     })
 }
 
+/// That a least score is asked for only where each row has one answer with a score.
+fn check_min_score(args: &PredictArgs, model: &Model, task: Task) -> Result<(), Error> {
+    let what = match args.min_score {
+        Some(_) if task == Task::TextPairRegression => {
+            "--min_score needs scores, and the model answers with a number"
+        }
+        Some(_) if model.multi_label => {
+            "--min_score is for one label of several, and the model gives each row any number"
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::Usage(what.into()))
+}
+
 /// Before anything is answered: that no file is written over the one that is read, and that no label would part the
 /// lines of what is written.
-fn check(args: &PredictArgs, model: &Model, task: Task) -> Result<(), Error> {
+fn check_written(args: &PredictArgs, model: &Model, task: Task) -> Result<(), Error> {
     for name in written(task) {
         outputs::check_apart(&args.output_dir.join(name), &[&args.test_file])?;
     }
@@ -157,6 +136,34 @@ fn check(args: &PredictArgs, model: &Model, task: Task) -> Result<(), Error> {
     }
 }
 
+/// The rows to be answered, with the labels that the model has for them.
+fn read_rows(args: &PredictArgs, model: &Model, known: &Known) -> Result<Dataset, Error> {
+    let mut dataset = berth_data::read(&known.unlabelled(&args.test_file)?)?;
+    let most = args.max_predict_samples.unwrap_or(usize::MAX);
+    dataset.examples.truncate(most);
+    dataset.labels.clone_from(&model.labels);
+    dataset.multi_label = model.multi_label;
+    Ok(dataset)
+}
+
+/// What the logits say, no answer where it is not sure enough, and the files that tell it.
+fn answers(
+    args: &PredictArgs,
+    model: &Model,
+    evaluator: &Evaluator<'_>,
+    logits: &[Vec<f32>],
+) -> Result<(Vec<Decision>, Files), EvaluationError> {
+    let min_score = args.min_score.unwrap_or(0.0);
+    let answers = evaluator.answers(logits, model.temperature())?;
+    let answers = answers.into_iter().map(|decision| Decision {
+        answer: decision.answer.unless_below(min_score),
+        ..decision
+    });
+    let answers: Vec<_> = answers.collect();
+    let files = evaluator.files_of(logits, &answers)?;
+    Ok((answers, files))
+}
+
 /// The names of the files that may be written.
 fn written(task: Task) -> impl Iterator<Item = &'static str> {
     predicted_files(task).iter().copied().chain([RESULTS])
@@ -168,13 +175,15 @@ fn write(
     files: &[(&'static str, String)],
     report: &Map<String, Value>,
 ) -> Result<Vec<PathBuf>, Error> {
-    let report = serde_json::to_string_pretty(report).unwrap_or_default() + "\n";
     let mut written = Vec::new();
-    for (name, content) in files.iter().chain([&(RESULTS, report)]) {
+    for (name, content) in files {
         let path = args.output_dir.join(name);
         write_file(&path, content.as_bytes())?;
         written.push(path);
     }
+    let path = args.output_dir.join(RESULTS);
+    write_json(&path, report)?;
+    written.push(path);
     Ok(written)
 }
 
@@ -187,8 +196,8 @@ impl Predicted {
         let rate = self.samples as f64 / self.seconds;
         report.insert("predict_samples_per_second".into(), rate.into());
         for (name, count) in [
-            ("predict_truncated", self.truncated),
-            ("predict_unanswered_words", self.unanswered),
+            ("predict_truncated", self.unread.texts),
+            ("predict_unanswered_words", self.unread.words),
         ] {
             if count > 0 {
                 report.insert(name.into(), count.into());

@@ -7,7 +7,7 @@
 //! when the bundle gets its name. By itself it is ended by Ctrl-C at once, but not where that would leave the bundle
 //! half-written.
 
-use super::evaluate::{LabelledFile, measure};
+use super::evaluate::{LabelledFile, Unread, measure};
 use super::{print, use_threads};
 use crate::args::QuantizeArgs;
 use crate::error::Error;
@@ -16,8 +16,9 @@ use crate::sources::Known;
 use crate::{interrupt, outputs, page, show};
 use berth_bundle::{Calibration, Writer};
 use berth_checkpoint::save::{place, write_file};
+use berth_checkpoint::weights::WEIGHTS_FILE;
 use berth_checkpoint::{Checkpoint, hex, sha256};
-use berth_data::{Answer, Decision, EvaluationError, Label, unasked_words};
+use berth_data::{Answer, Decision, EvaluationError, Label};
 use berth_quantize::{
     Changed, Comparison, Cost, Findings, Gate, Latency, Measured, Missed, Options, QuantizeError,
     Step, Trials,
@@ -39,8 +40,12 @@ const LENGTHS: [usize; 5] = [16, 64, 128, 256, 384];
 /// Quantizes, compares, and prints. The report is printed whether or not the gate was passed.
 pub fn run(args: &QuantizeArgs) -> Result<(), Error> {
     use_threads(args.threads);
-    let done = convert(args)?;
-    if args.json {
+    let subject = Subject::open(args)?;
+    if let Some(known) = &subject.known {
+        known.warn_of_idle_flags();
+    }
+    let done = subject.convert(args)?;
+    if args.stdout.json {
         print(berth_quantize::report(&done.findings()))?;
     } else {
         print(for_people(&done, &args.output))?;
@@ -77,10 +82,8 @@ pub struct Converted {
     gate: Gate,
     /// What the file is too small for, and what else is to be known of the figures.
     warnings: Vec<String>,
-    /// How many texts of the file were cut to fit.
-    truncated: usize,
-    /// How many of its words are in no figure.
-    left_out: usize,
+    /// What of the file no figure is about.
+    unread: Unread,
     /// The bound that was missed, if one was; nothing has been written then.
     pub missed: Option<Missed>,
 }
@@ -99,8 +102,7 @@ impl Converted {
             search: Vec::new(),
             gate: Gate::default(),
             warnings: Vec::new(),
-            truncated: 0,
-            left_out: 0,
+            unread: Unread::default(),
             missed: None,
         }
     }
@@ -113,8 +115,8 @@ impl Converted {
             search: &self.search,
             gate: self.gate,
             warnings: &self.warnings,
-            truncated: self.truncated,
-            left_out: self.left_out,
+            truncated: self.unread.texts,
+            left_out: self.unread.words,
             bytes: self.bytes,
             f32_layers: &self.f32_layers,
         }
@@ -126,77 +128,106 @@ impl Converted {
 /// # Errors
 /// Where the checkpoint or the file can't be read, or Ctrl-C has asked to stop.
 pub fn convert(args: &QuantizeArgs) -> Result<Converted, Error> {
-    let gate = Gate::from(&args.gate);
-    if args.validation_file.is_none() && !gate.is_open() {
-        let what = "--max_drop and --min_agreement need a --validation_file to be measured on";
-        return Err(Error::Usage(what.into()));
+    Subject::open(args)?.convert(args)
+}
+
+/// What is to be quantized.
+struct Subject {
+    checkpoint: Arc<Checkpoint>,
+    model: Model,
+    /// What the flags and the model's memory say of what it answers, if they do; where there is a file to measure on,
+    /// they do.
+    known: Option<Known>,
+}
+
+impl Subject {
+    /// Opens it, once what is asked for has been looked at.
+    fn open(args: &QuantizeArgs) -> Result<Self, Error> {
+        if args.validation_file.is_none() && !Gate::from(&args.gate).is_open() {
+            let what = "--max_drop and --min_agreement need a --validation_file to be measured on";
+            return Err(Error::Usage(what.into()));
+        }
+        check_outputs(args)?;
+        interrupt::check(&args.output)?;
+        let checkpoint = Arc::new(open(args)?);
+        let model = Model::of_checkpoint(Arc::clone(&checkpoint), &args.checkpoint);
+        let model = model.renamed(args.data.label_names.as_deref())?;
+        let known = known(args, &checkpoint)?;
+        Ok(Subject {
+            checkpoint,
+            model,
+            known,
+        })
     }
-    check_outputs(args)?;
-    interrupt::check(&args.output)?;
-    let checkpoint = Arc::new(open(args)?);
-    let model = Model::of_checkpoint(Arc::clone(&checkpoint), &args.checkpoint);
-    let model = model.renamed(args.data.label_names.as_deref())?;
-    let known = known(args, &checkpoint)?;
-    let known = known.as_ref();
-    let options = Options {
-        spans: known.and_then(spans),
-        task: known.map(|known| known.task),
-        label_names: model.former.as_ref().map(|_| model.labels.clone()),
-        max_tokens: longest(args, &checkpoint, known)?,
-        f32_layers: args.f32_layers.clone(),
-        ..Options::default()
-    };
-    let Some(file) = &args.validation_file else {
-        let writer = berth_quantize::quantize(&checkpoint, &options)?;
-        return written(args, &writer, None);
-    };
-    let mut compared = compare(args, file, (&checkpoint, &model), options, gate)?;
-    let Measured {
-        writer, comparison, ..
-    } = &mut compared.measured;
-    writer.set_metrics(comparison.metrics());
-    let calibration = comparison.calibration.clone();
-    writer
-        .set_calibration(calibration)
-        .map_err(QuantizeError::from)?;
-    compared.warnings.extend(gate.doubts(comparison));
-    let missed = gate.check(comparison).err();
-    let done = match missed {
-        None => {
-            let page = compared.for_page(gate);
-            written(args, &compared.measured.writer, Some(page))?
-        }
-        Some(_) => {
-            let bytes = writer.to_bytes().map_err(QuantizeError::from)?;
-            Converted::of(writer, bytes.len() as u64)
-        }
-    };
-    let Compared {
-        measured,
-        warnings,
-        truncated,
-        left_out,
-        ..
-    } = compared;
-    let Measured {
-        comparison,
-        cost,
-        latency,
-        search,
-        ..
-    } = measured;
-    Ok(Converted {
-        comparison: Some(comparison),
-        cost: Some(cost),
-        latency: Some(latency),
-        search,
-        gate,
-        warnings,
-        truncated,
-        left_out,
-        missed,
-        ..done
-    })
+
+    /// How it is quantized.
+    fn options(&self, args: &QuantizeArgs) -> Result<Options, Error> {
+        let (model, known) = (&self.model, self.known.as_ref());
+        Ok(Options {
+            spans: known.and_then(spans),
+            task: known.map(|known| known.task),
+            label_names: model.former.as_ref().map(|_| model.labels.clone()),
+            max_tokens: longest(args, &self.checkpoint, known)?,
+            f32_layers: args.f32_layers.clone(),
+            ..Options::default()
+        })
+    }
+
+    /// Quantizes it and writes the bundle, if it passes the gate.
+    fn convert(&self, args: &QuantizeArgs) -> Result<Converted, Error> {
+        let gate = Gate::from(&args.gate);
+        let options = self.options(args)?;
+        let measured_on = args.validation_file.as_deref().zip(self.known.as_ref());
+        let Some(measured_on) = measured_on else {
+            let writer = berth_quantize::quantize(&self.checkpoint, &options)?;
+            return written(args, &writer, None);
+        };
+        let mut compared = compare(args, measured_on, self, options, gate)?;
+        let Measured {
+            writer, comparison, ..
+        } = &mut compared.measured;
+        writer.set_metrics(comparison.metrics());
+        let calibration = comparison.calibration.clone();
+        writer
+            .set_calibration(calibration)
+            .map_err(QuantizeError::from)?;
+        compared.warnings.extend(gate.doubts(comparison));
+        let missed = gate.check(comparison).err();
+        let done = match missed {
+            None => {
+                let page = compared.for_page(gate);
+                written(args, &compared.measured.writer, Some(page))?
+            }
+            Some(_) => {
+                let bytes = writer.to_bytes().map_err(QuantizeError::from)?;
+                Converted::of(writer, bytes.len() as u64)
+            }
+        };
+        let Compared {
+            measured,
+            warnings,
+            unread,
+            ..
+        } = compared;
+        let Measured {
+            comparison,
+            cost,
+            latency,
+            search,
+            ..
+        } = measured;
+        Ok(Converted {
+            comparison: Some(comparison),
+            cost: Some(cost),
+            latency: Some(latency),
+            search,
+            gate,
+            warnings,
+            unread,
+            missed,
+            ..done
+        })
+    }
 }
 
 /// The error of a part of a longer command: after Ctrl-C with the way to go on.
@@ -271,7 +302,7 @@ fn write_page(
     };
     let weights = match args.checkpoint.is_file() {
         true => args.checkpoint.clone(),
-        false => args.checkpoint.join("model.safetensors"),
+        false => args.checkpoint.join(WEIGHTS_FILE),
     };
     let digest = sha256(&args.output).map_err(|source| Error::file(&args.output, source))?;
     let text = page::quantized(&page::Quantized {
@@ -301,10 +332,8 @@ struct Compared {
     rows: LabelledFile,
     /// What the file is called.
     file: String,
-    /// How many of its texts were cut to fit.
-    truncated: usize,
-    /// How many of its words were cut off or have no piece.
-    left_out: usize,
+    /// What of it no figure is about.
+    unread: Unread,
     /// What is to be known of the figures.
     warnings: Vec<String>,
     /// What each said.
@@ -329,10 +358,14 @@ impl Compared {
 }
 
 /// What the flags and the model's memory say of what it answers, if they do.
+///
+/// # Errors
+/// When they contradict each other, or say nothing and there is a file to measure on.
 fn known(args: &QuantizeArgs, checkpoint: &Checkpoint) -> Result<Option<Known>, Error> {
     let remembered = checkpoint.training_args().cloned();
     let flags = &args.data;
-    if flags.task.is_none() && flags.task_name.is_none() && remembered.is_none() {
+    let is_named = flags.task.is_some() || flags.task_name.is_some() || remembered.is_some();
+    if !is_named && args.validation_file.is_none() {
         return Ok(None);
     }
     Known::new(flags, remembered).map(Some)
@@ -372,12 +405,14 @@ fn spans(known: &Known) -> Option<SpanRules> {
 /// Lets the checkpoint and the bundle answer the same rows; and other bundles, where the gate asks for it.
 fn compare(
     args: &QuantizeArgs,
-    file: &Path,
-    (checkpoint, model): (&Checkpoint, &Model),
+    (file, known): (&Path, &Known),
+    Subject {
+        checkpoint, model, ..
+    }: &Subject,
     mut options: Options,
     gate: Gate,
 ) -> Result<Compared, Error> {
-    let mut rows = LabelledFile::read(model, file, &args.data, args.max_eval_samples)?;
+    let mut rows = LabelledFile::read(model, file, known, args.max_eval_samples)?;
     let f32 = measure(model, &rows, BATCH)?;
     // The bundle answers by the threshold that it is measured with.
     if let Some((_, threshold)) = f32.evaluation.fitted.first() {
@@ -406,10 +441,7 @@ fn compare(
     };
     let fitted = measured.comparison.calibration.as_ref();
     let fitted = fitted.map(Calibration::temperature);
-    let (truncated, left_out) = (
-        f32.truncated,
-        unasked_words(&rows.dataset.examples, &f32.inputs),
-    );
+    let unread = f32.unread;
     let (f32, int8) = (
         decisions(&f32.logits, Temperature::ONE)?,
         decisions(&measured.logits, fitted.unwrap_or_default())?,
@@ -421,13 +453,12 @@ fn compare(
     {
         warnings.push(EIGHT_BITS.to_owned());
     }
-    warnings.extend(unread(&rows, truncated, left_out));
+    warnings.extend(unread.of_figures());
     Ok(Compared {
         measured,
         rows,
         file: show::name(file),
-        truncated,
-        left_out,
+        unread,
         warnings,
         f32,
         int8,
@@ -437,25 +468,6 @@ fn compare(
 /// What f32 is of a file whose weights are whole steps of int8 already.
 const EIGHT_BITS: &str = "the weights came in eight bits, so f32 stands for these weights in f32 arithmetic, not for \
                           the model that they were made of";
-
-/// Sentences on what of the file no figure is about.
-fn unread(rows: &LabelledFile, truncated: usize, left_out: usize) -> Vec<String> {
-    let examples = &rows.dataset.examples;
-    let words: usize = examples.iter().map(|row| row.words.len()).sum();
-    let mut told = Vec::new();
-    if truncated > 0 {
-        let (all, limit) = (examples.len(), rows.limit);
-        told.push(format!(
-            "{truncated} of {all} texts were cut to {limit} pieces"
-        ));
-    }
-    if left_out > 0 {
-        told.push(format!(
-            "{left_out} of {words} words were cut off or have no piece, and are in no figure"
-        ));
-    }
-    told
-}
 
 fn for_people(done: &Converted, output: &Path) -> String {
     let size = show::size(done.bytes);

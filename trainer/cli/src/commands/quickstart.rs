@@ -14,7 +14,9 @@ use super::quantize::{Converted, comparison_table, convert, within};
 use crate::args::{DEFAULT_MODEL, FinetuneArgs, QuantizeArgs, QuickstartArgs, with_usual};
 use crate::error::Error;
 use crate::{fetch, interrupt, show};
+use berth_checkpoint::config::CONFIG_FILE;
 use berth_checkpoint::tiny;
+use berth_checkpoint::weights::WEIGHTS_FILE;
 use berth_runtime::measure::{self, Report};
 use berth_runtime::{Threads, counting};
 use berth_task::Task;
@@ -22,7 +24,8 @@ use berth_trainer::Outcome;
 use folder::claim;
 use samples::Sample;
 use std::collections::HashMap;
-use std::ffi::OsString;
+use std::env;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -135,7 +138,7 @@ impl Road {
             return Ok(folder.display().to_string());
         }
         let folder = self.model.with_extension("base");
-        if !folder.join("config.json").exists() {
+        if !folder.join(CONFIG_FILE).exists() {
             tiny::create(&folder, 1, &frequent_words(self.sample.train, 800))?;
         }
         Ok(folder.display().to_string())
@@ -208,7 +211,7 @@ fn step(title: &str) {
 }
 
 fn summary(road: &Road, converted: &Converted, report: &Report) -> Result<String, Error> {
-    let weights = road.model.join("model.safetensors");
+    let weights = road.model.join(WEIGHTS_FILE);
     let f32_bytes = fs::metadata(&weights)
         .map_err(|source| Error::file(&weights, source))?
         .len();
@@ -289,13 +292,43 @@ fn next(road: &Road) -> String {
         .iter()
         .map(|flag| format!(" {flag}"))
         .collect();
+    let program = this_program().map_or_else(String::new, |program| {
+        format!("Here, `berth` is {}. ", path(&program))
+    });
     format!(
         "To go on:\n\
          \n  berth ask {bundle} {text}{pair}\n\
          \n  berth finetune --task {task}{recipe} --train_file your.{kind} --validation_file your-dev.{kind} --output_dir your-model\n\
          \n  scp \"$(.ci/cross aarch64-unknown-linux-gnu | tail -n 1)\" {bundle} board:\n\
-         \nHere, `berth` is target/release/berth. The last command builds in Berth's own folder."
+         \n{program}The last command works only in a checkout of Berth."
     )
+}
+
+/// How this program is to be typed; nothing where `berth` does it, or where it is not known.
+fn this_program() -> Option<PathBuf> {
+    let (program, current) = (env::current_exe().ok()?, env::current_dir().ok()?);
+    typed(&program, &current, &env::var_os("PATH").unwrap_or_default())
+}
+
+/// How a program is typed in the folder `current`; nothing where it is the `berth` that the folders of `path` hold.
+fn typed(program: &Path, current: &Path, path: &OsStr) -> Option<PathBuf> {
+    let name = format!("berth{}", env::consts::EXE_SUFFIX);
+    let found = env::split_paths(path)
+        .map(|folder| folder.join(&name))
+        .find(|found| found.is_file());
+    let is_same = |found: PathBuf| match [found.as_path(), program].map(Path::canonicalize) {
+        [Ok(found), Ok(program)] => found == program,
+        _ => false,
+    };
+    if found.is_some_and(is_same) {
+        return None;
+    }
+    Some(match program.strip_prefix(current) {
+        Ok(below) if below.components().count() > 1 => below.to_owned(),
+        // A bare name would be looked for in PATH.
+        Ok(name) => Path::new(".").join(name),
+        Err(_) => program.to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -363,6 +396,35 @@ mod tests {
                 String::from_utf8(output.stdout).unwrap(),
                 format!("ask\n{bundle}\n{question}\n@{passage}\n")
             );
+        }
+    }
+
+    #[test]
+    fn the_program_is_named_as_it_is_typed() {
+        let dir = tempfile::tempdir().unwrap();
+        let [bin, other] = ["bin", "other"].map(|name| dir.path().join(name));
+        let name = format!("berth{}", env::consts::EXE_SUFFIX);
+        for folder in [&bin, &other] {
+            fs::create_dir(folder).unwrap();
+            fs::write(folder.join(&name), "").unwrap();
+        }
+        let program = bin.join(&name);
+        let nowhere = OsStr::new("");
+        for (current, expected) in [
+            (dir.path(), Path::new("bin").join(&name)),
+            (bin.as_path(), Path::new(".").join(&name)),
+            (other.as_path(), program.clone()),
+        ] {
+            assert_eq!(typed(&program, current, nowhere), Some(expected));
+        }
+        for (folders, is_told) in [
+            ([&bin, &other], false),
+            ([&other, &bin], true),
+            ([&other, &other], true),
+        ] {
+            let path = env::join_paths(folders).unwrap();
+            let told = typed(&program, dir.path(), &path);
+            assert_eq!(told.is_some(), is_told, "{folders:?}");
         }
     }
 

@@ -15,10 +15,11 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use berth_checkpoint::config::CONFIG_FILE;
+use berth_checkpoint::weights::WEIGHTS_FILE;
 use berth_checkpoint::{hex, sha256};
 use sha1::{Digest, Sha1};
 
-use super::WEIGHTS;
 use super::error::FetchError;
 use super::pinned::{Pinned, PinnedFile};
 use super::progress::Progress;
@@ -70,7 +71,7 @@ impl Repo {
             .map(|revision| self.snapshot(revision))
             .find(|dir| {
                 let has = |name: &str| dir.join(name).exists();
-                has("config.json") && has(WEIGHTS) && (has("tokenizer.json") || has("vocab.txt"))
+                has(CONFIG_FILE) && has(WEIGHTS_FILE) && (has("tokenizer.json") || has("vocab.txt"))
             })
     }
 

@@ -7,21 +7,24 @@ use std::thread;
 use std::time::Duration;
 
 use berth_checkpoint::Config;
+use berth_checkpoint::config::CONFIG_FILE;
+use berth_checkpoint::weights::WEIGHTS_FILE;
 use ureq::Agent;
 use ureq::http::{Response, header::HeaderMap};
 
+use super::FILES;
 use super::cache::{Expected, Hash, Incoming, Repo, UNVERSIONED, is_file_name};
 use super::error::FetchError;
 use super::options::Options;
 use super::pinned::Pinned;
 use super::progress::Progress;
-use super::{FILES, WEIGHTS};
 
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long a server may be silent.
 const SILENCE: Duration = Duration::from_secs(30);
-/// How often a cut connection is made anew without a byte of progress.
+/// How many tries in a row may bring nothing, after one that brought some bytes. A server that has sent none is not tried
+/// again: it is rather away than busy, and whoever waits is told so, or served from elsewhere, at once.
 const TRIES: u32 = 3;
 /// How many redirects are followed on the way to a file's headers.
 const REDIRECTS: usize = 5;
@@ -43,14 +46,26 @@ struct Remote {
 
 /// How one try to download ended short of success.
 enum Failure {
-    /// No answer, which may pass.
+    /// It may go better another time.
+    Passing(Passing),
+    /// Not worth another try.
+    Final(FetchError),
+}
+
+/// What may go better another time.
+enum Passing {
+    /// No answer.
     Unreachable(String),
     /// Less than the whole answer, or not what was asked for.
     Cut(String),
     /// An answer that the server can't now.
     Status(u16),
-    /// Not worth another try.
-    Final(FetchError),
+}
+
+impl From<Passing> for Failure {
+    fn from(passing: Passing) -> Self {
+        Failure::Passing(passing)
+    }
 }
 
 impl From<FetchError> for Failure {
@@ -103,20 +118,20 @@ impl<'a> Hub<'a> {
                 expected,
             } = match self.head(name, revision, file) {
                 // A tokenizer is one file or the other; the rest have defaults.
-                Err(FetchError::Missing { .. }) if !["config.json", WEIGHTS].contains(&file) => {
+                Err(FetchError::Missing { .. }) if ![CONFIG_FILE, WEIGHTS_FILE].contains(&file) => {
                     continue;
                 }
                 result => result?,
             };
             has_tokenizer |= ["tokenizer.json", "vocab.txt"].contains(&file);
-            if file == WEIGHTS && !has_tokenizer {
+            if file == WEIGHTS_FILE && !has_tokenizer {
                 break;
             }
             let revision = commit.get_or_insert(found.unwrap_or_else(|| UNVERSIONED.to_owned()));
             let url = self.url(name, revision, file);
             self.download(&url, name, file, repo, &blob, &expected)?;
             repo.link(revision, file, &blob)?;
-            if file == "config.json" {
+            if file == CONFIG_FILE {
                 // Another family's weights are not worth the wait.
                 Config::read(repo.snapshot(revision))?;
             }
@@ -187,10 +202,10 @@ impl<'a> Hub<'a> {
         loop {
             let result = self.attempt(url, name, file, &mut incoming, expected);
             self.progress.end();
-            let failure = match result {
+            let passing = match result {
                 Ok(()) => return incoming.finish(expected, file, url),
                 Err(Failure::Final(error)) => return Err(error),
-                Err(failure) => failure,
+                Err(Failure::Passing(passing)) => passing,
             };
             let received = incoming.length();
             if received > furthest {
@@ -205,15 +220,14 @@ impl<'a> Hub<'a> {
                         reason,
                     }
                 };
-                return Err(match failure {
-                    Failure::Final(error) => error,
-                    Failure::Unreachable(reason) if furthest == 0 => {
+                return Err(match passing {
+                    Passing::Unreachable(reason) if furthest == 0 => {
                         let url = url.to_owned();
                         FetchError::Unreachable { url, reason }
                     }
-                    Failure::Status(status) if furthest == 0 => refusal(status, name, file, url),
-                    Failure::Unreachable(reason) | Failure::Cut(reason) => cut(reason),
-                    Failure::Status(status) => cut(format!("status {status}")),
+                    Passing::Status(status) if furthest == 0 => refusal(status, name, file, url),
+                    Passing::Unreachable(reason) | Passing::Cut(reason) => cut(reason),
+                    Passing::Status(status) => cut(format!("status {status}")),
                 });
             }
             tries -= 1;
@@ -239,7 +253,7 @@ impl<'a> Hub<'a> {
         }
         let response = request
             .call()
-            .map_err(|error| Failure::Unreachable(error.to_string()))?;
+            .map_err(|error| Passing::Unreachable(error.to_string()))?;
         let unfit = |what: String| {
             let what = format!("{what}; name another server by HF_ENDPOINT");
             let url = url.to_owned();
@@ -265,9 +279,9 @@ impl<'a> Hub<'a> {
             // The server cannot go on from here: from the start, next time.
             206 | 416 => {
                 incoming.restart()?;
-                return Err(Failure::Cut("the rest was refused".to_owned()));
+                return Err(Passing::Cut("the rest was refused".to_owned()).into());
             }
-            status @ 500.. => return Err(Failure::Status(status)),
+            status @ 500.. => return Err(Passing::Status(status).into()),
             status => return Err(refusal(status, name, file, url).into()),
         }
         let size = expected.size;
@@ -289,11 +303,11 @@ impl<'a> Hub<'a> {
         loop {
             let read = body
                 .read(&mut buffer)
-                .map_err(|error| Failure::Cut(error.to_string()))?;
+                .map_err(|error| Passing::Cut(error.to_string()))?;
             incoming.write(&buffer[..read])?;
             self.progress.advance(read as u64);
             if read == 0 && total.is_some_and(|total| incoming.length() < total) {
-                return Err(Failure::Cut("the answer ended early".to_owned()));
+                return Err(Passing::Cut("the answer ended early".to_owned()).into());
             }
             if read == 0 || size.is_some_and(|size| incoming.length() > size) {
                 return Ok(());

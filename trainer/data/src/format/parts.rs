@@ -10,6 +10,7 @@ use serde::de::IgnoredAny;
 use serde_json::Deserializer;
 use serde_json::error::Category;
 
+use super::json::{column, refused};
 use crate::error::{DataError, Place, Spot};
 use crate::input::{Text, newlines};
 
@@ -100,9 +101,8 @@ impl<'t> Part<'t> {
     /// The line and the column that this begins on.
     pub(crate) fn place(self) -> Place {
         let before = &self.text.body.as_bytes()[..self.start];
-        let on_line = before.iter().rev().take_while(|&&byte| byte != b'\n');
         Place {
-            spot: Some(Box::new(Spot::Column(1 + on_line.count()))),
+            spot: Some(Box::new(Spot::Column(column(self.text, self.start)))),
             ..self.text.place(1 + newlines(before))
         }
     }
@@ -188,25 +188,6 @@ impl Walk<'_> {
                 _ => self.at += 1,
             }
         }
-    }
-}
-
-/// The parser's error, whose place counts from the byte `from`.
-fn refused(text: &Text, from: usize, error: &serde_json::Error) -> DataError {
-    let before = &text.body[..from];
-    let lines_below = (error.line() as u64).saturating_sub(1);
-    let column = match lines_below {
-        0 => from - before.rfind('\n').map_or(0, |at| at + 1),
-        _ => 0,
-    };
-    let message = error.to_string();
-    let reason = message
-        .rsplit_once(" at line ")
-        .map_or(message.as_str(), |(reason, _)| reason);
-    DataError::Json {
-        place: text.place(1 + newlines(before.as_bytes()) + lines_below),
-        column: column + error.column(),
-        reason: reason.to_owned(),
     }
 }
 

@@ -249,11 +249,18 @@ fn pooled<L: AsRef<[f32]>>(inputs: &[Encoded], logits: &[L]) -> (Vec<Pair>, Opti
     (pairs, null)
 }
 
-/// The spans of a question by their sums, with a softmax over these.
+/// The `n_best_size` best entries of a question by their sums, with a softmax over these. "No answer" is one of them,
+/// last among equals, and is kept where it comes later.
 fn n_best(evaluator: &Evaluator<'_>, question: &Question) -> Value {
     let sum = |span: &Span| f64::from(span.logits[0]) + f64::from(span.logits[1]);
     let mut spans = question.spans.clone();
-    spans.sort_by(|a, b| sum(b).total_cmp(&sum(a)));
+    spans.sort_by(|a, b| {
+        let by_sum = sum(b).total_cmp(&sum(a));
+        by_sum.then(a.is_none().cmp(&b.is_none()))
+    });
+    let most = evaluator.spans.rules.n_best_size.max(1) as usize;
+    let cut = spans.split_off(most.min(spans.len()));
+    spans.extend(cut.into_iter().filter(Span::is_none));
     let largest = spans.first().map_or(0.0, sum);
     let weight = |span: &Span| (sum(span) - largest).exp();
     let total: f64 = spans.iter().map(weight).sum();
@@ -574,6 +581,46 @@ mod tests {
             (Some(50.0), Some(100.0), Some(100.0))
         );
         assert_eq!((of.get("best_f1_thresh"), of.fitted.len()), (Some(-5.0), 0));
+    }
+
+    /// Sums of 5 and 3, and of `[CLS]` before, between, beside and behind them.
+    #[test]
+    fn the_n_best_are_cut_with_no_answer_among_them() {
+        let examples = [example(&[])];
+        let mut evaluator = evaluator(&examples, &[], Some(0.0));
+        evaluator.spans.rules.n_best_size = 2;
+        let span = |start: u32, end: u32, logits: Pair| Span {
+            start,
+            end,
+            logits,
+            score: 0.0,
+        };
+        for (null, expected) in [
+            (6.0, &[("", 6.0), ("beta", 5.0)][..]),
+            (4.0, &[("beta", 5.0), ("", 4.0)]),
+            (3.0, &[("beta", 5.0), ("alpha beta", 3.0), ("", 3.0)]),
+            (1.0, &[("beta", 5.0), ("alpha beta", 3.0), ("", 1.0)]),
+        ] {
+            let question = Question {
+                example: 0,
+                spans: vec![
+                    span(0, 0, [null, 0.0]),
+                    span(6, 10, [3.0, 2.0]),
+                    span(0, 10, [1.0, 2.0]),
+                ],
+                odds: Some(null - 5.0),
+            };
+            let listed = n_best(&evaluator, &question);
+            let listed = listed.as_array().unwrap();
+            assert_eq!(listed.len(), expected.len(), "{null}: {listed:?}");
+            let total: f64 = expected.iter().map(|(_, sum): &(_, f64)| sum.exp()).sum();
+            for (entry, (text, sum)) in listed.iter().zip(expected) {
+                assert_eq!(entry["text"], *text, "{null}: {listed:?}");
+                let probability = entry["probability"].as_f64().unwrap();
+                let apart = (probability - sum.exp() / total).abs();
+                assert!(apart < 1e-12, "{null}: {listed:?}");
+            }
+        }
     }
 
     #[test]

@@ -68,6 +68,7 @@ struct Values {
     float *gradient;
     double *terms; // one for each output
     u64 count;
+    double mass;
 };
 
 // Binary cross-entropy of each logit; targets are 0 or 1.
@@ -76,16 +77,16 @@ extern "C" __global__ void binary_cross_entropy(Values a) {
     if (i >= a.count) return;
     double logit = a.outputs[i], target = a.targets[i], rest = exp(-fabs(logit)), large = 1.0 / (1.0 + rest);
     double p = logit >= 0.0 ? large : rest * large;
-    a.terms[i] = ((logit >= 0.0 ? logit : logit < 0.0 ? 0.0 : logit) - logit * target + log1p(rest)) / (double)a.count;
-    a.gradient[i] = (float)((p - target) / (double)a.count);
+    a.terms[i] = ((logit >= 0.0 ? logit : logit < 0.0 ? 0.0 : logit) - logit * target + log1p(rest)) / a.mass;
+    a.gradient[i] = (float)((p - target) / a.mass);
 }
 
 extern "C" __global__ void squared_error(Values a) {
     u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= a.count) return;
     double d = (double)a.outputs[i] - a.targets[i];
-    a.terms[i] = d * d / (double)a.count;
-    a.gradient[i] = (float)(2.0 * d / (double)a.count);
+    a.terms[i] = d * d / a.mass;
+    a.gradient[i] = (float)(2.0 * d / a.mass);
 }
 
 struct Total {

@@ -62,13 +62,24 @@ impl Both {
         targets: &Targets,
         weighing: Option<&Arc<Weighing>>,
     ) -> ([f64; 2], f64) {
+        self.learn_share(batch, targets, weighing, targets.weight(weighing))
+    }
+
+    /// The same of the share in an update that weighs `whole`.
+    fn learn_share(
+        &self,
+        batch: &Batch,
+        targets: &Targets,
+        weighing: Option<&Arc<Weighing>>,
+        whole: f64,
+    ) -> ([f64; 2], f64) {
         let here = self
             .here
-            .learn(batch, MASKS, targets.clone(), weighing)
+            .learn_share(batch, MASKS, targets.clone(), weighing, whole)
             .unwrap();
         let there = self
             .there
-            .learn(batch, MASKS, targets, weighing.map(Arc::as_ref))
+            .learn(batch, MASKS, targets, weighing.map(Arc::as_ref), whole)
             .unwrap();
         let most = |x: &[f32]| x.iter().fold(0f32, |most, x| most.max(x.abs()));
         let mut zeros = 0;
@@ -180,6 +191,31 @@ fn losses_and_gradients_of_every_head_are_the_cpus() {
         );
         assert!(worst < 1e-5, "{kind:?}: gradient off by {worst:e}");
         assert!(both.there.without_gradient().is_empty());
+    }
+}
+
+#[test]
+fn the_share_of_a_batch_in_an_update_is_the_cpus() {
+    for (kind, targets, weighing) in heads() {
+        let Some(both) = Both::new(kind, Operand::Full) else {
+            return;
+        };
+        let weighing = weighing.map(Arc::new);
+        let own = targets.weight(weighing.as_ref());
+        let batch = batch(&LENGTHS);
+        let ([here, there], worst) =
+            both.learn_share(&batch, &targets, weighing.as_ref(), 3.0 * own);
+        assert!(
+            (here - there).abs() < 1e-5 * here.abs(),
+            "{kind:?}: loss {here} {there}"
+        );
+        assert!(worst < 1e-5, "{kind:?}: gradient off by {worst:e}");
+        let whole = both.here.learn(&batch, MASKS, targets, weighing.as_ref());
+        let whole = whole.unwrap();
+        assert!(
+            (3.0 * here - whole).abs() < 1e-5 * whole,
+            "{kind:?}: {here} is no third of {whole}"
+        );
     }
 }
 
@@ -317,7 +353,7 @@ fn a_run_gives_the_same_bits_again_and_a_second_batch_adds() {
             let rows = lengths.iter().sum::<usize>() as i64;
             let targets = Targets::Classes((0..rows).map(|i| i % 2).collect());
             both.there
-                .learn(&batch(lengths), MASKS, &targets, None)
+                .learn(&batch(lengths), MASKS, &targets, None, rows as f64)
                 .unwrap();
         }
         let read = |i| both.there.read(Numbers::Gradient, i).unwrap();

@@ -1,22 +1,23 @@
 //! What a run learns from: files read and encoded, the recipe checked, all before the first step. Runs that
 //! differ in their seed alone share it.
 
-use super::super::evaluate::{Files, LabelledFile, check_asked, measure};
+use super::super::evaluate::{Files, LabelledFile, check_asked, measure, warn};
 use super::{Progress, check_interrupt, record, report};
 use crate::args::FinetuneArgs;
 use crate::config::published;
 use crate::error::Error;
-use crate::model::{Model, open_checkpoint};
+use crate::model::{Model, open_checkpoint, with_tokenizer};
 use crate::sources::Known;
 use crate::{fetch, page, show};
-use berth_checkpoint::save::write_file;
+use berth_checkpoint::save::write_json;
 use berth_checkpoint::{Checkpoint, Provenance, TrainingArgs};
-use berth_data::{DataError, Dataset, EncodeOptions, Encoded, encode_all, unasked_words};
+use berth_data::{
+    DataError, Dataset, EncodeOptions, Encoded, cut_examples, encode_all, unasked_words,
+};
 use berth_trainer::imbalance::{ClassWeights, Computed};
-use berth_trainer::{ALL_RESULTS, Job, Outcome, Recipe, Start, TrainError, finetune};
-use berth_wordpiece::Tokenizer;
+use berth_trainer::{ALL_RESULTS, EVAL_RESULTS, Job, Outcome, Recipe, Start, TrainError, finetune};
+use berth_wordpiece::{EncodeError, Tokenizer};
 use serde_json::{Map, Value};
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 /// Everything of a run but its seed and its folder.
@@ -50,12 +51,10 @@ impl<'a> Lessons<'a> {
     /// asked to stop.
     pub fn read(args: &'a FinetuneArgs) -> Result<Self, Error> {
         let known = Known::new(&args.data, None)?;
+        known.warn_of_idle_flags();
         let recipe = recipe(args, &known)?;
         let (train_file, dev_files) = files(args, &known)?;
-        let measured = [&dev_files.first, &dev_files.second];
-        let measured = measured.into_iter().flatten().map(PathBuf::as_path);
-        let data: Vec<&Path> = measured.chain([train_file.as_path()]).collect();
-        record::check_apart(args, &data)?;
+        check_apart(args, &train_file, &dev_files)?;
         check_published(args)?;
         let train = read_train(&known, &train_file, args)?;
         check_interrupt()?;
@@ -71,42 +70,15 @@ impl<'a> Lessons<'a> {
             &fetch::Options::from_environment(),
         )?;
         let base = open_checkpoint(&folder)?;
-        let positions = base.config.max_position_embeddings;
-        let asked = known.max_seq_length(known.usual_length().min(positions));
-        if asked > positions {
-            show::note(format!(
-                "warning: --max_seq_length {asked} is more than the model's {positions} positions; \
-                 {positions} is used"
-            ));
-        }
-        let limit = asked.min(positions);
+        let limit = limit(&known, base.config.max_position_embeddings);
         for dataset in [Some(&train), dev.as_ref()].into_iter().flatten() {
             known.check(dataset, limit)?;
         }
-        let tables = berth_checkpoint::tokenizer::tables(&folder)?;
-        let wrong = |what: String| Error::Model {
-            path: folder.clone(),
-            what,
-        };
-        let tokenizer = Tokenizer::new(&tables).map_err(|error| wrong(error.to_string()))?;
-        let options = known.encoding(limit);
-        let rows = |data: Dataset| {
-            let inputs = encode(&tokenizer, &options, &data).map_err(&wrong)?;
-            check_asked(&data, &inputs, limit)?;
-            Ok::<_, Error>(Rows { data, inputs })
-        };
+        let origin = origin(args, &train_file)?;
+        let (train, dev) = encode_both(&folder, &known.encoding(limit), train, dev)?;
+        let dev_data = dev.as_ref().map(|rows| &rows.data);
         let named = &args.model_name_or_path;
-        let origin = match &args.config {
-            Some(config) => published::origin(
-                config,
-                args.train_file.as_deref(),
-                args.data_dir.as_deref(),
-                &train_file,
-            )?,
-            None => published::Origin::default(),
-        };
-        let provenance = report::provenance(named, &base, &train, dev.as_ref(), origin)?;
-        let (train, dev) = (rows(train)?, dev.map(rows).transpose()?);
+        let provenance = report::provenance(named, &base, &train.data, dev_data, origin)?;
         check_interrupt()?;
         Ok(Lessons {
             args,
@@ -209,19 +181,20 @@ impl<'a> Lessons<'a> {
         };
         let model = Model::open(folder)?;
         let most = self.args.max_eval_samples;
-        let rows = LabelledFile::read(&model, file, &self.args.data, most)?;
+        let known = Known::new(&self.args.data, model.training_args.clone())?;
+        let rows = LabelledFile::read(&model, file, &known, most)?;
         let batch = self.recipe.per_device_eval_batch_size;
         let mut measured = measure(&model, &rows, batch)?;
+        warn(&measured.unread.of_figures());
         // Training doesn't tell it of the first file either.
         measured.calibration_error = None;
         let measured = measured.report_mismatched();
         results.extend(measured.clone());
-        for name in ["eval_results.json", ALL_RESULTS] {
+        for name in [EVAL_RESULTS, ALL_RESULTS] {
             let path = folder.join(name);
             let mut figures = figures(&path)?;
             figures.extend(measured.clone());
-            let text = serde_json::to_string_pretty(&figures).unwrap_or_default() + "\n";
-            write_file(path, text.as_bytes())?;
+            write_json(path, &figures)?;
         }
         Ok(())
     }
@@ -238,6 +211,14 @@ pub fn figures(path: &Path) -> Result<Map<String, Value>, Error> {
         line: error.line(),
         what: format!("no results of a run: {error}"),
     })
+}
+
+/// That nothing that is written down goes over a file that is read.
+fn check_apart(args: &FinetuneArgs, train_file: &Path, dev_files: &Files) -> Result<(), Error> {
+    let measured = [&dev_files.first, &dev_files.second];
+    let measured = measured.into_iter().flatten().map(PathBuf::as_path);
+    let data: Vec<&Path> = measured.chain([train_file]).collect();
+    record::check_apart(args, &data)
 }
 
 /// Holds the data set's files against the recipe that names them.
@@ -268,6 +249,7 @@ fn recipe(args: &FinetuneArgs, known: &Known) -> Result<Recipe, Error> {
     let mut recipe: Recipe = named
         .and_then(serde_json::from_value)
         .map_err(|error| Error::Usage(format!("the recipe: {error}")))?;
+    recipe.warmup_steps = args.recipe.warmup();
     recipe.bf16 = args.switches.bf16;
     recipe.device = args.device;
     let weights = args.recipe.class_weights.as_deref();
@@ -386,25 +368,66 @@ fn read_dev(
     Ok(dev)
 }
 
+/// The longest input in pieces; where more is asked for than the model has positions, that is said.
+fn limit(known: &Known, positions: usize) -> usize {
+    let asked = known.max_seq_length(known.usual_length().min(positions));
+    if asked > positions {
+        show::note(format!(
+            "warning: --max_seq_length {asked} is more than the model's {positions} positions; \
+             {positions} is used"
+        ));
+    }
+    asked.min(positions)
+}
+
+/// Where the data comes from, as the recipe says.
+fn origin(args: &FinetuneArgs, train_file: &Path) -> Result<published::Origin, Error> {
+    match &args.config {
+        Some(config) => published::origin(
+            config,
+            args.train_file.as_deref(),
+            args.data_dir.as_deref(),
+            train_file,
+        ),
+        None => Ok(published::Origin::default()),
+    }
+}
+
+/// The rows to learn from and those to measure on, with what they become by the tokenizer in `folder`.
+fn encode_both(
+    folder: &Path,
+    options: &EncodeOptions,
+    train: Dataset,
+    dev: Option<Dataset>,
+) -> Result<(Rows, Option<Rows>), Error> {
+    with_tokenizer(folder, |tokenizer| {
+        let rows = |data: Dataset| {
+            let inputs = encode(tokenizer, options, &data).map_err(|error| Error::Model {
+                path: folder.to_owned(),
+                what: error.to_string(),
+            })?;
+            check_asked(&data, &inputs, options.limit)?;
+            Ok::<_, Error>(Rows { data, inputs })
+        };
+        Ok((rows(train)?, dev.map(rows).transpose()?))
+    })
+}
+
 fn encode(
     tokenizer: &Tokenizer<'_>,
     options: &EncodeOptions,
     data: &Dataset,
-) -> Result<Vec<Encoded>, String> {
+) -> Result<Vec<Encoded>, EncodeError> {
     let limit = options.limit;
-    let encoded = encode_all(tokenizer, options, &data.examples);
-    let encoded = encoded.map_err(|error| error.to_string())?;
-    let cut = encoded.iter().filter(|input| input.truncated > 0);
-    let cut = cut.map(|input| input.example).collect::<HashSet<_>>().len();
+    let encoded = encode_all(tokenizer, options, &data.examples)?;
     let (path, all) = (data.path.display(), data.examples.len());
     let unlabelled = match data.unlabelled {
         0 => String::new(),
         left_out => format!(", {left_out} without a label left out"),
     };
-    let cut = if cut > 0 {
-        format!(", {cut} cut to {limit} pieces")
-    } else {
-        String::new()
+    let cut = match cut_examples(&encoded) {
+        0 => String::new(),
+        cut => format!(", {cut} cut to {limit} pieces"),
     };
     let words = match unasked_words(&data.examples, &encoded) {
         0 => String::new(),

@@ -20,12 +20,12 @@ use crate::commands::quantize::{Converted, comparison_table, convert, within};
 use crate::config::published::content_sha256;
 use crate::error::Error;
 use crate::{interrupt, outputs, page, seeds, show};
-use berth_checkpoint::save::write_file;
+use berth_checkpoint::save::write_json;
 use berth_checkpoint::{Checkpoint, hex, sha256};
 use berth_data::Evaluation;
 use berth_quantize::{Comparison, Gate};
 use berth_trainer::recipe::Recipe;
-use berth_trainer::state::{STATE_FILE, TrainerState};
+use berth_trainer::state::{self, STATE_FILE};
 use comfy_table::Table;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -96,8 +96,7 @@ pub fn write(args: &FinetuneArgs, lessons: &Lessons<'_>) -> Result<Option<Table>
     let seeds: Vec<u64> = runs.iter().map(|run| run.seed).collect();
     let report = report(args, lessons, file, &seeds, &measured)?;
     interrupt::check(path).map_err(|error| within(error, WAY))?;
-    let text = serde_json::to_string_pretty(&report).unwrap_or_default() + "\n";
-    write_file(path, text.as_bytes())?;
+    write_json(path, &report)?;
     show::note(format!("{}: written", path.display()));
     Ok(Some(table(&report)))
 }
@@ -221,12 +220,21 @@ fn check_run(lessons: &Lessons<'_>, seed: u64, checkpoint: &Checkpoint) -> Resul
     if let Some((name, then, now)) = then.differences(&now).first() {
         return other(&format!("--{name}"), then, now);
     }
-    let state = path.join(STATE_FILE);
-    let text = std::fs::read(&state).map_err(|source| Error::file(&state, source))?;
-    let samples = serde_json::from_slice(&text).map(|state: TrainerState| state.train_samples);
-    match samples {
-        Ok(samples) if samples != lessons.inputs() => other("inputs:", &samples, &lessons.inputs()),
-        _ => Ok(()),
+    let (then, now) = (inputs_of(path)?, lessons.inputs());
+    match then == now {
+        true => Ok(()),
+        false => other("inputs:", &then, &now),
+    }
+}
+
+/// How many inputs a run has learned from, as its folder says.
+fn inputs_of(folder: &Path) -> Result<usize, Error> {
+    match state::read(folder)? {
+        Some(state) => Ok(state.train_samples),
+        None => Err(Error::Model {
+            path: folder.to_owned(),
+            what: format!("has no {STATE_FILE}"),
+        }),
     }
 }
 
@@ -297,4 +305,23 @@ fn table(report: &Value) -> Table {
             .map(|row| vec![row[0].clone(), String::new(), row[1].clone()]),
     );
     show::table(&["metric", "f32", "int8"], &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_run_whose_state_is_damaged_or_missing_is_not_taken_for_one_of_these_settings() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = inputs_of(dir.path()).unwrap_err().to_string();
+        assert!(missing.ends_with("has no trainer_state.json"), "{missing}");
+        let state = dir.path().join(STATE_FILE);
+        fs::write(&state, "{\"train_samples\": 3").unwrap();
+        let damaged = inputs_of(dir.path()).unwrap_err().to_string();
+        assert!(damaged.contains(STATE_FILE), "{damaged}");
+        fs::write(&state, "{\"train_samples\": 32}").unwrap();
+        assert_eq!(inputs_of(dir.path()).unwrap(), 32);
+    }
 }

@@ -4,12 +4,12 @@
 //! break.
 
 use super::lessons::Lessons;
-use super::{interrupted, start};
+use super::{figures_of, start};
 use crate::args::FinetuneArgs;
 use crate::error::Error;
 use crate::{outputs, seeds, show};
-use berth_checkpoint::save::write_file;
-use berth_trainer::{ALL_RESULTS, Outcome, Start, TrainError, hold, tidy};
+use berth_checkpoint::save::write_json;
+use berth_trainer::{ALL_RESULTS, Start, TrainError, hold, tidy};
 use serde_json::{Map, Value};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,8 +31,7 @@ pub fn train(args: &FinetuneArgs, lessons: &Lessons<'_>) -> Result<Map<String, V
     all.extend(seeds::summary(&runs));
     // What a run that was killed over the file left of it.
     tidy(output)?;
-    let text = serde_json::to_string_pretty(&all).unwrap_or_default() + "\n";
-    write_file(output.join(ALL_RESULTS), text.as_bytes())?;
+    write_json(output.join(ALL_RESULTS), &all)?;
     Ok(all)
 }
 
@@ -83,16 +82,5 @@ fn train_one(
         }
         outcome => outcome,
     };
-    match outcome? {
-        Outcome::Finished(results) => {
-            let mut all = results.all();
-            lessons.measure_mismatched(folder, &mut all)?;
-            Ok(all)
-        }
-        Outcome::AlreadyFinished => {
-            show::note(format!("{}: this run has finished", folder.display()));
-            lessons.all_figures(folder)
-        }
-        Outcome::Interrupted { checkpoint, step } => Err(interrupted(args, &checkpoint, step)),
-    }
+    figures_of(args, lessons, folder, outcome?, "")
 }
