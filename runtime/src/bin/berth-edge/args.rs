@@ -135,8 +135,11 @@ impl fmt::Display for UsageError {
     }
 }
 
+/// Where a switch is kept.
+type Field = fn(&mut Given) -> &mut bool;
+
 /// The flags that are bare or say `true` or `false`, and what each sets.
-const SWITCHES: [(&str, fn(&mut Given) -> &mut bool); 7] = [
+const SWITCHES: [(&str, Field); 7] = [
     ("text", |given| &mut given.plain_text),
     ("no_verify", |given| &mut given.no_verify),
     ("bench", |given| &mut given.bench),
