@@ -1,6 +1,9 @@
 # How to build for a board: finds what is there, installs what is missing where it may.
 # To be sourced by bash.
 
+# Where it is set, cd may print where it went.
+unset CDPATH
+
 # board_toolchain TARGET finds or installs what builds for a Linux target, and sets
 #   board_cargo    cargo with its subcommand's prefix, an array: "${board_cargo[@]}" "$subcommand" …
 #   board_flags    flags for every build, an array
@@ -114,14 +117,17 @@ use_glibc() {
     add_rustflag "$1" -Ctarget-feature=+crt-static
 }
 
-# add_rustflag TARGET FLAG adds to the flags that are set already. cargo reads one of these variables alone, the first
+# add_rustflag TARGET FLAG adds to the flags that are set already by a variable. cargo reads one of these alone, the first
 # that is set, be it to nothing.
 add_rustflag() {
     local variable=CARGO_ENCODED_RUSTFLAGS between=$'\x1f'
     if [ -z "${CARGO_ENCODED_RUSTFLAGS+set}" ]; then
         between=" "
         variable=RUSTFLAGS
-        [ -n "${RUSTFLAGS+set}" ] || variable=$(cargo_variable "$1" RUSTFLAGS)
+        if [ -z "${RUSTFLAGS+set}" ]; then
+            variable=$(cargo_variable "$1" RUSTFLAGS)
+            [ -n "${!variable+set}" ] || export "$variable=${CARGO_BUILD_RUSTFLAGS:-}"
+        fi
     fi
     export "$variable=${!variable:+${!variable}$between}$2"
 }

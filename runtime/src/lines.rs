@@ -35,8 +35,8 @@ pub fn text_of(bytes: Vec<u8>) -> Result<String, usize> {
 /// Takes a stream apart into lines.
 ///
 /// A line ends with `\n` or `\r\n`, which is not part of it; nothing else is trimmed. The last one
-/// may lack its ending. A byte order mark at the beginning of the stream is passed over. A line of more
-/// than [`MAX_LINE_BYTES`] is read to its end and thrown away.
+/// may lack its ending. Where the stream begins with JSON, a byte order mark before it is passed over. A line of
+/// more than [`MAX_LINE_BYTES`] is read to its end and thrown away.
 pub struct Lines<R> {
     input: R,
     /// Holds [`ROOM`].
@@ -98,11 +98,9 @@ impl<R: BufRead> Lines<R> {
             return Ok(None);
         }
         let first = !mem::replace(&mut self.begun, true);
-        let marked = first && self.line.starts_with(MARK.as_bytes());
+        let rest = self.line.strip_prefix(MARK.as_bytes());
+        let marked = first && rest.is_some_and(|rest| rest.starts_with(b"{"));
         let mark = if marked { MARK.len() } else { 0 };
-        if marked && !ended && self.line.len() == mark {
-            return Ok(None);
-        }
         if ended && self.line.last() == Some(&b'\r') {
             self.line.pop();
         }
@@ -166,27 +164,35 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_at_the_beginning_is_no_part_of_the_stream() {
+    fn a_mark_before_json_is_no_part_of_the_stream() {
         let marked = |rest: &[u8]| [MARK.as_bytes(), rest].concat();
-        let plain: [&[u8]; 5] = [b"", b"a", b"\r\n", b"{\"text\":\"a\"}\r\nb\n", b"\n\na"];
         for block in [1, 2, 3, 64] {
-            for rest in plain {
-                assert_eq!(lines(&marked(rest), block), lines(rest, block), "{rest:?}");
+            for json in [&b"{\"text\":\"a\"}\r\nb\n"[..], b"{", b"{\n\n"] {
+                assert_eq!(lines(&marked(json), block), lines(json, block), "{json:?}");
             }
-            // One mark is passed over, and none that stands elsewhere.
-            let twice = marked(&marked(b"a\n\xef\xbb\xbfb"));
-            let kept = ["\u{feff}a", "\u{feff}b"].map(|line| Some(line.as_bytes().to_vec()));
-            assert_eq!(lines(&twice, block), kept);
+            // A plain line is taken as it stands, and so is a mark that stands elsewhere.
+            for kept in [&b""[..], b"a", b"a\n", b"\xef\xbb\xbf{\n", b" {"] {
+                let kept = marked(kept);
+                let whole = kept.strip_suffix(b"\n").unwrap_or(&kept);
+                assert_eq!(lines(&kept, block), [Some(whole.to_vec())]);
+            }
+            let later = lines(&[b"a\n", MARK.as_bytes(), b"{"].concat(), block);
+            assert_eq!(later[1], Some(marked(b"{")));
             let half = lines(b"\xef\xbb\na", block);
             assert_eq!(half[0].as_deref(), Some(&b"\xef\xbb"[..]));
         }
         for ending in ["\n", "\r\n", ""] {
-            let line = |len| [vec![b'x'; len].as_slice(), ending.as_bytes()].concat();
+            let line = |len| [vec![b'{'; len].as_slice(), ending.as_bytes()].concat();
             for len in MAX_LINE_BYTES..MAX_LINE_BYTES + 5 {
                 let line = line(len);
                 assert_eq!(lines(&marked(&line), 8192), lines(&line, 8192), "{len}");
             }
         }
+        // A line that does not fit behind the mark in one piece.
+        let long = vec![b'x'; 2 * MAX_LINE_BYTES];
+        let mut long = Lines::new(MARK.as_bytes().chain(&long[..])).unwrap();
+        assert!(matches!(long.next_line().unwrap(), Some(Line::TooLong)));
+        assert!(long.next_line().unwrap().is_none());
         assert_eq!(without_mark("\u{feff}\u{feff}a".into()), "\u{feff}a");
         assert_eq!(without_mark("a\u{feff}".into()), "a\u{feff}");
     }

@@ -74,9 +74,15 @@ pub(crate) fn save(
     Ok(folder.commit(Existing::Replace)?)
 }
 
-/// Writes the state anew in a checkpoint that has all the rest. At no moment is it without one.
-pub(crate) fn save_state(checkpoint: &Path, state: &TrainerState) -> Result<(), TrainError> {
+/// Writes the state anew in a checkpoint that has the step's weights and moments, and the settings, which may have
+/// changed since. At no moment is it without a state.
+pub(crate) fn save_state(
+    checkpoint: &Path,
+    companions: &Companions,
+    state: &TrainerState,
+) -> Result<(), TrainError> {
     let mut folder = Folder::create(checkpoint)?;
+    folder.training_args(&companions.training_args)?;
     folder.json(STATE_FILE, state)?;
     folder.commit(Existing::Merge)?;
     Ok(())

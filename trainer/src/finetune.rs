@@ -521,7 +521,7 @@ impl<'a> Run<'a> {
             self.best = Some(folder.clone());
         }
         if has_rest {
-            checkpoints::save_state(&folder, &self.state)?;
+            checkpoints::save_state(&folder, &self.companions, &self.state)?;
         } else {
             self.model.fetch()?;
             self.check_finite()?;

@@ -416,7 +416,7 @@ impl Job<'_> {
                 measured_otherwise = self.measured_otherwise(dir, &checkpoint);
             }
             Purpose::GoOn => {
-                facts.extend(self.facts_to_go_on(&state, recipe));
+                facts.extend(self.facts_to_go_on(&checkpoint, &state, recipe));
                 let measured = self.other_measuring(&checkpoint);
                 match self.recipe.load_best_model_at_end {
                     // The best value so far may not be held against those on other rows.
@@ -474,8 +474,17 @@ impl Job<'_> {
     }
 
     /// What a run must share with its beginning to go on from there.
-    fn facts_to_go_on(&self, state: &TrainerState, recipe: Option<&Recipe>) -> Vec<Fact<'static>> {
+    fn facts_to_go_on(
+        &self,
+        checkpoint: &Checkpoint,
+        state: &TrainerState,
+        recipe: Option<&Recipe>,
+    ) -> Vec<Fact<'static>> {
         let mut facts = self.settings(&LOSS, recipe);
+        // One that began as a DistilBERT may have become a BERT, by an earlier version.
+        let families = [checkpoint, self.base].map(|model| model.config.family.name().to_owned());
+        let [before, after] = families;
+        facts.push(("the model_type", before, after));
         // The best value so far would be held against those of another metric.
         if let Some(then) = recipe.filter(|_| state.best_metric.is_some()) {
             let [before, after] = [then, self.recipe].map(Recipe::best_metric);

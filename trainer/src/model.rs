@@ -81,8 +81,8 @@ pub enum HeadKind {
         /// Labels.
         outputs: usize,
     },
-    /// [`Head::Token`], as `BertForQuestionAnswering`: `qa_outputs` without dropout, with two outputs, the score of a
-    /// beginning and that of an end.
+    /// [`Head::Token`], as `BertForQuestionAnswering`: `qa_outputs` with two outputs, the score of a beginning and that
+    /// of an end; a DistilBERT has dropout before it.
     Span,
 }
 

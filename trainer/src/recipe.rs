@@ -290,8 +290,9 @@ impl Recipe {
             not_negative("weight_decay", self.weight_decay),
             share("adam_beta1", self.adam_beta1),
             share("adam_beta2", self.adam_beta2),
-            within("adam_epsilon", self.adam_epsilon, "above 0", |x| {
-                x > 0.0 && x.is_finite()
+            // The optimizer computes in f32.
+            within("adam_epsilon", self.adam_epsilon, "above 1e-45", |x| {
+                x as f32 > 0.0 && (x as f32).is_finite()
             }),
             not_negative("max_grad_norm", self.max_grad_norm),
             count("save_steps", self.save_steps as f64).unless(!saves_by_steps),

@@ -58,6 +58,8 @@ pub enum OpenError {
     Calibration,
     /// A label is decided at another score than one half.
     Decisions,
+    /// The scores that decide labels have changed since they were written.
+    DecisionsChecksum,
     /// The section table doesn't name exactly the sections of such a model, in their order.
     SectionTable,
     /// This section is not as long as the shape asks, or longer than it may be.
@@ -125,6 +127,9 @@ impl fmt::Display for OpenError {
             OpenError::Decisions => f.write_str(
                 "the bundle decides labels at another score than 0.5, which no program does",
             ),
+            OpenError::DecisionsChecksum => {
+                f.write_str("the bundle is damaged in its section \"decisions\"")
+            }
             OpenError::SectionTable => {
                 f.write_str("the bundle's table doesn't list the sections of its model in order")
             }

@@ -5,7 +5,6 @@ use core::ops::Range;
 
 use berth_kernels::NUMERICS_VERSION;
 
-use crate::ALIGNMENT;
 use crate::error::OpenError;
 use crate::header::{DECISION, Header};
 use crate::layout::{Embeddings, Head, LayerWeights, padding, read_layer};
@@ -13,6 +12,7 @@ use crate::prefix::{self, Prefix};
 use crate::section::{Section, SectionKind};
 use crate::selftest::Selftest;
 use crate::verify::{Verifier, VerifyError};
+use crate::{ALIGNMENT, checksum};
 
 /// An open bundle: the header, copied out, and views into the file's bytes.
 #[derive(Clone)]
@@ -49,7 +49,7 @@ impl<'a> Bundle<'a> {
         }
         let mut decisions = bundle.decisions().unwrap_or_default().iter();
         if decisions.any(|&score| score != DECISION) {
-            return Err(OpenError::Decisions);
+            return Err(bundle.other_decisions());
         }
         Ok(bundle)
     }
@@ -150,6 +150,17 @@ impl<'a> Bundle<'a> {
             end = start + u64::from(section.len);
             (section, start..end)
         })
+    }
+
+    /// Whether other numbers were written, or half of one became another since.
+    fn other_decisions(&self) -> OpenError {
+        let mut spans = self.spans();
+        let found = spans.find(|(section, _)| section.kind == SectionKind::Decisions);
+        let whole = |(section, span): (Section, _)| checksum::of(self.bytes(span)) == section.crc;
+        match found.is_some_and(whole) {
+            true => OpenError::Decisions,
+            false => OpenError::DecisionsChecksum,
+        }
     }
 
     /// The bytes of a section, none where it is left out.

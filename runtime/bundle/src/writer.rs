@@ -254,6 +254,10 @@ impl Writer {
         if let Some(next) = self.next_section() {
             return Err(WriteError::Missing(next));
         }
+        // What was right when it was set may not go with a section that came later.
+        self.header
+            .check(FORMAT_VERSION)
+            .map_err(WriteError::Refused)?;
         let header = self.header.encode();
         let file_len = self.file_len((prefix::LEN + header.len()) as u64);
         let mut encoded = Vec::from(Prefix::encode(self.header.version(), &header, file_len));

@@ -141,9 +141,9 @@ fn answers_are_flushed_before_the_next_question() {
 }
 
 #[test]
-fn a_byte_order_mark_before_the_first_line_changes_no_answer() {
+fn a_byte_order_mark_before_json_changes_no_answer() {
     let fixture = Fixture::sentiment();
-    for lines in ["{\"text\":\"a good film\"}\nfilm\n", "film\r\n", "film", ""] {
+    for lines in ["{\"text\":\"a good film\"}\nfilm\n", "{\"text\":\"film\"}"] {
         let plain = fixture.feed(&["m.berth"], lines.as_bytes());
         let marked = fixture.feed(&["m.berth"], format!("\u{feff}{lines}").as_bytes());
         assert_eq!(code(&plain), 0);

@@ -2,8 +2,8 @@
 //!
 //! An input is the size of the blocks and the stream; the bytes `fd`, `fe` and `ff` stand for runs that
 //! bring a line to the limit, a byte before it and beyond, since no fuzzer would get there. What has
-//! to hold: the lines are those between the line feeds, less a carriage return, too long where they
-//! are; and every line has an answer of one line of JSON.
+//! to hold: the lines are those between the line feeds, less a carriage return and the byte order mark before JSON at the
+//! very beginning, too long where they are; and every line has an answer of one line of JSON.
 
 use std::cell::RefCell;
 use std::io::BufReader;
@@ -26,7 +26,9 @@ pub fn run(data: &[u8]) {
         let answerer = &mut answerers[usize::from(block & 3)];
         let input = BufReader::with_capacity(1 + usize::from(*block), stream.as_slice());
         let mut lines = Lines::new(input).expect("memory for a line");
-        let mut expected = between_line_feeds(&stream);
+        let json = stream.strip_prefix("\u{feff}".as_bytes());
+        let json = json.filter(|rest| rest.starts_with(b"{"));
+        let mut expected = between_line_feeds(json.unwrap_or(&stream));
         while let Some(line) = lines.next_line().expect("memory can be read") {
             let wanted = expected.next().expect("no more lines than there are");
             match &line {

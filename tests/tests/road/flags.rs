@@ -488,6 +488,35 @@ fn a_flag_that_changes_nothing_is_told_once() {
     }
 }
 
+/// Also where another command measures than `evaluate`.
+#[test]
+fn what_was_cut_is_told_wherever_figures_are_made() {
+    let dir = fixture::folder();
+    let trained = Trained::get();
+    let (model, dev) = (&trained.checkpoint, &trained.dev);
+    let at = |name: &str| dir.path().join(name);
+    let (bundle, out, metrics) = (at("out.berth"), at("out"), at("metrics.json"));
+    for (line, paths) in [
+        (
+            "quantize {} --validation_file {} --output {} --max_seq_length 5 --json",
+            &[model, dev, &bundle][..],
+        ),
+        (
+            "finetune --task text-classification --max_train_samples 16 --num_train_epochs 1 \
+             --max_seq_length 5 --model_name_or_path {} --train_file {} --validation_file {} \
+             --output_dir {} --metrics_file {} --warmup_ratio 2",
+            &[model, dev, dev, &out, &metrics],
+        ),
+    ] {
+        let paths: Vec<&Path> = paths.iter().map(|path| path.as_path()).collect();
+        let run = typed(line, &paths);
+        assert_eq!(run.code, Some(0), "{run:?}");
+        assert!(run.stderr.contains("texts were cut to 5 pieces"), "{run:?}");
+        let counted = run.stderr.contains("--warmup_ratio 2 is a count of steps");
+        assert_eq!(counted, line.contains("warmup"), "{run:?}");
+    }
+}
+
 /// Before the file is read, which here is not there.
 #[test]
 fn a_least_score_is_refused_at_once_where_rows_have_any_number_of_labels() {

@@ -79,7 +79,7 @@ impl Family {
         if self == Family::Bert {
             return Some(Cow::Borrowed(bert));
         }
-        if bert == TOKEN_TYPES {
+        if bert == TOKEN_TYPES || bert.starts_with("bert.pooler.") {
             return None;
         }
         Some(match bert.strip_prefix("bert.") {
@@ -159,6 +159,7 @@ mod tests {
             Some("pre_classifier.weight")
         );
         assert_eq!(distil(TOKEN_TYPES), None);
+        assert_eq!(distil("bert.pooler.dense.weight"), None);
         assert_eq!(
             bert_layer_tensor("transformer.layer.0.adapter.weight"),
             None

@@ -167,11 +167,24 @@ fn toml(text: &str) -> Parsed {
 }
 
 impl Settings {
+    /// Of a warm-up that is told by both names, the one that `transformers` passes over: the share, unless the count is 0.
+    fn idle_warmup(&self) -> Option<&'static str> {
+        let [steps, ratio] = ["warmup_steps", "warmup_ratio"];
+        let told = |name| self.values.get(name).filter(|value| !value.is_null());
+        let count = told(steps)?;
+        told(ratio)?;
+        Some(if count.as_f64() == Some(0.0) {
+            steps
+        } else {
+            ratio
+        })
+    }
+
     /// The settings as flags, each behind its name.
     fn flags<'n>(&self, file: &Path, names: &'n Names) -> Result<Vec<(&'n str, OsString)>, Error> {
         let mut flags = Vec::new();
         for (key, value) in &self.values {
-            if key == DATA {
+            if key == DATA || self.idle_warmup() == Some(key) {
                 continue;
             }
             let flag = flag(key, value, names).map_err(|what| {
@@ -413,13 +426,15 @@ mod tests {
             (recipe.greater_is_better, recipe.warmup()),
             (Some(true), 0.06)
         );
-        let text = "{\n\"warmup_ratio\": 1.5}";
-        let told = expanded("a.json", text, "berth finetune FILE").unwrap_err();
-        assert!(
-            told.starts_with("FILE:2: invalid value '1.5' for '--warmup_ratio"),
-            "{told}"
-        );
-        assert!(told.contains("say --warmup_steps N"), "{told}");
+        for (steps, ratio, expected) in [("0", "0.06", 0.06), ("5", "0.06", 5.0), ("5", "0", 5.0)] {
+            let [steps, ratio] = [("steps", steps), ("ratio", ratio)]
+                .map(|(name, value)| format!("\"warmup_{name}\": {value}"));
+            for both in [format!("{steps}, {ratio}"), format!("{ratio}, {steps}")] {
+                let text = format!("{{\"output_dir\": \"o\", {both}}}");
+                let args = parsed(expanded("a.json", &text, "berth finetune FILE").unwrap());
+                assert_eq!(args.recipe.warmup(), expected, "{text}");
+            }
+        }
     }
 
     #[test]

@@ -372,3 +372,27 @@ fn a_distilbert_that_was_fine_tuned_goes_on_with_its_whole_head() {
     assert_near(&logits(&second), &logits(&first));
     assert!(second.has("pre_classifier.weight") && !second.has(POOLER));
 }
+
+/// Whose head would be left under a name that nothing reads.
+#[test]
+fn a_run_that_began_as_another_family_is_not_gone_on_with() {
+    let base = Base::new();
+    let [bert, distil] = [Family::Bert, Family::DistilBert].map(|f| without_types(&base, f));
+    let (labels, rows, recipe, out) = (labels(), examples(60, 1), recipe(), base.path("run"));
+    let mut stop = Heard {
+        last: 3,
+        ..Heard::default()
+    };
+    let begun = Job {
+        base: &bert,
+        ..job(&base, &recipe, &labels, &rows, &out)
+    };
+    finetune(&begun, &mut stop).unwrap();
+    let again = Job {
+        base: &distil,
+        start: Start::ResumeNewest,
+        ..job(&base, &recipe, &labels, &rows, &out)
+    };
+    let told = finetune(&again, &mut Unobserved).unwrap_err().to_string();
+    assert!(told.contains("bert and is now distilbert"), "{told}");
+}

@@ -6,7 +6,7 @@ use berth_bundle::{
 use berth_task::Task;
 use heapless::Vec;
 
-use crate::example::{self, header_bytes, repair, u32_at};
+use crate::example::{self, crc32c, header_bytes, repair, u32_at};
 
 fn writer() -> Writer {
     let mut writer = example::writer();
@@ -103,6 +103,14 @@ fn other_scores_than_one_half_and_a_temperature_beside_them_are_refused() {
     let mut tuned = file.to_vec();
     tuned[span.start as usize..][..4].copy_from_slice(&0.9f32.to_le_bytes());
     let refused = Bundle::open(&AlignedBytes::copy_of(&tuned)).map(drop);
+    assert_eq!(refused, Err(OpenError::DecisionsChecksum));
+    let mut header = bundle.header().clone();
+    header.sections[6].crc = crc32c(&tuned[span.start as usize..span.end as usize]);
+    let encoded = header.encode();
+    assert_eq!(encoded.len(), header_bytes(&file).len());
+    tuned[64..64 + encoded.len()].copy_from_slice(&encoded);
+    repair(&mut tuned);
+    let refused = Bundle::open(&AlignedBytes::copy_of(&tuned)).map(drop);
     assert_eq!(refused, Err(OpenError::Decisions));
 
     let calibration = |temperature| {
@@ -121,5 +129,13 @@ fn other_scores_than_one_half_and_a_temperature_beside_them_are_refused() {
     assert!(matches!(
         refused,
         WriteError::Refused(OpenError::Calibration)
+    ));
+    let mut header = example::header();
+    header.calibration = calibration(2.0);
+    let mut before = example::writer_of(header);
+    before.decisions().unwrap();
+    assert!(matches!(
+        before.to_bytes(),
+        Err(WriteError::Refused(OpenError::Calibration))
     ));
 }

@@ -138,8 +138,13 @@ impl Numbers {
 
 /// A writer that has been given every part.
 pub fn writer() -> Writer {
+    writer_of(header())
+}
+
+/// The same under another header.
+pub fn writer_of(header: Header) -> Writer {
     let mut numbers = Numbers::default();
-    let mut writer = Writer::new(header()).unwrap();
+    let mut writer = Writer::new(header).unwrap();
     writer.embeddings(&numbers.embeddings()).unwrap();
     writer.layer(&numbers.layer()).unwrap();
     writer.layer(&numbers.layer()).unwrap();

@@ -34,8 +34,8 @@ pub struct DataArgs {
     /// New names for the labels, in their order: a,b
     #[arg(long, value_delimiter = ',', value_parser = trimmed)]
     pub label_names: Option<Vec<String>>,
-    /// Longest input in pieces, the special ones included; when not given: the model's own, else 128, for questions
-    /// 384, as far as the model has positions
+    /// Longest input in pieces, the special ones included; when not given: a trained model's own; in
+    /// training 128, for questions 384, as far as the model has positions
     #[arg(long, alias = "max_length", value_parser = clap::value_parser!(u32).range(2..))]
     pub max_seq_length: Option<u32>,
     #[command(flatten)]
@@ -46,20 +46,20 @@ pub struct DataArgs {
 #[derive(Args, Debug, Default, Clone)]
 #[command(rename_all = "snake_case", args_override_self = true)]
 pub struct SpanArgs {
-    /// Questions: pieces that neighbouring windows of a passage share; when not given: the model's own, else 128
+    /// Questions: pieces that neighbouring windows of a passage share; when not given: a trained model's own, 128 in training
     #[arg(long)]
     pub doc_stride: Option<u32>,
-    /// Questions: how many best starts, ends and answers are looked at; when not given: the model's own, else 20
+    /// Questions: how many best starts, ends and answers are looked at; when not given: a trained model's own, 20 in training
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=berth_task::MAX_N_BEST as i64))]
     pub n_best_size: Option<u32>,
-    /// Questions: the most pieces of an answer; when not given: the model's own, else 30
+    /// Questions: the most pieces of an answer; when not given: a trained model's own, 30 in training
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_answer_length: Option<u32>,
     /// Questions: some have no answer in their passage
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub version_2_with_negative: Option<bool>,
     /// Questions: no answer where its score exceeds the best span's by more, with --version_2_with_negative understood;
-    /// when not given: the model's own, else, with --version_2_with_negative, fitted to the labelled file
+    /// when not given: a trained model's own; in training, with --version_2_with_negative, fitted to the labelled file
     #[arg(long, value_parser = finite::<f32>, allow_negative_numbers = true)]
     pub null_score_diff_threshold: Option<f32>,
 }

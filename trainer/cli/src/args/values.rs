@@ -28,12 +28,6 @@ pub(super) fn share<T: FromStr + Into<f64> + Copy>(value: &str) -> Result<T, Str
     within(value, 0.0..=1.0, "a number from 0 to 1")
 }
 
-/// A share of warm-up: what a count of steps would be is none.
-pub(super) fn warmup_share(value: &str) -> Result<f64, String> {
-    let way = "say --warmup_steps N, or a share below 1";
-    within(value, 0.0..=1.0_f64.next_down(), way)
-}
-
 /// A difference of two metrics, in points of 100.
 pub(super) fn points(value: &str) -> Result<f64, String> {
     within(

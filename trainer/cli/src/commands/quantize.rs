@@ -7,7 +7,7 @@
 //! when the bundle gets its name. By itself it is ended by Ctrl-C at once, but not where that would leave the bundle
 //! half-written.
 
-use super::evaluate::{LabelledFile, Unread, measure};
+use super::evaluate::{LabelledFile, Unread, measure, warn};
 use super::{print, use_threads};
 use crate::args::QuantizeArgs;
 use crate::error::Error;
@@ -46,6 +46,7 @@ pub fn run(args: &QuantizeArgs) -> Result<(), Error> {
     }
     let done = subject.convert(args)?;
     if args.stdout.json {
+        done.warn();
         print(berth_quantize::report(&done.findings()))?;
     } else {
         print(for_people(&done, &args.output))?;
@@ -105,6 +106,11 @@ impl Converted {
             unread: Unread::default(),
             missed: None,
         }
+    }
+
+    /// Says aloud what is to be known of the figures.
+    pub fn warn(&self) {
+        warn(&self.warnings);
     }
 
     fn findings(&self) -> Findings<'_> {

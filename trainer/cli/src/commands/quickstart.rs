@@ -55,6 +55,7 @@ pub fn run(args: &QuickstartArgs) -> Result<(), Error> {
     step("3. quantize, and measure f32 and int8");
     let quantize = road.quantize_args()?;
     let converted = convert(&quantize).map_err(|error| within(error, WAY))?;
+    converted.warn();
     if interrupt::asked() {
         let bundle = road.bundle.display();
         let what = format!("stopped, and {bundle} is written; {WAY}");

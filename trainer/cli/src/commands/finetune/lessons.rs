@@ -250,6 +250,11 @@ fn recipe(args: &FinetuneArgs, known: &Known) -> Result<Recipe, Error> {
         .and_then(serde_json::from_value)
         .map_err(|error| Error::Usage(format!("the recipe: {error}")))?;
     recipe.warmup_steps = args.recipe.warmup();
+    if let Some(count) = args.recipe.warmup_ratio.filter(|ratio| *ratio >= 1.0) {
+        show::note(format!(
+            "warning: --warmup_ratio {count} is a count of steps, as for --warmup_steps; a share is below 1"
+        ));
+    }
     recipe.bf16 = args.switches.bf16;
     recipe.device = args.device;
     let weights = args.recipe.class_weights.as_deref();

@@ -159,13 +159,15 @@ fn measure(
     // One of an earlier run is none of these weights, nor is the page about it.
     outputs::remove(&run.bundle)?;
     outputs::remove(&run.bundle.with_extension(page::FILE))?;
+    let converted = convert(&quantize).map_err(|error| within(error, WAY))?;
+    converted.warn();
     let Converted {
         bytes,
         f32_layers,
         comparison,
         missed,
         ..
-    } = convert(&quantize).map_err(|error| within(error, WAY))?;
+    } = converted;
     if let Some(missed) = missed {
         if let Some(comparison) = &comparison {
             show::note(comparison_table(comparison));
