@@ -152,7 +152,7 @@ impl<'a> Bundle<'a> {
         })
     }
 
-    /// Whether other numbers were written, or half of one became another since.
+    /// Why scores are refused: because others than one half were written, or because these were damaged since.
     fn other_decisions(&self) -> OpenError {
         let mut spans = self.spans();
         let found = spans.find(|(section, _)| section.kind == SectionKind::Decisions);
