@@ -7,6 +7,7 @@ use berth_kernels::NUMERICS_VERSION;
 use crate::ALIGNMENT;
 use crate::section::SectionKind;
 use crate::shape::ShapeError;
+use crate::verify::VerifyError;
 use crate::version::FORMAT_VERSION;
 
 /// Why bytes are not a bundle that can be used: one variant for each way in which they can lie.
@@ -127,9 +128,7 @@ impl fmt::Display for OpenError {
             OpenError::Decisions => f.write_str(
                 "the bundle decides labels at another score than 0.5, which no program does",
             ),
-            OpenError::DecisionsChecksum => {
-                f.write_str("the bundle is damaged in its section \"decisions\"")
-            }
+            OpenError::DecisionsChecksum => VerifyError::Section(SectionKind::Decisions).fmt(f),
             OpenError::SectionTable => {
                 f.write_str("the bundle's table doesn't list the sections of its model in order")
             }

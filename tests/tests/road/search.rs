@@ -230,14 +230,18 @@ impl File {
         }
     }
 
-    fn measure(&self, gate: Gate) -> Measured {
-        let trials = Trials {
+    fn trials(&self, gate: Gate) -> Trials<'_> {
+        Trials {
             checkpoint: &self.checkpoint,
             evaluator: self.evaluator(),
             f32_logits: &self.logits,
             gate,
             threads: 2,
-        };
+        }
+    }
+
+    fn measure(&self, gate: Gate) -> Measured {
+        let trials = self.trials(gate);
         let measured = trials.run(&Options::default(), |bundle| answers(bundle, &self.rows));
         measured.expect("a bundle")
     }
@@ -251,13 +255,7 @@ impl File {
     /// Lets bundles answer by the book, one entry for each that is made, whatever they would say.
     fn play(&self, gate: Gate, options: &Options, book: Vec<Vec<Vec<f32>>>) -> Measured {
         let mut book = book.into_iter();
-        let trials = Trials {
-            checkpoint: &self.checkpoint,
-            evaluator: self.evaluator(),
-            f32_logits: &self.logits,
-            gate,
-            threads: 2,
-        };
+        let trials = self.trials(gate);
         let measured = trials.run(options, |_| {
             Ok::<_, QuantizeError>(book.next().expect("a bundle of the book"))
         });

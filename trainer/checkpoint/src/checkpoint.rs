@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::config::{Config, numbered};
 use crate::error::CheckpointError;
-use crate::family::Family;
+use crate::family::{Family, TOKEN_TYPES};
 use crate::training_args::TrainingArgs;
 use crate::vocabulary::{TOKENIZER_CONFIG_FILE, TokenizerFiles};
 use crate::weights::{Memory, Steps, Tensor, Weights};
@@ -54,7 +54,7 @@ impl Checkpoint {
         let mut weights = Weights::open(dir)?;
         if config.family == Family::DistilBert {
             let shape = vec![config.type_vocab_size, config.hidden_size];
-            weights.add_zeros(names::TOKEN_TYPES, shape);
+            weights.add_zeros(TOKEN_TYPES, shape);
         }
         let config = with_labels(config, &weights);
         check(&weights, &config)?;
@@ -411,9 +411,7 @@ mod tests {
             let replace = |name: String, (bert, distil): &(&str, &str)| name.replace(bert, distil);
             old.iter().fold(name.to_owned(), replace)
         };
-        let kept = tensors
-            .iter()
-            .filter(|(name, _)| name != names::TOKEN_TYPES);
+        let kept = tensors.iter().filter(|(name, _)| name != TOKEN_TYPES);
         let saved: Tensors = kept
             .map(|(name, tensor)| (renamed(name), tensor.clone()))
             .collect();
@@ -434,7 +432,7 @@ mod tests {
         for (name, tensor) in &tensors {
             let name = name.replace("bert.pooler.dense", names::PRE_CLASSIFIER);
             let found = model.tensor(&name).unwrap();
-            let expected = match name == names::TOKEN_TYPES {
+            let expected = match name == TOKEN_TYPES {
                 true => vec![0.0; tensor.data.len()],
                 false => tensor.data.clone(),
             };

@@ -6,8 +6,6 @@
 
 use std::borrow::Cow;
 
-use crate::names::TOKEN_TYPES;
-
 /// What config.json and the tensors call things.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub enum Family {
@@ -30,16 +28,29 @@ const FIELDS: [(&str, &str); 8] = [
     ("classifier_dropout", "seq_classif_dropout"),
 ];
 
+/// The places of the two families in [`PREFIXES`], [`LAYERS`] and [`PARTS`].
+const DISTIL: usize = 0;
+const BERT: usize = 1;
+
+/// What the names of the encoder's tensors begin with in DistilBERT and in BERT.
+pub(crate) const PREFIXES: [&str; 2] = ["distilbert.", "bert."];
+
+/// The table that DistilBERT lacks; there it is zero.
+pub(crate) const TOKEN_TYPES: &str = "bert.embeddings.token_type_embeddings.weight";
+
+/// What the names of the layers' tensors begin with behind that.
+const LAYERS: [&str; 2] = ["transformer.layer.", "encoder.layer."];
+
 /// A part of a tensor's name in DistilBERT, and what BERT calls it.
-const PARTS: [(&str, &str); 8] = [
-    ("attention.q_lin.", "attention.self.query."),
-    ("attention.k_lin.", "attention.self.key."),
-    ("attention.v_lin.", "attention.self.value."),
-    ("attention.out_lin.", "attention.output.dense."),
-    ("sa_layer_norm.", "attention.output.LayerNorm."),
-    ("ffn.lin1.", "intermediate.dense."),
-    ("ffn.lin2.", "output.dense."),
-    ("output_layer_norm.", "output.LayerNorm."),
+const PARTS: [[&str; 2]; 8] = [
+    ["attention.q_lin.", "attention.self.query."],
+    ["attention.k_lin.", "attention.self.key."],
+    ["attention.v_lin.", "attention.self.value."],
+    ["attention.out_lin.", "attention.output.dense."],
+    ["sa_layer_norm.", "attention.output.LayerNorm."],
+    ["ffn.lin1.", "intermediate.dense."],
+    ["ffn.lin2.", "output.dense."],
+    ["output_layer_norm.", "output.LayerNorm."],
 ];
 
 impl Family {
@@ -82,13 +93,12 @@ impl Family {
         if bert == TOKEN_TYPES || bert.starts_with("bert.pooler.") {
             return None;
         }
-        Some(match bert.strip_prefix("bert.") {
-            None => Cow::Borrowed(bert),
-            Some(bare) => match distil_layer_tensor(bare) {
-                Some(tensor) => Cow::Owned(format!("distilbert.{tensor}")),
-                None => Cow::Owned(format!("distilbert.{bare}")),
-            },
-        })
+        let Some(bare) = bert.strip_prefix(PREFIXES[BERT]) else {
+            return Some(Cow::Borrowed(bert));
+        };
+        let tensor = layer_tensor(bare, [BERT, DISTIL]);
+        let tensor = tensor.as_deref().unwrap_or(bare);
+        Some(Cow::Owned(format!("{}{tensor}", PREFIXES[DISTIL])))
     }
 }
 
@@ -101,20 +111,16 @@ pub(crate) fn bert_class(architecture: &str) -> &str {
 /// BERT's name of a tensor that DistilBERT has in its encoder's layers: `transformer.layer.0.ffn.lin1.bias`
 /// is `encoder.layer.0.intermediate.dense.bias`.
 pub(crate) fn bert_layer_tensor(bare: &str) -> Option<String> {
-    let rest = bare.strip_prefix("transformer.layer.")?;
-    let (layer, part) = rest.split_once('.')?;
-    let known = |(distil, bert): &(&str, &'static str)| Some((part.strip_prefix(*distil)?, *bert));
-    let (end, bert) = PARTS.iter().find_map(known)?;
-    Some(format!("encoder.layer.{layer}.{bert}{end}"))
+    layer_tensor(bare, [DISTIL, BERT])
 }
 
-/// DistilBERT's name of a tensor that BERT has in its encoder's layers.
-fn distil_layer_tensor(bare: &str) -> Option<String> {
-    let rest = bare.strip_prefix("encoder.layer.")?;
+/// What the one family calls a tensor of a layer that the other calls `bare`.
+fn layer_tensor(bare: &str, [from, to]: [usize; 2]) -> Option<String> {
+    let rest = bare.strip_prefix(LAYERS[from])?;
     let (layer, part) = rest.split_once('.')?;
-    let known = |(distil, bert): &(&'static str, &str)| Some((part.strip_prefix(*bert)?, *distil));
-    let (end, distil) = PARTS.iter().find_map(known)?;
-    Some(format!("transformer.layer.{layer}.{distil}{end}"))
+    let known = |names: &[&'static str; 2]| Some((part.strip_prefix(names[from])?, names[to]));
+    let (end, name) = PARTS.iter().find_map(known)?;
+    Some(format!("{}{layer}.{name}{end}", LAYERS[to]))
 }
 
 #[cfg(test)]

@@ -7,13 +7,7 @@
 //! own and no token types.
 
 use crate::config::Config;
-use crate::family::bert_layer_tensor;
-
-/// The prefix of every tensor of the encoder.
-const PREFIX: &str = "bert.";
-
-/// The table that DistilBERT lacks; there it is zero.
-pub(crate) const TOKEN_TYPES: &str = "bert.embeddings.token_type_embeddings.weight";
+use crate::family::{PREFIXES, TOKEN_TYPES, bert_layer_tensor};
 
 /// DistilBERT's dense layer between the first row and the classifier; ReLU follows.
 pub const PRE_CLASSIFIER: &str = "pre_classifier";
@@ -21,8 +15,7 @@ pub const PRE_CLASSIFIER: &str = "pre_classifier";
 /// The canonical name of a tensor, or none where it is not a parameter of any model made here:
 /// buffers, and the heads that the encoder was pre-trained with.
 pub(crate) fn canonical(name: &str) -> Option<String> {
-    let prefixes = [PREFIX, "distilbert."];
-    let bare = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix));
+    let bare = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix));
     let bare = bare.unwrap_or(name);
     let layer = bert_layer_tensor(bare);
     let bare = layer.as_deref().unwrap_or(bare);
@@ -40,7 +33,7 @@ pub(crate) fn canonical(name: &str) -> Option<String> {
         .iter()
         .any(|part| bare.starts_with(part));
     let full = if encoder {
-        format!("{PREFIX}{bare}")
+        format!("bert.{bare}")
     } else {
         name.to_owned()
     };

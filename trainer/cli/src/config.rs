@@ -183,8 +183,9 @@ impl Settings {
     /// The settings as flags, each behind its name.
     fn flags<'n>(&self, file: &Path, names: &'n Names) -> Result<Vec<(&'n str, OsString)>, Error> {
         let mut flags = Vec::new();
+        let idle = self.idle_warmup();
         for (key, value) in &self.values {
-            if key == DATA || self.idle_warmup() == Some(key) {
+            if key == DATA || idle == Some(key) {
                 continue;
             }
             let flag = flag(key, value, names).map_err(|what| {

@@ -232,19 +232,24 @@ mod tests {
         (logits, inputs)
     }
 
+    /// An evaluator of classes, without examples.
+    fn of_classes(inputs: &[Encoded]) -> Evaluator<'_> {
+        Evaluator {
+            task: Task::TextClassification,
+            task_name: None,
+            multi_label: false,
+            labels: &[],
+            examples: &[],
+            inputs,
+            spans: SpanScoring::default(),
+        }
+    }
+
     #[test]
     fn the_temperature_that_labels_were_drawn_at_is_found_and_takes_the_error_away() {
         for known in [0.5, 1.0, 2.5] {
             let (logits, inputs) = drawn(known, 4000);
-            let evaluator = Evaluator {
-                task: Task::TextClassification,
-                task_name: None,
-                multi_label: false,
-                labels: &[],
-                examples: &[],
-                inputs: &inputs,
-                spans: SpanScoring::default(),
-            };
+            let evaluator = of_classes(&inputs);
             let fitted = evaluator
                 .fit_temperature(&logits, |_| true)
                 .unwrap()
@@ -272,12 +277,7 @@ mod tests {
         let (logits, inputs) = drawn(1.0, 400);
         let evaluator = Evaluator {
             task: Task::TextPairClassification,
-            task_name: None,
-            multi_label: false,
-            labels: &[],
-            examples: &[],
-            inputs: &inputs,
-            spans: SpanScoring::default(),
+            ..of_classes(&inputs)
         };
         let fit = |logits: &[[f32; 3]]| {
             let fitted = evaluator.fit_temperature(logits, |example| example % 2 == 0);
@@ -301,15 +301,7 @@ mod tests {
                 ..Encoded::default()
             };
             let inputs: Vec<Encoded> = (0..20).map(input).collect();
-            let evaluator = Evaluator {
-                task: Task::TextClassification,
-                task_name: None,
-                multi_label: false,
-                labels: &[],
-                examples: &[],
-                inputs: &inputs,
-                spans: SpanScoring::default(),
-            };
+            let evaluator = of_classes(&inputs);
             let logits = [[apart, 0.0]; 20];
             let fitted = evaluator.fit_temperature(&logits, |_| true);
             assert_eq!(fitted, Ok(None), "{apart}, {gold}");
