@@ -61,12 +61,15 @@ fn utf8(path: &Path, line: usize, bytes: Vec<u8>) -> Result<String, Error> {
     })
 }
 
-/// Bounds the threads of everything that runs in parallel. Not given: every core.
-fn use_threads(threads: Option<u32>) {
-    if let Some(threads) = threads {
-        // Fails only where a pool was made before, which no command does.
-        let _ = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads as usize)
-            .build_global();
+/// Starts the threads of everything that runs in parallel, so many at most. Not given: one for each core.
+fn use_threads(threads: Option<u32>) -> Result<(), Error> {
+    let threads = threads.map_or(0, |threads| threads as usize);
+    let built = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build_global();
+    match built {
+        // What has no cause in the system is that they are there already: a command that is part of another.
+        Err(error) if std::error::Error::source(&error).is_some() => Err(Error::Threads(error)),
+        _ => Ok(()),
     }
 }

@@ -40,14 +40,19 @@ pub enum Error {
     /// Standard output could not be written.
     #[error("standard output: {0}")]
     Output(io::Error),
-    /// The model is not what the command needs.
+    /// A file or folder is not what the command needs.
     #[error("{}: {what}", path.display())]
-    Model {
-        /// The model's file or folder.
+    Path {
+        /// The file or folder.
         path: PathBuf,
         /// What is wrong, and the way out.
         what: String,
     },
+    /// Threads could not be started.
+    #[error(
+        "threads could not be started: {0}; take fewer with --threads, or allow more (ulimit -u)"
+    )]
+    Threads(rayon::ThreadPoolBuildError),
     /// A bar that the user set was missed.
     #[error(transparent)]
     Gate(#[from] Missed),

@@ -63,7 +63,7 @@ pub fn with_tokenizer<T>(
     make: impl FnOnce(&Tokenizer<'_>) -> Result<T, Error>,
 ) -> Result<T, Error> {
     let tables = berth_checkpoint::tokenizer::tables(dir)?;
-    let tokenizer = Tokenizer::new(&tables).map_err(|error| Error::Model {
+    let tokenizer = Tokenizer::new(&tables).map_err(|error| Error::Path {
         path: dir.to_owned(),
         what: error.to_string(),
     })?;
@@ -318,7 +318,7 @@ impl Model {
     /// The error that names the model.
     pub fn wrong(&self, what: &dyn Display) -> Error {
         let (path, what) = (self.path.clone(), what.to_string());
-        Error::Model { path, what }
+        Error::Path { path, what }
     }
 }
 
@@ -328,7 +328,7 @@ fn training_args(model: &berth_runtime::Model, path: &Path) -> Result<Option<Tra
         [] => Ok(None),
         json => serde_json::from_slice(json)
             .map(Some)
-            .map_err(|error| Error::Model {
+            .map_err(|error| Error::Path {
                 path: path.to_owned(),
                 what: format!("its training arguments are not readable: {error}"),
             }),
@@ -350,7 +350,7 @@ pub fn onnx_folder(path: &Path, given: Option<&Path>) -> Result<Option<PathBuf>,
         };
     }
     if !path.exists() {
-        return Err(Error::Model {
+        return Err(Error::Path {
             path: path.to_owned(),
             what: "no such file".into(),
         });
@@ -360,7 +360,7 @@ pub fn onnx_folder(path: &Path, given: Option<&Path>) -> Result<Option<PathBuf>,
         .filter(|parent| !parent.as_os_str().is_empty());
     let own = own.unwrap_or(Path::new("."));
     if given.is_none() && !own.join(CONFIG_FILE).exists() {
-        return Err(Error::Model {
+        return Err(Error::Path {
             path: path.to_owned(),
             what: format!(
                 "no {CONFIG_FILE} beside it; say --tokenizer_name DIR, where that and the tokenizer are"

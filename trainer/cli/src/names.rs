@@ -31,7 +31,7 @@ fn find(typed: &Path, folders: &[PathBuf]) -> Result<PathBuf, Error> {
     if typed.is_file() {
         return Ok(typed.to_owned());
     }
-    let wrong = |what: String| Error::Model {
+    let wrong = |what: String| Error::Path {
         path: typed.to_owned(),
         what,
     };

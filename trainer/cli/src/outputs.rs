@@ -43,7 +43,7 @@ impl Kind {
 /// If it can't.
 pub fn check(path: &Path, kind: Kind, flag: &str) -> Result<(), Error> {
     let wrong = |what: String| {
-        Err(Error::Model {
+        Err(Error::Path {
             path: path.to_owned(),
             what: format!("{what}; name another {flag}"),
         })
@@ -91,7 +91,7 @@ fn check_folder(path: &Path) -> Result<(), Error> {
     if let Err(source) = fs::metadata(folder)
         && source.kind() == io::ErrorKind::NotFound
     {
-        return Err(Error::Model {
+        return Err(Error::Path {
             path: folder.to_owned(),
             what: format!("{source}; make the folder first"),
         });
@@ -111,7 +111,7 @@ pub fn check_apart(written: &Path, read: &[&Path]) -> Result<(), Error> {
     let is_written = |path: &&&Path| place(path).is_some_and(|path| path == written);
     match read.iter().find(is_written) {
         None => Ok(()),
-        Some(path) => Err(Error::Model {
+        Some(path) => Err(Error::Path {
             path: path.to_path_buf(),
             what: "is read, and would be written over; let the output go elsewhere".into(),
         }),
@@ -147,7 +147,7 @@ pub fn are_the_same(one: &Path, other: &Path) -> bool {
 /// # Errors
 /// If they can't.
 pub fn check_files(folder: &Path, names: &[&str]) -> Result<(), Error> {
-    let wrong = |path: &Path, what: &str| Error::Model {
+    let wrong = |path: &Path, what: &str| Error::Path {
         path: path.to_owned(),
         what: format!("{what}; name another --output_dir"),
     };

@@ -6,6 +6,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 /// A line on stderr. Where that cannot be written to, a full disk behind it say, the work goes on without.
@@ -69,8 +70,17 @@ pub fn progress(total: u64, what: &str) -> ProgressBar {
     .unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = ProgressBar::new(total).with_style(style.progress_chars("█▉▊▋▌▍▎▏░"));
     bar.set_prefix(what.to_owned());
-    bar.enable_steady_tick(Duration::from_millis(500));
+    keep_ticking(&bar, 500);
     bar
+}
+
+/// Draws a bar anew every so many milliseconds, where a thread can be had for it.
+pub fn keep_ticking(bar: &ProgressBar, milliseconds: u64) {
+    // The bar would panic.
+    let started = thread::Builder::new().spawn(|| ());
+    if started.is_ok_and(|started| started.join().is_ok()) {
+        bar.enable_steady_tick(Duration::from_millis(milliseconds));
+    }
 }
 
 /// A fraction in hundredths, as metrics are quoted.

@@ -68,7 +68,7 @@ impl<'d> Contents<'d> {
         };
         with_tokenizer(&folder, |tokenizer| {
             let inputs = encode_all(tokenizer, &known.encoding(limit), &dataset.examples);
-            let inputs = inputs.map_err(|error| Error::Model {
+            let inputs = inputs.map_err(|error| Error::Path {
                 path: folder.clone(),
                 what: error.to_string(),
             })?;

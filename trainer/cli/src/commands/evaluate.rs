@@ -20,7 +20,7 @@ use std::time::Instant;
 
 /// Evaluates and prints.
 pub fn run(args: &EvaluateArgs) -> Result<(), Error> {
-    use_threads(args.threads);
+    use_threads(args.threads)?;
     let model = match onnx_folder(&args.model, args.tokenizer_name.as_deref())? {
         Some(dir) => Model::open_onnx(&args.model, &dir)?,
         None => Model::open(&args.model)?,
@@ -169,7 +169,7 @@ fn write_predictions(
 ) -> Result<(), Error> {
     let evaluator = file.evaluator(&measured.inputs);
     let predictions = evaluator.predictions(&measured.logits);
-    let predictions = predictions.map_err(|error| Error::Model {
+    let predictions = predictions.map_err(|error| Error::Path {
         path: model.path.clone(),
         what: error.to_string(),
     })?;
@@ -325,7 +325,7 @@ pub fn measure(model: &Model, file: &LabelledFile, batch: usize) -> Result<Measu
     let logits = model.logits(file.known.task, &inputs, batch)?;
     let seconds = begun.elapsed().as_secs_f64();
     let evaluator = file.evaluator(&inputs);
-    let wrong = |error: EvaluationError| Error::Model {
+    let wrong = |error: EvaluationError| Error::Path {
         path: model.path.clone(),
         what: error.to_string(),
     };
@@ -351,7 +351,7 @@ pub fn check_asked(dataset: &Dataset, inputs: &[Encoded], limit: usize) -> Resul
     let words = words(dataset);
     match words > 0 && unasked_words(&dataset.examples, inputs) == words {
         false => Ok(()),
-        true => Err(Error::Model {
+        true => Err(Error::Path {
             path: dataset.path.clone(),
             what: format!(
                 "none of its {words} words has a piece among the first {limit} of its sentence; a longer \

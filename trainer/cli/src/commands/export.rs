@@ -31,7 +31,7 @@ pub fn run(args: &ExportArgs) -> Result<(), Error> {
     if taken && !args.overwrite_output_dir {
         let what =
             "not empty; name another --output_dir, or write into it by --overwrite_output_dir";
-        return Err(Error::Model {
+        return Err(Error::Path {
             path: output.clone(),
             what: what.into(),
         });

@@ -50,7 +50,7 @@ fn copy(
     if is_used && !overwrite {
         let what = "not empty, and not a copy of this model; name another --output_dir, or write into it by \
                     --overwrite_output_dir";
-        return Err(Error::Model {
+        return Err(Error::Path {
             path: target.to_owned(),
             what: what.into(),
         });
@@ -61,7 +61,7 @@ fn copy(
         let path = from.join(name);
         let Some(name) = name.to_str() else {
             let what = "a name that is not UTF-8; give the file another".into();
-            return Err(Error::Model { path, what });
+            return Err(Error::Path { path, what });
         };
         folder.copy(name, &path)?;
     }

@@ -30,7 +30,7 @@ pub fn run(args: &FinetuneArgs) -> Result<(), Error> {
     }
     record::check(args)?;
     if args.recipe.threads > 0 {
-        use_threads(Some(args.recipe.threads));
+        use_threads(Some(args.recipe.threads))?;
     }
     let lessons = Lessons::read(args)?;
     let all = match is_several {

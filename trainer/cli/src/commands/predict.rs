@@ -24,7 +24,7 @@ const RESULTS: &str = "predict_results.json";
 
 /// Predicts, writes and prints.
 pub fn run(args: &PredictArgs) -> Result<(), Error> {
-    use_threads(args.threads);
+    use_threads(args.threads)?;
     let model = Model::open(&args.model)?.renamed(args.data.label_names.as_deref())?;
     let predicted = predict(&model, args)?;
     let report = predicted.report(&model.labels);

@@ -39,7 +39,7 @@ const LENGTHS: [usize; 5] = [16, 64, 128, 256, 384];
 
 /// Quantizes, compares, and prints. The report is printed whether or not the gate was passed.
 pub fn run(args: &QuantizeArgs) -> Result<(), Error> {
-    use_threads(args.threads);
+    use_threads(args.threads)?;
     let subject = Subject::open(args)?;
     if let Some(known) = &subject.known {
         known.warn_of_idle_flags();
@@ -440,7 +440,7 @@ fn compare(
     })?;
     let decisions = |logits: &[Vec<f32>], temperature| {
         let decisions = evaluator.decisions_at(logits, temperature);
-        decisions.map_err(|error: EvaluationError| Error::Model {
+        decisions.map_err(|error: EvaluationError| Error::Path {
             path: args.checkpoint.clone(),
             what: error.to_string(),
         })

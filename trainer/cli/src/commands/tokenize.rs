@@ -16,7 +16,7 @@ pub fn run(args: &TokenizeArgs) -> Result<(), Error> {
     let model = berth_runtime::Model::open_verified(&path)?;
     let failed = |error: EncodeError| match error {
         EncodeError::Limit { .. } => Error::Usage(format!("--max_seq_length: {error}")),
-        error => Error::Model {
+        error => Error::Path {
             path: path.clone(),
             what: error.to_string(),
         },

@@ -74,14 +74,14 @@ pub fn check(config: &Path, folder: &Path) -> Result<usize, Error> {
             let what = format!("{name:?} has no SHA-256 of 64 hexadecimal digits");
             return Err(wrong(config, &settings, name, what));
         }
-        let path = place(folder, Path::new(name)).ok_or_else(|| Error::Model {
+        let path = place(folder, Path::new(name)).ok_or_else(|| Error::Path {
             path: folder.to_owned(),
             what: format!("holds no {name}, also not as .gz; {missing}"),
         })?;
         let found = content_sha256(&path)?;
         if !found.eq_ignore_ascii_case(known) {
             let config = config.display();
-            return Err(Error::Model {
+            return Err(Error::Path {
                 path,
                 what: format!(
                     "not the file that {config} was made for: its content has the SHA-256 {found}, \

@@ -4,6 +4,8 @@ use std::cell::RefCell;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::show::keep_ticking;
+
 /// Where a fetch says what it does.
 pub trait Progress {
     /// A sentence for the user.
@@ -47,7 +49,7 @@ impl Progress for Bars {
         // What is there already says nothing about the speed.
         bar.reset_eta();
         if total.is_none() {
-            bar.enable_steady_tick(std::time::Duration::from_millis(200));
+            keep_ticking(&bar, 200);
         }
         self.0.replace(Some(bar));
     }

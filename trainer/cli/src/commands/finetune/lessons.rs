@@ -145,7 +145,7 @@ impl<'a> Lessons<'a> {
         let weights = self.args.recipe.class_weights.as_deref();
         let file = weights.filter(|&flag| flag != BALANCED);
         match (error, file) {
-            (TrainError::Imbalance(error), Some(file)) => Error::Model {
+            (TrainError::Imbalance(error), Some(file)) => Error::Path {
                 path: file.into(),
                 what: error.to_string(),
             },
@@ -407,7 +407,7 @@ fn encode_both(
 ) -> Result<(Rows, Option<Rows>), Error> {
     with_tokenizer(folder, |tokenizer| {
         let rows = |data: Dataset| {
-            let inputs = encode(tokenizer, options, &data).map_err(|error| Error::Model {
+            let inputs = encode(tokenizer, options, &data).map_err(|error| Error::Path {
                 path: folder.to_owned(),
                 what: error.to_string(),
             })?;

@@ -174,7 +174,7 @@ fn measure(
         }
         return Err(missed.into());
     }
-    let comparison = comparison.ok_or_else(|| Error::Model {
+    let comparison = comparison.ok_or_else(|| Error::Path {
         path: run.folder.clone(),
         what: "was not measured".into(),
     })?;
@@ -192,7 +192,7 @@ fn measure(
 fn check_run(lessons: &Lessons<'_>, seed: u64, checkpoint: &Checkpoint) -> Result<(), Error> {
     let path = &checkpoint.dir;
     let other = |what: &str, then: &dyn std::fmt::Display, now: &dyn std::fmt::Display| {
-        Err(Error::Model {
+        Err(Error::Path {
             path: path.clone(),
             what: format!(
                 "was trained with {what} {then}, and not {now}; it is no run of these settings"
@@ -204,7 +204,7 @@ fn check_run(lessons: &Lessons<'_>, seed: u64, checkpoint: &Checkpoint) -> Resul
     let then = training.and_then(|training| Recipe::deserialize(&training.recipe).ok());
     let Some((training, then)) = training.zip(then) else {
         let what = "does not remember how it was trained".to_owned();
-        return Err(Error::Model {
+        return Err(Error::Path {
             path: path.clone(),
             what,
         });
@@ -233,7 +233,7 @@ fn check_run(lessons: &Lessons<'_>, seed: u64, checkpoint: &Checkpoint) -> Resul
 fn inputs_of(folder: &Path) -> Result<usize, Error> {
     match state::read(folder)? {
         Some(state) => Ok(state.train_samples),
-        None => Err(Error::Model {
+        None => Err(Error::Path {
             path: folder.to_owned(),
             what: format!("has no {STATE_FILE}"),
         }),

@@ -55,7 +55,7 @@ fn file(data: &Dataset) -> Result<Option<DataFile>, Error> {
 /// When the folder is not what the run left, or can't be written to.
 pub fn write_page(job: &Job<'_>, results: &Results) -> Result<(), Error> {
     let made = Checkpoint::open(job.output_dir)?;
-    let wrong = |what: String| Error::Model {
+    let wrong = |what: String| Error::Path {
         path: job.output_dir.to_owned(),
         what,
     };

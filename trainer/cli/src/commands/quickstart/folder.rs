@@ -52,7 +52,7 @@ fn made(folder: &Path) -> Result<BTreeSet<String>, Error> {
 }
 
 fn not_ours(path: &Path, what: &str) -> Error {
-    Error::Model {
+    Error::Path {
         path: path.to_owned(),
         what: format!(
             "{what}, and not made by quickstart; name another --output_dir, or remove it"
