@@ -80,8 +80,8 @@ pub enum DataError {
 
     /// The format holds no rows of this task's kind.
     #[error("{}: {task} is not read from {format}; the formats are {}{}", path.display(),
-        list(known.iter().map(|format| format.name())), match task {
-            Task::TokenClassification => "; say --format conll where each line is a word and its tag",
+        list(known.iter().map(|format| format.name())), match (task, format) {
+            (Task::TokenClassification, Format::Tsv) => "; say --format conll where each line is a word and its tag",
             _ => "",
         })]
     FormatForTask {
@@ -115,8 +115,8 @@ pub enum DataError {
     NoLabels { place: Place },
 
     /// A column that the task needs is not there.
-    #[error("{place}: no column {}; the columns are {}; say {flag} NAME{}", alternatives(wanted), list(found),
-        match name {
+    #[error("{place}: no column {}; the columns are {}; {}{}", alternatives(wanted), list(found),
+        way_to_columns(found, flag), match name {
             Some(name) => format!(
                 ", or --format {} where the file is none of {name}'s own", formats(name.task())
             ),
@@ -160,7 +160,9 @@ pub enum DataError {
     },
 
     /// A JSON object without one of the task's keys.
-    #[error("{place}: the object has no {column:?}, which the first one has")]
+    #[error(
+        "{place}: the object has no {column:?}, which the first one has; write null where there is none"
+    )]
     MissingKey { place: Place, column: String },
 
     /// A JSON value that is itself an array or an object, where a text or label is read.
@@ -175,8 +177,16 @@ pub enum DataError {
     OpenQuote { place: Place },
 
     /// A quoted CSV field with text behind it.
-    #[error("{place}: text behind a closing quote; double a quote that belongs to the text")]
-    TextBehindQuote { place: Place },
+    #[error("{place}: text behind a closing quote; {}", match behind {
+        '\t' => "say --format tsv if tabs part the columns",
+        ';' => "semicolons part no columns here: save the file with commas",
+        _ => "double a quote that belongs to the text",
+    })]
+    TextBehindQuote {
+        place: Place,
+        /// The character that stands there.
+        behind: char,
+    },
 
     /// An object of a file of questions that lacks a member.
     #[error("{place}: no {name:?}; there are {}", list(found))]
@@ -422,6 +432,26 @@ fn list<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> String {
     match names.len().saturating_sub(SHOWN) {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// What leads to the columns that were found: their names, or, where the header is a single one, what parts it.
+fn way_to_columns(found: &[String], flag: &str) -> String {
+    match found {
+        [one] if one.contains('\t') => "say --format tsv if tabs part the columns".into(),
+        [one] if one.contains(';') => {
+            "if semicolons part the columns, save the file with commas".into()
+        }
+        [one] | [_, one, ..] if one.contains('\r') => {
+            "if carriage returns alone end the lines, save the file with line feeds".into()
+        }
+        _ if found
+            .iter()
+            .any(|name| name.len() > 1 && name.starts_with('"') && name.ends_with('"')) =>
+        {
+            "quotes are part of a text here: take them out".into()
+        }
+        _ => format!("say {flag} NAME"),
     }
 }
 

@@ -266,6 +266,12 @@ fn own_names(
         .iter()
         .map(|(spelling, _)| spelling.clone())
         .collect();
+    // A whole number with a point and the same one without are one label, as [`Known::add_ids`] knows them.
+    own.retain(|spelling| {
+        let whole = spelling.strip_suffix(".0");
+        let whole = whole.filter(|whole| whole.parse::<i64>().is_ok());
+        whole.is_none_or(|whole| !found.index.contains_key(whole))
+    });
     own.sort_unstable_by(|a, b| numbers_first(a, b));
     let Some(new) = new_names(source) else {
         check_capacity(text, &found.seen)?;

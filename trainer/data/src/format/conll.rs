@@ -1,7 +1,7 @@
 //! CoNLL and CoNLL-U: a word a line, its columns beside it, a blank line behind each sentence.
 //!
 //! CoNLL's columns are parted by tabs or, in a line without a tab, by spaces; how many there are is
-//! said by the file's first word. A line `-DOCSTART-` parts documents and is passed over; there are no
+//! said by the file's first word. A line `-DOCSTART-` parts documents, and with them sentences; there are no
 //! comments, since `#` may be a word. CoNLL-U always has the ten columns of Universal Dependencies,
 //! parted by tabs; comments begin with `#`, and ranges of words (`1-2`) and empty nodes (`1.1`) are
 //! passed over, as they are no words of the sentence.
@@ -41,11 +41,20 @@ pub(crate) fn conll(text: &Text) -> impl Iterator<Item = Result<Sentence<'_>, Da
             .first()
             .is_some_and(|first| first.trim() == "-DOCSTART-")
         {
-            return Ok(());
+            return Ok(Line::Parts);
         }
         let expected = *width.get_or_insert(columns.len());
-        push(text, line, columns, expected, sentence)
+        push(text, line, columns, expected, sentence)?;
+        Ok(Line::Inside)
     })
+}
+
+/// What a line that is not blank is.
+enum Line {
+    /// A part of a sentence, or passed over.
+    Inside,
+    /// What stands between sentences.
+    Parts,
 }
 
 /// The sentences of a CoNLL-U file.
@@ -55,7 +64,7 @@ pub(crate) fn conllu(text: &Text) -> impl Iterator<Item = Result<Sentence<'_>, D
             let id = comment.trim_start().strip_prefix("sent_id");
             let id = id.and_then(|rest| rest.trim_start().strip_prefix('='));
             sentence.id = id.map(str::trim).or(sentence.id);
-            return Ok(());
+            return Ok(Line::Inside);
         }
         let columns: Vec<&str> = content.split('\t').collect();
         let words = content.split_ascii_whitespace().count();
@@ -67,11 +76,11 @@ pub(crate) fn conllu(text: &Text) -> impl Iterator<Item = Result<Sentence<'_>, D
         let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
         let parts = id.split_once('-').or(id.split_once('.'));
         if parts.is_some_and(|(from, to)| is_number(from) && is_number(to)) {
-            return Ok(());
+            return Ok(Line::Inside);
         }
         push(text, line, columns, CONLLU_COLUMNS.len(), sentence)?;
         match is_number(id) {
-            true => Ok(()),
+            true => Ok(Line::Inside),
             false => Err(DataError::WordNumber {
                 place: text.place(line),
                 found: id.to_owned(),
@@ -102,7 +111,7 @@ fn push<'t>(
 /// Parts a text at its blank lines; `take` puts each other line into the sentence.
 fn sentences<'t>(
     text: &'t Text,
-    take: impl FnMut(u64, &'t str, &mut Sentence<'t>) -> Result<(), DataError>,
+    take: impl FnMut(u64, &'t str, &mut Sentence<'t>) -> Result<Line, DataError>,
 ) -> impl Iterator<Item = Result<Sentence<'t>, DataError>> {
     let lines = (1..).zip(text.body.lines());
     Sentences {
@@ -121,7 +130,7 @@ struct Sentences<L: Iterator, T> {
 impl<'t, L, T> Iterator for Sentences<L, T>
 where
     L: Iterator<Item = (u64, &'t str)>,
-    T: FnMut(u64, &'t str, &mut Sentence<'t>) -> Result<(), DataError>,
+    T: FnMut(u64, &'t str, &mut Sentence<'t>) -> Result<Line, DataError>,
 {
     type Item = Result<Sentence<'t>, DataError>;
 
@@ -133,13 +142,18 @@ where
         while !self.failed
             && let Some((line, content)) = self.lines.next()
         {
-            if !content.trim().is_empty() {
-                if let Err(error) = (self.take)(line, content, &mut sentence) {
+            let taken = match content.trim().is_empty() {
+                true => Ok(Line::Parts),
+                false => (self.take)(line, content, &mut sentence),
+            };
+            match taken {
+                Ok(Line::Inside) => {}
+                Ok(Line::Parts) if sentence.words.is_empty() => {}
+                Ok(Line::Parts) => break,
+                Err(error) => {
                     self.failed = true;
                     return Some(Err(error));
                 }
-            } else if !sentence.words.is_empty() {
-                break;
             }
         }
         (!sentence.words.is_empty()).then_some(Ok(sentence))
@@ -184,6 +198,14 @@ mod tests {
             [
                 (None, words(&[(3, "EU|NNP|I-NP|B-ORG"), (4, "#|SYM|O|O")])),
                 (None, words(&[(8, "German|JJ|I-NP|B-MISC")])),
+            ]
+        );
+        let close = text("EU O\nrejects O\n-DOCSTART- O\nPeter O\n");
+        assert_eq!(
+            told(conll(&close)),
+            [
+                (None, words(&[(1, "EU|O"), (2, "rejects|O")])),
+                (None, words(&[(4, "Peter|O")])),
             ]
         );
         let tabs = text("New York\tB-LOC\n\t\nx\tO\n");

@@ -99,7 +99,8 @@ impl<'t> Rows<'t> {
             End::Row
         } else {
             let place = self.text.place(self.line);
-            return Err(DataError::TextBehindQuote { place });
+            let behind = self.rest().chars().next().unwrap_or_default();
+            return Err(DataError::TextBehindQuote { place, behind });
         };
         let doubled = cell.contains('"');
         let cell = if doubled {

@@ -168,20 +168,24 @@ fn reason(error: &serde_json::Error) -> String {
 }
 
 /// The first line that is no JSON by itself, of a text with a row on each. A parser that reads on over the
-/// line's end would name a later one.
+/// line's end would name a later one. `None` where objects before it take several lines.
 pub(crate) fn broken_line(text: &Text) -> Option<DataError> {
     if text.body.trim_start().starts_with('[') {
         return None;
     }
+    let whole = objects(text).map_while(Result::ok).last();
+    let read = whole.map_or(0, |object| object.line);
     let mut lines = (1..).zip(text.body.lines());
-    lines.find_map(|(number, line)| {
+    let broken = lines.find_map(|(number, line)| {
         let line = Some(line).filter(|line| !line.trim().is_empty())?;
         let error = serde_json::from_str::<IgnoredAny>(line).err()?;
-        Some(DataError::Json {
-            place: text.place(number),
-            column: error.column(),
-            reason: reason(&error),
-        })
+        Some((number, error))
+    });
+    let (number, error) = broken.filter(|(number, _)| *number > read)?;
+    Some(DataError::Json {
+        place: text.place(number),
+        column: error.column(),
+        reason: reason(&error),
     })
 }
 

@@ -244,6 +244,18 @@ fn new_names_of_a_task_name_go_by_name_where_they_are_its_own() {
 }
 
 #[test]
+fn a_whole_number_with_a_point_is_the_label_that_it_is_without() {
+    let content = "text,label\na,1\nb,1.0\nc,0\nd,0.0\ne,2.0\n";
+    let dataset = read_from(&single("a.csv"), content.as_bytes()).unwrap();
+    assert_eq!(dataset.labels, ["0", "1", "2.0"]);
+    assert_eq!(classes(&dataset), [1, 1, 0, 0, 2]);
+    // What is no number keeps its point.
+    let content = "text,label\na,v1\nb,v1.0\n";
+    let dataset = read_from(&single("a.csv"), content.as_bytes()).unwrap();
+    assert_eq!(dataset.labels, ["v1", "v1.0"]);
+}
+
+#[test]
 fn a_file_holds_names_or_ids_but_ids_only_where_they_are_clear() {
     let known = |labels: &[&str]| Source {
         labels: Some(strings(labels)),
@@ -628,6 +640,39 @@ fn bad_input_is_one_line_with_file_and_line() {
             "{\"text\":\"a\",\"label\":1}",
             "a.jsonl:1: no column text_pair or sentence2 or hypothesis or context; the columns \
              are text, label; say --text_pair_column_name NAME",
+        ),
+        (
+            single("a.csv"),
+            "text;label\na;b\n",
+            "a.csv:1: no column text or sentence or sentence1 or premise or question; the columns are text;label; if \
+             semicolons part the columns, save the file with commas",
+        ),
+        (
+            single("a.csv"),
+            "text\tlabel\na\tb\n",
+            "a.csv:1: no column text or sentence or sentence1 or premise or question; the columns are \"text\\tlabel\"; \
+             say --format tsv if tabs part the columns",
+        ),
+        (
+            single("a.csv"),
+            "\"text\";\"label\"\n",
+            "a.csv:1: text behind a closing quote; semicolons part no columns here: save the file with commas",
+        ),
+        (
+            single("a.tsv"),
+            "\"text\"\t\"label\"\na\tb\n",
+            "a.tsv:1: no column text or sentence or sentence1 or premise or question; the columns are \"text\", \
+             \"label\"; quotes are part of a text here: take them out",
+        ),
+        (
+            single("a.jsonl"),
+            "{\n\"text\":\"a\",\n\"label\":1}\n{\n\"text\":\"b\"\n\"label\":1}\n",
+            "a.jsonl:6: not valid JSON at column 1: expected `,` or `}`",
+        ),
+        (
+            Source::new("a.csv", Task::TokenClassification),
+            "",
+            "a.csv: token-classification is not read from csv; the formats are conll, conllu, jsonl, json",
         ),
         (
             single("a.tsv"),
