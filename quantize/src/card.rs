@@ -32,12 +32,22 @@ fn in_short(readme: &str) -> String {
         if LEFT_OUT.contains(&heading.trim_start_matches('#').trim()) {
             continue;
         }
+        let section = without_measured(section);
         if card.len() + section.len() > MAX_CARD_BYTES {
             break;
         }
-        card.push_str(section);
+        card.push_str(&section);
     }
     card.trim().to_owned()
+}
+
+/// A section without the row of its table that names the file behind the figures: those of a bundle are of the file
+/// that it was quantized with.
+fn without_measured(section: &str) -> String {
+    let lines = section.split_inclusive('\n');
+    lines
+        .filter(|line| !line.starts_with("| measured on |"))
+        .collect()
 }
 
 /// What stands behind the YAML that the Hub reads.
@@ -63,8 +73,9 @@ mod tests {
     #[test]
     fn what_the_model_is_stays_and_how_to_use_the_folder_goes() {
         let readme = "---\nlicense: mit\n---\n\n# m\n\nA model.\n\n## Use\n\n```sh\nberth ask\n```\n\n\
-                      ## Data\n\nFilms.\n\n## Limits\n\nEnglish.\n";
-        let card = "# m\n\nA model.\n\n## Data\n\nFilms.\n\n## Limits\n\nEnglish.";
+                      ## Data\n\n| learned from | a |\n| measured on | b |\n\nFilms.\n\n## Limits\n\nEnglish.\n";
+        let card =
+            "# m\n\nA model.\n\n## Data\n\n| learned from | a |\n\nFilms.\n\n## Limits\n\nEnglish.";
         assert_eq!(in_short(readme), card);
         assert_eq!(in_short("plain"), "plain");
         assert_eq!(in_short("---\nnever closed"), "---\nnever closed");

@@ -126,7 +126,9 @@ impl Comparison {
         let spread = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
         let (middle, scale) = (share + Z * Z / (2.0 * n), 1.0 + Z * Z / n);
         let bound = |at: f64| (at / scale).clamp(0.0, 1.0);
-        (bound(middle - spread), bound(middle + spread))
+        // Rounding must not leave the share itself outside.
+        let (low, high) = (bound(middle - spread), bound(middle + spread));
+        (low.min(share), high.max(share))
     }
 
     /// Whether the main metric is a mean over answers, of which each can cost its share and no more: accuracy, and the

@@ -70,6 +70,13 @@ fn drop_doubt(bar: f64, comparison: &Comparison) -> Option<String> {
     let (asked, metric) = (comparison.asked as f64, comparison.main_metric);
     let [low, high] = comparison.drop_interval;
     let half = (high - low) / 2.0;
+    if half == 0.0 && comparison.asked - comparison.same >= FEW && !comparison.is_mean() {
+        return Some(format!(
+            "the file can't tell what --max_drop {bar} asks; {}, and {metric} is the same in every sample of its rows, \
+             as where all labels are alike: --min_agreement tells more",
+            comparison.count_changed()
+        ));
+    }
     let mut reasons = Vec::new();
     if comparison.is_mean() {
         let one = 100.0 / asked;
@@ -442,6 +449,29 @@ pub(crate) mod tests {
             "the file is too small for --max_drop 10; what int8 costs is known to 15.00 points of \
              spearmanr either way (95 % interval 0.00 to 30.00); about 9 would do"
         );
+    }
+
+    #[test]
+    fn a_metric_that_no_row_moves_vouches_for_nothing() {
+        let gate = Gate {
+            max_drop: Some(0.3),
+            min_agreement: None,
+        };
+        let told = |main_metric, changed| {
+            let of_labels = Comparison {
+                main_metric,
+                same: 400 - changed,
+                ..unchanged(400)
+            };
+            gate.doubts(&of_labels).join("; ")
+        };
+        assert_eq!(
+            told("spearmanr", 208),
+            "the file can't tell what --max_drop 0.3 asks; 208 answers changed, and spearmanr is the same in every \
+             sample of its rows, as where all labels are alike: --min_agreement tells more"
+        );
+        assert!(told("f1", 9).contains("fewer than 10 can't bound the loss"));
+        assert_eq!(told("accuracy", 10), "");
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
-/// Does `work`, made once for each thread, for each index; results in the order of the indices.
+/// Does `work`, made once for each thread, for each index; results in the order of the indices. The present thread is
+/// one of so many, and where others can't be started it does their share.
 ///
 /// # Errors
 /// What `make` or `work` says, of several threads the first. The others finish the index that they are at, and
@@ -35,15 +36,21 @@ where
     let until_error = || all_left().inspect_err(|_| next.store(indices.len(), Relaxed));
     let mut all = Vec::with_capacity(indices.len());
     thread::scope(|scope| {
-        let threads = 0..threads.clamp(1, indices.len().max(1));
-        let threads: Vec<_> = threads.map(|_| scope.spawn(until_error)).collect();
-        for thread in threads {
+        let others = 1..threads.clamp(1, indices.len().max(1));
+        let others: Vec<_> = others
+            .map_while(|_| thread::Builder::new().spawn_scoped(scope, until_error).ok())
+            .collect();
+        let own = until_error();
+        let mut error = None;
+        for thread in others {
             match thread.join() {
-                Ok(done) => all.extend(done?),
+                Ok(Ok(done)) => all.extend(done),
+                Ok(Err(failed)) => error = error.or(Some(failed)),
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
-        Ok::<_, E>(())
+        all.extend(own?);
+        error.map_or(Ok(()), Err)
     })?;
     all.sort_by_key(|(place, _)| *place);
     Ok(all.into_iter().map(|(_, result)| result).collect())

@@ -179,9 +179,9 @@ impl fmt::Display for QueryError {
                     "the model's task is {task}, which has no answer of this kind"
                 )
             }
-            QueryError::PairMissing => {
-                f.write_str("the model takes two texts, and there is only one")
-            }
+            QueryError::PairMissing => f.write_str(
+                "the model takes two texts, and there is only one; give the other one too",
+            ),
             QueryError::PairUnwanted => f.write_str("the model takes one text, and there are two"),
             QueryError::Unscored => f.write_str(
                 "the model answers with a number, which has no score to hold against a least one",

@@ -45,7 +45,9 @@ pub enum TrainError {
     #[error("{}", first_line(.0))]
     Candle(#[from] candle_core::Error),
     /// The threads could not be started.
-    #[error("threads: {0}")]
+    #[error(
+        "threads could not be started: {0}; take fewer with --threads, or allow more (ulimit -u)"
+    )]
     Threads(#[from] rayon::ThreadPoolBuildError),
     /// A folder could not be read or tidied up.
     #[error("{}: {source}", path.display())]

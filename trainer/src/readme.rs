@@ -261,7 +261,7 @@ impl Card<'_> {
         let measured = match self.results.eval.is_empty() {
             true => "It was not measured.",
             false => {
-                "The figures are those of the file above. On texts of another kind, time or language it may do \
+                "On texts of another kind, time or language than those of the file that it was measured on it may do \
                  worse, and how it treats people of different groups was not measured."
             }
         };

@@ -1,7 +1,7 @@
 //! A file that appears whole or not at all.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::string::ToString;
@@ -71,6 +71,8 @@ impl Staged {
             builder.permissions(std::fs::Permissions::from_mode(0o666));
         }
         let mut file = builder.tempfile_in(folder_of(&place)).map_err(unnamed)?;
+        // So that others see that somebody writes it. Where nothing can be locked they don't.
+        let _ = file.as_file().try_lock();
         let mut buffered = BufWriter::new(file.as_file_mut());
         content(&mut buffered)?;
         buffered.flush()?;
@@ -127,10 +129,16 @@ fn tidy(folder: &Path, prefix: &OsStr) {
             .strip_prefix(prefix.as_encoded_bytes())
             .and_then(|rest| rest.strip_suffix(SUFFIX.as_bytes()));
         // A file whose name goes on behind a dot is another one.
-        if rest.is_some_and(|rest| !rest.contains(&b'.')) {
+        if rest.is_some_and(|rest| !rest.contains(&b'.')) && !is_being_written(&entry.path()) {
             let _ = fs::remove_file(entry.path());
         }
     }
+}
+
+/// Whether a program that runs has locked the file.
+fn is_being_written(path: &Path) -> bool {
+    let locked = File::open(path).map(|file| file.try_lock());
+    matches!(locked, Ok(Err(TryLockError::WouldBlock)))
 }
 
 /// What the system said of a hidden file, without its name, which nobody gave.
@@ -210,6 +218,18 @@ mod tests {
         write(&path, full).unwrap_err();
         assert_eq!(names(folder.path()), ["a.berth"]);
         assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+    }
+
+    #[test]
+    fn of_two_that_write_the_same_file_none_loses_what_it_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.berth");
+        let first = Staged::write(&path, |file| file.write_all(b"first")).unwrap();
+        let second = Staged::write(&path, |file| file.write_all(b"second")).unwrap();
+        second.commit().unwrap();
+        first.commit().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "first");
+        assert_eq!(names(folder.path()), ["a.berth"]);
     }
 
     #[test]

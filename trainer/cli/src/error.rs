@@ -92,6 +92,14 @@ pub enum Error {
     /// A query.
     #[error(transparent)]
     Query(#[from] QueryError),
+    /// A query, and the bundle that it was asked of.
+    #[error("{}: {source}", path.display())]
+    Asked {
+        /// The bundle.
+        path: PathBuf,
+        /// Why there is no answer.
+        source: QueryError,
+    },
     /// A chart of a page.
     #[error("a chart of the report could not be drawn: {0}")]
     Chart(String),
@@ -110,10 +118,11 @@ impl Error {
     /// 2 for usage, 130 after Ctrl-C as shells have it, else 1.
     pub fn exit_code(&self) -> u8 {
         match self {
+            Error::Query(source) | Error::Asked { source, .. } => match source {
+                QueryError::Unscored | QueryError::PairMissing | QueryError::PairUnwanted => 2,
+                _ => 1,
+            },
             Error::Usage(_)
-            | Error::Query(
-                QueryError::Unscored | QueryError::PairMissing | QueryError::PairUnwanted,
-            )
             | Error::Quantize(QuantizeError::NoTask { .. })
             | Error::Measure(MeasureError::Open(OpenError::Threads { .. })) => 2,
             Error::Interrupted(_) => 130,

@@ -54,7 +54,14 @@ fn main() -> ExitCode {
     let cli = match args::parse(typed) {
         Ok(cli) => cli,
         Err(error) => {
-            let _ = error.print();
+            // Help and the version are what was asked for; where an error can't be told, its code still is.
+            let printed = error.print().map_err(error::Error::Output);
+            if let Err(full) = printed
+                && !error.use_stderr()
+                && !full.is_closed_pipe()
+            {
+                return failed(&full);
+            }
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };

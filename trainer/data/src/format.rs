@@ -83,7 +83,7 @@ impl Format {
 
     /// The format that the file's extension stands for; a `.gz` behind it changes nothing.
     pub fn of_path(path: &Path) -> Option<Self> {
-        let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+        let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
         let name = name.strip_suffix(".gz").unwrap_or(&name);
         let (_, extension) = name.rsplit_once('.')?;
         extension.parse().ok()

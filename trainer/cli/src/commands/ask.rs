@@ -20,9 +20,16 @@ const LABELS: usize = 10;
 /// Opens the bundle and answers.
 pub fn run(args: &AskArgs) -> Result<(), Error> {
     let path = bundle_path(&args.bundle)?;
+    ask(args, &path).map_err(|error| match error {
+        Error::Query(source) => Error::Asked { path, source },
+        error => error,
+    })
+}
+
+fn ask(args: &AskArgs, path: &Path) -> Result<(), Error> {
     let text = text_of(&args.text)?;
     let pair = args.pair.as_deref().map(text_of).transpose()?;
-    let mut session = Model::open_verified(&path)?.session()?;
+    let mut session = Model::open_verified(path)?.session()?;
     let options = Options {
         top_k: args.top_k,
         aggregation_strategy: args.aggregation_strategy,

@@ -43,7 +43,7 @@ pub fn run(train: &TrainBenchArgs, threads: u32, json: bool) -> Result<(), Error
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads as usize)
         .build()
-        .map_err(|error| Error::Usage(format!("--threads {threads}: {error}")))?;
+        .map_err(Error::Threads)?;
     let timings = pool.install(|| measure(&base, train, precision))?;
     if json {
         print(report(&timings))

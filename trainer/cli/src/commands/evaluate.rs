@@ -383,6 +383,9 @@ impl Measured {
         if self.unread.texts > 0 {
             report.insert("eval_truncated".into(), self.unread.texts.into());
         }
+        if self.unread.words > 0 {
+            report.insert("eval_words_left_out".into(), self.unread.words.into());
+        }
         report
     }
 

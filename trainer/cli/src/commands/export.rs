@@ -36,6 +36,7 @@ pub fn run(args: &ExportArgs) -> Result<(), Error> {
             what: what.into(),
         });
     }
+    let _held = berth_trainer::hold(output)?;
     berth_trainer::tidy(output)?;
     // From here on the disk has something half-written.
     interrupt::listen();

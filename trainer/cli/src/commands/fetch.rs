@@ -55,6 +55,7 @@ fn copy(
             what: what.into(),
         });
     }
+    let _held = berth_trainer::hold(target)?;
     berth_trainer::tidy(target)?;
     let mut folder = Folder::create(target)?;
     for name in files.keys() {
