@@ -457,7 +457,7 @@ pub(crate) mod tests {
             max_drop: Some(0.3),
             min_agreement: None,
         };
-        let told = |main_metric, changed| {
+        let told = |main_metric, changed: usize| {
             let of_labels = Comparison {
                 main_metric,
                 same: 400 - changed,

@@ -5,6 +5,8 @@
 //! a plan of its own. Where the file fixes the sizes of its inputs, it has the one plan: a row is padded to
 //! that length, and repeated. Inputs and outputs are taken by Hugging Face's names.
 
+mod dequantize;
+
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -144,7 +146,8 @@ impl Run {
         let answers = answers(path)?;
         let model = guarded(path, || {
             // It names sizes that the inputs here have numbers for.
-            let onnx = tract_onnx::onnx().with_ignore_value_info(true);
+            let mut onnx = tract_onnx::onnx().with_ignore_value_info(true);
+            dequantize::register(&mut onnx);
             let mut model = onnx.model_for_path(path)?;
             let outputs = model.output_outlets()?;
             let outputs: Vec<_> = answers.iter().map(|&at| outputs[at]).collect();
@@ -397,7 +400,7 @@ fn add(sum: &mut Times, times: &Times) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::onnx::write::{self, Dim};
+    use crate::onnx::write::{self, Dim, Set};
 
     /// Two sizes that each call chooses.
     const NAMED: [Dim; 2] = [Dim::Named("batch"), Dim::Named("tokens")];
@@ -463,6 +466,40 @@ mod tests {
         assert_eq!(spans, [2.0, 10.0, 5.0, 13.0, 1.0, 9.0]);
         let first = graph(&BOTH, &NAMED, &["start_logits", "last_hidden_state"]);
         assert_eq!(run(first, &IDS).unwrap().len(), 3 * 4);
+    }
+
+    #[test]
+    fn a_softmax_between_steps_is_that_of_the_numbers_that_they_stand_for() {
+        let numbers: Vec<f32> = (0..24u8).map(|i| f32::from(i * 7 % 24) * 0.13).collect();
+        let mut graph = write::Graph::default();
+        graph.input("input_ids", &NAMED);
+        let table = graph.floats("table", &[8, 3], &numbers);
+        let (before, behind) = (
+            graph.scalar("before", 0.1),
+            graph.scalar("behind", 1.0 / 255.0),
+        );
+        graph.node("rows", "Gather", &[&table, "input_ids"], &[]);
+        graph.node("steps", "QuantizeLinear", &["rows", &before], &[]);
+        graph.node("floats", "DequantizeLinear", &["steps", &before], &[]);
+        graph.node("shares", "Softmax", &["floats"], &[("axis", Set::Int(-1))]);
+        graph.node("share steps", "QuantizeLinear", &["shares", &behind], &[]);
+        graph.node("logits", "DequantizeLinear", &["share steps", &behind], &[]);
+        graph.output("logits", &NAMED);
+        let step = |x: f32, scale: f32| (x / scale).round_ties_even() * scale;
+        let expected: Vec<f32> = IDS
+            .into_iter()
+            .flat_map(|id| {
+                let row = numbers[3 * id as usize..][..3].iter();
+                let powers: Vec<f32> = row.map(|&x| step(x, 0.1).exp()).collect();
+                let sum: f32 = powers.iter().sum();
+                powers.into_iter().map(move |x| step(x / sum, 1.0 / 255.0))
+            })
+            .collect();
+        let found = run(graph, &IDS).unwrap();
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.into_iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-6, "{found} for {expected}");
+        }
     }
 
     #[test]

@@ -135,6 +135,9 @@ impl<'m, 'a> Graph<'m, 'a> {
     pub fn constant(&self, value: &'a str) -> Option<Constant<'m, 'a>> {
         let value = self.through(value);
         if let Some(node) = self.made_by(value, "DequantizeLinear") {
+            if node.int("block_size").is_some_and(|size| size != 0) {
+                return None; // Blocks of steps with a scale each are not known.
+            }
             let axis = node.int("axis").unwrap_or(1);
             return self.steps(node.input(0)?, node.input(1)?, node.input(2), axis);
         }
@@ -215,9 +218,17 @@ impl<'m, 'a> Graph<'m, 'a> {
         }
     }
 
-    /// The numbers of a constant of integers.
+    /// The numbers of a constant of integers, whatever its shape.
     pub fn integers(&self, value: &'a str) -> Option<Vec<i64>> {
-        let value = self.through(value);
+        let mut value = self.through(value);
+        for _ in 0..DEEPEST {
+            let reshaped = self.maker(value);
+            let reshaped = reshaped.filter(|node| matches!(node.op, "Squeeze" | "Unsqueeze"));
+            let Some(input) = reshaped.and_then(|node| node.input(0)) else {
+                break;
+            };
+            value = self.through(input);
+        }
         if let Some(node) = self.made_by(value, "Constant") {
             if let Some(one) = node.int("value_int") {
                 return Some(vec![one]);
