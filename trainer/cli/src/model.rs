@@ -44,14 +44,19 @@ pub struct Model {
 /// As [`Checkpoint::open`].
 pub fn open_checkpoint(dir: &Path) -> Result<Checkpoint, Error> {
     let checkpoint = Checkpoint::open(dir)?;
+    tell_of_approximations(&checkpoint);
+    Ok(checkpoint)
+}
+
+/// Says where a checkpoint's model is not computed to the letter.
+pub fn tell_of_approximations(checkpoint: &Checkpoint) {
     if let Some(act) = checkpoint.config.approximated_act() {
         show::note(format!(
             "warning: {}: {act:?}, GELU by tanh, is computed by the error function, which is \
              within 5e-4 of it",
-            dir.join(CONFIG_FILE).display()
+            checkpoint.dir.join(CONFIG_FILE).display()
         ));
     }
-    Ok(checkpoint)
 }
 
 /// Makes something with the tokenizer of a checkpoint's folder.

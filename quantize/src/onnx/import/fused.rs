@@ -139,23 +139,29 @@ impl<'m, 'a> Graph<'m, 'a> {
         constant: impl Fn(usize) -> Option<Constant<'m, 'a>>,
     ) -> Option<Embeddings<'m, 'a>> {
         let ids = self.ids(node.input(0)?) == "input_ids";
-        let kinds = self.ids(node.input(1)?) == "token_type_ids";
+        // A DistilBERT has no token types, and neither the ids nor the table.
+        let kinds = node.input(1).filter(|kinds| !kinds.is_empty());
+        let known = kinds.is_none_or(|kinds| self.ids(kinds) == "token_type_ids");
         // The last input of the plain form may say where each token stands.
         let plain = node.op == "EmbedLayerNormalization";
         let places = node.input(8).filter(|_| plain);
         let from_zero = places.is_none_or(|places| self.counts_up(places));
         let table = |place| constant(place).filter(|constant| constant.dims().len() == 2);
         let vector = |place| constant(place).filter(is_vector);
+        let kind = match kinds {
+            Some(_) => Some(table(4)?),
+            None => None,
+        };
         let norm = Norm {
             input: Sum::Of(node.outputs.first()?),
             weight: vector(5)?,
             bias: vector(6)?,
             eps: epsilon(node),
         };
-        (ids && kinds && from_zero).then_some(Embeddings {
+        (ids && known && from_zero).then_some(Embeddings {
             word: table(2)?,
             position: table(3)?,
-            kind: Some(table(4)?),
+            kind,
             norm,
         })
     }

@@ -196,13 +196,33 @@ impl<'m, 'a> Graph<'m, 'a> {
             "Div" => Some(of(0)? / of(1)?),
             "Mul" => Some(of(0)? * of(1)?),
             "Slice" | "Gather" => {
-                let last = |at: i64| at == -1 || at == 3;
-                let shape = self.made_by(self.through(node.input(0)?), "Shape");
-                let at = self.integers(node.input(1)?)?;
-                (shape.is_some() && at.len() == 1 && last(at[0])).then_some(size? as f64)
+                let [at] = self.integers(node.input(1)?)?[..] else {
+                    return None;
+                };
+                self.is_last_size(node.input(0)?, at)
+                    .then_some(size? as f64)
             }
             _ => None,
         }
+    }
+
+    /// Whether element `at` of these sizes is that of the last dimension of four: of a shape, or of one whose
+    /// dimensions were put into another order.
+    fn is_last_size(&self, sizes: &'a str, at: i64) -> bool {
+        let sizes = self.through(sizes);
+        if self.made_by(sizes, "Shape").is_some() {
+            return at == -1 || at == 3;
+        }
+        let Some(node) = self.made_by(sizes, "Gather") else {
+            return false;
+        };
+        let order = node.input(1).and_then(|order| self.integers(order));
+        let order = order.filter(|order| order.len() == 4).unwrap_or_default();
+        let place = usize::try_from(if at < 0 { at + 4 } else { at });
+        let dimension = place.ok().and_then(|place| order.get(place));
+        let shape = node.input(0).map(|shape| self.through(shape));
+        let shape = shape.and_then(|shape| self.made_by(shape, "Shape"));
+        shape.is_some() && dimension.is_some_and(|&at| at == -1 || at == 3)
     }
 
     /// The one number of a constant that has one.
@@ -254,5 +274,47 @@ impl<'m, 'a> Graph<'m, 'a> {
     /// Whether two names are of one value.
     pub fn same(&self, one: &'a str, other: &'a str) -> bool {
         self.through(one) == self.through(other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::write::{self, Dim, Set};
+
+    #[test]
+    fn sizes_and_steps_are_read_however_a_file_writes_them() {
+        let mut written = write::Graph::default();
+        let sizes = ["batch", "heads", "tokens", "size"].map(Dim::Named);
+        written.input("x", &sizes);
+        written.node("shape", "Shape", &["x"], &[]);
+        written.ints("order", &[0, 2, 1, 3]);
+        written.ints("turned", &[0, 1, 3, 2]);
+        written.index("last", -1);
+        written.ints("axis", &[0]);
+        written.node("same order", "Gather", &["shape", "order"], &[]);
+        written.node("other order", "Gather", &["shape", "turned"], &[]);
+        for of in ["shape", "same order", "other order"] {
+            written.node(&format!("size of {of}"), "Gather", &[of, "last"], &[]);
+        }
+        written.index("two", 2);
+        written.node("list", "Unsqueeze", &["two", "axis"], &[]);
+        written.steps("steps", write::INT8, &[1, 2], [3, 4].into_iter());
+        written.floats("scale", &[1, 2], &[0.5, 0.25]);
+        for (name, block) in [("whole", 0), ("blocks", 1)] {
+            let sets = [("axis", Set::Int(1)), ("block_size", Set::Int(block))];
+            written.node(name, "DequantizeLinear", &["steps", "scale"], &sets);
+        }
+        written.output("list", &sizes);
+        let bytes = written.finish("sizes", &[]);
+        let (model, files) = (Model::read(&bytes).unwrap(), Files::default());
+        let graph = Graph::new(&model, &files);
+        let size = |value| graph.scalar(value, Some(32));
+        assert_eq!(size("size of shape"), Some(32.0));
+        assert_eq!(size("size of same order"), Some(32.0));
+        assert_eq!(size("size of other order"), None);
+        assert_eq!(graph.integers("list"), Some(vec![2]));
+        assert_eq!(graph.floats("whole").unwrap(), Some(vec![1.5, 1.0]));
+        assert_eq!(graph.floats("blocks").unwrap(), None);
     }
 }

@@ -11,7 +11,7 @@ use super::evaluate::{LabelledFile, Unread, measure, warn};
 use super::{print, use_threads};
 use crate::args::QuantizeArgs;
 use crate::error::Error;
-use crate::model::{Model, onnx_folder, open_checkpoint};
+use crate::model::{Model, onnx_folder, open_checkpoint, tell_of_approximations};
 use crate::sources::Known;
 use crate::{interrupt, outputs, page, show};
 use berth_bundle::{Calibration, Writer};
@@ -288,7 +288,11 @@ fn written(
 fn open(args: &QuantizeArgs) -> Result<Checkpoint, Error> {
     let path = &args.checkpoint;
     match onnx_folder(path, args.tokenizer_name.as_deref())? {
-        Some(dir) => Ok(berth_quantize::onnx::open(path, &dir)?),
+        Some(dir) => {
+            let checkpoint = berth_quantize::onnx::open(path, &dir)?;
+            tell_of_approximations(&checkpoint);
+            Ok(checkpoint)
+        }
         None => open_checkpoint(path),
     }
 }
