@@ -390,6 +390,9 @@ impl Parts {
                 None => parts.no_table(graph, &name, tables)?,
             }
         }
+        if tables.has_one_kind {
+            parts.repeat_first_row(&format!("{embeddings}.token_type_embeddings.weight"));
+        }
         parts.norm(graph, &format!("{embeddings}.LayerNorm"), &tables.norm)?;
         for (index, layer) in bert.layers.iter().enumerate() {
             let at = |part: &str| format!("bert.encoder.layer.{index}.{part}");
@@ -455,6 +458,23 @@ impl Parts {
             self.steps.insert(name.to_owned(), Steps { values, scale });
         }
         Ok(())
+    }
+
+    /// Puts a table's first row in the place of all others.
+    fn repeat_first_row(&mut self, name: &str) {
+        self.steps.remove(name);
+        if let Some(table) = self.tensors.get_mut(name) {
+            let width = table
+                .shape
+                .last()
+                .copied()
+                .unwrap_or(0)
+                .min(table.data.len());
+            let (first, others) = table.data.split_at_mut(width);
+            for row in others.chunks_exact_mut(width.max(1)) {
+                row.copy_from_slice(first);
+            }
+        }
     }
 
     /// Zeros for the token types that a DistilBERT has not.

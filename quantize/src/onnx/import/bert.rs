@@ -26,6 +26,8 @@ pub(super) struct Embeddings<'g, 'a> {
     pub position: Constant<'g, 'a>,
     /// Token types; a DistilBERT has none.
     pub kind: Option<Constant<'g, 'a>>,
+    /// Whether all tokens have the first of them, since the file takes none.
+    pub has_one_kind: bool,
     pub norm: Norm<'g, 'a>,
 }
 
@@ -257,7 +259,9 @@ impl<'m, 'a> Graph<'m, 'a> {
             let mut found = tables.iter().filter(|(_, lookup)| *lookup == wanted);
             found.next().map(|(table, _)| *table)
         };
-        let found = (of(Lookup::Word), of(Lookup::Position), of(Lookup::Kind));
+        let first = of(Lookup::FirstKind);
+        let kind = of(Lookup::Kind).or(first);
+        let found = (of(Lookup::Word), of(Lookup::Position), kind);
         match (found, leaves.len()) {
             ((Some(word), Some(position), kind), count)
                 if count == 2 + usize::from(kind.is_some())
@@ -267,6 +271,7 @@ impl<'m, 'a> Graph<'m, 'a> {
                     word,
                     position,
                     kind,
+                    has_one_kind: first.is_some(),
                     norm,
                 })
             }
@@ -314,7 +319,8 @@ impl<'m, 'a> Graph<'m, 'a> {
         match (gather.int("axis").unwrap_or(0), ids) {
             (0, "input_ids") => Some(Lookup::Word),
             (0, "token_type_ids") => Some(Lookup::Kind),
-            (0, ids) => self.counts_up(ids).then_some(Lookup::Position),
+            (0, ids) if self.counts_up(ids) => Some(Lookup::Position),
+            (0, ids) => self.are_zeros(ids).then_some(Lookup::FirstKind),
             _ => None,
         }
     }
@@ -325,6 +331,25 @@ impl<'m, 'a> Graph<'m, 'a> {
         match self.made_by(value, "Cast").and_then(|cast| cast.input(0)) {
             Some(input) => self.through(input),
             None => value,
+        }
+    }
+
+    /// Whether a value is a constant of zeros, or a part of one, in any shape: the token types of a file that takes
+    /// none.
+    fn are_zeros(&self, value: &'a str) -> bool {
+        let mut value = self.through(value);
+        loop {
+            if let Some(all) = self.integers(value) {
+                return !all.is_empty() && all.iter().all(|&kind| kind == 0);
+            }
+            let below = self.maker(value).and_then(|node| match node.op {
+                "Unsqueeze" | "Squeeze" | "Expand" | "Cast" | "Reshape" | "Slice" => node.input(0),
+                _ => None,
+            });
+            match below {
+                Some(below) => value = self.through(below),
+                None => return false,
+            }
         }
     }
 
@@ -373,4 +398,55 @@ pub(super) enum Lookup {
     Word,
     Position,
     Kind,
+    /// Token type 0, whatever the token.
+    FirstKind,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::proto::{Files, Model};
+    use crate::onnx::write::{self, Dim};
+
+    #[test]
+    fn rows_are_chosen_by_ids_by_places_or_all_alike() {
+        let mut written = write::Graph::default();
+        let batch = [Dim::Named("batch"), Dim::Named("tokens")];
+        let inputs = ["input_ids", "token_type_ids"];
+        inputs.iter().for_each(|name| written.input(name, &batch));
+        written.floats("table", &[4, 2], &[0.5; 8]);
+        written.ints("zeros", &[0; 4]);
+        written.ints("places", &[0, 1, 2, 3]);
+        written.ints("others", &[0, 1, 0, 0]);
+        written.node("sizes", "Shape", &["input_ids"], &[]);
+        for of in ["zeros", "places", "others"] {
+            written.node(&format!("wide {of}"), "Expand", &[of, "sizes"], &[]);
+        }
+        let ids = [
+            "input_ids",
+            "token_type_ids",
+            "wide zeros",
+            "wide places",
+            "wide others",
+        ];
+        for ids in ids {
+            written.node(&format!("rows by {ids}"), "Gather", &["table", ids], &[]);
+        }
+        written.output("rows by input_ids", &batch);
+        let bytes = written.finish("rows", &[]);
+        let (model, files) = (Model::read(&bytes).unwrap(), Files::default());
+        let graph = Graph::new(&model, &files);
+        let chosen = ids.map(|ids| {
+            let rows = model.nodes.iter().find(|node| node.input(1) == Some(ids));
+            graph.chosen_by(rows.unwrap())
+        });
+        let expected = [
+            Some(Lookup::Word),
+            Some(Lookup::Kind),
+            Some(Lookup::FirstKind),
+            Some(Lookup::Position),
+            None,
+        ];
+        assert_eq!(chosen, expected);
+    }
 }

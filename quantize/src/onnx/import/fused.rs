@@ -162,6 +162,7 @@ impl<'m, 'a> Graph<'m, 'a> {
             word: table(2)?,
             position: table(3)?,
             kind,
+            has_one_kind: false,
             norm,
         })
     }
