@@ -24,5 +24,5 @@ pub use export::{Form, export};
 pub use import::{ImportError, check, open};
 pub use proto::ProtoError;
 #[cfg(feature = "tract")]
-pub use run::{Run, RunError, Share, Tokens};
+pub use run::{Run, RunError, Share, Tokens, operators};
 pub use wire::WireError;

@@ -112,6 +112,13 @@ pub struct Share {
     pub calls: u64,
 }
 
+/// ONNX's operators as files are run with them: tract's, but for one.
+pub fn operators() -> tract_onnx::Onnx {
+    let mut onnx = tract_onnx::onnx();
+    dequantize::register(&mut onnx);
+    onnx
+}
+
 type Times = BTreeMap<String, (Duration, u64)>;
 
 /// An open file.
@@ -146,8 +153,7 @@ impl Run {
         let answers = answers(path)?;
         let model = guarded(path, || {
             // It names sizes that the inputs here have numbers for.
-            let mut onnx = tract_onnx::onnx().with_ignore_value_info(true);
-            dequantize::register(&mut onnx);
+            let onnx = operators().with_ignore_value_info(true);
             let mut model = onnx.model_for_path(path)?;
             let outputs = model.output_outlets()?;
             let outputs: Vec<_> = answers.iter().map(|&at| outputs[at]).collect();

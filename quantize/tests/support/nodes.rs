@@ -9,6 +9,7 @@ use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
+use berth_quantize::onnx::operators;
 use flate2::read::GzDecoder;
 use tract_onnx::pb::TensorProto;
 use tract_onnx::prelude::*;
@@ -93,7 +94,7 @@ fn operators_compute_what_onnx_says() {
 /// Runs a case, and compares. In a model's file shapes, axes and scales are constants, and tract takes them as
 /// nothing else; so are all inputs here but the first.
 fn run(case: &Case) -> TractResult<()> {
-    let mut model = onnx().model_for_read(&mut &case["model.onnx"][..])?;
+    let mut model = operators().model_for_read(&mut &case["model.onnx"][..])?;
     let mut inputs = tvec![];
     for (place, input) in tensors(case, "input")?.into_iter().enumerate() {
         let constant = place > 0 || input.datum_type() == i64::datum_type();
