@@ -464,16 +464,9 @@ impl Parts {
     fn repeat_first_row(&mut self, name: &str) {
         self.steps.remove(name);
         if let Some(table) = self.tensors.get_mut(name) {
-            let width = table
-                .shape
-                .last()
-                .copied()
-                .unwrap_or(0)
-                .min(table.data.len());
-            let (first, others) = table.data.split_at_mut(width);
-            for row in others.chunks_exact_mut(width.max(1)) {
-                row.copy_from_slice(first);
-            }
+            let width = table.shape.last().copied().unwrap_or(0);
+            let first = table.data.get(..width).unwrap_or_default();
+            table.data = first.repeat(table.data.len() / width.max(1));
         }
     }
 

@@ -337,47 +337,38 @@ impl<'m, 'a> Graph<'m, 'a> {
     /// Whether a value is a constant of zeros, or a part of one, in any shape: the token types of a file that takes
     /// none.
     fn are_zeros(&self, value: &'a str) -> bool {
+        let all = self.integers(self.spread_from(value, |_| true));
+        all.is_some_and(|all| !all.is_empty() && all.iter().all(|&kind| kind == 0))
+    }
+
+    /// The integers that a value has in another shape, where they stand in the file, else what stands below all that
+    /// shapes it. It may be a slice of them where `slices` says so.
+    fn spread_from(&self, value: &'a str, slices: impl Fn(&Node<'a>) -> bool) -> &'a str {
         let mut value = self.through(value);
-        loop {
-            if let Some(all) = self.integers(value) {
-                return !all.is_empty() && all.iter().all(|&kind| kind == 0);
-            }
+        while self.integers(value).is_none() {
             let below = self.maker(value).and_then(|node| match node.op {
-                "Unsqueeze" | "Squeeze" | "Expand" | "Cast" | "Reshape" | "Slice" => node.input(0),
+                "Unsqueeze" | "Squeeze" | "Expand" | "Cast" | "Reshape" => node.input(0),
+                "Slice" if slices(node) => node.input(0),
                 _ => None,
             });
             match below {
                 Some(below) => value = self.through(below),
-                None => return false,
+                None => break,
             }
         }
+        value
     }
 
     /// Whether a value is 0, 1, 2 and so on.
     pub(super) fn counts_up(&self, value: &'a str) -> bool {
-        let mut value = self.through(value);
-        loop {
-            if let Some(all) = self.integers(value) {
-                return all
-                    .iter()
-                    .enumerate()
-                    .all(|(at, &place)| place == at as i64);
-            }
-            let step = self.maker(value).and_then(|node| {
-                let from = |place: usize| {
-                    self.integers(node.input(place)?)
-                        .map(|all| all.iter().all(|&from| from == 0))
-                };
-                match node.op {
-                    "Unsqueeze" | "Squeeze" | "Expand" | "Cast" | "Reshape" => node.input(0),
-                    "Slice" => from(1).unwrap_or(false).then(|| node.input(0))?,
-                    _ => None,
-                }
-            });
-            match step {
-                Some(below) => value = self.through(below),
-                None => break,
-            }
+        let from_zero = |slice: &Node<'a>| {
+            let starts = slice.input(1).and_then(|starts| self.integers(starts));
+            starts.is_some_and(|starts| starts.iter().all(|&start| start == 0))
+        };
+        let value = self.spread_from(value, from_zero);
+        if let Some(all) = self.integers(value) {
+            let mut places = all.iter().enumerate();
+            return places.all(|(at, &place)| place == at as i64);
         }
         self.made_by(value, "Range").is_some_and(|range| {
             let is = |place: usize, number: i64| {

@@ -140,7 +140,7 @@ impl<'m, 'a> Graph<'m, 'a> {
     ) -> Option<Embeddings<'m, 'a>> {
         let ids = self.ids(node.input(0)?) == "input_ids";
         // A DistilBERT has no token types, and neither the ids nor the table.
-        let kinds = node.input(1).filter(|kinds| !kinds.is_empty());
+        let kinds = node.input(1);
         let known = kinds.is_none_or(|kinds| self.ids(kinds) == "token_type_ids");
         // The last input of the plain form may say where each token stands.
         let plain = node.op == "EmbedLayerNormalization";
