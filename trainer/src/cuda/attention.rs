@@ -259,11 +259,12 @@ impl Pass<'_> {
         context: &Buffer,
         logsums: &Buffer,
     ) -> kernels::Attention {
-        let (heads, tile) = (layer.heads, kernels::tile(layer.heads.size));
+        let heads = layer.heads;
+        let block = kernels::block_rows(self.operand, heads.size);
         let places = self.places(projected, heads.width());
         let starts = self.batch.packing.starts();
         let longest = starts.windows(2).map(|ends| ends[1] - ends[0]).max();
-        let tiles = longest.unwrap_or(0).div_ceil(tile) as u32;
+        let tiles = longest.unwrap_or(0).div_ceil(block) as u32;
         let only_first = matches!(projected, Asked::First { .. });
         let mask = self.mask(layer.probability_dropout, Site::Attention(layer.layer));
         kernels::Attention {

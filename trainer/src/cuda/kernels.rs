@@ -14,6 +14,7 @@ pub const SOURCE: &str = concat!(
     include_str!("kernels/prelude.cu"),
     include_str!("kernels/rows.cu"),
     include_str!("kernels/attention.cu"),
+    include_str!("kernels/attention_tensor.cu"),
     include_str!("kernels/heads.cu"),
     include_str!("kernels/loss.cu"),
     include_str!("kernels/optimizer.cu"),
@@ -27,16 +28,24 @@ const BLOCK: usize = 256;
 const WARP: usize = 32;
 /// Numbers that a block of the optimizer's kernels works on: CHUNK.
 pub const CHUNK: usize = 4096;
-/// Threads of an attention block: ACROSS times DOWN.
+/// Threads of an attention block: ACROSS times DOWN, with bf16 WARPS times WARP.
 const ATTENTION: u32 = 128;
 
 /// Columns of the widest head.
 #[cfg(feature = "cuda")]
 pub const WIDEST_HEAD: usize = 128;
 
-/// Rows that attention works on at a time, so that its tiles fit the shared memory of a block, 48 KB: TILE.
-pub fn tile(head: usize) -> usize {
+/// Rows that pass by a block of attention at a time, so that its tiles fit the shared memory of a block, 48 KB: TILE.
+fn tile(head: usize) -> usize {
     if head <= 64 { 32 } else { 16 }
+}
+
+/// Rows of its own side that a block of attention works on: with bf16 BLOCK_ROWS, else TILE.
+pub fn block_rows(operand: Operand, head: usize) -> usize {
+    match operand {
+        Operand::Full => tile(head),
+        Operand::Half => 64,
+    }
 }
 
 /// What the source is compiled with, for heads of `head` columns.

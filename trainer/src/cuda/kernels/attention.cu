@@ -7,18 +7,11 @@
 //     dV = (P ∘ m)ᵀ·dO      dP = (dO·Vᵀ) ∘ m      dS = P ∘ (dP − rowsum(dO ∘ O)) / √d
 //     dQ = dS·K             dK = dSᵀ·Q
 //
-// A block of 8 × 16 threads takes TILE rows of one head of one sequence: of queries in attention_forward and
-// attention_queries, of keys in attention_keys, and the other side's tiles pass by. In a square of TILE × TILE a thread has
-// the rows y, y + 16 … and the columns x, x + 8 …; in a tile of TILE × HEAD the same. So eight neighbouring lanes share a
-// row. No two blocks write the same place, so nothing is added atomically and the bits are always the same.
+// A block takes rows of one head of one sequence: of queries in attention_forward and attention_queries, of keys in
+// attention_keys, and tiles of the other side pass by, TILE rows at a time. No two blocks write the same place, so nothing
+// is added atomically and the bits are always the same.
 //
 // The biases of the product that made queries, keys and values are added here, where they are read.
-
-#define ACROSS 8
-#define DOWN 16
-#define TILE_ROWS (TILE / DOWN)
-#define TILE_COLUMNS (TILE / ACROSS)
-#define HEAD_COLUMNS ((HEAD + ACROSS - 1) / ACROSS)
 
 // log2(e): softmax by powers of two.
 #define LOG2E 1.44269504f
@@ -36,9 +29,6 @@ struct Attention {
     float scale;                             // 1 / √d
     int sequences, query_tiles, key_tiles;   // as many blocks: sequences × heads × tiles
 };
-
-typedef float HeadTile[TILE][HEAD + 1];
-typedef float Square[TILE][TILE + 1];
 
 // What a block works on.
 struct Place {
@@ -61,6 +51,21 @@ __device__ inline Place place(const Attention &a) {
     p.dropout = part(a.dropout, sequence * a.heads + head);
     return p;
 }
+
+// In f32, by the cores for single numbers; attention_tensor.cu is for bf16.
+//
+// A block is 8 × 16 threads, and its own side's rows are TILE too. In a square of TILE × TILE a thread has the rows y,
+// y + 16 … and the columns x, x + 8 …; in a tile of TILE × HEAD the same. So eight neighbouring lanes share a row.
+#if !MIXED
+
+#define ACROSS 8
+#define DOWN 16
+#define TILE_ROWS (TILE / DOWN)
+#define TILE_COLUMNS (TILE / ACROSS)
+#define HEAD_COLUMNS ((HEAD + ACROSS - 1) / ACROSS)
+
+typedef float HeadTile[TILE][HEAD + 1];
+typedef float Square[TILE][TILE + 1];
 
 // Rows first..first + TILE of one head; zeros from row `rows` on.
 __device__ inline void load_tile(HeadTile tile, const Operand *from, const float *bias, u64 row, int stride, int column,
@@ -254,3 +259,5 @@ extern "C" __global__ void attention_queries(Attention a) {
     }
     store_tile(a.dqueries, dq, at.first_query, a.query_stride, at.column, first, at.asking);
 }
+
+#endif

@@ -2,7 +2,7 @@
 // emulator_end.cpp after them.
 //
 // The threads of a block are contexts of their own that take turns. One runs until it waits: at __syncthreads for its
-// block, at a shuffle for its warp. Blocks run one after the other, so __shared__ is a static variable. Threads can take
+// block, at a shuffle or a product of tensor cores for its warp. Blocks run one after the other, so __shared__ is a static variable. Threads can take
 // turns in two orders, ascending and descending: a kernel that lacks a barrier is wrong in one of the two. A barrier that
 // not all threads reach, and a shuffle that not all lanes reach, end the process with a message.
 
@@ -16,6 +16,7 @@
 #define __device__
 #define __global__
 #define __shared__ static
+#define EMULATED
 
 struct dim3 {
     unsigned x, y, z;
@@ -55,6 +56,7 @@ struct Thread {
 struct Warp {
     Barrier barrier;
     unsigned char slots[LANES][8];
+    unsigned factors[LANES][6];
 };
 
 std::vector<Thread> threads;
@@ -154,4 +156,36 @@ template <typename Number> static inline Number __shfl_xor_sync(unsigned, Number
     memcpy(&other, warp.slots[lane ^ step], sizeof x);
     emulator::wait(warp.barrier);
     return other;
+}
+
+// What attention_tensor.cu takes of tensor cores, under the same names.
+static inline unsigned pack(float first, float second) {
+    unsigned halves[2];
+    float both[2] = {first, second};
+    for (int i = 0; i < 2; i++) {
+        unsigned bits = __float_as_uint(both[i]);
+        halves[i] = both[i] == both[i] ? (bits + 0x7fff + ((bits >> 16) & 1)) >> 16 : 0x7fff;
+    }
+    return halves[0] | halves[1] << 16;
+}
+
+static inline void multiply_add(float out[4], const unsigned left[4], const unsigned right[2]) {
+    unsigned self = emulator::current, lane = self % emulator::LANES;
+    emulator::Warp &warp = emulator::warps[self / emulator::LANES];
+    memcpy(warp.factors[lane], left, 16);
+    memcpy(warp.factors[lane] + 4, right, 8);
+    emulator::wait(warp.barrier);
+    // Number `k` of a row of the left, or of a column of the right: of lane 4·(row or column) + k / 2 % 4.
+    auto number = [&](unsigned line, unsigned k, unsigned word) {
+        unsigned both = warp.factors[4 * line + k / 2 % 4][word];
+        return __uint_as_float(k % 2 ? both & 0xffff0000u : both << 16);
+    };
+    for (unsigned i = 0; i < 4; i++) {
+        unsigned row = lane / 4, half = i / 2, column = lane % 4 * 2 + i % 2;
+        double sum = out[i];
+        for (unsigned k = 0; k < 16; k++)
+            sum += (double)number(row, k, half + k / 8 * 2) * number(column, k, 4 + k / 8);
+        out[i] = (float)sum;
+    }
+    emulator::wait(warp.barrier);
 }

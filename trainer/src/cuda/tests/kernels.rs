@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use super::emulator::{Emulator, to_bf16};
+use super::Tested;
+use super::emulator::to_bf16;
 use crate::cuda::kernels::{
-    AddPartials, Attention, Dropout, Gelu, Narrow, NormBackward, NormForward, STRIP, Stream, tile,
+    AddPartials, Attention, Dropout, Gelu, Narrow, NormBackward, NormForward, STRIP, Stream,
+    block_rows,
 };
-use crate::cuda::machine::{Buffer, Machine, Memory, Operand};
+use crate::cuda::machine::{Buffer, Memory, Operand};
 use crate::kernels::attention::{self, Heads, Rows};
 use crate::kernels::dropout;
 use crate::kernels::gelu;
@@ -20,19 +22,19 @@ use crate::ops::Packing;
 /// Rows around a strip and the four warps of a block, and widths around a warp and a block.
 const SHAPES: [(usize, usize); 5] = [(1, 1), (4, 31), (STRIP, 32), (STRIP + 1, 33), (3, 257)];
 
-/// A host that plays the device.
-struct Host {
-    emulator: Arc<Emulator>,
+/// A device, or the host that plays one.
+struct Device {
+    tested: Tested,
     memory: Arc<Memory>,
     stream: Stream,
 }
 
-impl Host {
+impl Device {
     fn new(head: usize) -> Option<Self> {
-        let emulator = Emulator::new(head)?;
-        let machine: Arc<dyn Machine> = emulator.clone();
+        let tested = Tested::new(head, Operand::Full)?;
+        let machine = tested.machine();
         Some(Self {
-            emulator,
+            tested,
             memory: Memory::new(machine.clone()),
             stream: Stream::new(machine),
         })
@@ -80,7 +82,7 @@ fn assert_same(what: &str, got: &Buffer, expected: &[f32], tolerance: f64) {
 
 #[test]
 fn residual_dropout_and_norm_are_the_cpus() {
-    let Some(host) = Host::new(16) else { return };
+    let Some(device) = Device::new(16) else { return };
     for (rows, width) in SHAPES {
         let n = rows * width;
         let [x, residual, dy] = [1, 2, 3].map(|seed| numbers(n, seed));
@@ -98,9 +100,9 @@ fn residual_dropout_and_norm_are_the_cpus() {
             let (mut dz, mut dx) = (vec![0.0; n], vec![0.0; n]);
             let sums = norm::add_backward(isa, cpu, mask, &z, &dy, &mut dz, &mut dx);
 
-            let [its_z, its_residual, its_dy] = [&x, &residual, &dy].map(|x| host.send(x));
-            let [its_added, its_weight, its_bias] = [&added, &weight, &bias].map(|x| host.send(x));
-            let its_y = host.room(n);
+            let [its_z, its_residual, its_dy] = [&x, &residual, &dy].map(|x| device.send(x));
+            let [its_added, its_weight, its_bias] = [&added, &weight, &bias].map(|x| device.send(x));
+            let its_y = device.room(n);
             let forward = NormForward {
                 weight: its_weight.at(),
                 bias: its_bias.at(),
@@ -116,15 +118,15 @@ fn residual_dropout_and_norm_are_the_cpus() {
                 eps,
             };
             // SAFETY: the buffers are as long as rows and width say.
-            unsafe { host.stream.norm_forward(Operand::Full, forward) }.unwrap();
+            unsafe { device.stream.norm_forward(Operand::Full, forward) }.unwrap();
             assert_same("z", &its_z, &z, 1e-6);
             assert_same("y", &its_y, &y, 2e-5);
 
             let strips = rows.div_ceil(STRIP);
-            let (its_dz, its_dx) = (host.room(n), host.room(n));
+            let (its_dz, its_dx) = (device.room(n), device.room(n));
             let (partials, gradients) = (
-                host.room(strips * 3 * width),
-                [(); 3].map(|()| host.zeros(width)),
+                device.room(strips * 3 * width),
+                [(); 3].map(|()| device.zeros(width)),
             );
             let backward = NormBackward {
                 z: its_z.at(),
@@ -148,8 +150,8 @@ fn residual_dropout_and_norm_are_the_cpus() {
             };
             // SAFETY: as above.
             unsafe {
-                host.stream.norm_backward(Operand::Full, backward).unwrap();
-                host.stream.add_partials(Operand::Full, add).unwrap();
+                device.stream.norm_backward(Operand::Full, backward).unwrap();
+                device.stream.add_partials(Operand::Full, add).unwrap();
             }
             assert_same("dz", &its_dz, &dz, 2e-5);
             assert_same("dx", &its_dx, &dx, 2e-5);
@@ -162,7 +164,7 @@ fn residual_dropout_and_norm_are_the_cpus() {
 
 #[test]
 fn bias_and_gelu_are_the_cpus() {
-    let Some(host) = Host::new(16) else { return };
+    let Some(device) = Device::new(16) else { return };
     for (rows, width) in SHAPES {
         let n = rows * width;
         let h: Vec<f32> = numbers(n, 1).iter().map(|h| 3.0 * h).collect();
@@ -171,9 +173,9 @@ fn bias_and_gelu_are_the_cpus() {
         let dbias = gelu::backward(Isa::best(), &h, &bias, &mut a, &mut d);
 
         let strips = rows.div_ceil(STRIP);
-        let [its_h, its_bias, its_d] = [&h, &bias, &da].map(|x| host.send(x));
-        let (forward, again) = (host.room(n), host.room(n));
-        let (partials, gradient) = (host.room(strips * width), host.zeros(width));
+        let [its_h, its_bias, its_d] = [&h, &bias, &da].map(|x| device.send(x));
+        let (forward, again) = (device.room(n), device.room(n));
+        let (partials, gradient) = (device.room(strips * width), device.zeros(width));
         let argument = Gelu {
             h: its_h.at(),
             bias: its_bias.at(),
@@ -199,9 +201,9 @@ fn bias_and_gelu_are_the_cpus() {
         };
         // SAFETY: the buffers are as long as rows and width say.
         unsafe {
-            host.stream.gelu_forward(Operand::Full, argument).unwrap();
-            host.stream.gelu_backward(Operand::Full, backward).unwrap();
-            host.stream.add_partials(Operand::Full, add).unwrap();
+            device.stream.gelu_forward(Operand::Full, argument).unwrap();
+            device.stream.gelu_backward(Operand::Full, backward).unwrap();
+            device.stream.add_partials(Operand::Full, add).unwrap();
         }
         assert_same("a", &forward, &a, 1e-6);
         assert_same("a again", &again, &a, 1e-6);
@@ -212,7 +214,7 @@ fn bias_and_gelu_are_the_cpus() {
 
 #[test]
 fn bf16_is_rounded_to_nearest_and_ties_to_even() {
-    let Some(host) = Host::new(16) else { return };
+    let Some(device) = Device::new(16) else { return };
     let mut all: Vec<f32> = [
         0x3f80_8000,
         0x3f81_8000,
@@ -226,14 +228,14 @@ fn bf16_is_rounded_to_nearest_and_ties_to_even() {
     .map(f32::from_bits)
     .to_vec();
     all.extend(numbers(1000, 1));
-    let (from, to) = (host.send(&all), host.room(all.len()));
+    let (from, to) = (device.send(&all), device.room(all.len()));
     let argument = Narrow {
         from: from.at(),
         to: to.at(),
         count: all.len() as u64,
     };
     // SAFETY: both are long enough.
-    unsafe { host.stream.narrow(Operand::Full, argument) }.unwrap();
+    unsafe { device.stream.narrow(Operand::Full, argument) }.unwrap();
     let bytes = bytes(&to, 2 * all.len());
     let (halves, _) = bytes.as_chunks::<2>();
     for (x, half) in all.iter().zip(halves) {
@@ -243,7 +245,7 @@ fn bf16_is_rounded_to_nearest_and_ties_to_even() {
 
 /// Context and gradients of queries, keys and values, here and there.
 fn compare_attention(head: usize, lengths: &[usize], only_first: bool, mask: dropout::Dropout) {
-    let Some(host) = Host::new(head) else { return };
+    let Some(device) = Device::new(head) else { return };
     let heads = Heads {
         count: 2,
         size: head,
@@ -313,12 +315,12 @@ fn compare_attention(head: usize, lengths: &[usize], only_first: bool, mask: dro
         dkv = parts.flat_map(|row| row[width..].to_vec()).collect();
     }
 
-    let [its_q, its_kv, its_d] = [&raw_q, &raw_kv, &dcontext].map(|x| host.send(x));
-    let (its_bias_q, its_bias_kv) = (host.send(&bias_q), host.send(&bias_kv));
-    let (its_context, logsums) = (host.room(asked * width), host.room(asked * heads.count));
-    let (its_dq, its_dkv) = (host.room(q.len()), host.room(kv.len()));
-    let starts = host.indices(packing.starts());
-    let tiles = lengths.iter().max().unwrap().div_ceil(tile(head)) as u32;
+    let [its_q, its_kv, its_d] = [&raw_q, &raw_kv, &dcontext].map(|x| device.send(x));
+    let (its_bias_q, its_bias_kv) = (device.send(&bias_q), device.send(&bias_kv));
+    let (its_context, logsums) = (device.room(asked * width), device.room(asked * heads.count));
+    let (its_dq, its_dkv) = (device.room(q.len()), device.room(kv.len()));
+    let starts = device.indices(packing.starts());
+    let tiles = lengths.iter().max().unwrap().div_ceil(block_rows(Operand::Full, head)) as u32;
     let column = 4 * width as u64;
     let argument = Attention {
         queries: its_q.at(),
@@ -348,18 +350,18 @@ fn compare_attention(head: usize, lengths: &[usize], only_first: bool, mask: dro
     for _ in 0..2 {
         // SAFETY: the buffers are as long as lengths and heads say.
         unsafe {
-            host.stream
+            device.stream
                 .attention_forward(Operand::Full, argument)
                 .unwrap();
-            host.stream.attention_keys(Operand::Full, argument).unwrap();
-            host.stream
+            device.stream.attention_keys(Operand::Full, argument).unwrap();
+            device.stream
                 .attention_queries(Operand::Full, argument)
                 .unwrap();
         }
         assert_same("context", &its_context, &context, 5e-6);
         assert_same("dq", &its_dq, &dq, 1e-5);
         assert_same("dkv", &its_dkv, &dkv, 1e-5);
-        host.emulator.reverse();
+        device.tested.reverse();
     }
 }
 

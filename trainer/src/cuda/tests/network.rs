@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use berth_checkpoint::{Checkpoint, tiny};
 
-use super::emulator::Emulator;
+use super::Tested;
 use crate::batches::Batch;
 use crate::cuda::engine::Trained;
 use crate::cuda::machine::Operand;
@@ -25,7 +25,7 @@ const MASKS: u64 = 77;
 /// Around a tile of 32 rows, and one alone.
 const LENGTHS: [usize; 4] = [33, 1, 32, 7];
 
-/// The small model twice: here, and on the host as a device.
+/// The small model twice: here, and on a device.
 struct Both {
     here: Bert,
     there: Arc<Trained>,
@@ -46,7 +46,7 @@ impl Both {
                 .update(|all| all.iter_mut().for_each(&mut nudge))
                 .unwrap();
         }
-        let there = Trained::new(Emulator::new(HEAD)?, &here, operand).unwrap();
+        let there = Trained::new(Tested::new(HEAD, operand)?.machine(), &here, operand).unwrap();
         let there = Arc::new(there);
         Some(Self {
             here,
