@@ -1,18 +1,19 @@
 #!/usr/bin/env python3
 """Training on a GPU: whether it is right, then how fast, beside PyTorch.
 
-    cuda.py --berth target/release/berth [--model BASE] [--device cuda:0] [--shapes 32x128,8x384] [--steps 30]
-            [--record FILE.json] [--date YYYY-MM-DD]
+    cuda.py --berth target/release/berth [--model BASE | --sizes minilm,base] [--device cuda:0]
+            [--shapes 32x128,8x384] [--steps 30] [--record FILE.json] [--date YYYY-MM-DD]
 
 1. Right: the same small run on the CPU and on the GPU, in f32, same seed, so with the same examples, order and dropout masks.
    The losses of all steps are compared, and the weights after the last: on the CPU and on the GPU the sums differ in
    their order alone. Nothing is timed before that has passed.
 2. Fast: `berth bench --train` in f32 and with --bf16, and PyTorch's BertForSequenceClassification under bf16 autocast
-   with fused AdamW, as it comes and through torch.compile, on the same shapes; tokens a second of the median step. What
-   is not installed is left out, and said.
+   with fused AdamW, as it comes, through torch.compile, and through that with CUDA graphs (mode reduce-overhead), on the
+   same shapes; tokens a second of the median step. What is not installed is left out, and said.
 
-Without --model a BERT of MiniLM's size (6 layers, 384 wide, 12 heads) is made of seeded random weights, so that nothing
-has to be brought but the program and this file. It takes a few minutes on a GPU of a data centre.
+Without --model BERTs are made of seeded random weights, so that nothing has to be brought but the program and this file:
+of MiniLM's size (6 layers, 384 wide), and with --sizes minilm,base of BERT's (12 layers, 768 wide) too; the first is the
+one that is compared. It takes a few minutes a size on a GPU of a data centre.
 """
 import argparse
 import datetime
@@ -29,12 +30,15 @@ import tempfile
 import time
 
 WARM_UP = 5
+# Layers, width, heads.
+SIZES = {"minilm": (6, 384, 12), "base": (12, 768, 12)}
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--berth", default="target/release/berth")
     parser.add_argument("--model")
+    parser.add_argument("--sizes", default="minilm")
     parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--shapes", default="32x128,8x384")
     parser.add_argument("--steps", type=int, default=30)
@@ -43,10 +47,13 @@ def main():
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
-        model = args.model or random_model(scratch / "base")
+        if args.model:
+            models = {"model": args.model}
+        else:
+            models = {size: random_model(scratch / size, *SIZES[size]) for size in args.sizes.split(",")}
         record = {"date": args.date, "gpu": gpu_name(), "python": platform.python_version()}
-        record["same"] = compare(args, model, scratch)
-        record["tokens_per_second"] = speeds(args, model)
+        record["same"] = compare(args, next(iter(models.values())), scratch)
+        record["tokens_per_second"] = {name: speeds(args, model, record) for name, model in models.items()}
     print(json.dumps(record, indent=2))
     if args.record:
         pathlib.Path(args.record).write_text(json.dumps(record, indent=2) + "\n")
@@ -55,13 +62,13 @@ def main():
 # ---- a base model of seeded random weights
 
 
-def random_model(folder):
+def random_model(folder, layers, hidden, heads):
     """A Hugging Face folder: config.json, vocab.txt, tokenizer files, model.safetensors."""
-    vocabulary, hidden, layers, inner, positions = 30522, 384, 6, 1536, 512
+    vocabulary, inner, positions = 30522, 4 * hidden, 512
     folder.mkdir()
     config = {
         "architectures": ["BertModel"], "model_type": "bert", "vocab_size": vocabulary, "hidden_size": hidden,
-        "num_hidden_layers": layers, "num_attention_heads": 12, "intermediate_size": inner, "hidden_act": "gelu",
+        "num_hidden_layers": layers, "num_attention_heads": heads, "intermediate_size": inner, "hidden_act": "gelu",
         "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1, "max_position_embeddings": positions,
         "type_vocab_size": 2, "layer_norm_eps": 1e-12, "initializer_range": 0.02, "pad_token_id": 0,
     }
@@ -175,7 +182,7 @@ def relative(ours, its):
 # ---- fast
 
 
-def speeds(args, model):
+def speeds(args, model, record):
     found = {}
     for name, flags in [("berth-f32", []), ("berth-bf16", ["--bf16"])]:
         command = [args.berth, "bench", "--train", "--json", "--model_name_or_path", model, "--device", args.device,
@@ -190,10 +197,12 @@ def speeds(args, model):
     except ImportError as missing:
         print(f"PyTorch is left out: {missing}", file=sys.stderr)
         return found
-    for name, compiled in [("torch-bf16", False), ("torch-bf16-compile", True)]:
+    record["torch"] = torch.__version__
+    compiled = {"torch-bf16": None, "torch-bf16-compile": "default", "torch-bf16-compile-graphs": "reduce-overhead"}
+    for name, mode in compiled.items():
         try:
             found[name] = {
-                shape: round(torch_speed(torch, BertForSequenceClassification, args, model, shape, compiled))
+                shape: round(torch_speed(torch, BertForSequenceClassification, args, model, shape, mode))
                 for shape in args.shapes.split(",")
             }
         except Exception as error:  # torch.compile needs a compiler of its own
@@ -203,12 +212,14 @@ def speeds(args, model):
     return found
 
 
-def torch_speed(torch, kind, args, model, shape, compiled):
+def torch_speed(torch, kind, args, model, shape, mode):
     sequences, length = map(int, shape.split("x"))
     torch.manual_seed(1)
+    # Else what was compiled for the shape before is made to fit this one too.
+    torch.compiler.reset()
     network = kind.from_pretrained(model, num_labels=2).to(args.device).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=5e-5, weight_decay=0.01, fused=True)
-    run = torch.compile(network) if compiled else network
+    run = torch.compile(network, mode=mode) if mode else network
     labels = (torch.arange(sequences) % 2).to(args.device)
 
     def step():

@@ -111,14 +111,15 @@ impl Pass<'_> {
 
         let gradient = self.room_for(layer, &kept.projected)?;
         let mut argument = self.attention(layer, &kept.projected, &kept.context, &kept.logsums);
-        argument.dcontext = dcontext.at();
+        let deltas = self.full(asked * layer.heads.count)?;
+        (argument.dcontext, argument.deltas) = (dcontext.at(), deltas.at());
         let places = self.places(&gradient, width);
         (argument.dqueries, argument.dkeys, argument.dvalues) =
             (places.queries, places.keys, places.values);
         // SAFETY: as in `attend`; the gradients lie as what they are the gradients of.
         unsafe {
-            self.stream.attention_keys(self.operand, argument)?;
             self.stream.attention_queries(self.operand, argument)?;
+            self.stream.attention_keys(self.operand, argument)?;
         }
         match gradient {
             Asked::Every(dqkv) => {
@@ -276,6 +277,7 @@ impl Pass<'_> {
             value_bias: self.model.value(&layer.value.bias),
             context: context.at(),
             logsums: logsums.at(),
+            deltas: 0,
             dcontext: 0,
             dqueries: 0,
             dkeys: 0,

@@ -248,7 +248,7 @@ kernels! {
     /// Attention, and its gradients. The last three fields are the host's.
     struct Attention {
         queries: Address, keys: Address, values: Address, query_bias: Address, key_bias: Address,
-        value_bias: Address, context: Address, logsums: Address, dcontext: Address, dqueries: Address,
+        value_bias: Address, context: Address, logsums: Address, deltas: Address, dcontext: Address, dqueries: Address,
         dkeys: Address, dvalues: Address, starts: Address, dropout: Dropout, query_stride: u32, key_stride: u32,
         heads: u32, only_first: u32, scale: f32, sequences: u32, query_tiles: u32, key_tiles: u32,
     }

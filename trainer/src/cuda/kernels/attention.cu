@@ -21,6 +21,7 @@ struct Attention {
     const float *query_bias, *key_bias, *value_bias;
     Operand *context;
     float *logsums; // [rows of context][heads]: log2 of the softmax's denominator
+    float *deltas;  // the same: rowsum(dO ∘ O), which attention_queries leaves for attention_keys
     const Operand *dcontext;
     Operand *dqueries, *dkeys, *dvalues;
     const u32 *starts; // first row of each sequence, then the end of the last
@@ -50,6 +51,22 @@ __device__ inline Place place(const Attention &a) {
     p.column = head * HEAD;
     p.dropout = part(a.dropout, sequence * a.heads + head);
     return p;
+}
+
+// What is kept for a query of the block's head; 0 beyond the last.
+__device__ inline float of_query(const float *kept, const Attention &a, const Place &at, int query) {
+    return query < at.asking ? kept[(at.first_query + query) * a.heads + blockIdx.y] : 0.0f;
+}
+
+// Σ dO ∘ O of a query, by so many neighbouring lanes, of which this is number `lane`; it is also left for others.
+__device__ inline float delta(const Attention &a, const Place &at, int query, int lane, int lanes) {
+    u64 row = at.first_query + query, begin = row * a.heads * HEAD + at.column;
+    bool there = query < at.asking;
+    float sum = 0.0f;
+    for (int c = lane; there && c < HEAD; c += lanes) sum += load(a.dcontext + begin + c) * load(a.context + begin + c);
+    sum = lanes_sum(sum, lanes);
+    if (there && lane == 0) a.deltas[row * a.heads + blockIdx.y] = sum;
+    return sum;
 }
 
 // In f32, by the cores for single numbers; attention_tensor.cu is for bf16.
@@ -172,26 +189,6 @@ extern "C" __global__ void attention_forward(Attention a) {
     store_tile(a.context, out, at.first_query, width, at.column, first, at.asking);
 }
 
-// The gradient of the context for a tile of queries, and for each of them the sum that was kept and Σ dO ∘ O.
-__device__ inline void load_gradient(const Attention &a, const Place &at, HeadTile tile, float *logsums, float *deltas,
-                                     int first) {
-    int width = a.heads * HEAD, x = threadIdx.x % ACROSS, y = threadIdx.x / ACROSS;
-    load_tile(tile, a.dcontext, 0, at.first_query, width, at.column, first, at.asking);
-    for (int i = 0; i < TILE_ROWS; i++) {
-        int local = y + DOWN * i;
-        bool there = first + local < at.asking;
-        u64 row = at.first_query + first + local;
-        float sum = 0.0f;
-        for (int c = x; there && c < HEAD; c += ACROSS)
-            sum += load(a.dcontext + row * width + at.column + c) * load(a.context + row * width + at.column + c);
-        sum = lanes_sum(sum, ACROSS);
-        if (x == 0) {
-            deltas[local] = sum;
-            logsums[local] = there ? a.logsums[row * a.heads + blockIdx.y] : 0.0f;
-        }
-    }
-}
-
 // P ∘ m and dS of a tile of queries against a tile of keys.
 __device__ inline void gradients_of_scores(const Attention &a, const Place &at, HeadTile q, HeadTile k, HeadTile v,
                                            HeadTile d, const float *logsums, const float *deltas, int first_query,
@@ -212,6 +209,37 @@ __device__ inline void gradients_of_scores(const Attention &a, const Place &at, 
         }
 }
 
+// dQ of a tile of queries.
+extern "C" __global__ void attention_queries(Attention a) {
+    __shared__ HeadTile q, k, v, d;
+    __shared__ Square masked, ds;
+    __shared__ float logsums[TILE], deltas[TILE];
+    Place at = place(a);
+    int first = blockIdx.z * TILE;
+    if (first >= at.asking) return;
+    load_tile(q, a.queries, a.query_bias, at.first_query, a.query_stride, at.column, first, at.asking);
+    load_tile(d, a.dcontext, 0, at.first_query, a.heads * HEAD, at.column, first, at.asking);
+    int x = threadIdx.x % ACROSS, y = threadIdx.x / ACROSS;
+    for (int local = y; local < TILE; local += DOWN) {
+        float sum = delta(a, at, first + local, x, ACROSS);
+        if (x == 0) {
+            deltas[local] = sum;
+            logsums[local] = of_query(a.logsums, a, at, first + local);
+        }
+    }
+    float dq[TILE_ROWS][HEAD_COLUMNS] = {};
+    for (int begin = 0; begin < at.keys; begin += TILE) {
+        __syncthreads();
+        load_tile(k, a.keys, a.key_bias, at.first, a.key_stride, at.column, begin, at.keys);
+        load_tile(v, a.values, a.value_bias, at.first, a.key_stride, at.column, begin, at.keys);
+        __syncthreads();
+        gradients_of_scores(a, at, q, k, v, d, logsums, deltas, first, begin, masked, ds);
+        __syncthreads();
+        add_product<false>(dq, ds, k);
+    }
+    store_tile(a.dqueries, dq, at.first_query, a.query_stride, at.column, first, at.asking);
+}
+
 // dK and dV of a tile of keys.
 extern "C" __global__ void attention_keys(Attention a) {
     __shared__ HeadTile q, k, v, d;
@@ -226,7 +254,11 @@ extern "C" __global__ void attention_keys(Attention a) {
     for (int begin = 0; begin < at.asking; begin += TILE) {
         __syncthreads();
         load_tile(q, a.queries, a.query_bias, at.first_query, a.query_stride, at.column, begin, at.asking);
-        load_gradient(a, at, d, logsums, deltas, begin);
+        load_tile(d, a.dcontext, 0, at.first_query, a.heads * HEAD, at.column, begin, at.asking);
+        if (threadIdx.x < TILE) {
+            logsums[threadIdx.x] = of_query(a.logsums, a, at, begin + threadIdx.x);
+            deltas[threadIdx.x] = of_query(a.deltas, a, at, begin + threadIdx.x);
+        }
         __syncthreads();
         gradients_of_scores(a, at, q, k, v, d, logsums, deltas, begin, first, masked, ds);
         __syncthreads();
@@ -235,29 +267,6 @@ extern "C" __global__ void attention_keys(Attention a) {
     }
     store_tile(a.dkeys, dk, at.first, a.key_stride, at.column, first, at.keys);
     store_tile(a.dvalues, dv, at.first, a.key_stride, at.column, first, at.keys);
-}
-
-// dQ of a tile of queries.
-extern "C" __global__ void attention_queries(Attention a) {
-    __shared__ HeadTile q, k, v, d;
-    __shared__ Square masked, ds;
-    __shared__ float logsums[TILE], deltas[TILE];
-    Place at = place(a);
-    int first = blockIdx.z * TILE;
-    if (first >= at.asking) return;
-    load_tile(q, a.queries, a.query_bias, at.first_query, a.query_stride, at.column, first, at.asking);
-    load_gradient(a, at, d, logsums, deltas, first);
-    float dq[TILE_ROWS][HEAD_COLUMNS] = {};
-    for (int begin = 0; begin < at.keys; begin += TILE) {
-        __syncthreads();
-        load_tile(k, a.keys, a.key_bias, at.first, a.key_stride, at.column, begin, at.keys);
-        load_tile(v, a.values, a.value_bias, at.first, a.key_stride, at.column, begin, at.keys);
-        __syncthreads();
-        gradients_of_scores(a, at, q, k, v, d, logsums, deltas, first, begin, masked, ds);
-        __syncthreads();
-        add_product<false>(dq, ds, k);
-    }
-    store_tile(a.dqueries, dq, at.first_query, a.query_stride, at.column, first, at.asking);
 }
 
 #endif

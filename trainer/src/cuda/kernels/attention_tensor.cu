@@ -10,10 +10,15 @@
 #if MIXED
 
 #define WARPS 4
+#define THREADS (WARPS * WARP)
 #define BLOCK_ROWS (16 * WARPS)
+// Blocks that a multiprocessor is to hold at a time, as far as no registers are spilled for it.
+#define RESIDENT (HEAD <= 32 ? 4 : HEAD <= 64 ? 3 : 1)
 // Products that a row of a head takes, and its columns with the zeros behind them.
 #define STEPS ((HEAD + 15) / 16)
 #define WIDE (16 * STEPS)
+// Pairs of rows and columns of a tile that a thread carries.
+#define SHARE ((TILE / 2 * WIDE / 2 + THREADS - 1) / THREADS)
 
 #ifndef EMULATED
 // Two floats, rounded to nearest, ties to even; the first in the lower half.
@@ -61,20 +66,22 @@ __device__ inline Source source(const Operand *from, const float *bias, u64 row,
     return Source{from + row * stride + column, bias ? bias + column : 0, stride, count};
 }
 
-// Columns c and c + 1 of a row; zeros outside. c is even.
-__device__ inline u32 pair(const Source &s, int row, int c) {
+// Columns c and c + 1 of a row, without the bias; zeros outside. c is even.
+__device__ inline u32 bare(const Source &s, int row, int c) {
     if (row >= s.count || c >= HEAD) return 0;
-    const Operand *at = s.from + (u64)row * s.stride + c;
+    const Operand *at = s.from + row * s.stride + c;
 #if HEAD % 2
-    bool both = c + 1 < HEAD;
-    u32 bits = at[0].bits | (both ? (u32)at[1].bits << 16 : 0);
+    return at[0].bits | (c + 1 < HEAD ? (u32)at[1].bits << 16 : 0);
 #else
-    bool both = true;
-    u32 bits = *(const u32 *)at;
+    return *(const u32 *)at;
 #endif
-    if (!s.bias) return bits;
-    return pack(__uint_as_float(bits << 16) + s.bias[c],
-                __uint_as_float(bits & 0xffff0000u) + (both ? s.bias[c + 1] : 0.0f));
+}
+
+// The same with it.
+__device__ inline u32 biased(const Source &s, int row, int c, u32 bits) {
+    if (!s.bias || row >= s.count || c >= HEAD) return bits;
+    float more = c + 1 < HEAD ? s.bias[c + 1] : 0.0f;
+    return pack(__uint_as_float(bits << 16) + s.bias[c], __uint_as_float(bits & 0xffff0000u) + more);
 }
 
 __device__ inline void load_left(Left left, const Source &s, int first) {
@@ -82,15 +89,40 @@ __device__ inline void load_left(Left left, const Source &s, int first) {
 #pragma unroll
     for (int step = 0; step < STEPS; step++)
 #pragma unroll
-        for (int i = 0; i < 4; i++) left[step][i] = pair(s, first + g + 8 * (i % 2), 16 * step + 2 * t + 8 * (i / 2));
+        for (int i = 0; i < 4; i++) {
+            int row = first + g + 8 * (i % 2), c = 16 * step + 2 * t + 8 * (i / 2);
+            left[step][i] = biased(s, row, c, bare(s, row, c));
+        }
 }
 
-// Rows first..first + TILE, in one form or in both.
+// A thread's share of a tile on its way to shared memory: two rows' pairs each time. It is fetched before the tile that
+// is there is worked on, and arrives meanwhile.
+struct Share {
+    u32 upper[SHARE], lower[SHARE];
+};
+
+__device__ inline int share_row(int i) { return (threadIdx.x + i * THREADS) / (WIDE / 2) * 2; }
+
+__device__ inline int share_column(int i) { return (threadIdx.x + i * THREADS) % (WIDE / 2) * 2; }
+
+// Of rows first..first + TILE.
+__device__ inline void fetch(Share &share, const Source &s, int first) {
+#pragma unroll
+    for (int i = 0; i < SHARE; i++) {
+        int row = share_row(i), c = share_column(i);
+        share.upper[i] = row < TILE ? bare(s, first + row, c) : 0;
+        share.lower[i] = row < TILE ? bare(s, first + row + 1, c) : 0;
+    }
+}
+
+// Puts them down, in one form or in both.
 template <bool ROWS, bool COLUMNS>
-__device__ inline void load_tile(ByRow *by_row, ByColumn *by_column, const Source &s, int first) {
-    for (int i = threadIdx.x; i < TILE / 2 * WIDE / 2; i += WARPS * WARP) {
-        int row = i / (WIDE / 2) * 2, c = i % (WIDE / 2) * 2;
-        u32 upper = pair(s, first + row, c), lower = pair(s, first + row + 1, c);
+__device__ inline void put(ByRow *by_row, ByColumn *by_column, const Share &share, const Source &s, int first) {
+#pragma unroll
+    for (int i = 0; i < SHARE; i++) {
+        int row = share_row(i), c = share_column(i);
+        if (row >= TILE) continue;
+        u32 upper = biased(s, first + row, c, share.upper[i]), lower = biased(s, first + row + 1, c, share.lower[i]);
         if (ROWS) {
             by_row->pairs[row][c / 2] = upper;
             by_row->pairs[row + 1][c / 2] = lower;
@@ -167,11 +199,16 @@ extern "C" __global__ void attention_forward(Attention a) {
     load_left(q, source(a.queries, a.query_bias, at.first_query, a.query_stride, at.column, at.asking), first);
     Columns out = {};
     float largest[2] = {MINUS_INFINITY, MINUS_INFINITY}, total[2] = {};
+    Share next_k, next_v;
+    fetch(next_k, keys, 0);
+    fetch(next_v, values, 0);
     for (int begin = 0; begin < at.keys; begin += TILE) {
         __syncthreads();
-        load_tile<true, false>(&k, 0, keys, begin);
-        load_tile<false, true>(0, &v, values, begin);
+        put<true, false>(&k, 0, next_k, keys, begin);
+        put<false, true>(0, &v, next_v, values, begin);
         __syncthreads();
+        fetch(next_k, keys, begin + TILE);
+        fetch(next_v, values, begin + TILE);
         if (first >= at.asking) continue;
         Scores s;
         across(s, q, k);
@@ -215,19 +252,6 @@ extern "C" __global__ void attention_forward(Attention a) {
     store_rows(a.context, out, at.first_query, width, at.column, first, at.asking);
 }
 
-// Σ dO ∘ O of a query, by neighbouring lanes of which this is number `lane`.
-__device__ inline float delta(const Attention &a, const Place &at, int query, int lane, int lanes) {
-    u64 row = (at.first_query + query) * a.heads * HEAD + at.column;
-    float sum = 0.0f;
-    for (int c = lane; query < at.asking && c < HEAD; c += lanes)
-        sum += load(a.dcontext + row + c) * load(a.context + row + c);
-    return lanes_sum(sum, lanes);
-}
-
-__device__ inline float logsum(const Attention &a, const Place &at, int query) {
-    return query < at.asking ? a.logsums[(at.first_query + query) * a.heads + blockIdx.y] : 0.0f;
-}
-
 // From a score and the gradient of its probability: P ∘ m and dS, in their places.
 __device__ inline void gradient_of_score(const Attention &a, const Place &at, float &s, float &d, u32 query, u32 key,
                                          float logsum, float delta) {
@@ -238,8 +262,54 @@ __device__ inline void gradient_of_score(const Attention &a, const Place &at, fl
     d = p * (d * m - delta) * a.scale;
 }
 
+// dQ of a block's queries.
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) attention_queries(Attention a) {
+    __shared__ ByRow k_rows, v_rows;
+    __shared__ ByColumn k_columns;
+    Place at = place(a);
+    int block = blockIdx.z * BLOCK_ROWS, first = block + threadIdx.x / WARP * 16;
+    if (block >= at.asking) return;
+    int lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4;
+    Source keys = source(a.keys, a.key_bias, at.first, a.key_stride, at.column, at.keys);
+    Source values = source(a.values, a.value_bias, at.first, a.key_stride, at.column, at.keys);
+    Left q, dcontext;
+    load_left(q, source(a.queries, a.query_bias, at.first_query, a.query_stride, at.column, at.asking), first);
+    load_left(dcontext, source(a.dcontext, 0, at.first_query, a.heads * HEAD, at.column, at.asking), first);
+    float logsums[2], deltas[2];
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        int query = first + g + 8 * half;
+        logsums[half] = of_query(a.logsums, a, at, query);
+        deltas[half] = delta(a, at, query, t, 4);
+    }
+    Columns dq = {};
+    Share next_k, next_v;
+    fetch(next_k, keys, 0);
+    fetch(next_v, values, 0);
+    for (int begin = 0; begin < at.keys; begin += TILE) {
+        __syncthreads();
+        put<true, true>(&k_rows, &k_columns, next_k, keys, begin);
+        put<true, false>(&v_rows, 0, next_v, values, begin);
+        __syncthreads();
+        fetch(next_k, keys, begin + TILE);
+        fetch(next_v, values, begin + TILE);
+        if (first >= at.asking) continue;
+        Scores s, d;
+        across(s, q, k_rows);
+        across(d, dcontext, v_rows);
+#pragma unroll
+        for (int n = 0; n < TILE / 8; n++)
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                gradient_of_score(a, at, s[n][i], d[n][i], first + g + i / 2 * 8, begin + 8 * n + 2 * t + i % 2,
+                                  logsums[i / 2], deltas[i / 2]);
+        along(dq, d, k_columns);
+    }
+    store_rows(a.dqueries, dq, at.first_query, a.query_stride, at.column, first, at.asking);
+}
+
 // dK and dV of a block's keys.
-extern "C" __global__ void attention_keys(Attention a) {
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) attention_keys(Attention a) {
     __shared__ ByRow q_rows, d_rows;
     __shared__ ByColumn q_columns, d_columns;
     __shared__ float logsums[TILE], deltas[TILE];
@@ -253,18 +323,20 @@ extern "C" __global__ void attention_keys(Attention a) {
     load_left(k, source(a.keys, a.key_bias, at.first, a.key_stride, at.column, at.keys), first);
     load_left(v, source(a.values, a.value_bias, at.first, a.key_stride, at.column, at.keys), first);
     Columns dk = {}, dv = {};
+    Share next_q, next_d;
+    fetch(next_q, queries, 0);
+    fetch(next_d, gradients, 0);
     for (int begin = 0; begin < at.asking; begin += TILE) {
         __syncthreads();
-        load_tile<true, true>(&q_rows, &q_columns, queries, begin);
-        load_tile<true, true>(&d_rows, &d_columns, gradients, begin);
-        for (int local = threadIdx.x / 4; local < TILE; local += WARPS * WARP / 4) {
-            float sum = delta(a, at, begin + local, t, 4);
-            if (t == 0) {
-                deltas[local] = sum;
-                logsums[local] = logsum(a, at, begin + local);
-            }
+        put<true, true>(&q_rows, &q_columns, next_q, queries, begin);
+        put<true, true>(&d_rows, &d_columns, next_d, gradients, begin);
+        if (threadIdx.x < TILE) {
+            logsums[threadIdx.x] = of_query(a.logsums, a, at, begin + threadIdx.x);
+            deltas[threadIdx.x] = of_query(a.deltas, a, at, begin + threadIdx.x);
         }
         __syncthreads();
+        fetch(next_q, queries, begin + TILE);
+        fetch(next_d, gradients, begin + TILE);
         if (first >= at.keys) continue;
         Scores s, d;
         across(s, k, q_rows);
@@ -282,45 +354,6 @@ extern "C" __global__ void attention_keys(Attention a) {
     }
     store_rows(a.dkeys, dk, at.first, a.key_stride, at.column, first, at.keys);
     store_rows(a.dvalues, dv, at.first, a.key_stride, at.column, first, at.keys);
-}
-
-// dQ of a block's queries.
-extern "C" __global__ void attention_queries(Attention a) {
-    __shared__ ByRow k_rows, v_rows;
-    __shared__ ByColumn k_columns;
-    Place at = place(a);
-    int block = blockIdx.z * BLOCK_ROWS, first = block + threadIdx.x / WARP * 16;
-    if (block >= at.asking) return;
-    int lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4;
-    Source keys = source(a.keys, a.key_bias, at.first, a.key_stride, at.column, at.keys);
-    Source values = source(a.values, a.value_bias, at.first, a.key_stride, at.column, at.keys);
-    Left q, dcontext;
-    load_left(q, source(a.queries, a.query_bias, at.first_query, a.query_stride, at.column, at.asking), first);
-    load_left(dcontext, source(a.dcontext, 0, at.first_query, a.heads * HEAD, at.column, at.asking), first);
-    float logsums[2], deltas[2];
-    for (int half = 0; half < 2; half++) {
-        deltas[half] = delta(a, at, first + g + 8 * half, t, 4);
-        logsums[half] = logsum(a, at, first + g + 8 * half);
-    }
-    Columns dq = {};
-    for (int begin = 0; begin < at.keys; begin += TILE) {
-        __syncthreads();
-        load_tile<true, true>(&k_rows, &k_columns, keys, begin);
-        load_tile<true, false>(&v_rows, 0, values, begin);
-        __syncthreads();
-        if (first >= at.asking) continue;
-        Scores s, d;
-        across(s, q, k_rows);
-        across(d, dcontext, v_rows);
-#pragma unroll
-        for (int n = 0; n < TILE / 8; n++)
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-                gradient_of_score(a, at, s[n][i], d[n][i], first + g + i / 2 * 8, begin + 8 * n + 2 * t + i % 2,
-                                  logsums[i / 2], deltas[i / 2]);
-        along(dq, d, k_columns);
-    }
-    store_rows(a.dqueries, dq, at.first_query, a.query_stride, at.column, first, at.asking);
 }
 
 #endif

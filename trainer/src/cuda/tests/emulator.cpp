@@ -16,6 +16,7 @@
 #define __device__
 #define __global__
 #define __shared__ static
+#define __launch_bounds__(...)
 #define EMULATED
 
 struct dim3 {
