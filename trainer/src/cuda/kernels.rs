@@ -21,9 +21,11 @@ pub const SOURCE: &str = concat!(
 );
 
 /// Rows whose column sums a block adds up: STRIP.
-pub const STRIP: usize = 16;
+pub const STRIP: usize = 8;
 /// Threads of most blocks: BLOCK.
 const BLOCK: usize = 256;
+/// Threads of blocks that take a strip of some columns.
+const STRIP_BLOCK: usize = 128;
 /// Lanes of a warp.
 const WARP: usize = 32;
 /// Numbers that a block of the optimizer's kernels works on: CHUNK.
@@ -180,10 +182,24 @@ fn by_strips(rows: u32) -> [usize; 3] {
     [(rows as usize).div_ceil(STRIP), 1, 1]
 }
 
-/// A block for each strip of rows and as many columns as it has threads.
+/// A block for each strip of rows and two columns a thread, one where the width is odd.
 fn by_strips_and_columns(rows: u32, width: u32) -> [usize; 3] {
-    let columns = (width as usize).div_ceil(BLOCK);
+    let columns = (width as usize).div_ceil(together(width, 2) * STRIP_BLOCK);
     [(rows as usize).div_ceil(STRIP), columns, 1]
+}
+
+/// A thread for each four columns of a row, for each one where the width is no multiple of four.
+fn by_groups(rows: u32, width: u32) -> [usize; 3] {
+    by_elements(u64::from(rows) * u64::from(width) / together(width, 4) as u64)
+}
+
+/// Neighbours that a thread moves together.
+fn together(width: u32, most: usize) -> usize {
+    if (width as usize).is_multiple_of(most) {
+        most
+    } else {
+        1
+    }
 }
 
 /// A thread for each element.
@@ -215,12 +231,12 @@ kernels! {
 
     /// Bias and GELU.
     struct Gelu { h: Address, bias: Address, a: Address, d: Address, partials: Address, rows: u32, width: u32 }
-    fn gelu_forward(a) = [a.rows as usize, (a.width as usize).div_ceil(BLOCK), 1], BLOCK;
-    fn gelu_backward(a) = by_strips_and_columns(a.rows, a.width), BLOCK;
+    fn gelu_forward(a) = by_groups(a.rows, a.width), BLOCK;
+    fn gelu_backward(a) = by_strips_and_columns(a.rows, a.width), STRIP_BLOCK;
 
     /// Sums of strips of rows.
     struct ColumnSums { x: Address, partials: Address, rows: u32, width: u32 }
-    fn column_sums(a) = by_strips_and_columns(a.rows, a.width), BLOCK;
+    fn column_sums(a) = by_strips_and_columns(a.rows, a.width), STRIP_BLOCK;
 
     /// Sums of strips, the first `added` of `parts`, added to a gradient each. The last field is the host's.
     struct AddPartials { partials: Address, sums: [Address; 3], strips: u32, parts: u32, width: u32, added: u32 }

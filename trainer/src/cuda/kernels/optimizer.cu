@@ -44,19 +44,31 @@ struct AdamW {
     u64 chunk_count;       // as many blocks
 };
 
+template <int N> __device__ inline void move_chunk(const AdamW &a, const Chunk &chunk, const Update &u) {
+    for (u32 i = N * threadIdx.x; i < chunk.count; i += N * BLOCK) {
+        u64 at = chunk.begin + i;
+        float p[N], g[N], m[N], v[N];
+        load_group(p, a.p + at);
+        load_group(g, a.g + at);
+        load_group(m, a.m + at);
+        load_group(v, a.v + at);
+        for (int j = 0; j < N; j++) {
+            g[j] *= u.scale;
+            m[j] = fmaf(u.fresh1, g[j] - m[j], m[j]);
+            v[j] = fmaf(u.fresh2 * g[j], g[j], u.beta2 * v[j]);
+            p[j] = fmaf(-u.rate, m[j] / fmaf(sqrtf(v[j]), u.spread, u.eps), p[j] * u.keep);
+            g[j] = 0.0f;
+        }
+        store_group(a.p + at, p);
+        store_group(a.g + at, g);
+        store_group(a.m + at, m);
+        store_group(a.v + at, v);
+        if (a.narrowed) store_group(a.narrowed + at, p);
+    }
+}
+
 extern "C" __global__ void adamw(AdamW a) {
     Chunk chunk = a.chunks[blockIdx.x];
     Update u = a.updates[chunk.parameter];
-    for (u32 i = threadIdx.x; i < chunk.count; i += BLOCK) {
-        u64 at = chunk.begin + i;
-        float g = a.g[at] * u.scale, m = a.m[at], v = a.v[at];
-        m = fmaf(u.fresh1, g - m, m);
-        v = fmaf(u.fresh2 * g, g, u.beta2 * v);
-        float p = fmaf(-u.rate, m / fmaf(sqrtf(v), u.spread, u.eps), a.p[at] * u.keep);
-        a.m[at] = m;
-        a.v[at] = v;
-        a.p[at] = p;
-        a.g[at] = 0.0f;
-        if (a.narrowed) store(a.narrowed + at, p);
-    }
+    (chunk.begin | chunk.count) % 4 ? move_chunk<1>(a, chunk, u) : move_chunk<4>(a, chunk, u);
 }

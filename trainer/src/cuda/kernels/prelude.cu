@@ -22,9 +22,29 @@ __device__ inline void store(float *at, float x) { *at = x; }
 
 // Rounds to nearest, ties to even; a NaN stays one.
 __device__ inline void store(bf16 *at, float x) {
+#if MIXED && !defined(EMULATED)
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(at->bits) : "f"(x));
+#else
     u32 bits = __float_as_uint(x);
     u32 rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
     at->bits = x == x ? rounded : (bits >> 16) | 0x40;
+#endif
+}
+
+// N neighbours that are moved by one instruction, and lie as that asks: at a multiple of their size.
+template <typename Number, int N> struct alignas(N * sizeof(Number)) Group {
+    Number of[N];
+};
+
+template <int N, typename Number> __device__ inline void load_group(float (&x)[N], const Number *at) {
+    Group<Number, N> group = *(const Group<Number, N> *)at;
+    for (int i = 0; i < N; i++) x[i] = load(&group.of[i]);
+}
+
+template <int N, typename Number> __device__ inline void store_group(Number *at, const float (&x)[N]) {
+    Group<Number, N> group;
+    for (int i = 0; i < N; i++) store(&group.of[i], x[i]);
+    *(Group<Number, N> *)at = group;
 }
 
 #if MIXED
@@ -74,7 +94,7 @@ __device__ inline float lanes_max(float x, int lanes) {
     return x;
 }
 
-// Threads of a warp, rows whose column sums a block adds up, threads of such a block.
+// Threads of a warp, rows whose column sums a block adds up, threads of most blocks.
 #define WARP 32
-#define STRIP 16
+#define STRIP 8
 #define BLOCK 256

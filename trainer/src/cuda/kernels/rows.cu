@@ -1,6 +1,7 @@
 // Work on rows: embeddings, layer norms, GELU, and sums over the rows of a batch.
 //
-// A warp takes a row, its lanes every 32nd column. Where a gradient needs the sum over all rows, a block takes a strip of
+// A warp takes a row, its lanes every 32nd column or group of columns: neighbours are moved together where the width is a
+// multiple of their number. Where a gradient needs the sum over all rows, a block takes a strip of
 // them and writes its part of the sum; add_partials adds the parts up in a fixed order. There are no atomic additions, so
 // the same run gives the same bits.
 
@@ -13,16 +14,26 @@ struct Moments {
     float mean, scale;
 };
 
-// Mean, and one over the standard deviation, by a warp.
-__device__ inline Moments moments(const float *z, int width, float eps) {
-    int lane = threadIdx.x % WARP;
-    float sum = 0.0f;
-    for (int i = lane; i < width; i += WARP) sum += z[i];
-    float mean = lanes_sum(sum, WARP) / width;
-    float squares = 0.0f;
-    for (int i = lane; i < width; i += WARP) squares += (z[i] - mean) * (z[i] - mean);
+// Mean, and one over the standard deviation, by a warp that has the sums of its lanes' numbers.
+template <int N> __device__ inline Moments moments(float sum, const float *z, int width, float eps) {
+    float mean = lanes_sum(sum, WARP) / width, squares = 0.0f;
+    for (int i = N * (threadIdx.x % WARP); i < width; i += N * WARP) {
+        float x[N];
+        load_group(x, z + i);
+        for (int j = 0; j < N; j++) squares += (x[j] - mean) * (x[j] - mean);
+    }
     float variance = lanes_sum(squares, WARP) / width;
     return Moments{mean, 1.0f / sqrtf(variance + eps)};
+}
+
+template <int N> __device__ inline float own_sum(const float *z, int width) {
+    float sum = 0.0f;
+    for (int i = N * (threadIdx.x % WARP); i < width; i += N * WARP) {
+        float x[N];
+        load_group(x, z + i);
+        for (int j = 0; j < N; j++) sum += x[j];
+    }
+    return sum;
 }
 
 struct NormForward {
@@ -39,20 +50,38 @@ struct NormForward {
 };
 
 // z = residual + m·(z + added), y = norm(z), for one row.
-extern "C" __global__ void norm_forward(NormForward a) {
-    int row = blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP, lane = threadIdx.x % WARP;
-    if (row >= a.rows) return;
+template <int N> __device__ inline void norm_forward_row(const NormForward &a, int row) {
+    int lane = threadIdx.x % WARP;
     u64 start = (u64)row * a.width;
-    float *z = a.z + start;
+    float *z = a.z + start, own = 0.0f;
     const float *residual = a.residual + (a.from ? (u64)a.from[row] * a.width : start);
-    for (int i = lane; i < a.width; i += WARP)
-        z[i] = residual[i] + factor(a.dropout, (u32)start + i) * (z[i] + a.added[i]);
-    Moments m = moments(z, a.width, a.eps);
-    for (int i = lane; i < a.width; i += WARP) {
-        float y = (z[i] - m.mean) * m.scale * a.weight[i] + a.bias[i];
-        a.y[start + i] = y;
-        if (a.operand) store(a.operand + start + i, y);
+    for (int i = N * lane; i < a.width; i += N * WARP) {
+        float x[N], added[N], before[N];
+        load_group(x, z + i);
+        load_group(added, a.added + i);
+        load_group(before, residual + i);
+        for (int j = 0; j < N; j++) {
+            x[j] = before[j] + factor(a.dropout, (u32)start + i + j) * (x[j] + added[j]);
+            own += x[j];
+        }
+        store_group(z + i, x);
     }
+    Moments m = moments<N>(own, z, a.width, a.eps);
+    for (int i = N * lane; i < a.width; i += N * WARP) {
+        float x[N], weight[N], bias[N];
+        load_group(x, z + i);
+        load_group(weight, a.weight + i);
+        load_group(bias, a.bias + i);
+        for (int j = 0; j < N; j++) x[j] = (x[j] - m.mean) * m.scale * weight[j] + bias[j];
+        store_group(a.y + start + i, x);
+        if (a.operand) store_group(a.operand + start + i, x);
+    }
+}
+
+extern "C" __global__ void norm_forward(NormForward a) {
+    int row = blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP;
+    if (row >= a.rows) return;
+    a.width % 4 ? norm_forward_row<1>(a, row) : norm_forward_row<4>(a, row);
 }
 
 struct EmbedForward {
@@ -67,22 +96,42 @@ struct EmbedForward {
 };
 
 // z = word + position + kind, y = m·norm(z), for one row.
-extern "C" __global__ void embed_forward(EmbedForward a) {
-    int row = blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP, lane = threadIdx.x % WARP;
-    if (row >= a.rows) return;
+template <int N> __device__ inline void embed_forward_row(const EmbedForward &a, int row) {
+    int lane = threadIdx.x % WARP;
     u64 start = (u64)row * a.width;
-    float *z = a.z + start;
+    float *z = a.z + start, own = 0.0f;
     Token token = a.tokens[row];
     const float *word = a.word + (u64)token.word * a.width;
     const float *position = a.position + (u64)token.position * a.width;
     const float *kind = a.kind + (u64)token.kind * a.width;
-    for (int i = lane; i < a.width; i += WARP) z[i] = word[i] + position[i] + kind[i];
-    Moments m = moments(z, a.width, a.eps);
-    for (int i = lane; i < a.width; i += WARP) {
-        float y = ((z[i] - m.mean) * m.scale * a.weight[i] + a.bias[i]) * factor(a.dropout, (u32)start + i);
-        a.y[start + i] = y;
-        if (a.operand) store(a.operand + start + i, y);
+    for (int i = N * lane; i < a.width; i += N * WARP) {
+        float x[N], second[N], third[N];
+        load_group(x, word + i);
+        load_group(second, position + i);
+        load_group(third, kind + i);
+        for (int j = 0; j < N; j++) {
+            x[j] += second[j] + third[j];
+            own += x[j];
+        }
+        store_group(z + i, x);
     }
+    Moments m = moments<N>(own, z, a.width, a.eps);
+    for (int i = N * lane; i < a.width; i += N * WARP) {
+        float x[N], weight[N], bias[N];
+        load_group(x, z + i);
+        load_group(weight, a.weight + i);
+        load_group(bias, a.bias + i);
+        for (int j = 0; j < N; j++)
+            x[j] = ((x[j] - m.mean) * m.scale * weight[j] + bias[j]) * factor(a.dropout, (u32)start + i + j);
+        store_group(a.y + start + i, x);
+        if (a.operand) store_group(a.operand + start + i, x);
+    }
+}
+
+extern "C" __global__ void embed_forward(EmbedForward a) {
+    int row = blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP;
+    if (row >= a.rows) return;
+    a.width % 4 ? embed_forward_row<1>(a, row) : embed_forward_row<4>(a, row);
 }
 
 struct NormBackward {
@@ -96,48 +145,73 @@ struct NormBackward {
 };
 
 // Layer norm backward over a strip of rows: first row by row, then column by column.
-extern "C" __global__ void norm_backward(NormBackward a) {
-    __shared__ Moments kept[STRIP];
+template <int N> __device__ inline void norm_backward_strip(const NormBackward &a, Moments kept[STRIP]) {
     int first = blockIdx.x * STRIP, lane = threadIdx.x % WARP, width = a.width;
     bool embedding = !a.dx;
     for (int local = threadIdx.x / WARP; local < STRIP && first + local < a.rows; local += blockDim.x / WARP) {
         u64 start = (u64)(first + local) * width;
         const float *z = a.z + start, *dy = a.dy + start;
-        Moments m = moments(z, width, a.eps);
+        Moments m = moments<N>(own_sum<N>(z, width), z, width, a.eps);
         if (lane == 0) kept[local] = m;
         float sum = 0.0f, projected = 0.0f;
-        for (int i = lane; i < width; i += WARP) {
-            float u = dy[i] * a.weight[i];
-            if (embedding) u *= factor(a.dropout, (u32)start + i);
-            sum += u;
-            projected += u * ((z[i] - m.mean) * m.scale);
+        for (int i = N * lane; i < width; i += N * WARP) {
+            float u[N], weight[N], x[N];
+            load_group(u, dy + i);
+            load_group(weight, a.weight + i);
+            load_group(x, z + i);
+            for (int j = 0; j < N; j++) {
+                u[j] *= weight[j];
+                if (embedding) u[j] *= factor(a.dropout, (u32)start + i + j);
+                sum += u[j];
+                projected += u[j] * ((x[j] - m.mean) * m.scale);
+            }
         }
         sum = lanes_sum(sum, WARP) / width;
         projected = lanes_sum(projected, WARP) / width;
-        for (int i = lane; i < width; i += WARP) {
-            float mask = factor(a.dropout, (u32)start + i);
-            float u = dy[i] * a.weight[i] * (embedding ? mask : 1.0f);
-            float dz = m.scale * (u - sum - (z[i] - m.mean) * m.scale * projected);
-            a.dz[start + i] = dz;
-            if (!embedding) store(a.dx + start + i, dz * mask);
+        for (int i = N * lane; i < width; i += N * WARP) {
+            float u[N], weight[N], x[N], dz[N], dx[N];
+            load_group(u, dy + i);
+            load_group(weight, a.weight + i);
+            load_group(x, z + i);
+            for (int j = 0; j < N; j++) {
+                float mask = factor(a.dropout, (u32)start + i + j);
+                u[j] *= weight[j] * (embedding ? mask : 1.0f);
+                dz[j] = m.scale * (u[j] - sum - (x[j] - m.mean) * m.scale * projected);
+                dx[j] = dz[j] * mask;
+            }
+            store_group(a.dz + start + i, dz);
+            if (!embedding) store_group(a.dx + start + i, dx);
         }
     }
     __syncthreads();
-    for (int i = threadIdx.x; i < width; i += blockDim.x) {
-        float dweight = 0.0f, dbias = 0.0f, dadded = 0.0f;
-        for (int local = 0; local < STRIP && first + local < a.rows; local++) {
+    for (int i = N * threadIdx.x; i < width; i += N * blockDim.x) {
+        float dweight[N] = {}, dbias[N] = {}, dadded[N] = {};
+#pragma unroll 4
+        for (int local = 0; local < STRIP; local++) {
+            if (first + local >= a.rows) break;
             u64 at = (u64)(first + local) * width + i;
-            float mask = factor(a.dropout, (u32)at);
-            float dy = a.dy[at] * (embedding ? mask : 1.0f);
-            dweight += dy * ((a.z[at] - kept[local].mean) * kept[local].scale);
-            dbias += dy;
-            dadded += a.dz[at] * mask;
+            float dy[N], x[N], dz[N];
+            load_group(dy, a.dy + at);
+            load_group(x, a.z + at);
+            load_group(dz, a.dz + at);
+            for (int j = 0; j < N; j++) {
+                float mask = factor(a.dropout, (u32)at + j);
+                dy[j] *= embedding ? mask : 1.0f;
+                dweight[j] += dy[j] * ((x[j] - kept[local].mean) * kept[local].scale);
+                dbias[j] += dy[j];
+                dadded[j] += dz[j] * mask;
+            }
         }
         float *out = a.partials + (u64)blockIdx.x * 3 * width + i;
-        out[0] = dweight;
-        out[width] = dbias;
-        out[2 * width] = dadded;
+        store_group(out, dweight);
+        store_group(out + width, dbias);
+        store_group(out + 2 * width, dadded);
     }
+}
+
+extern "C" __global__ void norm_backward(NormBackward a) {
+    __shared__ Moments kept[STRIP];
+    a.width % 2 ? norm_backward_strip<1>(a, kept) : norm_backward_strip<2>(a, kept);
 }
 
 // The standard normal distribution function at x, and x times its density.
@@ -146,7 +220,19 @@ struct Normal {
 };
 
 __device__ inline Normal normal(float x) {
+#if MIXED
+    // Abramowitz and Stegun, 7.1.26: off by 1.5e-7 at most, where bf16 has 4e-3, and one exponential for both.
+    float e = exp2f(-0.72134752f * x * x), t = __fdividef(1.0f, 1.0f + 0.23164189f * fabsf(x));
+    float polynomial = 1.061405429f;
+    polynomial = polynomial * t - 1.453152027f;
+    polynomial = polynomial * t + 1.421413741f;
+    polynomial = polynomial * t - 0.284496736f;
+    polynomial = polynomial * t + 0.254829592f;
+    float tail = 0.5f * e * t * polynomial;
+    return Normal{x < 0.0f ? tail : 1.0f - tail, 0.39894228f * x * e};
+#else
     return Normal{0.5f * erfcf(-0.70710678f * x), 0.39894228f * x * expf(-0.5f * x * x)};
+#endif
 }
 
 struct Gelu {
@@ -158,28 +244,55 @@ struct Gelu {
     int rows, width;
 };
 
+template <int N> __device__ inline void gelu_forward_group(const Gelu &a) {
+    u64 at = N * ((u64)blockIdx.x * blockDim.x + threadIdx.x);
+    if (at >= (u64)a.rows * a.width) return;
+    float x[N], bias[N];
+    load_group(x, a.h + at);
+    load_group(bias, a.bias + at % a.width);
+    for (int j = 0; j < N; j++) {
+        x[j] += bias[j];
+        x[j] *= normal(x[j]).cdf;
+    }
+    store_group(a.a + at, x);
+}
+
 extern "C" __global__ void gelu_forward(Gelu a) {
-    int i = blockIdx.y * blockDim.x + threadIdx.x, row = blockIdx.x;
+    a.width % 4 ? gelu_forward_group<1>(a) : gelu_forward_group<4>(a);
+}
+
+template <int N> __device__ inline void gelu_backward_strip(const Gelu &a) {
+    int i = N * (blockIdx.y * blockDim.x + threadIdx.x);
     if (i >= a.width) return;
-    u64 at = (u64)row * a.width + i;
-    float x = load(a.h + at) + a.bias[i];
-    store(a.a + at, x * normal(x).cdf);
+    float bias[N], sum[N] = {}, x[STRIP][N], d[STRIP][N];
+    load_group(bias, a.bias + i);
+    u64 start = (u64)blockIdx.x * STRIP * a.width + i;
+    int rows = a.rows - blockIdx.x * STRIP;
+    // All of them first: none waits for what is written of another.
+#pragma unroll
+    for (int row = 0; row < STRIP; row++) {
+        if (row >= rows) break;
+        load_group(x[row], a.h + start + (u64)row * a.width);
+        load_group(d[row], a.d + start + (u64)row * a.width);
+    }
+#pragma unroll
+    for (int row = 0; row < STRIP; row++) {
+        if (row >= rows) break;
+        for (int j = 0; j < N; j++) {
+            float h = x[row][j] + bias[j];
+            Normal n = normal(h);
+            d[row][j] *= n.cdf + n.density;
+            x[row][j] = h * n.cdf;
+            sum[j] += d[row][j];
+        }
+        store_group(a.a + start + (u64)row * a.width, x[row]);
+        store_group(a.d + start + (u64)row * a.width, d[row]);
+    }
+    store_group(a.partials + (u64)blockIdx.x * a.width + i, sum);
 }
 
 extern "C" __global__ void gelu_backward(Gelu a) {
-    int i = blockIdx.y * blockDim.x + threadIdx.x;
-    if (i >= a.width) return;
-    float bias = a.bias[i], sum = 0.0f;
-    for (int row = blockIdx.x * STRIP; row < a.rows && row < (int)(blockIdx.x + 1) * STRIP; row++) {
-        u64 at = (u64)row * a.width + i;
-        float x = load(a.h + at) + bias;
-        Normal n = normal(x);
-        float d = load(a.d + at) * (n.cdf + n.density);
-        store(a.a + at, x * n.cdf);
-        store(a.d + at, d);
-        sum += d;
-    }
-    a.partials[(u64)blockIdx.x * a.width + i] = sum;
+    a.width % 2 ? gelu_backward_strip<1>(a) : gelu_backward_strip<2>(a);
 }
 
 struct ColumnSums {
@@ -188,13 +301,23 @@ struct ColumnSums {
     int rows, width;
 };
 
-extern "C" __global__ void column_sums(ColumnSums a) {
-    int i = blockIdx.y * blockDim.x + threadIdx.x;
+template <int N> __device__ inline void column_sums_strip(const ColumnSums &a) {
+    int i = N * (blockIdx.y * blockDim.x + threadIdx.x);
     if (i >= a.width) return;
-    float sum = 0.0f;
-    for (int row = blockIdx.x * STRIP; row < a.rows && row < (int)(blockIdx.x + 1) * STRIP; row++)
-        sum += load(a.x + (u64)row * a.width + i);
-    a.partials[(u64)blockIdx.x * a.width + i] = sum;
+    float sum[N] = {};
+#pragma unroll
+    for (int local = 0; local < STRIP; local++) {
+        int row = blockIdx.x * STRIP + local;
+        if (row >= a.rows) break;
+        float x[N];
+        load_group(x, a.x + (u64)row * a.width + i);
+        for (int j = 0; j < N; j++) sum[j] += x[j];
+    }
+    store_group(a.partials + (u64)blockIdx.x * a.width + i, sum);
+}
+
+extern "C" __global__ void column_sums(ColumnSums a) {
+    a.width % 2 ? column_sums_strip<1>(a) : column_sums_strip<2>(a);
 }
 
 struct AddPartials {
@@ -209,6 +332,7 @@ extern "C" __global__ void add_partials(AddPartials a) {
     int i = blockIdx.x * WARP + threadIdx.x % WARP, group = threadIdx.x / WARP, part = blockIdx.y;
     float sum = 0.0f;
     if (i < a.width)
+#pragma unroll 8
         for (int strip = group; strip < a.strips; strip += BLOCK / WARP)
             sum += a.partials[((u64)strip * a.parts + part) * a.width + i];
     eighths[group][threadIdx.x % WARP] = sum;

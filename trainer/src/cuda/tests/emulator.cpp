@@ -2,7 +2,8 @@
 // emulator_end.cpp after them.
 //
 // The threads of a block are contexts of their own that take turns. One runs until it waits: at __syncthreads for its
-// block, at a shuffle or a product of tensor cores for its warp. Blocks run one after the other, so __shared__ is a static variable. Threads can take
+// block, at a shuffle or a product of tensor cores for its warp. Blocks run one after the other, so __shared__ is a static
+// variable; it stands in kernels alone, since what is static in a template is one for all libraries. Threads can take
 // turns in two orders, ascending and descending: a kernel that lacks a barrier is wrong in one of the two. A barrier that
 // not all threads reach, and a shuffle that not all lanes reach, end the process with a message.
 
@@ -35,6 +36,8 @@ static inline unsigned __float_as_uint(float x) {
     memcpy(&y, &x, sizeof y);
     return y;
 }
+
+static inline float __fdividef(float x, float y) { return x / y; }
 
 namespace emulator {
 

@@ -19,8 +19,16 @@ use crate::kernels::testing::{assert_close, numbers};
 use crate::kernels::workspace::Workspace;
 use crate::ops::Packing;
 
-/// Rows around a strip and the four warps of a block, and widths around a warp and a block.
-const SHAPES: [(usize, usize); 5] = [(1, 1), (4, 31), (STRIP, 32), (STRIP + 1, 33), (3, 257)];
+/// Rows around a strip and the four warps of a block; widths around a warp and a block, of single columns, pairs and fours.
+const SHAPES: [(usize, usize); 7] = [
+    (1, 1),
+    (4, 31),
+    (STRIP, 32),
+    (STRIP + 1, 33),
+    (3, 257),
+    (2 * STRIP + 1, 258),
+    (STRIP + 3, 516),
+];
 
 /// A device, or the host that plays one.
 struct Device {
