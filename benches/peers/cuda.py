@@ -53,10 +53,13 @@ def main():
             models = {size: random_model(scratch / size, *SIZES[size]) for size in args.sizes.split(",")}
         record = {"date": args.date, "gpu": gpu_name(), "python": platform.python_version()}
         record["same"] = compare(args, next(iter(models.values())), scratch)
-        record["tokens_per_second"] = {name: speeds(args, model, record) for name, model in models.items()}
+        record["tokens_per_second"] = {}
+        for name, model in models.items():
+            record["tokens_per_second"][name] = speeds(args, model, record)
+            # After each, since it takes long.
+            if args.record:
+                pathlib.Path(args.record).write_text(json.dumps(record, indent=2) + "\n")
     print(json.dumps(record, indent=2))
-    if args.record:
-        pathlib.Path(args.record).write_text(json.dumps(record, indent=2) + "\n")
 
 
 # ---- a base model of seeded random weights

@@ -24,6 +24,8 @@ pub const SOURCE: &str = concat!(
 pub const STRIP: usize = 8;
 /// Threads of most blocks: BLOCK.
 const BLOCK: usize = 256;
+/// Threads of blocks that add up the sums of strips: SUM_BLOCK.
+const SUM_BLOCK: usize = 512;
 /// Threads of blocks that take a strip of some columns.
 const STRIP_BLOCK: usize = 128;
 /// Lanes of a warp.
@@ -240,7 +242,7 @@ kernels! {
 
     /// Sums of strips, the first `added` of `parts`, added to a gradient each. The last field is the host's.
     struct AddPartials { partials: Address, sums: [Address; 3], strips: u32, parts: u32, width: u32, added: u32 }
-    fn add_partials(a) = [(a.width as usize).div_ceil(WARP), a.added as usize, 1], BLOCK;
+    fn add_partials(a) = [(a.width as usize).div_ceil(WARP), a.added as usize, 1], SUM_BLOCK;
 
     /// Rows that are picked out, or added where they were picked.
     struct Rows {

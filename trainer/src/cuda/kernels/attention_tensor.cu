@@ -222,12 +222,12 @@ extern "C" __global__ void attention_forward(Attention a) {
                 most = fmaxf(most, x);
             }
             most = lanes_max(most, 4);
-            float keep = exp2f(largest[half] - most), sum = 0.0f;
+            float keep = power_of_two(largest[half] - most), sum = 0.0f;
             u32 query = first + g + 8 * half;
 #pragma unroll
             for (int i = 0; i < TILE / 4; i++) {
                 float &x = s[i / 2][2 * half + i % 2];
-                float e = exp2f(x - most);
+                float e = power_of_two(x - most);
                 sum += e;
                 x = e * factor(at.dropout, query * at.keys + begin + i / 2 * 8 + 2 * t + i % 2);
             }
@@ -256,7 +256,7 @@ extern "C" __global__ void attention_forward(Attention a) {
 __device__ inline void gradient_of_score(const Attention &a, const Place &at, float &s, float &d, u32 query, u32 key,
                                          float logsum, float delta) {
     bool there = query < (u32)at.asking && key < (u32)at.keys;
-    float p = there ? exp2f(s * (a.scale * LOG2E) - logsum) : 0.0f;
+    float p = there ? power_of_two(s * (a.scale * LOG2E) - logsum) : 0.0f;
     float m = factor(at.dropout, query * at.keys + key);
     s = p * m;
     d = p * (d * m - delta) * a.scale;

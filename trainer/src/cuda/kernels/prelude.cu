@@ -94,7 +94,21 @@ __device__ inline float lanes_max(float x, int lanes) {
     return x;
 }
 
-// Threads of a warp, rows whose column sums a block adds up, threads of most blocks.
+#if MIXED
+// 2^x where bf16 is what it goes into: to two units in the last place, and 0 for what is no normal number.
+__device__ inline float power_of_two(float x) {
+#ifdef EMULATED
+    return exp2f(x);
+#else
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+#endif
+}
+#endif
+
+// Threads of a warp, rows whose column sums a block adds up, threads of most blocks and of add_partials.
 #define WARP 32
 #define STRIP 8
 #define BLOCK 256
+#define SUM_BLOCK 512

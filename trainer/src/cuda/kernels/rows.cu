@@ -222,7 +222,7 @@ struct Normal {
 __device__ inline Normal normal(float x) {
 #if MIXED
     // Abramowitz and Stegun, 7.1.26: off by 1.5e-7 at most, where bf16 has 4e-3, and one exponential for both.
-    float e = exp2f(-0.72134752f * x * x), t = __fdividef(1.0f, 1.0f + 0.23164189f * fabsf(x));
+    float e = power_of_two(-0.72134752f * x * x), t = __fdividef(1.0f, 1.0f + 0.23164189f * fabsf(x));
     float polynomial = 1.061405429f;
     polynomial = polynomial * t - 1.453152027f;
     polynomial = polynomial * t + 1.421413741f;
@@ -326,19 +326,19 @@ struct AddPartials {
     int strips, parts, width, added; // as many parts are added, from the first on
 };
 
-// Eight threads a column, each adding every eighth strip.
+// A thread of each warp for a column, each adding as many strips.
 extern "C" __global__ void add_partials(AddPartials a) {
-    __shared__ float eighths[BLOCK / WARP][WARP];
+    __shared__ float shares[SUM_BLOCK / WARP][WARP];
     int i = blockIdx.x * WARP + threadIdx.x % WARP, group = threadIdx.x / WARP, part = blockIdx.y;
     float sum = 0.0f;
     if (i < a.width)
 #pragma unroll 8
-        for (int strip = group; strip < a.strips; strip += BLOCK / WARP)
+        for (int strip = group; strip < a.strips; strip += SUM_BLOCK / WARP)
             sum += a.partials[((u64)strip * a.parts + part) * a.width + i];
-    eighths[group][threadIdx.x % WARP] = sum;
+    shares[group][threadIdx.x % WARP] = sum;
     __syncthreads();
     if (group > 0 || i >= a.width) return;
-    for (int other = 1; other < BLOCK / WARP; other++) sum += eighths[other][threadIdx.x];
+    for (int other = 1; other < SUM_BLOCK / WARP; other++) sum += shares[other][threadIdx.x];
     a.sums[part][i] += sum;
 }
 
