@@ -20,12 +20,13 @@
 //! needs of NVIDIA's it opens when a GPU is asked for.
 //!
 //! The same as on the CPU: what is computed and in which precision, dropout's masks bit for bit, the optimizer, checkpoints.
-//! With bf16, products and attention read bf16 rows and weights; sums, norms, residuals, gradients of parameters, master
-//! weights and moments are f32, and so are the heads. What is different: rows that are kept for the backward pass rather
-//! than computed again, and the order of sums. That order is fixed, so that a run gives the same bits on the same GPU.
+//! With bf16, products and attention read bf16 rows, weights and probabilities; sums, norms, residuals, gradients of
+//! parameters, master weights and moments are f32, and so are the heads. What is different: rows that are kept for the
+//! backward pass rather than computed again, and the order of sums. That order is fixed, so that a run gives the same bits
+//! on the same GPU.
 //!
 //! The tests compile the kernels' own source as C++ and run it on the host, thread by thread, below the same Rust code: each
-//! parameter's gradient and steps of AdamW against the CPU's.
+//! parameter's gradient and steps of AdamW against the CPU's. The same tests run on a GPU that `BERTH_TEST_DEVICE` names.
 
 mod attention;
 #[cfg(feature = "cuda")]
