@@ -450,6 +450,15 @@ fn a_damaged_bundle_answers_nothing_unless_told_to() {
         code(&fixture.feed(&["m.berth", "--no_verify"], b"film\n")),
         0
     );
+    for instead in ["--bench", "--inspect", "--selftest"] {
+        let output = fixture.run(&["m.berth", instead]);
+        assert_eq!((code(&output), output.stdout.len()), (1, 0), "{instead}");
+        assert_eq!(text(&output.stderr), error, "{instead}");
+    }
+    assert_eq!(
+        code(&fixture.run(&["m.berth", "--inspect", "--no_verify"])),
+        0
+    );
     let none = fixture.run(&["none.berth", "film"]);
     assert_eq!((code(&none), text(&none.stderr).lines().count()), (1, 1));
 }

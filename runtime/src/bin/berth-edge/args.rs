@@ -20,7 +20,7 @@ Answers TEXT (and PAIR, for a model that takes two texts) with a line of JSON.
 Without a text it answers every line of standard input: plain text, two texts with a
 tab between them, or JSON such as {\"text\": \"…\", \"text_pair\": \"…\"}; for a model that
 answers questions, {\"question\": \"…\", \"context\": \"…\"}; for one that tags, also
-{\"tokens\": [\"…\", \"…\"]}.
+{\"tokens\": [\"…\", \"…\"]}. Texts are taken as they stand, also one that begins with @.
 
   --text         take every line of input as plain text, also one that begins with {
   --top_k N      write the N best labels only, or a list of the N best answers
@@ -47,9 +47,19 @@ Exit codes: 0; 1 when the bundle, a line or the selftest was bad; 2 for a wrong 
 #[derive(Clone, PartialEq, Debug)]
 pub enum Command {
     Answer(Answer),
-    Bench { bundle: PathBuf, threads: Threads },
-    Inspect { bundle: PathBuf, verify: bool },
-    Selftest { bundle: PathBuf, verify: bool },
+    Bench {
+        bundle: PathBuf,
+        verify: bool,
+        threads: Threads,
+    },
+    Inspect {
+        bundle: PathBuf,
+        verify: bool,
+    },
+    Selftest {
+        bundle: PathBuf,
+        verify: bool,
+    },
     Help,
     Version,
 }
@@ -77,12 +87,20 @@ pub struct Answer {
 pub enum UsageError {
     NoBundle,
     TooMany(String),
+    /// Two things to do instead of answering.
+    Both([&'static str; 2]),
     NotUtf8(String),
-    UnknownFlag { flag: String, nearest: &'static str },
+    UnknownFlag {
+        flag: String,
+        nearest: &'static str,
+    },
     NotANumber(String),
     NotThreads(String),
     NoFile,
-    NotABoolean { flag: &'static str, value: String },
+    NotABoolean {
+        flag: &'static str,
+        value: String,
+    },
     NotAStrategy(String),
     NotAScore(String),
     NotLongTexts(String),
@@ -95,7 +113,13 @@ impl fmt::Display for UsageError {
             UsageError::TooMany(argument) => {
                 write!(
                     f,
-                    "one argument too many: `{argument}` (a text with spaces needs quotes)"
+                    "one argument too many: `{argument}` (a text with spaces needs quotes, and behind ssh two pairs)"
+                )
+            }
+            UsageError::Both([one, other]) => {
+                write!(
+                    f,
+                    "`--{one}` and `--{other}` are two commands; give one of them"
                 )
             }
             UsageError::NotUtf8(argument) => write!(f, "`{argument}` is not UTF-8"),
@@ -284,16 +308,27 @@ impl Given {
         }
         let bundle = self.bundle.ok_or(UsageError::NoBundle)?;
         let (verify, threads) = (!self.no_verify, self.threads);
-        if self.bench || self.inspect || self.selftest {
+        let instead = [
+            (self.bench, "bench"),
+            (self.inspect, "inspect"),
+            (self.selftest, "selftest"),
+        ];
+        let mut asked = instead.into_iter().filter(|(asked, _)| *asked);
+        if let Some((_, one)) = asked.next() {
+            if let Some((_, other)) = asked.next() {
+                return Err(UsageError::Both([one, other]));
+            }
             if let Some(text) = self.texts.pop() {
                 return Err(UsageError::TooMany(text));
             }
-            return Ok(if self.bench {
-                Command::Bench { bundle, threads }
-            } else if self.inspect {
-                Command::Inspect { bundle, verify }
-            } else {
-                Command::Selftest { bundle, verify }
+            return Ok(match one {
+                "bench" => Command::Bench {
+                    bundle,
+                    verify,
+                    threads,
+                },
+                "inspect" => Command::Inspect { bundle, verify },
+                _ => Command::Selftest { bundle, verify },
             });
         }
         let mut texts = self.texts.into_iter();
@@ -492,13 +527,15 @@ mod tests {
             command(&["--bench", "m"]),
             Ok(Command::Bench {
                 bundle: "m".into(),
+                verify: true,
                 threads: Threads(1)
             })
         );
         assert_eq!(
-            command(&["--bench", "--threads=3", "m"]),
+            command(&["--bench", "--threads=3", "--no_verify", "m"]),
             Ok(Command::Bench {
                 bundle: "m".into(),
+                verify: false,
                 threads: Threads(3)
             })
         );
@@ -516,6 +553,15 @@ mod tests {
             command(&["m", "--bench", "text"]),
             Err(UsageError::TooMany("text".into()))
         );
+        for two in [
+            ["bench", "inspect"],
+            ["inspect", "selftest"],
+            ["bench", "selftest"],
+        ] {
+            let flags = two.map(|flag| format!("--{flag}"));
+            let found = command(&[&flags[1], "m", &flags[0]]);
+            assert_eq!(found, Err(UsageError::Both(two)));
+        }
     }
 
     #[test]

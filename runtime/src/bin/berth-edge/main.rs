@@ -59,7 +59,14 @@ fn run(command: Command) -> Result<Verdict, Failure> {
             let model = open(&bundle, verify)?;
             write!(out, "{}", inspect(&model))
         }
-        Command::Bench { bundle, threads } => {
+        Command::Bench {
+            bundle,
+            verify,
+            threads,
+        } => {
+            if verify {
+                open(&bundle, true)?;
+            }
             let options = measure::Options {
                 threads,
                 allocations: Some(allocations),
