@@ -53,12 +53,17 @@ def main():
             models = {size: random_model(scratch / size, *SIZES[size]) for size in args.sizes.split(",")}
         record = {"date": args.date, "gpu": gpu_name(), "python": platform.python_version()}
         record["same"] = compare(args, next(iter(models.values())), scratch)
-        record["tokens_per_second"] = {}
-        for name, model in models.items():
-            record["tokens_per_second"][name] = speeds(args, model, record)
-            # After each, since it takes long.
+        figures = record["tokens_per_second"] = {}
+
+        def note(size, name, speed):
+            figures.setdefault(size, {})[name] = speed
+            print(size, name, speed, file=sys.stderr)
+            # After each, since all take long.
             if args.record:
                 pathlib.Path(args.record).write_text(json.dumps(record, indent=2) + "\n")
+
+        for size, model in models.items():
+            speeds(args, model, record, lambda name, speed: note(size, name, speed))
     print(json.dumps(record, indent=2))
 
 
@@ -185,34 +190,32 @@ def relative(ours, its):
 # ---- fast
 
 
-def speeds(args, model, record):
-    found = {}
+def speeds(args, model, record, note):
+    """Tells `note` the speed of each engine at each shape."""
     for name, flags in [("berth-f32", []), ("berth-bf16", ["--bf16"])]:
         command = [args.berth, "bench", "--train", "--json", "--model_name_or_path", model, "--device", args.device,
                    "--shapes", args.shapes, "--steps", str(args.steps), *flags]
         output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         shapes = json.loads(output)["shapes"]
-        found[name] = {shape: round(figures["tokens_per_second"]) for shape, figures in shapes.items()}
-        print(name, found[name], file=sys.stderr)
+        note(name, {shape: round(figures["tokens_per_second"]) for shape, figures in shapes.items()})
     try:
         import torch
         from transformers import BertForSequenceClassification
     except ImportError as missing:
         print(f"PyTorch is left out: {missing}", file=sys.stderr)
-        return found
+        return
     record["torch"] = torch.__version__
     compiled = {"torch-bf16": None, "torch-bf16-compile": "default", "torch-bf16-compile-graphs": "reduce-overhead"}
     for name, mode in compiled.items():
         try:
-            found[name] = {
+            speed = {
                 shape: round(torch_speed(torch, BertForSequenceClassification, args, model, shape, mode))
                 for shape in args.shapes.split(",")
             }
         except Exception as error:  # torch.compile needs a compiler of its own
             print(f"{name} is left out: {error}", file=sys.stderr)
             continue
-        print(name, found[name], file=sys.stderr)
-    return found
+        note(name, speed)
 
 
 def torch_speed(torch, kind, args, model, shape, mode):

@@ -164,7 +164,8 @@ pub trait Engine: Send + Sync {
     fn logits(&self, batch: &Batch, masks: Option<u64>) -> Result<Vec<f32>, DeviceError>;
 
     /// Adds the gradients of the share that a batch has in the mean loss of an update, and returns that share. The
-    /// targets are those of the batch's rows; all of the update's [weigh](Targets::weight) `whole` together.
+    /// targets are those of the batch's rows and were checked; all of the update's [weigh](Targets::weight) `whole`
+    /// together.
     ///
     /// # Errors
     /// If the device fails.

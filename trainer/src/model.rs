@@ -260,7 +260,8 @@ impl Bert {
     /// masks depend on. On a CPU a large batch takes [several passes](batches::passes).
     ///
     /// # Errors
-    /// As [`Bert::forward`], and if the targets are not those of the batch.
+    /// As [`Bert::forward`], and if the targets are not those of the batch, or classes have weights, but not one for
+    /// each output.
     pub fn learn(
         &self,
         batch: &Batch,
@@ -292,7 +293,7 @@ impl Bert {
             false => sequences,
         };
         let all = answers(0..packing.sequences()).len();
-        targets.check(all, self.head.outputs())?;
+        targets.check(all, self.head.outputs(), weighing.map(Arc::as_ref))?;
         if let Some(engine) = &self.engine {
             let loss = engine.learn(batch, masks, &targets, weighing.map(Arc::as_ref), whole);
             return loss.map_err(other);

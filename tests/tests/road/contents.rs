@@ -203,6 +203,30 @@ fn without_a_tokenizer_lengths_are_in_words() {
     assert_eq!(told.get("cut_rows"), None);
 }
 
+#[test]
+fn a_trained_model_says_what_no_flag_does() {
+    let trained = Trained::get();
+    let [dev, model] =
+        [&trained.dev, &trained.checkpoint].map(|path| path.to_str().expect("UTF-8"));
+    let typed = |more: &[&'static str]| {
+        let fixed = ["data", dev, "--model_name_or_path", model];
+        berth(fixed.iter().chain(more)).ok()
+    };
+    let own = format!("at --max_seq_length {} ", fixture::LENGTH);
+    let plain: [&[&str]; 2] = [&[], &["--task", "text-classification"]];
+    for more in plain {
+        let people = typed(more);
+        assert!(people.contains(&own), "{people}");
+    }
+    let people = typed(&["--max_seq_length", "5"]);
+    assert!(people.contains("at --max_seq_length 5 "), "{people}");
+    let told: Value = serde_json::from_str(&typed(&["--json"])).expect("JSON");
+    assert_eq!(
+        (&told["task"], &told["max_seq_length"]),
+        (&json!("text-classification"), &json!(fixture::LENGTH))
+    );
+}
+
 /// A bundle of the trained model, of which the last number of one tensor is another where that is named.
 fn bundle(dir: &Path, tensor: Option<&str>) -> PathBuf {
     let model = dir.join(tensor.unwrap_or("model"));

@@ -254,6 +254,80 @@ fn a_model_of_a_task_name_reads_other_files_too() {
     }
 }
 
+/// A wrong setting in a file is no wrong usage; the same one typed is, and one that is right goes before the file's.
+#[test]
+fn a_wrong_setting_that_a_model_remembers_is_told_with_its_file() {
+    let dir = fixture::folder();
+    let trained = Trained::get();
+    let copy = |name: &str, setting: &str, value: Value| {
+        let model = dir.path().join(name);
+        trained.copy(&model);
+        let file = model.join("training_args.json");
+        change(&file, |args| args[setting] = value);
+        (model, file)
+    };
+    let text = dir.path().join("dev.txt");
+    fs::copy(&trained.dev, &text).expect("a copy");
+    let (named, named_file) = copy("named", "task_name", json!("im\ndb"));
+    let (formatted, formatted_file) = copy("formatted", "format", json!("xlsx"));
+    let (long, long_file) = copy("long", "max_seq_length", json!(100_000));
+    let bundle = dir.path().join("out.berth");
+    typed("quantize {} --output {}", &[&formatted, &bundle]).ok();
+    let line = "evaluate {} --validation_file {}";
+    for (model, file, said, wrong, right) in [
+        (
+            &named,
+            &named_file,
+            "task_name im\u{fffd}db: not a task name; the names are cola, ",
+            "--task_name imdb",
+            "--task text-classification --format tsv",
+        ),
+        (
+            &formatted,
+            &formatted_file,
+            "format xlsx: not a format; the formats are tsv, ",
+            "--format xlsx",
+            "--format tsv",
+        ),
+        (
+            &bundle,
+            &bundle,
+            "format xlsx: not a format; the formats are tsv, ",
+            "--format xlsx",
+            "--format tsv",
+        ),
+        (
+            &long,
+            &long_file,
+            "max_seq_length 100000 is more than the model's ",
+            "--format tsv --max_seq_length 99999",
+            "--format tsv --max_seq_length 32",
+        ),
+    ] {
+        let file = file.display();
+        let paths: [&Path; 2] = [model, &text];
+        // Lengths matter once the file is read.
+        let more = if model == &long { "--format tsv" } else { "" };
+        let told = typed(&format!("{line} {more}"), &paths).refused();
+        let begins = format!("error: {file}: {said}");
+        assert!(told.starts_with(&begins), "{told}");
+        let usage = typed(&format!("{line} {wrong}"), &paths);
+        assert_eq!(usage.code, Some(2), "{usage:?}");
+        let flag = wrong.rsplit("--").next().expect("a flag");
+        let (flag, value) = flag.split_once(' ').expect("its value");
+        assert!(
+            usage.stderr.contains(flag) && usage.stderr.contains(value),
+            "{usage:?}"
+        );
+        typed(&format!("{line} {right}"), &paths).ok();
+    }
+    let out = dir.path().join("out");
+    let line = "predict {} --test_file {} --output_dir {}";
+    typed(line, &[&long, &trained.dev, &out]).refused();
+    typed("quantize {} --output {}", &[&long, &bundle]).refused();
+    assert!(!out.exists());
+}
+
 #[test]
 fn a_foreign_checkpoint_and_a_pair_too_many_are_wrong_usage() {
     let dir = fixture::folder();

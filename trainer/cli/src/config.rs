@@ -238,8 +238,13 @@ fn flag<'n>(
         Ok(_) => Ok(line.into_iter().next_back().map(|flag| (name, flag))),
         Err(error) => {
             let text = error.to_string();
-            let first = text.lines().next().unwrap_or_default();
-            Err(first.trim_start_matches("error: ").to_owned())
+            let mut lines = text.lines().map(str::trim);
+            let first = lines.next().unwrap_or_default();
+            let wrong = first.trim_start_matches("error: ");
+            let known = lines
+                .next()
+                .filter(|line| line.starts_with("[possible values"));
+            Err(known.map_or_else(|| wrong.to_owned(), |known| format!("{wrong} {known}")))
         }
     }
 }
@@ -419,8 +424,9 @@ mod tests {
     #[test]
     fn settings_of_run_glue_are_taken() {
         let text = r#"{"output_dir": "o", "adam_beta1": 0.8, "adam_beta2": 0.98, "adam_epsilon": 1e-06,
-            "greater_is_better": "True", "warmup_ratio": 0.06}"#;
+            "greater_is_better": "True", "warmup_ratio": 0.06, "save_total_limit": 0}"#;
         let recipe = parsed(expanded("a.json", text, "berth finetune FILE").unwrap()).recipe;
+        assert_eq!(recipe.save_total_limit, 0);
         let adam = [recipe.adam_beta1, recipe.adam_beta2, recipe.adam_epsilon];
         assert_eq!(adam, [0.8, 0.98, 1e-6]);
         assert_eq!(
@@ -447,7 +453,8 @@ mod tests {
 
     #[test]
     fn a_wrong_setting_is_named_with_its_line() {
-        let error = |name, text| expanded(name, text, "berth finetune FILE").unwrap_err();
+        let error =
+            |name: &str, text: &str| expanded(name, text, "berth finetune FILE").unwrap_err();
         assert_eq!(
             error("a.toml", "seed = 1\n\nlearning_rat = 1e-5\n"),
             "FILE:3: `learning_rat` is no setting of finetune; the nearest is `learning_rate`"
@@ -456,11 +463,37 @@ mod tests {
             error("a.json", "{\n\"seeds\": [1],\n\"sed\" : 1}"),
             "FILE:3: `sed` is no setting of finetune; the nearest is `seed`"
         );
-        let wrong = error("a.toml", "task_name = 'seed'\nseed = \"x\"\n");
+        let wrong = error("a.toml", "text_column_name = 'seed'\nseed = \"x\"\n");
         assert!(
             wrong.starts_with("FILE:2: invalid value 'x' for '--seed <SEED>'"),
             "{wrong}"
         );
+        for (text, said) in [
+            (
+                "task_name = 'imdb'",
+                "invalid value 'imdb' for '--task_name <TASK_NAME>': not a task name; the names are cola, ",
+            ),
+            (
+                "format = 'xlsx'",
+                "invalid value 'xlsx' for '--format <FORMAT>': not a format; the formats are tsv, csv, ",
+            ),
+            (
+                "lr_scheduler_type = 'foo'",
+                "invalid value 'foo' for '--lr_scheduler_type <LR_SCHEDULER_TYPE>' [possible values: linear, cosine,",
+            ),
+            (
+                "train_sampling_strategy = 'foo'",
+                "invalid value 'foo' for '--train_sampling_strategy <TRAIN_SAMPLING_STRATEGY>' [possible values: ",
+            ),
+            (
+                "save_steps = 0.5",
+                "invalid value '0.5' for '--save_steps <SAVE_STEPS>': a whole number of steps from 1 on; a share",
+            ),
+        ] {
+            let file = format!("seed = 1\n\n{text}\n");
+            let told = error("a.toml", &file);
+            assert!(told.starts_with(&format!("FILE:3: {said}")), "{told}");
+        }
         let table = error("a.toml", "seed = 1\n[seeds]\na = 1\n");
         assert!(table.starts_with("FILE:2: `seeds` is a table"), "{table}");
         let comma = error("a.json", "{\"label_names\": [\"a,b\"]}");

@@ -4,8 +4,9 @@
 use crate::error::Error;
 use crate::names::bundle_path;
 use crate::show;
+use crate::sources::Memory;
 use berth_checkpoint::config::CONFIG_FILE;
-use berth_checkpoint::{Checkpoint, Config, ProblemType, TrainingArgs};
+use berth_checkpoint::{Checkpoint, Config, ProblemType};
 use berth_data::{EncodeOptions, Encoded, Example, encode_all, names_in_order};
 use berth_quantize::onnx::{Run, Share, Tokens};
 use berth_runtime::bulk::{Bulk, Input};
@@ -26,7 +27,7 @@ pub struct Model {
     /// Where it was opened.
     pub path: PathBuf,
     /// How it was trained; none for a checkpoint made elsewhere.
-    pub training_args: Option<TrainingArgs>,
+    pub memory: Option<Memory>,
     /// The names of its outputs.
     pub labels: Vec<String>,
     /// What they are called in the model, where `--label_names` calls them otherwise.
@@ -103,7 +104,7 @@ impl Model {
         let config = Config::read(dir)?;
         Ok(Model {
             path: path.to_owned(),
-            training_args: TrainingArgs::read(dir)?,
+            memory: Memory::read(dir)?,
             multi_label: config.problem_type == Some(ProblemType::MultiLabelClassification),
             labels: config.id2label,
             former: None,
@@ -116,7 +117,7 @@ impl Model {
     pub fn of_checkpoint(checkpoint: Arc<Checkpoint>, path: &Path) -> Self {
         Model {
             path: path.to_owned(),
-            training_args: checkpoint.training_args().cloned(),
+            memory: Memory::of(&checkpoint),
             labels: checkpoint.config.id2label.clone(),
             former: None,
             multi_label: checkpoint.config.problem_type
@@ -199,7 +200,7 @@ impl Model {
     fn of_bundle(model: berth_runtime::Model, path: &Path) -> Result<Self, Error> {
         Ok(Model {
             path: path.to_owned(),
-            training_args: training_args(&model, path)?,
+            memory: memory(&model, path)?,
             labels: model.header().labels.iter().map(str::to_owned).collect(),
             former: None,
             multi_label: model.multi_label(),
@@ -328,15 +329,17 @@ impl Model {
 }
 
 /// What a bundle remembers of its training.
-fn training_args(model: &berth_runtime::Model, path: &Path) -> Result<Option<TrainingArgs>, Error> {
+fn memory(model: &berth_runtime::Model, path: &Path) -> Result<Option<Memory>, Error> {
+    let file = path.to_owned();
     match model.bundle().training() {
         [] => Ok(None),
-        json => serde_json::from_slice(json)
-            .map(Some)
-            .map_err(|error| Error::Path {
-                path: path.to_owned(),
+        json => match serde_json::from_slice(json) {
+            Ok(args) => Ok(Some(Memory { args, file })),
+            Err(error) => Err(Error::Path {
+                path: file,
                 what: format!("its training arguments are not readable: {error}"),
             }),
+        },
     }
 }
 

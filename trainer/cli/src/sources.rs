@@ -5,13 +5,68 @@
 use crate::args::DataArgs;
 use crate::error::Error;
 use crate::show;
-use berth_checkpoint::TrainingArgs;
+use berth_checkpoint::training_args::TRAINING_ARGS_FILE;
+use berth_checkpoint::{Checkpoint, TrainingArgs, on_one_line};
 use berth_data::{
     Dataset, EncodeOptions, Encoded, Evaluator, Format, Source, SpanScoring, TaskName,
 };
 use berth_task::{SpanRules, Task};
 use std::collections::HashSet;
-use std::path::Path;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// The most characters of a remembered name that an error tells.
+const TOLD: usize = 100;
+
+/// What a model remembers of its training.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    /// The settings.
+    pub args: TrainingArgs,
+    /// The file that holds them: training_args.json, or a bundle.
+    pub file: PathBuf,
+}
+
+impl Memory {
+    /// That of a checkpoint; none for one made elsewhere.
+    pub fn of(checkpoint: &Checkpoint) -> Option<Self> {
+        Some(Memory {
+            args: checkpoint.training_args()?.clone(),
+            file: checkpoint.dir.join(TRAINING_ARGS_FILE),
+        })
+    }
+
+    /// That of a checkpoint's folder; none for one made elsewhere.
+    ///
+    /// # Errors
+    /// As [`TrainingArgs::read`].
+    pub fn read(dir: &Path) -> Result<Option<Self>, Error> {
+        let file = dir.join(TRAINING_ARGS_FILE);
+        Ok(TrainingArgs::read(dir)?.map(|args| Memory { args, file }))
+    }
+
+    /// What a setting names.
+    ///
+    /// # Errors
+    /// When there is nothing of that name.
+    fn parsed<T>(&self, setting: &str, name: &str) -> Result<T, Error>
+    where
+        T: FromStr,
+        T::Err: Display,
+    {
+        name.parse::<T>().map_err(|error| {
+            let name = on_one_line(name, TOLD);
+            self.wrong(format!("{setting} {name}: {error}"))
+        })
+    }
+
+    /// The error that names the file.
+    fn wrong(&self, what: String) -> Error {
+        let path = self.file.clone();
+        Error::Path { path, what }
+    }
+}
 
 /// What is known of the data before a file is opened.
 #[derive(Clone, Debug)]
@@ -21,23 +76,18 @@ pub struct Known {
     /// The published data set whose layout the files have.
     pub task_name: Option<TaskName>,
     flags: DataArgs,
-    remembered: Option<TrainingArgs>,
+    remembered: Option<Memory>,
 }
 
 impl Known {
     /// Puts flags and memory together.
     ///
     /// # Errors
-    /// When neither names a task, or the flags contradict each other.
-    pub fn new(flags: &DataArgs, remembered: Option<TrainingArgs>) -> Result<Self, Error> {
+    /// When neither names a task, or the flags contradict each other, or the task name that is remembered is none.
+    pub fn new(flags: &DataArgs, remembered: Option<Memory>) -> Result<Self, Error> {
         // Flags about the task replace the memory of another task as a whole.
-        let named = flags
-            .task_name
-            .as_deref()
-            .map(parse_task_name)
-            .transpose()?;
-        let remembered_task = remembered.as_ref().map(|args| args.task);
-        let task = match (flags.task, named) {
+        let remembered_task = remembered.as_ref().map(|memory| memory.args.task);
+        let task = match (flags.task, flags.task_name) {
             (Some(task), Some(name)) if name.task() != task => {
                 let (name, own) = (name.name(), name.task());
                 return Err(Error::Usage(format!(
@@ -53,12 +103,14 @@ impl Known {
                 ))
             })?,
         };
-        let remembered = remembered.filter(|args| args.task == task);
-        let task_name = match (named, &remembered) {
+        let remembered = remembered.filter(|memory| memory.args.task == task);
+        let task_name = match (flags.task_name, &remembered) {
             (Some(name), _) => Some(name),
             // Naming a task, a format or a column says that the file has a layout of its own.
-            (None, Some(args)) if !flags.lays_out() => {
-                args.task_name.as_deref().map(parse_task_name).transpose()?
+            (None, Some(memory)) if !flags.lays_out() => {
+                let name = memory.args.task_name.as_deref();
+                let name = name.map(|name| memory.parsed("task_name", name));
+                name.transpose()?
             }
             (None, _) => None,
         };
@@ -98,8 +150,13 @@ impl Known {
     /// The longest input: the flag, else what is remembered, else `usual`.
     pub fn max_seq_length(&self, usual: usize) -> usize {
         let flag = self.flags.max_seq_length.map(|length| length as usize);
-        flag.or(self.remembered.as_ref().map(|args| args.max_seq_length))
-            .unwrap_or(usual)
+        let kept = self.memory().map(|args| args.max_seq_length);
+        flag.or(kept).unwrap_or(usual)
+    }
+
+    /// The settings that are remembered.
+    fn memory(&self) -> Option<&TrainingArgs> {
+        self.remembered.as_ref().map(|memory| &memory.args)
     }
 
     /// How examples become inputs of at most `limit` pieces.
@@ -126,9 +183,11 @@ impl Known {
     /// How spans are chosen: by the flags, else as is remembered, else as is usual. A threshold says that some
     /// questions have no answer; one that neither tells is fitted to the file that is measured on.
     pub fn spans(&self) -> SpanScoring {
-        let memory = self.remembered.as_ref().map(TrainingArgs::span_rules);
         let flags = &self.flags.spans;
-        let mut rules = memory.unwrap_or_default();
+        let mut rules = self
+            .memory()
+            .map(TrainingArgs::span_rules)
+            .unwrap_or_default();
         let take = |place: &mut u32, flag: Option<u32>| *place = flag.unwrap_or(*place);
         take(&mut rules.doc_stride, flags.doc_stride);
         take(&mut rules.n_best_size, flags.n_best_size);
@@ -203,33 +262,37 @@ impl Known {
     /// When each would share all that it has with the one before.
     pub fn check_stride(&self, limit: usize) -> Result<(), Error> {
         let stride = self.spans().rules.doc_stride as usize;
-        match self.task == Task::QuestionAnswering && stride + 3 >= limit {
-            false => Ok(()),
-            true => Err(Error::Usage(format!(
+        if self.task != Task::QuestionAnswering || stride + 3 < limit {
+            return Ok(());
+        }
+        let flags = &self.flags;
+        let is_typed = flags.spans.doc_stride.is_some() || flags.max_seq_length.is_some();
+        Err(match &self.remembered {
+            Some(memory) if !is_typed => memory.wrong(format!(
+                "doc_stride {stride} leaves windows of max_seq_length {limit} nothing new to read; \
+                 say a smaller one with --doc_stride"
+            )),
+            _ => Error::Usage(format!(
                 "--doc_stride {stride} leaves windows of --max_seq_length {limit} nothing new to \
                  read; say a smaller one"
-            ))),
-        }
+            )),
+        })
     }
 
     /// How to read a file to learn from.
     ///
     /// # Errors
-    /// When `--format` names no format.
+    /// When the format that is remembered for it is none.
     pub fn source(&self, path: &Path) -> Result<Source, Error> {
-        let memory = self.remembered.as_ref();
+        let memory = self.memory();
         let mut source = match self.task_name {
             Some(name) => Source::named(path, name),
             None => Source::new(path, self.task),
         };
-        let format = self.flags.format.as_ref();
-        if let Some(format) = format.or_else(|| self.remembered_format(path)) {
-            source.format = Some(
-                format
-                    .parse::<Format>()
-                    .map_err(|error| Error::Usage(format!("--format {format}: {error}")))?,
-            );
-        }
+        source.format = match self.flags.format {
+            Some(format) => Some(format),
+            None => self.remembered_format(path)?,
+        };
         let either = |flag: &Option<String>, kept: Option<&String>| flag.clone().or(kept.cloned());
         let columns = &mut source.columns;
         columns.text = either(
@@ -250,19 +313,25 @@ impl Known {
     }
 
     /// The format that was named for the training file, where this file's name says no more than that one's did.
-    fn remembered_format(&self, path: &Path) -> Option<&String> {
-        let memory = self.remembered.as_ref()?;
-        let train = memory.provenance.as_ref();
+    ///
+    /// # Errors
+    /// When it is none.
+    fn remembered_format(&self, path: &Path) -> Result<Option<Format>, Error> {
+        let Some(memory) = &self.remembered else {
+            return Ok(None);
+        };
+        let train = memory.args.provenance.as_ref();
         let train = train.and_then(|made| made.train_file.as_ref());
         let of_train = train.and_then(|file| Format::of_path(Path::new(&file.name)));
         let of_this = Format::of_path(path);
-        let format = memory.format.as_ref();
-        format.filter(|_| of_this.is_none() || of_this == of_train)
+        let format = memory.args.format.as_deref();
+        let format = format.filter(|_| of_this.is_none() || of_this == of_train);
+        format.map(|name| memory.parsed("format", name)).transpose()
     }
 
     /// What parts the labels of a cell: the flag, else what is remembered.
     fn label_delimiter(&self) -> Option<String> {
-        let kept = self.remembered.as_ref();
+        let kept = self.memory();
         let kept = kept.and_then(|args| args.other.get(DELIMITER)?.as_str());
         let flag = self.flags.label_delimiter.as_deref();
         flag.or(kept).map(str::to_owned)
@@ -289,8 +358,8 @@ impl Known {
         source.label_delimiter = source.label_delimiter.filter(|_| multi_label);
         source.label_names = None;
         source.labels = (self.task != Task::TextPairRegression).then(|| labels.to_vec());
-        let memory = self.remembered.as_ref();
-        source.spellings = memory.map(TrainingArgs::spellings).unwrap_or_default();
+        let spellings = self.memory().map(TrainingArgs::spellings);
+        source.spellings = spellings.unwrap_or_default();
         Ok(source)
     }
 
@@ -311,19 +380,23 @@ impl Known {
     /// When more was asked for.
     pub fn limit(&self, positions: usize) -> Result<usize, Error> {
         let limit = self.max_seq_length(self.usual_length().min(positions));
-        match limit > positions {
-            false => Ok(limit),
-            true => Err(Error::Usage(format!(
-                "--max_seq_length {limit} is more than the model's {positions} positions"
-            ))),
+        if limit <= positions {
+            return Ok(limit);
         }
+        let what = format!("max_seq_length {limit} is more than the model's {positions} positions");
+        Err(match (self.flags.max_seq_length, &self.remembered) {
+            (None, Some(memory)) => {
+                memory.wrong(format!("{what}; say a smaller one with --max_seq_length"))
+            }
+            _ => Error::Usage(format!("--{what}")),
+        })
     }
 
     /// What the checkpoint that has learned from `train` is to remember.
     pub fn training_args(&self, max_seq_length: usize, train: &Dataset) -> TrainingArgs {
         let mut args = TrainingArgs::new(self.task, max_seq_length);
         args.task_name = self.task_name.map(|name| name.name().to_owned());
-        args.format = self.flags.format.clone();
+        args.format = self.flags.format.map(|format| format.name().to_owned());
         args.text_column_name = self.flags.text_column_name.clone();
         args.text_pair_column_name = self.flags.text_pair_column_name.clone();
         args.label_column_name = self.flags.label_column_name.clone();
@@ -403,11 +476,6 @@ fn check_label_names(flags: &DataArgs, task: Task) -> Result<(), Error> {
     Ok(())
 }
 
-fn parse_task_name(name: &str) -> Result<TaskName, Error> {
-    name.parse()
-        .map_err(|error| Error::Usage(format!("--task_name {name}: {error}")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -449,7 +517,9 @@ mod tests {
                 null_score_diff_threshold: remembered,
                 ..SpanRules::default()
             });
-            let spans = Known::new(&flags, Some(args)).unwrap().spans();
+            let file = PathBuf::from("training_args.json");
+            let memory = Memory { args, file };
+            let spans = Known::new(&flags, Some(memory)).unwrap().spans();
             (spans.rules.null_score_diff_threshold, spans.fit_threshold)
         };
         for (negative, threshold, remembered, expected) in [
@@ -465,6 +535,32 @@ mod tests {
             let found = chosen(negative, threshold, remembered);
             assert_eq!(found, expected, "{negative:?} {threshold:?} {remembered:?}");
         }
+    }
+
+    #[test]
+    fn a_stride_that_is_remembered_is_told_with_its_file() {
+        let told = |max_seq_length| {
+            let flags = DataArgs {
+                max_seq_length,
+                ..DataArgs::default()
+            };
+            let mut args = TrainingArgs::new(Task::QuestionAnswering, 40);
+            args.remember_spans(&SpanRules {
+                doc_stride: 37,
+                ..SpanRules::default()
+            });
+            let file = PathBuf::from("c/training_args.json");
+            let known = Known::new(&flags, Some(Memory { args, file })).unwrap();
+            let error = known.check_stride(40).unwrap_err();
+            (error.exit_code(), error.to_string())
+        };
+        let (code, text) = told(None);
+        assert_eq!(code, 1);
+        let begins = "c/training_args.json: doc_stride 37 leaves windows of max_seq_length 40 ";
+        assert!(text.starts_with(begins), "{text}");
+        let (code, text) = told(Some(40));
+        assert_eq!(code, 2);
+        assert!(text.starts_with("--doc_stride 37 "), "{text}");
     }
 
     #[test]

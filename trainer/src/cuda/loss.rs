@@ -126,7 +126,8 @@ impl Pass<'_> {
             count: count as u64,
             mass,
         };
-        // SAFETY: the targets were checked against rows and outputs; gradient and terms are as long as they.
+        // SAFETY: the targets were checked against rows and outputs, and weights, where there are any, are one for each
+        // output; gradient and terms are as long as the targets.
         unsafe {
             match *targets {
                 PackedTargets::Sets { targets, mass } => self

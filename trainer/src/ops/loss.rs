@@ -38,7 +38,7 @@ impl Targets {
     /// The same with classes weighed, where each row has one; nothing else is weighed.
     ///
     /// # Errors
-    /// As [`Targets::loss`].
+    /// As [`Targets::loss`], and if classes have weights, but not one for each output.
     pub fn weighed_loss(self, logits: &Tensor, weighing: Option<&Arc<Weighing>>) -> Result<Tensor> {
         self.apply(logits, weighing, None)
     }
@@ -47,7 +47,7 @@ impl Targets {
     /// weighs `whole`.
     ///
     /// # Errors
-    /// As [`Targets::loss`].
+    /// As [`Targets::weighed_loss`].
     pub(crate) fn share_of_loss(
         self,
         logits: &Tensor,
@@ -71,7 +71,7 @@ impl Targets {
         whole: Option<f64>,
     ) -> Result<Tensor> {
         let (rows, outputs) = logits.dims2()?;
-        self.check(rows, outputs)?;
+        self.check(rows, outputs, weighing.map(Arc::as_ref))?;
         logits.apply_op1(Op {
             targets: self,
             weighing: weighing.cloned(),
@@ -107,7 +107,17 @@ impl Targets {
         }
     }
 
-    pub(crate) fn check(&self, rows: usize, outputs: usize) -> Result<()> {
+    /// That these are targets of `rows` rows of a model with `outputs` outputs, each with a weight where classes have
+    /// any.
+    ///
+    /// # Errors
+    /// If they are not.
+    pub(crate) fn check(
+        &self,
+        rows: usize,
+        outputs: usize,
+        weighing: Option<&Weighing>,
+    ) -> Result<()> {
         match self {
             Self::Classes(classes) => {
                 let known =
@@ -117,6 +127,10 @@ impl Targets {
                 }
                 if classes.len() != rows {
                     bail!("{} classes for {rows} rows", classes.len());
+                }
+                let weights = weighing.map_or(0, |weighing| weighing.weights.len());
+                if weights != 0 && weights != outputs {
+                    bail!("{weights} class weights for {outputs} outputs");
                 }
             }
             Self::Sets(sets) => {

@@ -230,6 +230,33 @@ fn a_batch_in_which_nothing_counts_has_gradients_of_zero() {
 }
 
 #[test]
+fn classes_have_a_weight_for_each_output_or_none() {
+    let base = Base::new();
+    let kind = HeadKind::Sequence { outputs: 3 };
+    let model = Bert::load(&base.checkpoint, kind, Missing::Seeded(9)).unwrap();
+    let rows = rows(&[5, 12]);
+    let batch = Batch::new(rows.iter());
+    let learn = |weights: usize| {
+        let weighing = Arc::new(Weighing {
+            weights: vec![0.5; weights],
+            smoothing: 0.1,
+            gamma: 0.0,
+        });
+        let targets = targets(rows.iter()).unwrap();
+        let loss = model.learn(&batch, 77, targets, Some(&weighing));
+        loss.map_err(|error| error.to_string())
+    };
+    for weights in [2, 4] {
+        let told = learn(weights).unwrap_err();
+        let wrong = format!("{weights} class weights for 3 outputs");
+        assert!(told.starts_with(&wrong), "{told}");
+    }
+    for weights in [0, 3] {
+        assert!(learn(weights).is_ok(), "{weights}");
+    }
+}
+
+#[test]
 fn a_second_batch_adds_to_the_gradients() {
     let base = Base::new();
     let model = Bert::load(

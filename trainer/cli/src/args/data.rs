@@ -1,6 +1,7 @@
 //! How a labelled file is read: the flags that every command with a data file takes.
 
 use super::values::{finite, trimmed};
+use berth_data::{Format, TaskName};
 use berth_task::Task;
 use clap::Args;
 
@@ -15,10 +16,10 @@ pub struct DataArgs {
     /// A published data set, whose own files are read: mr, cola, sst2, rte, qnli, mnli, mrpc, sick, sick_r,
     /// stsb; any other file by its extension
     #[arg(long)]
-    pub task_name: Option<String>,
+    pub task_name: Option<TaskName>,
     /// tsv, csv, json, jsonl, conll or conllu, where the file's name does not say it
     #[arg(long)]
-    pub format: Option<String>,
+    pub format: Option<Format>,
     /// Column of the text
     #[arg(long)]
     pub text_column_name: Option<String>,

@@ -1,6 +1,6 @@
 //! `berth finetune`: the run, its switches and its recipe.
 
-use super::values::{at_least_one, finite, truth_or_text};
+use super::values::{at_least_one, finite, steps, steps_or_none, truth_or_text};
 use super::{DEFAULT_MODEL, DataArgs, GateArgs};
 use berth_trainer::device::Device;
 use clap::{Args, ValueEnum};
@@ -93,6 +93,36 @@ pub enum Strategy {
     Epoch,
 }
 
+/// What follows the warm-up.
+#[derive(ValueEnum, Serialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[value(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub enum Decay {
+    /// In a straight line to 0
+    Linear,
+    /// Along half a cosine wave to 0
+    Cosine,
+    /// The same rate throughout, without a warm-up
+    Constant,
+    /// The same rate, after the warm-up
+    ConstantWithWarmup,
+    /// In a straight line to 1e-7
+    Polynomial,
+}
+
+/// How rows are put in order.
+#[derive(ValueEnum, Serialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[value(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub enum Sampling {
+    /// Shuffled anew for each epoch
+    Random,
+    /// As the file has them
+    Sequential,
+    /// Shuffled, with rows of like length together
+    GroupByLength,
+}
+
 /// The training recipe. The fields have the names of the trainer's own
 /// [`Recipe`](berth_trainer::Recipe), which is made of them by name.
 #[derive(Args, Serialize, Debug)]
@@ -116,9 +146,9 @@ pub struct RecipeArgs {
     /// Peak learning rate
     #[arg(long, default_value_t = 5e-5, value_parser = finite::<f64>, allow_negative_numbers = true)]
     pub learning_rate: f64,
-    /// linear, cosine, constant, constant_with_warmup or polynomial
-    #[arg(long, default_value = "linear")]
-    pub lr_scheduler_type: String,
+    /// What follows the warm-up
+    #[arg(long, value_enum, default_value_t = Decay::Linear)]
+    pub lr_scheduler_type: Decay,
     /// Steps of warm-up, or their share below 1
     #[arg(long, default_value_t = 0.1, value_parser = finite::<f64>, allow_negative_numbers = true)]
     pub warmup_steps: f64,
@@ -144,26 +174,26 @@ pub struct RecipeArgs {
     /// Everything random follows from it
     #[arg(long, default_value_t = 42)]
     pub seed: u64,
-    /// random, sequential or group_by_length
-    #[arg(long, default_value = "random")]
-    pub train_sampling_strategy: String,
+    /// How rows are put in order
+    #[arg(long, value_enum, default_value_t = Sampling::Random)]
+    pub train_sampling_strategy: Sampling,
     /// Steps between two lines of the log
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 50, value_parser = steps)]
     pub logging_steps: u64,
     /// When to save
     #[arg(long, value_enum, default_value_t = Strategy::Epoch)]
     pub save_strategy: Strategy,
     /// Steps between two checkpoints, with --save_strategy steps
-    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 500, value_parser = steps)]
     pub save_steps: u64,
-    /// Checkpoints to keep; never the best nor the newest goes
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Checkpoints to keep, or 0 for all; never the best nor the newest goes
+    #[arg(long, default_value_t = 1)]
     pub save_total_limit: u32,
     /// When to measure on the validation file
     #[arg(long, value_enum, default_value_t = Strategy::Epoch)]
     pub eval_strategy: Strategy,
     /// Steps between two measurements, with --eval_strategy steps; as --logging_steps when not given
-    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_parser = steps_or_none)]
     pub eval_steps: u64,
     /// Make the best checkpoint the result, not the last
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
@@ -273,6 +303,72 @@ mod tests {
             let wrong = recipe(flag).check().unwrap_err().to_string();
             assert!(wrong.starts_with(range), "{wrong}");
         }
+    }
+
+    #[test]
+    fn names_reach_the_recipe_and_others_are_told_with_their_flag() {
+        for (flag, other, names) in [
+            (
+                "lr_scheduler_type",
+                "cosine_with_restarts",
+                &[
+                    "linear",
+                    "cosine",
+                    "constant",
+                    "constant_with_warmup",
+                    "polynomial",
+                ][..],
+            ),
+            (
+                "train_sampling_strategy",
+                "shuffled",
+                &["random", "sequential", "group_by_length"],
+            ),
+        ] {
+            for name in names {
+                let json = serde_json::to_value(recipe(&format!("--{flag} {name}"))).unwrap();
+                assert_eq!(json[flag], *name);
+            }
+            let told = finetune(&format!("--{flag} {other}")).unwrap_err();
+            let wrong = format!("'{other}' for '--{flag} <");
+            assert!(told.contains(&wrong), "{told}");
+            let all = format!("[possible values: {}]", names.join(", "));
+            assert!(told.contains(&all), "{told}");
+        }
+        let usual = recipe("--seed 1");
+        let own = Recipe::default();
+        assert_eq!(usual.lr_scheduler_type, own.lr_scheduler_type);
+        assert_eq!(usual.train_sampling_strategy, own.train_sampling_strategy);
+    }
+
+    #[test]
+    fn steps_are_counted_and_no_share_of_the_run() {
+        for flag in ["eval_steps", "save_steps", "logging_steps"] {
+            let json = serde_json::to_value(recipe(&format!("--{flag} 20"))).unwrap();
+            assert_eq!(json[flag], 20, "{flag}");
+            for value in ["0.5", "-1", "all"] {
+                let told = finetune(&format!("--{flag}={value}")).unwrap_err();
+                let wrong = format!(
+                    "'{value}' for '--{flag} <{}>': a whole number of steps from 1 on; a share of the run is taken by \
+                     --warmup_steps alone",
+                    flag.to_uppercase()
+                );
+                assert!(told.contains(&wrong), "{told}");
+            }
+            // As when it is not given.
+            let nothing = finetune(&format!("--{flag} 0"));
+            assert_eq!(nothing.is_ok(), flag == "eval_steps", "{flag}");
+        }
+    }
+
+    #[test]
+    fn no_limit_keeps_every_checkpoint() {
+        assert_eq!(recipe("--seed 1").save_total_limit, 1);
+        assert_eq!(recipe("--save_total_limit 3").save_total_limit, 3);
+        let all = recipe("--save_total_limit 0");
+        assert_eq!(all.save_total_limit, 0);
+        all.check().unwrap();
+        assert!(finetune("--save_total_limit=-1").is_err());
     }
 
     #[test]

@@ -18,6 +18,23 @@ pub(super) fn at_least_one(value: &str) -> Result<usize, String> {
     known.ok_or_else(|| "a whole number from 1 on".into())
 }
 
+/// What a count of steps is made of.
+const STEPS: &str =
+    "a whole number of steps from 1 on; a share of the run is taken by --warmup_steps alone";
+
+/// A count of steps.
+pub(super) fn steps(value: &str) -> Result<u64, String> {
+    match steps_or_none(value)? {
+        0 => Err(STEPS.into()),
+        count => Ok(count),
+    }
+}
+
+/// A count of steps, or 0 where something else says it.
+pub(super) fn steps_or_none(value: &str) -> Result<u64, String> {
+    value.parse().map_err(|_| STEPS.into())
+}
+
 /// A number that is neither infinite nor none at all.
 pub(super) fn finite<T: FromStr + Into<f64> + Copy>(value: &str) -> Result<T, String> {
     within(value, f64::MIN..=f64::MAX, "a finite number")

@@ -1,28 +1,40 @@
 //! `berth data`: what a labelled file holds, before anything is learnt from it.
 //!
 //! Lengths are in pieces of the tokenizer that is going to read the file. Where no model is named and
-//! the default one was never fetched, they are in words, and nothing is said of what would be cut.
+//! the default one was never fetched, they are in words, and nothing is said of what would be cut. A
+//! trained checkpoint's folder, named as the model, says what no flag does, as to `berth evaluate`.
 
 use super::print;
 use crate::args::{DEFAULT_MODEL, DataFileArgs};
 use crate::error::Error;
 use crate::model::with_tokenizer;
-use crate::sources::Known;
+use crate::sources::{Known, Memory};
 use crate::{fetch, show};
 use berth_data::{Dataset, Example, Label, Lengths, cut_pieces, encode_all};
 use berth_task::Task;
 use serde_json::{Map, Value, json};
+use std::path::Path;
 
 /// Reads, counts and prints.
 pub fn run(args: &DataFileArgs) -> Result<(), Error> {
-    let known = Known::new(&args.data, None)?;
+    let model = args.model_name_or_path.as_deref();
+    let known = Known::new(&args.data, remembered(model)?)?;
     known.warn_of_idle_flags();
     let dataset = berth_data::read(&known.source(&args.file)?)?;
     known.warn_of_unread(&dataset);
-    let contents = Contents::of(&known, &dataset, args.model_name_or_path.as_deref())?;
+    let contents = Contents::of(&known, &dataset, model)?;
     match args.stdout.json {
         true => print(Value::Object(contents.report())),
         false => print(contents.for_people()),
+    }
+}
+
+/// What the folder that is named as the model remembers of its training. Nothing is fetched for it, since a base
+/// model's files say nothing of the kind.
+fn remembered(model: Option<&str>) -> Result<Option<Memory>, Error> {
+    match model.map(Path::new).filter(|path| path.is_dir()) {
+        Some(folder) => Memory::read(folder),
+        None => Ok(None),
     }
 }
 

@@ -26,7 +26,7 @@ pub fn run(args: &EvaluateArgs) -> Result<(), Error> {
         None => Model::open(&args.model)?,
     };
     let model = model.renamed(args.data.label_names.as_deref())?;
-    let known = Known::new(&args.data, model.training_args.clone())?;
+    let known = Known::new(&args.data, model.memory.clone())?;
     known.warn_of_idle_flags();
     check_long_texts(known.task, args.long_texts)?;
     let files = Files::find(

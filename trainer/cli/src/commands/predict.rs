@@ -57,7 +57,7 @@ struct Predicted {
 /// # Errors
 /// At the first line that is wrong, or where the model does not fit the task, or where nothing can be written.
 fn predict(model: &Model, args: &PredictArgs) -> Result<Predicted, Error> {
-    let known = Known::new(&args.data, model.training_args.clone())?;
+    let known = Known::new(&args.data, model.memory.clone())?;
     known.warn_of_idle_flags();
     check_long_texts(known.task, args.long_texts)?;
     check_min_score(args, model, known.task)?;

@@ -12,7 +12,7 @@ use super::{print, use_threads};
 use crate::args::QuantizeArgs;
 use crate::error::Error;
 use crate::model::{Model, onnx_folder, open_checkpoint, tell_of_approximations};
-use crate::sources::Known;
+use crate::sources::{Known, Memory};
 use crate::{interrupt, outputs, page, show};
 use berth_bundle::{Calibration, Writer};
 use berth_checkpoint::save::{place, write_file};
@@ -372,7 +372,7 @@ impl Compared {
 /// # Errors
 /// When they contradict each other, or say nothing and there is a file to measure on.
 fn known(args: &QuantizeArgs, checkpoint: &Checkpoint) -> Result<Option<Known>, Error> {
-    let remembered = checkpoint.training_args().cloned();
+    let remembered = Memory::of(checkpoint);
     let flags = &args.data;
     let is_named = flags.task.is_some() || flags.task_name.is_some() || remembered.is_some();
     if !is_named && args.validation_file.is_none() {

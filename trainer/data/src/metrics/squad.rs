@@ -10,6 +10,7 @@
 //! Rajpurkar, Jia and Liang, *Know What You Don't Know* (2018).
 
 use std::collections::HashMap;
+use unicode_normalization_alignments::char::is_combining_mark;
 
 /// Which of the two scripts counts.
 #[derive(Copy, Clone, Eq, PartialEq, Debug, Default)]
@@ -157,20 +158,25 @@ pub fn normalize(text: &str) -> String {
     let mut words = String::with_capacity(kept.len());
     let mut rest = kept.as_str();
     while !rest.is_empty() {
-        let end = rest
-            .find(|c: char| !c.is_alphanumeric())
-            .unwrap_or(rest.len());
+        let end = rest.find(|c| !is_of_word(c)).unwrap_or(rest.len());
         let (word, behind) = rest.split_at(end);
         words.push_str(match word {
             "a" | "an" | "the" => " ",
             word => word,
         });
-        let end = behind.find(char::is_alphanumeric).unwrap_or(behind.len());
+        let end = behind.find(is_of_word).unwrap_or(behind.len());
         let (between, behind) = behind.split_at(end);
         words.push_str(between);
         rest = behind;
     }
     tokens(&words).collect::<Vec<_>>().join(" ")
+}
+
+/// Whether Python's `\w` has it, the underscore aside, which is punctuation: letters and numbers, but neither the marks
+/// nor the letters in rings and squares that Unicode calls alphabetic too.
+fn is_of_word(c: char) -> bool {
+    let is_framed = matches!(c, '\u{24b6}'..='\u{24e9}' | '\u{1f130}'..='\u{1f189}');
+    c.is_alphanumeric() && !is_framed && !is_combining_mark(c)
 }
 
 /// What stands between white space, as Python's `str.split` sees it.
@@ -213,6 +219,10 @@ mod tests {
             ("\"Levi's\" U.S. $40", "levis us 40"),
             ("–the–a–theme", "– – –theme"),
             ("a\u{1c}b_c", "bc"),
+            ("aⓐ Ⓐa", "ⓐ ⓐ"),
+            ("a\u{93e} कि an", "\u{93e} कि"),
+            ("the\u{345} an\u{301} x", "\u{345} \u{301} x"),
+            ("a² aⅷ aㅏ", "a² aⅷ aㅏ"),
             ("THE", ""),
             ("Über A", "über"),
             ("ΟΔΥΣΣΕΥΣ", "οδυσσευς"),

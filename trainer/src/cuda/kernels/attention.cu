@@ -1,6 +1,6 @@
-// Attention of every sequence and head, with its softmax and dropout, over packed rows. Nothing of the size of the square
-// of a length is stored: the softmax is taken while the keys pass by, and going back the probabilities are made again
-// from the sum that was kept (Dao et al., arXiv:2205.14135 and 2307.08691).
+// Attention of every sequence and head, with its softmax and dropout, over packed rows. Nothing of the size of the
+// square of a length is stored: the softmax is taken while the keys pass by, and going back the probabilities are made
+// again from the sum that was kept (Dao et al., arXiv:2205.14135 and 2307.08691).
 //
 // With S = Q·Kᵀ, P = softmax(S / √d), m the dropout factors, O = (P ∘ m)·V:
 //
@@ -8,8 +8,8 @@
 //     dQ = dS·K             dK = dSᵀ·Q
 //
 // A block takes rows of one head of one sequence: of queries in attention_forward and attention_queries, of keys in
-// attention_keys, and tiles of the other side pass by, TILE rows at a time. No two blocks write the same place, so nothing
-// is added atomically and the bits are always the same.
+// attention_keys, and tiles of the other side pass by, TILE rows at a time. No two blocks write the same place, so
+// nothing is added atomically and the bits are always the same.
 //
 // The biases of the product that made queries, keys and values are added here, where they are read.
 

@@ -1,19 +1,24 @@
 // The same attention for rows of bf16, by tensor cores: with MIXED=1 this is compiled, with MIXED=0 attention.cu's.
 //
-// A block is WARPS warps of 16 rows each of its own side, whose rows are the left factors and stay in registers. Tiles of
-// the other side pass by in shared memory, in pairs of bf16 as the right factors are read: pairs along a row for the
+// A block is WARPS warps of 16 rows each of its own side, whose rows are the left factors and stay in registers. Tiles
+// of the other side pass by in shared memory, in pairs of bf16 as the right factors are read: pairs along a row for the
 // products over columns (S, dP), pairs down a column for those over rows (O, dV, dK, dQ).
 //
-// Where a block's own side is keys, S and dP are computed transposed, so that its rows are keys there too. A tensor core
-// leaves its result in the very places of the lanes where it reads a left factor: P and dS go from one product to the
-// next in registers, rounded to bf16.
+// Where a block's own side is keys, S and dP are computed transposed, so that its rows are keys there too. A tensor
+// core leaves its result in the very places of the lanes where it reads a left factor: P and dS go from one product to
+// the next in registers, rounded to bf16.
 #if MIXED
 
 #define WARPS 4
 #define THREADS (WARPS * WARP)
 #define BLOCK_ROWS (16 * WARPS)
-// Blocks that a multiprocessor is to hold at a time, as far as no registers are spilled for it.
+// Blocks that a multiprocessor is to hold at a time: as many as spill no registers on compute capability 8.0 and 9.0.
+// From 10.0 on the compiler takes more of them.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+#define RESIDENT 1
+#else
 #define RESIDENT (HEAD <= 32 ? 4 : HEAD <= 64 ? 3 : 1)
+#endif
 // Products that a row of a head takes, and its columns with the zeros behind them.
 #define STEPS ((HEAD + 15) / 16)
 #define WIDE (16 * STEPS)
@@ -28,9 +33,9 @@ __device__ inline u32 pack(float first, float second) {
     return both;
 }
 
-// out += left·right, of 16 × 16 and 16 × 8. With g = lane / 4 and t = lane % 4 a lane has of the left the rows g and g + 8,
-// columns 2t, 2t + 1, then those 8 further on; of the right the same columns as rows, column g; of the result the rows g,
-// g + 8, columns 2t, 2t + 1.
+// out += left·right, of 16 × 16 and 16 × 8. With g = lane / 4 and t = lane % 4 a lane has of the left the rows g and
+// g + 8, columns 2t, 2t + 1, then those 8 further on; of the right the same columns as rows, column g; of the result
+// the rows g, g + 8, columns 2t, 2t + 1.
 __device__ inline void multiply_add(float out[4], const u32 left[4], const u32 right[2]) {
     asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
         "{%0, %1, %2, %3};"

@@ -95,7 +95,7 @@ __device__ inline float lanes_max(float x, int lanes) {
 }
 
 #if MIXED
-// 2^x where bf16 is what it goes into: to two units in the last place, and 0 for what is no normal number.
+// 2^x where bf16 is what it goes into: to two units in the last place, and 0 where it is below the normal numbers.
 __device__ inline float power_of_two(float x) {
 #ifdef EMULATED
     return exp2f(x);

@@ -1,9 +1,9 @@
 // Work on rows: embeddings, layer norms, GELU, and sums over the rows of a batch.
 //
-// A warp takes a row, its lanes every 32nd column or group of columns: neighbours are moved together where the width is a
-// multiple of their number. Where a gradient needs the sum over all rows, a block takes a strip of
-// them and writes its part of the sum; add_partials adds the parts up in a fixed order. There are no atomic additions, so
-// the same run gives the same bits.
+// A warp takes a row, its lanes every 32nd column or group of columns: neighbours are moved together where the width is
+// a multiple of their number. Where a gradient needs the sum over all rows, a block takes a strip of them and writes
+// its part of the sum; add_partials adds the parts up in a fixed order. There are no atomic additions, so the same run
+// gives the same bits.
 
 // The row of each table that a token takes.
 struct Token {

@@ -2,10 +2,11 @@
 // emulator_end.cpp after them.
 //
 // The threads of a block are contexts of their own that take turns. One runs until it waits: at __syncthreads for its
-// block, at a shuffle or a product of tensor cores for its warp. Blocks run one after the other, so __shared__ is a static
-// variable; it stands in kernels alone, since what is static in a template is one for all libraries. Threads can take
-// turns in two orders, ascending and descending: a kernel that lacks a barrier is wrong in one of the two. A barrier that
-// not all threads reach, and a shuffle that not all lanes reach, end the process with a message.
+// block, at a shuffle or a product of tensor cores for its warp. Blocks run one after the other, so __shared__ is a
+// static variable; it stands in kernels alone, since what is static in a template is one for all libraries. Threads can
+// take turns in two orders, ascending and descending: a kernel that lacks a barrier is wrong in one of the two. A
+// barrier that not all threads reach, and a shuffle that not all lanes reach, end the process with a message. What a
+// GPU does not read, an address that is no multiple of what stands there, ends it without one.
 
 #include <cmath>
 #include <cstdio>

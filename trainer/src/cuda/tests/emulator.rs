@@ -278,6 +278,8 @@ fn compile(operand: Operand, head: usize) -> Option<Library> {
             "-fPIC",
             "-shared",
             "-ffp-contract=off",
+            "-fsanitize=alignment,bounds,shift",
+            "-fsanitize-undefined-trap-on-error",
             "-Wall",
             "-Wextra",
             "-Werror",

@@ -1,9 +1,11 @@
 //! The kernels run on the host, below the code that runs them on a GPU; or, with the feature `cuda` and
 //! `BERTH_TEST_DEVICE=cuda:0`, on that GPU.
 
+mod attention;
+mod device;
 mod emulator;
-mod kernels;
 mod network;
+mod rows;
 
 use std::io::{self, Write};
 use std::sync::Arc;

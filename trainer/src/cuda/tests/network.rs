@@ -375,7 +375,7 @@ fn a_run_gives_the_same_bits_again_and_a_second_batch_adds() {
 }
 
 #[test]
-fn wrong_batches_and_targets_are_refused() {
+fn wrong_batches_are_refused() {
     let Some(both) = Both::new(HeadKind::Sequence { outputs: 2 }, Operand::Full) else {
         return;
     };

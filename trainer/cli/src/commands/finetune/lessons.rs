@@ -181,7 +181,7 @@ impl<'a> Lessons<'a> {
         };
         let model = Model::open(folder)?;
         let most = self.args.max_eval_samples;
-        let known = Known::new(&self.args.data, model.training_args.clone())?;
+        let known = Known::new(&self.args.data, model.memory.clone())?;
         let rows = LabelledFile::read(&model, file, &known, most)?;
         let batch = self.recipe.per_device_eval_batch_size;
         let mut measured = measure(&model, &rows, batch)?;
