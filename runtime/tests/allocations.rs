@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use berth_runtime::answer::{Answerer, Options};
 use berth_runtime::counting::{Counting, allocations};
 use berth_runtime::lines::{Line, Lines};
-use berth_runtime::{Model, Session, Threads};
+use berth_runtime::{ForwardError, Model, QueryError, Session, Threads};
 use berth_task::Task;
 use support::{POSITIONS, Random};
 
@@ -103,6 +103,33 @@ fn tokens_of_every_length(threads: Threads) {
             }
         });
         assert_eq!(count, 0, "{task}, {threads:?}");
+        for (ids, second, said) in [
+            (&ids[..0], 0, ForwardError::NoTokens),
+            (
+                &[u32::MAX],
+                1,
+                ForwardError::UnknownId {
+                    id: u32::MAX,
+                    position: 0,
+                },
+            ),
+            (
+                &ids[..1],
+                usize::MAX,
+                ForwardError::Second {
+                    second: usize::MAX,
+                    tokens: 1,
+                },
+            ),
+        ] {
+            let mut found = Ok(());
+            let count = during(|| found = session.logits_of(ids, second).map(|_| ()));
+            assert_eq!(
+                (count, found),
+                (0, Err(QueryError::Forward(said))),
+                "{task}"
+            );
+        }
     }
 }
 

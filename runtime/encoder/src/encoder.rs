@@ -302,6 +302,14 @@ impl<'a> Encoder<'a> {
     /// when `logits` does not have `outputs` values for each.
     pub fn head(&self, rows: &[f32], logits: &mut [f32], scratch: &mut Scratch<'_>) {
         let width = self.width();
+        assert!(
+            !rows.is_empty() && rows.len().is_multiple_of(width),
+            "whole rows"
+        );
+        assert!(
+            rows.len() / width <= scratch.tokens,
+            "scratch for so many tokens"
+        );
         let head = self.bundle.head();
         let x = match &head.pooler {
             Some(pooler) => {

@@ -87,12 +87,12 @@ impl core::error::Error for UnknownTier {}
 pub struct Isa(Tier);
 
 impl Isa {
-    /// The fastest that this machine has.
+    /// The fastest that this machine has; without the feature `std` the fastest that the program was compiled for.
     pub fn best() -> Isa {
         Isa::available().next().unwrap_or(Isa::portable())
     }
 
-    /// The given one, if this machine has it.
+    /// The given one, if this machine has it, or without the feature `std` if the program was compiled for it.
     pub fn with(tier: Tier) -> Option<Isa> {
         is_here(tier).then_some(Isa(tier))
     }
@@ -107,7 +107,8 @@ impl Isa {
         self.0
     }
 
-    /// All that this machine has, the fastest first; the last is [`portable`](Isa::portable).
+    /// All that this machine has, the fastest first; the last is [`portable`](Isa::portable). Without the feature `std`
+    /// the machine is not asked: it is those that the program was compiled for.
     pub fn available() -> impl Iterator<Item = Isa> {
         Tier::ALL.into_iter().filter_map(Isa::with)
     }

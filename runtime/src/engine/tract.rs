@@ -77,6 +77,7 @@ pub(crate) struct Engine {
     state: TypedSimpleState,
     tokens: Symbol,
     positions: usize,
+    vocabulary: u32,
     ids: Arc<Tensor>,
     second: Arc<Tensor>,
 }
@@ -101,6 +102,7 @@ impl Engine {
             state,
             tokens: plan.tokens.clone(),
             positions,
+            vocabulary: header.shape.vocab_size,
             ids: Arc::new(Tensor::zero::<u32>(&[positions])?),
             second: Arc::new(Tensor::zero::<u32>(&[])?),
         })
@@ -108,12 +110,29 @@ impl Engine {
 
     /// The logits of one input; those of `ids` from `second` on belong to the second text.
     pub(crate) fn run(&mut self, ids: &[u32], second: usize) -> Result<&[f32], QueryError> {
-        super::check_room(ids.len(), self.positions)?;
+        self.check(ids, second)?;
         let ran = self.turn(ids, second);
         ran.map_err(|error| match error.downcast_ref::<ForwardError>() {
             Some(&error) => QueryError::Forward(error),
             None => QueryError::Plan,
         })
+    }
+
+    /// What the ops would refuse: their errors go through tract, which allocates for each.
+    fn check(&self, ids: &[u32], second: usize) -> Result<(), QueryError> {
+        let tokens = ids.len();
+        super::check_room(tokens, self.positions)?;
+        let error = if tokens == 0 {
+            ForwardError::NoTokens
+        } else if second > tokens {
+            ForwardError::Second { second, tokens }
+        } else if let Some(position) = ids.iter().position(|&id| id >= self.vocabulary) {
+            let id = ids[position];
+            ForwardError::UnknownId { id, position }
+        } else {
+            return Ok(());
+        };
+        Err(QueryError::Forward(error))
     }
 
     fn turn(&mut self, ids: &[u32], second: usize) -> TractResult<&[f32]> {

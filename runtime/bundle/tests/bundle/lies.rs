@@ -78,6 +78,9 @@ fn magic() {
         );
     }
     assert_eq!(open(b"PK\x03\x04 and more"), Err(OpenError::NotABundle));
+    // Whatever the address of an empty slice is.
+    let nothing = &[7u8][1..];
+    assert_eq!(Bundle::open(nothing).err(), Some(OpenError::NotABundle));
 }
 
 #[test]
