@@ -305,3 +305,27 @@ fn a_layer_on_more_rows_than_the_scratch_has_room_for_is_refused() {
     let mut hidden = vec![0.0; 3 * shape.width() as usize];
     Encoder::new(&bundle, Isa::best()).layer(0, Rows::All, &mut hidden, &mut scratch);
 }
+
+#[test]
+#[should_panic(expected = "whole rows")]
+fn a_head_on_no_row_is_refused() {
+    head_on(0);
+}
+
+#[test]
+#[should_panic(expected = "scratch for so many tokens")]
+fn a_head_on_more_rows_than_the_scratch_has_room_for_is_refused() {
+    head_on(3);
+}
+
+/// The head of a tagger, which no pooler stands before, with scratch for two rows.
+fn head_on(rows: usize) {
+    let bytes = Model::random(&mut Random(56), Task::TokenClassification).bundle();
+    let bundle = Bundle::open(&bytes).unwrap();
+    let header = bundle.header();
+    let mut memory = dirty_memory(&bundle, 2);
+    let mut scratch = Scratch::carve(&mut memory, header, 2).unwrap();
+    let hidden = vec![0.0; rows * header.shape.width() as usize];
+    let mut logits = vec![0.0; header.logits(rows)];
+    Encoder::new(&bundle, Isa::best()).head(&hidden, &mut logits, &mut scratch);
+}
