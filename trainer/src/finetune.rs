@@ -261,13 +261,16 @@ impl<'a> Run<'a> {
             return Ok(Control::Stop);
         }
         let per_epoch = self.plan.updates_per_epoch();
+        if !self.is_over() {
+            observer.on_begin(self.state.global_step, self.state.max_steps);
+        }
         while !self.is_over() {
             let epoch = self.state.global_step / per_epoch;
             let done = (self.state.global_step % per_epoch) as usize;
             let left = (self.state.max_steps - self.state.global_step) as usize;
             for batches in self.plan.epoch(epoch).iter().skip(done).take(left) {
                 let info = self.step(batches)?;
-                self.log(&info);
+                self.log(&info, observer);
                 let evaluated = self.evaluate_and_save(observer)?;
                 let control = observer.on_step(&info);
                 if evaluated == Control::Stop {
@@ -396,7 +399,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn log(&mut self, info: &StepInfo) {
+    fn log(&mut self, info: &StepInfo, observer: &mut dyn Observer) {
         if self.job.recipe.logging_steps > 0
             && info.step.is_multiple_of(self.job.recipe.logging_steps)
         {
@@ -408,6 +411,7 @@ impl<'a> Run<'a> {
             ];
             self.state
                 .log(values.map(|(name, value)| (name.to_owned(), value)));
+            observer.on_log(info, loss);
         }
     }
 

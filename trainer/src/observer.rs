@@ -37,6 +37,12 @@ pub enum Control {
 
 /// Gets to know what a run does. It is called on a thread of the run's pool.
 pub trait Observer: Send {
+    /// Before the first step that is made, after `done` of the whole run's `of`.
+    fn on_begin(&mut self, _done: u64, _of: u64) {}
+
+    /// When a step's figures go into the log, with the mean loss of the steps since those before.
+    fn on_log(&mut self, _step: &StepInfo, _loss: f64) {}
+
     /// After each step.
     fn on_step(&mut self, _step: &StepInfo) -> Control {
         Control::Continue

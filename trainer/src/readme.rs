@@ -77,12 +77,12 @@ impl Card<'_> {
         );
         self.usage(&mut text);
         let labels = self.labels.iter().enumerate();
-        let labels = labels.map(|(id, label)| [id.to_string(), label.clone()]);
+        let labels = labels.map(|(id, label)| [id.to_string(), label.clone()].map(Cell::Text));
         table(&mut text, "Labels", ["id", "label"], labels);
         let figures = self.results.all();
         let figures = figures
             .iter()
-            .map(|(name, value)| [name.clone(), value.to_string()]);
+            .map(|(name, value)| [name.clone(), value.to_string()].map(Cell::Text));
         table(&mut text, "Figures", ["figure", "value"], figures);
         self.data(&mut text);
         let settings = self.args.recipe.as_object().into_iter().flatten();
@@ -92,6 +92,7 @@ impl Card<'_> {
         let length = self.args.max_seq_length.to_string();
         let length = ["max_seq_length".to_owned(), length];
         let settings = std::iter::once(length).chain(settings);
+        let settings = settings.map(|row| row.map(Cell::Text));
         table(&mut text, "Recipe", ["setting", "value"], settings);
         self.limits(&mut text);
         text
@@ -178,10 +179,10 @@ impl Card<'_> {
         let row = |what: &str, file: &Option<DataFile>| {
             let file = file.as_ref()?;
             Some([
-                what.to_owned(),
-                file.name.clone(),
-                file.rows.to_string(),
-                format!("`{}`", file.sha256),
+                Cell::Text(what.to_owned()),
+                Cell::Text(file.name.clone()),
+                Cell::Text(file.rows.to_string()),
+                Cell::Code(file.sha256.clone()),
             ])
         };
         let from = &self.from;
@@ -289,12 +290,41 @@ fn plain(name: &str) -> String {
     name.replace(|c: char| c.is_control() || "<>`[]*|".contains(c), " ")
 }
 
-/// A heading and a table; nothing without rows. A bar in a cell would end it.
+/// What stands in a cell of a table.
+enum Cell {
+    /// A text, whatever it looks like.
+    Text(String),
+    /// Code.
+    Code(String),
+}
+
+impl Cell {
+    /// The cell on one line, with nothing in it that would end it or begin markup.
+    fn markdown(&self) -> String {
+        let text = match self {
+            Cell::Text(text) => text,
+            Cell::Code(code) => return format!("`{}`", plain(code)),
+        };
+        let mut escaped = String::with_capacity(text.len());
+        for c in text.chars() {
+            match c {
+                '&' => escaped.push_str("&amp;"),
+                '<' => escaped.push_str("&lt;"),
+                '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '~' => escaped.extend(['\\', c]),
+                c if c.is_control() => escaped.push(' '),
+                c => escaped.push(c),
+            }
+        }
+        escaped
+    }
+}
+
+/// A heading and a table; nothing without rows.
 fn table<const N: usize>(
     text: &mut String,
     title: &str,
     heading: [&str; N],
-    rows: impl Iterator<Item = [String; N]>,
+    rows: impl Iterator<Item = [Cell; N]>,
 ) {
     let mut rows = rows.peekable();
     if rows.peek().is_none() {
@@ -307,7 +337,7 @@ fn table<const N: usize>(
         "---|".repeat(N)
     );
     for row in rows {
-        let cells = row.map(|cell| cell.replace('|', "\\|").replace(char::is_control, " "));
+        let cells = row.map(|cell| cell.markdown());
         let _ = writeln!(text, "| {} |", cells.join(" | "));
     }
 }
@@ -320,9 +350,22 @@ mod tests {
     #[test]
     fn cells_stay_in_their_row() {
         let mut text = String::new();
-        let rows = [["0".to_owned(), "a|b\nc".to_owned()]];
+        let rows = [
+            ["0", "a|b\nc"],
+            ["1", "<pos> &amp;"],
+            ["2", r"*b* __i__ `c` [d](e) ~~f~~ \|"],
+        ];
+        let rows = rows.map(|row| row.map(|cell| Cell::Text(cell.to_owned())));
         table(&mut text, "Labels", ["", ""], rows.into_iter());
-        assert_eq!(text, "\n## Labels\n\n|  |  |\n|---|---|\n| 0 | a\\|b c |\n");
+        let expected = [
+            "\n## Labels\n\n|  |  |\n|---|---|",
+            r"| 0 | a\|b c |",
+            "| 1 | &lt;pos> &amp;amp; |",
+            r"| 2 | \*b\* \_\_i\_\_ \`c\` \[d\](e) \~\~f\~\~ \\\| |",
+            "",
+        ];
+        assert_eq!(text, expected.join("\n"));
+        assert_eq!(Cell::Code("0f_`".to_owned()).markdown(), "`0f_ `");
         table(&mut text, "None", [""], std::iter::empty());
         assert!(!text.contains("None"));
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use berth_bundle::{AlignedBytes, VerifyError};
+use berth_bundle::{AlignedBytes, Metric, VerifyError};
 use berth_kernels::Isa;
 use berth_runtime::{MAX_SCRATCH_BYTES, Model, OpenError, Session, inspect};
 use berth_task::Task;
@@ -235,6 +235,30 @@ fn a_bundle_that_asks_for_unreasonable_memory_gets_none() {
     );
     let said = format!("of at most {MAX_SCRATCH_BYTES}; ");
     assert!(error.to_string().contains(&said), "{error}");
+}
+
+#[test]
+fn an_inspection_shows_labels_as_they_are_and_its_texts_below_each_other() {
+    let labels = [r#"good <b> & "x" \'y'"#, "ba\u{7}d\u{202e}", "e\u{301}"];
+    let mut writer = support::writer(Task::TextClassification, &labels, |_| ());
+    let metric = Metric {
+        name: "eval_matthews_correlation".try_into().unwrap(),
+        f32: 0.5,
+        int8: 0.25,
+    };
+    writer.set_metrics([metric].into_iter().collect());
+    let model = Model::from_bytes(&writer.to_bytes().unwrap()).unwrap();
+    let told = inspect(&model).to_string();
+    for line in [
+        "\ntask                      text-classification\n",
+        concat!(
+            r#"labels                    good <b> & "x" \'y', ba\u{7}d\u{202e}, "#,
+            "e\u{301}\n"
+        ),
+        "\neval_matthews_correlation 0.5000 in f32, 0.2500 in int8\n",
+    ] {
+        assert!(told.contains(line), "{line}: {told}");
+    }
 }
 
 #[test]

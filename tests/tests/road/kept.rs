@@ -179,6 +179,18 @@ fn resume(run: &TinyRun, out: &str, more: &[&str]) -> Run {
 }
 
 #[test]
+fn what_is_logged_is_told_where_no_bar_can_be_drawn() {
+    let dir = fixture::folder();
+    let run = TinyRun::new(dir.path());
+    let flags = ["--max_steps", "5", "--logging_steps", "2"];
+    let done = resume(&run, "out", &flags);
+    assert_eq!(done.code, Some(0), "{done:?}");
+    let logged = done.stderr.lines().filter(|line| line.contains(": loss "));
+    let steps: Vec<&str> = logged.filter_map(|line| line.split(':').next()).collect();
+    assert_eq!(steps, ["step 2 of 5", "step 4 of 5"], "{done:?}");
+}
+
+#[test]
 fn a_run_goes_on_from_its_newest_whole_checkpoint() {
     let dir = fixture::folder();
     let run = TinyRun::new(dir.path());

@@ -376,7 +376,7 @@ pub struct DiffArgs {
 #[derive(Args, Debug)]
 #[command(rename_all = "snake_case", args_override_self = true)]
 pub struct QuickstartArgs {
-    /// Which application
+    /// Which application: text-classification, text-pair-classification, token-classification or question-answering
     #[arg(long, default_value = "text-classification")]
     pub task: Task,
     /// Folder for everything it makes

@@ -21,7 +21,7 @@ mod changed;
 mod chart;
 mod confusion;
 mod curves;
-mod facts;
+pub mod facts;
 mod frame;
 mod latency;
 pub mod layers;
@@ -155,9 +155,11 @@ pub fn quantized(made: &Quantized<'_>) -> Result<String, Error> {
     let compared = made.compared.as_ref();
     let lead = html! {
         p {
-            (layers) " The figures of int8 were measured through the runtime that serves it"
-            @if let Some(compared) = compared { ", on " (text::shown(compared.file)) }
-            "."
+            (layers)
+            @if let Some(compared) = compared {
+                " The figures of int8 were measured through the runtime that serves it, on "
+                (text::shown(compared.file)) "."
+            }
         }
         p { "SHA-256 of the bundle: " code { (made.sha256) } }
         @if let Some(compared) = compared { (facts::gate(compared)) }

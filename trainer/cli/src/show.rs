@@ -1,17 +1,34 @@
 //! What people look at: progress bars on stderr, tables and bars on stdout.
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
-use indicatif::{ProgressBar, ProgressStyle};
+use console::Term;
+use indicatif::{ProgressBar, ProgressStyle, WeakProgressBar};
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// A line on stderr. Where that cannot be written to, a full disk behind it say, the work goes on without.
+/// The bar that was begun last: what is written to stderr beside it would be wiped out when it is drawn anew.
+static BAR: Mutex<Option<WeakProgressBar>> = Mutex::new(None);
+
+/// A line on stderr that stays, above a bar that is drawn there. Where that cannot be written to, a full disk behind it
+/// say, the work goes on without.
 pub fn note(line: impl Display) {
-    let _ = writeln!(io::stderr(), "{line}");
+    let last = BAR.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    above(last.and_then(|bar| bar.upgrade()), || {
+        let _ = writeln!(io::stderr(), "{line}");
+    });
+}
+
+/// Writes with the bar out of the way.
+fn above(bar: Option<ProgressBar>, write: impl FnOnce()) {
+    match bar.filter(|bar| !bar.is_finished()) {
+        Some(bar) => bar.suspend(write),
+        None => write(),
+    }
 }
 
 /// Points of 100 that were lost; what rounds to none has no sign.
@@ -23,9 +40,18 @@ pub fn points(lost: f64) -> String {
     }
 }
 
-/// A table with a heading; every column after the first is aligned to the right.
+/// A table with a heading; every column after the first is aligned to the right. Where stdout is a terminal, it is no
+/// wider than that.
 pub fn table(heading: &[&str], rows: &[Vec<String>]) -> Table {
+    let size = Term::stdout().size_checked();
+    table_within(size.map(|(_, columns)| columns), heading, rows)
+}
+
+fn table_within(columns: Option<u16>, heading: &[&str], rows: &[Vec<String>]) -> Table {
     let mut table = Table::new();
+    if let Some(columns) = columns {
+        table.set_width(columns);
+    }
     table
         .load_style(presets::UTF8_HORIZONTAL_ONLY)
         .set_content_arrangement(ContentArrangement::Dynamic)
@@ -64,14 +90,19 @@ pub fn bar(share: f32, width: usize) -> String {
 
 /// A progress bar over `total` things, drawn on stderr where that is a terminal.
 pub fn progress(total: u64, what: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template(
-        "{prefix:>12} {bar:28} {pos}/{len}  {msg}  {elapsed} elapsed, {eta} left",
-    )
-    .unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = ProgressBar::new(total).with_style(style.progress_chars("█▉▊▋▌▍▎▏░"));
+    let bar = ProgressBar::new(total).with_style(style());
     bar.set_prefix(what.to_owned());
+    *BAR.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.downgrade());
     keep_ticking(&bar, 500);
     bar
+}
+
+/// On one line, since more than one is not cleared as a whole.
+fn style() -> ProgressStyle {
+    let template = "{prefix:>10} {wide_bar} {pos}/{len}  {msg}  {elapsed}, {eta} left";
+    let style = ProgressStyle::with_template(template);
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+    style.progress_chars("█▉▊▋▌▍▎▏░")
 }
 
 /// Draws a bar anew every so many milliseconds, where a thread can be had for it.
@@ -80,6 +111,20 @@ pub fn keep_ticking(bar: &ProgressBar, milliseconds: u64) {
     let started = thread::Builder::new().spawn(|| ());
     if started.is_ok_and(|started| started.join().is_ok()) {
         bar.enable_steady_tick(Duration::from_millis(milliseconds));
+    }
+}
+
+/// A word as a shell reads it: as it is, or in quotation marks where it holds more than letters, digits and `_./-`.
+pub fn word(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_./-".contains(c);
+    // These mean something between double quotation marks too.
+    let is_special = |c: char| "\"$`\\!".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        text.to_owned()
+    } else if text.contains(is_special) {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    } else {
+        format!("\"{text}\"")
     }
 }
 
@@ -146,6 +191,110 @@ pub fn in_sentence(text: &str, part: Range<usize>, marks: [&str; 2]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use indicatif::{ProgressDrawTarget, TermLike};
+    use std::sync::Arc;
+
+    /// A terminal of 80 columns: what was written to it, and `<` for each line that was cleared.
+    #[derive(Clone, Debug, Default)]
+    struct Screen(Arc<Mutex<String>>);
+
+    impl Screen {
+        fn add(&self, text: &str) -> io::Result<()> {
+            self.0.lock().unwrap().push_str(text);
+            Ok(())
+        }
+    }
+
+    impl TermLike for Screen {
+        fn width(&self) -> u16 {
+            80
+        }
+
+        fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn write_line(&self, line: &str) -> io::Result<()> {
+            self.add(&format!("{line}\n"))
+        }
+
+        fn write_str(&self, text: &str) -> io::Result<()> {
+            self.add(text)
+        }
+
+        fn clear_line(&self) -> io::Result<()> {
+            self.add("<")
+        }
+
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_bar_keeps_to_a_line_and_gives_way_to_what_is_said() {
+        let screen = Screen::default();
+        let target = ProgressDrawTarget::term_like(Box::new(screen.clone()));
+        let bar = ProgressBar::with_draw_target(Some(20_000), target).with_style(style());
+        bar.set_prefix("training");
+        bar.set_message("loss 0.1234  123456 tokens/s");
+        bar.set_position(12_345);
+        bar.force_draw();
+        let drawn = std::mem::take(&mut *screen.0.lock().unwrap());
+        assert!(drawn.contains("12345/20000  loss 0.1234"), "{drawn:?}");
+        for line in drawn.split(['\n', '<']) {
+            assert!(line.chars().count() <= 80, "{line:?}");
+        }
+        let said = |bar: &ProgressBar| {
+            above(Some(bar.clone()), || screen.add("said").unwrap());
+            std::mem::take(&mut *screen.0.lock().unwrap())
+        };
+        let drawn = said(&bar);
+        let (before, behind) = drawn.split_once("said").unwrap();
+        assert!(before.contains('<') && !before.contains("training"));
+        assert!(behind.contains("training") && !behind.contains('<'));
+        bar.finish_and_clear();
+        screen.0.lock().unwrap().clear();
+        assert_eq!(said(&bar), "said");
+    }
+
+    #[test]
+    fn a_table_is_no_wider_than_the_terminal() {
+        let rows = [vec!["some words in a row".to_owned(), "0.25".to_owned()]];
+        let widest = |columns| {
+            let table = table_within(columns, &["text", "share"], &rows).to_string();
+            table.lines().map(|line| line.chars().count()).max()
+        };
+        assert!(widest(None) > Some(20));
+        assert!(widest(Some(20)) <= Some(20));
+    }
+
+    #[test]
+    fn a_word_is_quoted_where_a_shell_would_take_it_apart() {
+        for (text, expected) in [
+            ("berth-quickstart/tiny.berth", "berth-quickstart/tiny.berth"),
+            ("", "\"\""),
+            ("my model", "\"my model\""),
+            ("John 's car; new?", "\"John 's car; new?\""),
+            ("50 $ `x`", "'50 $ `x`'"),
+            (r#"it's "new"!"#, r#"'it'\''s "new"!'"#),
+            (r"a\b", r"'a\b'"),
+        ] {
+            assert_eq!(word(text), expected);
+        }
+    }
 
     #[test]
     fn a_part_is_shown_in_its_sentence() {

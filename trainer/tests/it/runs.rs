@@ -286,12 +286,23 @@ fn accumulated_batches_are_one_large_batch() {
 /// Records what it is told.
 #[derive(Default)]
 struct Record {
+    begun: Vec<(u64, u64)>,
     steps: Vec<StepInfo>,
+    logged: Vec<(u64, f64)>,
     evaluations: Vec<(u64, f64)>,
     saved: Vec<PathBuf>,
 }
 
 impl Observer for Record {
+    fn on_begin(&mut self, done: u64, of: u64) {
+        assert!(self.steps.is_empty());
+        self.begun.push((done, of));
+    }
+
+    fn on_log(&mut self, step: &StepInfo, loss: f64) {
+        self.logged.push((step.step, loss));
+    }
+
     fn on_step(&mut self, info: &StepInfo) -> Control {
         self.steps.push(*info);
         Control::Continue
@@ -319,6 +330,7 @@ fn the_observer_hears_of_every_step_evaluation_and_checkpoint() {
         eval_strategy: Strategy::Epoch,
         save_strategy: Strategy::Steps,
         save_steps: 6,
+        logging_steps: 5,
         ..recipe()
     };
     let mut record = Record::default();
@@ -328,7 +340,13 @@ fn the_observer_hears_of_every_step_evaluation_and_checkpoint() {
     };
     finetune(&run, &mut record).unwrap();
     let steps: Vec<u64> = record.steps.iter().map(|info| info.step).collect();
+    assert_eq!(record.begun, [(0, 16)]);
     assert_eq!(steps, (1..=16).collect::<Vec<_>>());
+    let logged: Vec<u64> = record.logged.iter().map(|(step, _)| *step).collect();
+    assert_eq!(logged, [5, 10, 15]);
+    let losses = record.steps[5..10].iter().map(|info| info.loss);
+    let far = (record.logged[1].1 - losses.sum::<f64>() / 5.0).abs();
+    assert!(far < 1e-12, "{far}");
     assert_eq!(record.steps[7].epoch, 1.0);
     assert_eq!(
         record.steps.iter().map(|info| info.tokens).sum::<usize>(),

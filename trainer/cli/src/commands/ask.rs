@@ -9,6 +9,10 @@ use berth_runtime::answer::{Answerer, Options};
 use berth_runtime::lines::without_mark;
 use berth_runtime::{Answers, Classification, Model, QueryError, Session, SpanAnswer};
 use berth_task::{Aggregation, Task};
+use console::{Alignment, measure_text_width, pad_str};
+use std::borrow::Cow;
+use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, IsTerminal};
 use std::num::NonZero;
@@ -148,11 +152,11 @@ fn bars(answer: &Classification<'_>, wanted: Wanted) -> String {
         .take(most)
         .map(|row| (show::line(row.label), row.score))
         .collect();
-    let width = rows.iter().map(|(label, _)| wide(label)).max();
-    let width = width.unwrap_or(0);
+    let widths = rows.iter().map(|(label, _)| measure_text_width(label));
+    let width = widths.max().unwrap_or(0);
     let lines = rows.iter().map(|(label, score)| {
         let (bar, percent) = (show::bar(*score, 24), 100.0 * *score);
-        format!("{label:<width$}  {bar} {percent:>6.2} %")
+        format!("{}  {bar} {percent:>6.2} %", padded(label, width))
     });
     lines.collect::<Vec<_>>().join("\n") + &by_windows(answer.windows)
 }
@@ -169,15 +173,19 @@ fn tags(session: &mut Session, text: &str, wanted: Wanted) -> Result<String, Err
         .iter()
         .map(|row| [show::excerpt(row.word, 40), show::line(row.label)])
         .collect();
-    let width = |column: usize| cells.iter().map(|row| wide(&row[column])).max();
-    let [word, label] = [0, 1].map(|column| width(column).unwrap_or(0));
+    let width = |column: usize| {
+        let widths = cells.iter().map(|row| measure_text_width(&row[column]));
+        widths.max().unwrap_or(0)
+    };
+    let [word, label] = [0, 1].map(width);
     let lines = cells.iter().zip(&rows).map(|([text, name], row)| {
         let percent = 100.0 * row.score;
         let unsure = match wanted.abstained(row.score) {
             Some(_) => "  not sure enough",
             None => "",
         };
-        format!("{text:<word$}  {name:<label$}  {percent:>6.2} %{unsure}")
+        let (text, name) = (padded(text, word), padded(name, label));
+        format!("{text}  {name}  {percent:>6.2} %{unsure}")
     });
     Ok(lines.collect::<Vec<_>>().join("\n"))
 }
@@ -198,17 +206,25 @@ fn by_windows(windows: usize) -> String {
     }
 }
 
-/// How many places a text takes, a character each.
-fn wide(text: &str) -> usize {
-    text.chars().count()
+/// A text with blanks behind it, so that it takes so many places of a terminal's line.
+fn padded(text: &str, width: usize) -> Cow<'_, str> {
+    pad_str(text, width, Alignment::Left, None)
+}
+
+/// What stands around an answer in its sentence: bold, where the terminal takes that and the environment doesn't ask
+/// for plain text.
+fn marks(is_terminal: bool, variable: impl Fn(&str) -> Option<OsString>) -> [&'static str; 2] {
+    let is_plain = variable("NO_COLOR").is_some_and(|value| !value.is_empty())
+        || variable("TERM").is_some_and(|term| term == "dumb");
+    match is_terminal && !is_plain {
+        true => ["\x1b[1m", "\x1b[0m"],
+        false => ["[", "]"],
+    }
 }
 
 /// Each answer in its sentence, marked, and its score.
 fn marked(passage: &str, answers: &Answers<'_, '_>, most: usize) -> String {
-    let marks = match io::stdout().is_terminal() {
-        true => ["\x1b[1m", "\x1b[0m"],
-        false => ["[", "]"],
-    };
+    let marks = marks(io::stdout().is_terminal(), |name| env::var_os(name));
     let line = |answer: SpanAnswer<'_>| {
         let score = 100.0 * answer.score;
         match answer.text {
@@ -260,6 +276,28 @@ fn warn_of_cut(pieces: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_is_bold_where_nothing_asks_for_plain_text() {
+        let bold = ["\x1b[1m", "\x1b[0m"];
+        for (is_terminal, name, value, expected) in [
+            (true, "TERM", "xterm", bold),
+            (true, "NO_COLOR", "", bold),
+            (true, "NO_COLOR", "1", ["[", "]"]),
+            (true, "TERM", "dumb", ["[", "]"]),
+            (false, "TERM", "xterm", ["[", "]"]),
+        ] {
+            let variable = |asked: &str| (asked == name).then(|| OsString::from(value));
+            assert_eq!(marks(is_terminal, variable), expected, "{name}={value}");
+        }
+    }
+
+    #[test]
+    fn labels_are_aligned_by_the_places_they_take() {
+        assert_eq!(padded("ab", 4), "ab  ");
+        assert_eq!(padded("日本", 6), "日本  ");
+        assert_eq!(padded("abc", 2), "abc");
+    }
 
     #[test]
     fn a_text_begins_with_anything_and_a_file_is_named_behind_an_at() {

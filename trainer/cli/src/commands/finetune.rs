@@ -107,7 +107,8 @@ pub fn train(args: &FinetuneArgs) -> Result<Outcome, Error> {
 }
 
 fn interrupted(args: &FinetuneArgs, checkpoint: &Path, step: u64) -> Error {
-    let (at, output) = (checkpoint.display(), args.output_dir.display());
+    let at = checkpoint.display();
+    let output = show::word(&args.output_dir.display().to_string());
     let flags = match start(args) {
         // It was stopped before it had one of its own.
         Start::ResumeFrom(from) | Start::OverwriteFrom(from) if from == checkpoint => String::new(),
@@ -144,7 +145,7 @@ fn short(value: &Value) -> String {
     }
 }
 
-/// Draws the run on stderr, and passes Ctrl-C on.
+/// Draws the run on stderr, or writes its log there where no bar can be drawn, and passes Ctrl-C on.
 struct Progress {
     bar: Option<ProgressBar>,
     /// That of an evaluation before the first step or after the last.
@@ -165,33 +166,45 @@ impl Progress {
             false => Control::Continue,
         }
     }
+}
 
-    /// A line that stays, above the bar.
-    fn say(&self, line: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| show::note(line)),
-            None => show::note(line),
-        }
-    }
+/// The log's line of a step, with the mean loss since the one before.
+fn logged(step: &StepInfo, loss: f64) -> String {
+    let StepInfo {
+        learning_rate: rate,
+        grad_norm: norm,
+        ..
+    } = step;
+    let (done, of) = (step.step, step.total_steps);
+    format!("step {done} of {of}: loss {loss:.4}, learning_rate {rate:.3e}, grad_norm {norm:.4}")
 }
 
 impl Observer for Progress {
+    fn on_begin(&mut self, done: u64, of: u64) {
+        let bar = show::progress(of, "training");
+        bar.set_position(done);
+        bar.reset_eta();
+        self.bar = Some(bar);
+    }
+
     fn on_step(&mut self, step: &StepInfo) -> Control {
-        let bar = self.bar.get_or_insert_with(|| {
-            let bar = show::progress(step.total_steps, "training");
-            bar.set_position(step.step - 1);
-            bar.reset_eta();
-            bar
-        });
-        bar.set_position(step.step);
-        bar.set_message(format!(
-            "loss {:.4}  {:.0} tokens/s",
-            step.loss, step.tokens_per_second
-        ));
-        if step.step == step.total_steps {
-            bar.finish_and_clear();
+        if let Some(bar) = &self.bar {
+            bar.set_position(step.step);
+            bar.set_message(format!(
+                "loss {:.4}  {:.0} tokens/s",
+                step.loss, step.tokens_per_second
+            ));
+            if step.step == step.total_steps {
+                bar.finish_and_clear();
+            }
         }
         Self::control()
+    }
+
+    fn on_log(&mut self, step: &StepInfo, loss: f64) {
+        if self.bar.as_ref().is_some_and(ProgressBar::is_hidden) {
+            show::note(logged(step, loss));
+        }
     }
 
     fn on_evaluating(&mut self, done: usize, of: usize) -> Control {
@@ -217,15 +230,15 @@ impl Observer for Progress {
             .iter()
             .map(|(name, value)| format!("{name} {value:.4}"))
             .collect();
-        self.say(&format!("step {step}: {}", figures.join("  ")));
+        show::note(format!("step {step}: {}", figures.join("  ")));
     }
 
     fn on_save(&mut self, checkpoint: &Path) {
-        self.say(&format!("saved {}", checkpoint.display()));
+        show::note(format!("saved {}", checkpoint.display()));
     }
 
     fn on_early_stop(&mut self, step: u64, evaluations: u32) {
-        self.say(&format!(
+        show::note(format!(
             "stopped early at step {step}: no better for {evaluations} evaluations"
         ));
         if let Some(bar) = &self.bar {
@@ -234,12 +247,12 @@ impl Observer for Progress {
     }
 
     fn on_damaged(&mut self, problem: &TrainError) {
-        self.say(&format!("warning: {problem}; an older checkpoint is tried"));
+        show::note(format!("warning: {problem}; an older checkpoint is tried"));
     }
 
     fn on_old_classifier(&mut self, labels: &[String], became: OldClassifier) {
         let labels = labels.join(", ");
-        self.say(&match became {
+        show::note(match became {
             OldClassifier::Reordered => format!(
                 "the base model's classifier is for the same labels in another order ({labels}); \
                  each keeps its weights"
@@ -255,14 +268,14 @@ impl Observer for Progress {
     }
 
     fn on_resume(&mut self, checkpoint: &Path, step: u64) {
-        self.say(&format!(
+        show::note(format!(
             "going on from {}, step {step}",
             checkpoint.display()
         ));
     }
 
     fn on_changed(&mut self, setting: &str, then: &str, now: &str) {
-        self.say(&format!(
+        show::note(format!(
             "warning: --{setting} was {then} until here and is {now} from here on"
         ));
     }
@@ -271,6 +284,8 @@ impl Observer for Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::with_usual;
+    use std::ffi::OsString;
 
     #[test]
     fn an_evaluation_is_shown_as_it_goes_on() {
@@ -298,6 +313,7 @@ mod tests {
             }
         };
         by_itself(&mut progress);
+        progress.on_begin(0, 2);
         progress.on_step(&step(1));
         assert_eq!(progress.on_evaluating(4, 9), Control::Continue);
         let message = progress.bar.as_ref().map(ProgressBar::message);
@@ -305,5 +321,44 @@ mod tests {
         assert_eq!(alone(&progress), None);
         progress.on_step(&step(2));
         by_itself(&mut progress);
+    }
+
+    #[test]
+    fn the_bar_is_there_before_the_first_step() {
+        let mut progress = Progress::new();
+        progress.on_begin(3, 8);
+        let bar = progress.bar.expect("a bar");
+        assert_eq!((bar.position(), bar.length()), (3, Some(8)));
+        assert!(!bar.is_finished());
+    }
+
+    #[test]
+    fn a_logged_step_is_a_line() {
+        let step = StepInfo {
+            step: 10,
+            total_steps: 40,
+            epoch: 0.5,
+            loss: 9.0,
+            learning_rate: 2e-5,
+            grad_norm: 1.25,
+            tokens: 8,
+            tokens_per_second: 8.0,
+        };
+        assert_eq!(
+            logged(&step, 0.5),
+            "step 10 of 40: loss 0.5000, learning_rate 2.000e-5, grad_norm 1.2500"
+        );
+    }
+
+    #[test]
+    fn the_way_to_go_on_is_typed_as_it_is_printed() {
+        for (folder, typed) in [("out", "out"), ("c d", "\"c d\""), ("$a", "'$a'")] {
+            let line = ["berth", "--task_name", "sst2", "--output_dir", folder];
+            let line = line.map(OsString::from).to_vec();
+            let args: FinetuneArgs = with_usual(line).expect("arguments");
+            let said = interrupted(&args, Path::new("c d/checkpoint-3"), 3).to_string();
+            let way = format!(" and --resume_from_checkpoint true --output_dir {typed}");
+            assert!(said.ends_with(&way), "{said}");
+        }
     }
 }

@@ -545,7 +545,7 @@ pub fn comparison_table(comparison: &Comparison) -> String {
                 name,
                 format!("{f32:.4}"),
                 format!("{int8:.4}"),
-                format!("{:+.4}", int8 - f32),
+                page::facts::difference(f32, int8),
             ]
         })
         .collect();

@@ -62,6 +62,10 @@ pub fn run(args: &QuickstartArgs) -> Result<(), Error> {
         return Err(Error::Interrupted(what));
     }
 
+    if let Some(comparison) = &converted.comparison {
+        print(comparison_table(comparison))?;
+    }
+
     step("4. latency");
     let lengths = LENGTHS
         .into_iter()
@@ -235,14 +239,9 @@ fn summary(road: &Road, converted: &Converted, report: &Report) -> Result<String
     if let Some(allocations) = report.allocations_per_query {
         rows.push(vec!["allocations a query".into(), allocations.to_string()]);
     }
-    let comparison = converted
-        .comparison
-        .as_ref()
-        .map(comparison_table)
-        .unwrap_or_default();
     let table = show::table(&["", "measured"], &rows);
     Ok(format!(
-        "{comparison}\n\n{table}\n{} ({}), one thread\n",
+        "\n{table}\n{} ({}), one thread\n",
         report.cpu, report.isa
     ))
 }
@@ -259,22 +258,8 @@ fn answers(road: &Road) -> Result<String, Error> {
     Ok(lines)
 }
 
-/// A word as a shell reads it: as it is, or in quotation marks where it holds more than letters, digits and `_./-`.
-fn word(text: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_./-".contains(c);
-    // These mean something between double quotation marks too.
-    let is_special = |c: char| "\"$`\\!".contains(c);
-    if !text.is_empty() && text.chars().all(is_plain) {
-        text.to_owned()
-    } else if text.contains(is_special) {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    } else {
-        format!("\"{text}\"")
-    }
-}
-
 fn next(road: &Road) -> String {
-    let path = |path: &Path| word(&path.display().to_string());
+    let path = |path: &Path| show::word(&path.display().to_string());
     let bundle = path(&road.bundle);
     let sample = road.sample;
     let task = sample.task;
@@ -286,7 +271,7 @@ fn next(road: &Road) -> String {
     };
     let passage = sample.passage.map(|_| sample.passage_file(&road.folder));
     let pair = passage.map_or_else(String::new, |file| format!(" @{}", path(&file)));
-    let text = word(text);
+    let text = show::word(text);
     let recipe: String = road
         .sample
         .recipe
@@ -358,21 +343,6 @@ mod tests {
             let told = published::origin(&config, Some(&train), None, &train).unwrap();
             assert_eq!(told.licence.as_deref(), Some(sample.licence));
             assert_eq!(told.home.as_deref(), Some(sample.home));
-        }
-    }
-
-    #[test]
-    fn a_word_is_quoted_where_a_shell_would_take_it_apart() {
-        for (text, expected) in [
-            ("berth-quickstart/tiny.berth", "berth-quickstart/tiny.berth"),
-            ("", "\"\""),
-            ("my model", "\"my model\""),
-            ("John 's car; new?", "\"John 's car; new?\""),
-            ("50 $ `x`", "'50 $ `x`'"),
-            (r#"it's "new"!"#, r#"'it'\''s "new"!'"#),
-            (r"a\b", r"'a\b'"),
-        ] {
-            assert_eq!(word(text), expected);
         }
     }
 

@@ -98,6 +98,7 @@ fn of(
     let chart = Chart {
         caption: "Share of right answers by probability; on the diagonal a probability means what it says",
         x: "probability",
+        x_counts: false,
         x_range: Some((0.0, 1.0)),
         y_range: Some((0.0, 1.02)),
         series: &series,

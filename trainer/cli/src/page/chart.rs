@@ -3,6 +3,7 @@
 //! plotters writes colours as attributes. It is given stand-ins here, numbers of their own that no picture
 //! would use, and the style sheet says what each of them is in the light and in the dark.
 
+use super::text::plain;
 use crate::error::Error;
 use maud::{Markup, PreEscaped, html};
 use plotters::prelude::*;
@@ -12,6 +13,9 @@ use std::fmt::Display;
 const SIZE: (u32, u32) = (460, 290);
 /// Of text, as plotters counts it.
 const TEXT: u32 = 18;
+
+/// Numbers along an axis, at most.
+const LABELS: usize = 6;
 
 /// The stand-in for axes and letters.
 const INK: RGBColor = RGBColor(1, 1, 1);
@@ -47,6 +51,8 @@ pub struct Chart<'a> {
     pub caption: &'a str,
     /// The name of the horizontal axis.
     pub x: &'a str,
+    /// Whether it counts things, and has whole numbers alone.
+    pub x_counts: bool,
     /// From where to where, where that does not follow from the points.
     pub x_range: Option<(f64, f64)>,
     /// The same upwards.
@@ -62,6 +68,20 @@ impl Series {
             name: name.into(),
             points,
             look: Look::Line,
+        }
+    }
+
+    /// The series in words: its name, and where it begins and ends; of dots, how many there are.
+    fn words(&self) -> String {
+        let name = &self.name;
+        let (first, last) = (self.finite().next(), self.finite().last());
+        match (first, last, self.finite().count()) {
+            (Some((_, only)), _, 1) => format!("{name} {}", number(only)),
+            (_, _, dots) if self.look == Look::Dots => format!("{name}, {dots} points"),
+            (Some((_, first)), Some((_, last)), _) => {
+                format!("{name} from {} to {}", number(first), number(last))
+            }
+            _ => name.clone(),
         }
     }
 
@@ -83,13 +103,14 @@ impl Chart<'_> {
     /// When plotters can't draw it.
     pub fn draw(&self) -> Result<Markup, Error> {
         let svg = self.svg()?;
+        let words = self.words();
         let named = (0..)
             .zip(self.series)
             .filter(|(_, one)| !one.name.is_empty());
         Ok(html! {
             figure {
                 figcaption { (self.caption) }
-                (PreEscaped(svg))
+                div role="img" aria-label=(plain(&words)) { (PreEscaped(svg)) }
                 div.legend {
                     @for (number, one) in named {
                         span { i.key style={ "--c:var(--s" (number % COLOURS) ")" } {} (one.name) }
@@ -97,6 +118,21 @@ impl Chart<'_> {
                 }
             }
         })
+    }
+
+    /// The chart in words, for those who do not see it.
+    fn words(&self) -> String {
+        let named = self.series.iter().filter(|one| !one.name.is_empty());
+        let named: Vec<String> = named.map(Series::words).collect();
+        format!("{}: {}", self.caption, named.join("; "))
+    }
+
+    /// How many numbers the horizontal axis has: where it counts, no more than there are whole ones.
+    fn x_labels(&self, (low, high): (f64, f64)) -> usize {
+        match self.x_counts {
+            true => LABELS.min((high - low) as usize + 1),
+            false => LABELS,
+        }
     }
 
     fn svg(&self) -> Result<String, Error> {
@@ -120,8 +156,8 @@ impl Chart<'_> {
             chart
                 .configure_mesh()
                 .x_desc(self.x)
-                .x_labels(6)
-                .y_labels(6)
+                .x_labels(self.x_labels(x))
+                .y_labels(LABELS)
                 .x_label_formatter(&|value| number(*value))
                 .y_label_formatter(&|value| number(*value))
                 .label_style(("sans-serif", TEXT).into_font().color(&INK))
@@ -199,6 +235,7 @@ mod tests {
         let chart = Chart {
             caption: "a < b",
             x: "steps",
+            x_counts: false,
             x_range: None,
             y_range: None,
             series: &[Series::line("<loss>", points.to_vec())],
@@ -215,6 +252,47 @@ mod tests {
         );
         assert_eq!(drawn.matches("stroke=\"#030001\"").count(), 1, "{drawn}");
         assert_eq!(drawn.matches("<circle").count(), 2, "{drawn}");
+    }
+
+    #[test]
+    fn a_chart_is_told_in_words_too() {
+        for (points, told) in [
+            (&[(0.0, 1.0), (1.0, 0.25), (2.0, 0.5)][..], " from 1 to 0.5"),
+            (&[(0.0, 3.0), (1.0, f64::INFINITY)][..], " 3"),
+            (&[][..], ""),
+        ] {
+            let drawn = draw(points);
+            let label = format!("role=\"img\" aria-label=\"a &lt; b: &lt;loss&gt;{told}\"");
+            assert!(drawn.contains(&label), "{label} in {drawn}");
+        }
+        let dots = Series {
+            look: Look::Dots,
+            ..Series::line("answers", vec![(0.0, 1.0), (1.0, 0.5)])
+        };
+        assert_eq!(dots.words(), "answers, 2 points");
+    }
+
+    #[test]
+    fn an_axis_that_counts_has_whole_numbers() {
+        for last in 1..40 {
+            let last = f64::from(last);
+            let chart = Chart {
+                caption: "",
+                x: "layer",
+                x_counts: true,
+                x_range: Some((0.0, last)),
+                y_range: Some((0.0, 10.0)),
+                series: &[Series::line("", vec![(0.0, 0.0), (last, 10.0)])],
+            };
+            let svg = chart.svg().unwrap();
+            let texts = svg.split("</text>");
+            let texts = texts.filter_map(|part| part.rsplit('>').next());
+            let texts: Vec<&str> = texts.map(str::trim).collect();
+            for shown in ["0", "layer"] {
+                assert!(texts.contains(&shown), "{texts:?}");
+            }
+            assert!(!texts.iter().any(|text| text.contains('.')), "{texts:?}");
+        }
     }
 
     #[test]

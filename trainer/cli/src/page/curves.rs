@@ -27,6 +27,7 @@ pub fn section(state: &TrainerState) -> Result<Section, Error> {
     let losses = Chart {
         caption: "Loss",
         x: "epochs",
+        x_counts: false,
         x_range,
         y_range: None,
         series: &losses(state),
@@ -38,6 +39,7 @@ pub fn section(state: &TrainerState) -> Result<Section, Error> {
             Chart {
                 caption: "Metrics of the file that was measured on",
                 x: "epochs",
+                x_counts: false,
                 x_range,
                 y_range: None,
                 series: &metrics,

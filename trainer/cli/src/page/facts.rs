@@ -89,6 +89,15 @@ pub fn cost(comparison: &Comparison) -> Vec<Tile> {
     ]
 }
 
+/// How a figure of int8 differs from that of f32; what rounds to nothing has no sign.
+pub fn difference(f32: f64, int8: f64) -> String {
+    let text = format!("{:+.4}", int8 - f32);
+    match text.as_str() {
+        "+0.0000" | "-0.0000" => "0.0000".to_owned(),
+        _ => text,
+    }
+}
+
 /// Every metric in f32 and int8.
 pub fn both(comparison: &Comparison) -> Section {
     let both = comparison
@@ -97,7 +106,7 @@ pub fn both(comparison: &Comparison) -> Section {
         .into_iter()
         .zip(comparison.int8.entries());
     let rows = both.map(|((name, f32), (_, int8))| {
-        let figures = [in_short(f32), in_short(int8), format!("{:+.4}", int8 - f32)];
+        let figures = [in_short(f32), in_short(int8), difference(f32, int8)];
         let figures = figures.map(|figure| html! { (figure) });
         let name = name.trim_start_matches("eval_");
         [html! { (name) }].into_iter().chain(figures).collect()

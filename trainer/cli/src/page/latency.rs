@@ -32,6 +32,7 @@ pub fn section(report: &Report) -> Result<Section, Error> {
     let chart = Chart {
         caption: "Milliseconds a query",
         x: "tokens",
+        x_counts: false,
         x_range: Some((0.0, 1.05 * longest.max(1.0))),
         y_range: Some((0.0, 1.1 * slowest.max(1e-3))),
         series: &[

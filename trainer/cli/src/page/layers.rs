@@ -22,6 +22,7 @@ pub fn section(cost: &Cost) -> Result<Section, Error> {
     let chart = Chart {
         caption: "Signal to noise of each layer's output, in decibels",
         x: "layer",
+        x_counts: true,
         x_range: Some((0.0, cost.layers.len().saturating_sub(1).max(1) as f64)),
         y_range: None,
         series: &[

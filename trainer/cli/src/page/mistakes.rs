@@ -78,7 +78,7 @@ pub fn answer(answered: &Answered<'_>, answer: &Answer) -> Markup {
             text, probability, ..
         } => html! {
             @match text.as_str() { "" => "no answer", text => (shown(text)) }
-            " " (format!("{:.1} %", 100.0 * probability))
+            " (" (format!("{:.1} %", 100.0 * probability)) ")"
         },
     }
 }

@@ -40,6 +40,7 @@ pub fn section(answered: &Answered<'_>) -> Result<Option<Section>, Error> {
     let chart = Chart {
         caption: "Each answer over the right number",
         x: "right",
+        x_counts: false,
         x_range: None,
         y_range: None,
         series: &[dots, right],

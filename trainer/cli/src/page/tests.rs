@@ -248,6 +248,74 @@ fn comparison(changed: Vec<Changed>) -> Comparison {
     }
 }
 
+/// Two lengths, measured on a processor with a hostile name.
+fn latency() -> Report {
+    let latency = Latency {
+        p50_ms: 1.5,
+        p90_ms: 1.75,
+        p99_ms: 2.0,
+        min_ms: 1.25,
+    };
+    Report {
+        lengths: vec![(16, latency), (64, latency)],
+        open_ms: 0.1,
+        load_ms: 0.5,
+        peak_rss_mb: None,
+        allocations_per_query: None,
+        threads: 1,
+        f32_layers: vec![2],
+        cpu: HOSTILE.into(),
+        isa: "portable",
+    }
+}
+
+#[test]
+fn without_a_file_to_compare_on_nothing_is_said_of_figures() {
+    let page = quantized(&Quantized {
+        name: "made",
+        bytes: 1,
+        sha256: "",
+        f32_bytes: 1,
+        f32_layers: &[],
+        latency: &latency(),
+        compared: None,
+    });
+    let page = page.unwrap();
+    assert!(page.contains("<p>Every layer is int8.</p>"), "{page}");
+    assert!(!page.contains("figures of int8"), "{page}");
+}
+
+#[test]
+fn what_rounds_to_no_difference_has_no_sign() {
+    for (int8, told) in [
+        (0.5, "0.0000"),
+        (0.49999, "0.0000"),
+        (0.50001, "0.0000"),
+        (0.75, "+0.2500"),
+        (0.25, "-0.2500"),
+    ] {
+        assert_eq!(facts::difference(0.5, int8), told);
+    }
+}
+
+#[test]
+fn an_answer_that_is_a_number_is_kept_from_its_score() {
+    let answered = Answered {
+        task: Task::QuestionAnswering,
+        labels: &[],
+        examples: &[],
+        decisions: &[],
+    };
+    for (text, told) in [("1", "<bdi>1</bdi> (25.0 %)"), ("", "no answer (25.0 %)")] {
+        let said = Answer::Span {
+            text: text.into(),
+            start: 0,
+            probability: 0.25,
+        };
+        assert_eq!(mistakes::answer(&answered, &said).into_string(), told);
+    }
+}
+
 #[test]
 fn a_page_of_a_quantization_has_every_changed_answer() {
     let labels = ["<no>".to_owned(), "yes".to_owned()];
@@ -274,23 +342,7 @@ fn a_page_of_a_quantization_has_every_changed_answer() {
         examples: &examples,
         decisions: &decisions,
     };
-    let latency = Latency {
-        p50_ms: 1.5,
-        p90_ms: 1.75,
-        p99_ms: 2.0,
-        min_ms: 1.25,
-    };
-    let latency = Report {
-        lengths: vec![(16, latency), (64, latency)],
-        open_ms: 0.1,
-        load_ms: 0.5,
-        peak_rss_mb: None,
-        allocations_per_query: None,
-        threads: 1,
-        f32_layers: vec![2],
-        cpu: HOSTILE.into(),
-        isa: "portable",
-    };
+    let latency = latency();
     let warnings = ["the file is too small".to_owned()];
     let gate = Gate {
         max_drop: Some(3.0),
