@@ -306,8 +306,14 @@ impl Cell {
             Cell::Code(code) => return format!("`{}`", plain(code)),
         };
         let mut escaped = String::with_capacity(text.len());
-        for c in text.chars() {
+        let mut inside = false;
+        let mut rest = text.chars().peekable();
+        while let Some(c) = rest.next() {
+            // Inside a word it begins no emphasis.
+            let joins = c == '_' && inside && rest.peek().is_some_and(|c| c.is_alphanumeric());
+            inside = c.is_alphanumeric();
             match c {
+                '_' if joins => escaped.push('_'),
                 '&' => escaped.push_str("&amp;"),
                 '<' => escaped.push_str("&lt;"),
                 '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '~' => escaped.extend(['\\', c]),
@@ -352,7 +358,7 @@ mod tests {
         let mut text = String::new();
         let rows = [
             ["0", "a|b\nc"],
-            ["1", "<pos> &amp;"],
+            ["very_negative", "<pos> &amp;"],
             ["2", r"*b* __i__ `c` [d](e) ~~f~~ \|"],
         ];
         let rows = rows.map(|row| row.map(|cell| Cell::Text(cell.to_owned())));
@@ -360,7 +366,7 @@ mod tests {
         let expected = [
             "\n## Labels\n\n|  |  |\n|---|---|",
             r"| 0 | a\|b c |",
-            "| 1 | &lt;pos> &amp;amp; |",
+            "| very_negative | &lt;pos> &amp;amp; |",
             r"| 2 | \*b\* \_\_i\_\_ \`c\` \[d\](e) \~\~f\~\~ \\\| |",
             "",
         ];

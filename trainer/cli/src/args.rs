@@ -104,7 +104,7 @@ pub struct DataFileArgs {
     #[command(flatten)]
     pub data: DataArgs,
     /// The model whose tokenizer reads it: a folder or a name; the default one if it was fetched before. A trained
-    /// checkpoint's folder says task, columns and lengths too, where no flag does
+    /// checkpoint's folder says task, columns and lengths too, where no task is named
     #[arg(long)]
     pub model_name_or_path: Option<String>,
     #[command(flatten)]

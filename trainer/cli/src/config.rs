@@ -237,14 +237,12 @@ fn flag<'n>(
     match Cli::try_parse_from(&line) {
         Ok(_) => Ok(line.into_iter().next_back().map(|flag| (name, flag))),
         Err(error) => {
+            // The value may have lines of its own; what clap says of it ends in an empty one.
             let text = error.to_string();
-            let mut lines = text.lines().map(str::trim);
-            let first = lines.next().unwrap_or_default();
-            let wrong = first.trim_start_matches("error: ");
-            let known = lines
-                .next()
-                .filter(|line| line.starts_with("[possible values"));
-            Err(known.map_or_else(|| wrong.to_owned(), |known| format!("{wrong} {known}")))
+            let lines = text.lines().map(str::trim);
+            let said: Vec<&str> = lines.take_while(|line| !line.is_empty()).collect();
+            let said = said.join(" ");
+            Err(said.trim_start_matches("error: ").to_owned())
         }
     }
 }
@@ -476,6 +474,10 @@ mod tests {
             (
                 "format = 'xlsx'",
                 "invalid value 'xlsx' for '--format <FORMAT>': not a format; the formats are tsv, csv, ",
+            ),
+            (
+                "task_name = \"im\\ndb\"",
+                "invalid value 'im db' for '--task_name <TASK_NAME>': not a task name; the names are cola, ",
             ),
             (
                 "lr_scheduler_type = 'foo'",

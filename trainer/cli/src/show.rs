@@ -41,7 +41,7 @@ pub fn points(lost: f64) -> String {
 }
 
 /// A table with a heading; every column after the first is aligned to the right. Where stdout is a terminal, it is no
-/// wider than that.
+/// wider than that, as long as a letter of each column fits.
 pub fn table(heading: &[&str], rows: &[Vec<String>]) -> Table {
     let size = Term::stdout().size_checked();
     table_within(size.map(|(_, columns)| columns), heading, rows)
@@ -90,14 +90,22 @@ pub fn bar(share: f32, width: usize) -> String {
 
 /// A progress bar over `total` things, drawn on stderr where that is a terminal.
 pub fn progress(total: u64, what: &str) -> ProgressBar {
+    progress_from(0, total, what)
+}
+
+/// The same with some of them done before, which the time that is left is not estimated from.
+pub fn progress_from(done: u64, total: u64, what: &str) -> ProgressBar {
     let bar = ProgressBar::new(total).with_style(style());
     bar.set_prefix(what.to_owned());
+    // Before it ticks by itself: from then on a position is a step of the estimate.
+    bar.set_position(done);
+    bar.reset_eta();
     *BAR.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.downgrade());
     keep_ticking(&bar, 500);
     bar
 }
 
-/// On one line, since more than one is not cleared as a whole.
+/// On one line in 80 columns.
 fn style() -> ProgressStyle {
     let template = "{prefix:>10} {wide_bar} {pos}/{len}  {msg}  {elapsed}, {eta} left";
     let style = ProgressStyle::with_template(template);

@@ -1,8 +1,9 @@
 //! `berth data`: what a labelled file holds, before anything is learnt from it.
 //!
 //! Lengths are in pieces of the tokenizer that is going to read the file. Where no model is named and
-//! the default one was never fetched, they are in words, and nothing is said of what would be cut. A
-//! trained checkpoint's folder, named as the model, says what no flag does, as to `berth evaluate`.
+//! the default one was never fetched, they are in words, and nothing is said of what would be cut. Where no task is
+//! named, a trained checkpoint's folder, named as the model, says what no flag does, as to `berth evaluate`; with one the
+//! file is seen as `berth finetune` would see it.
 
 use super::print;
 use crate::args::{DEFAULT_MODEL, DataFileArgs};
@@ -18,7 +19,12 @@ use std::path::Path;
 /// Reads, counts and prints.
 pub fn run(args: &DataFileArgs) -> Result<(), Error> {
     let model = args.model_name_or_path.as_deref();
-    let known = Known::new(&args.data, remembered(model)?)?;
+    let names_task = args.data.task.is_some() || args.data.task_name.is_some();
+    let memory = match names_task {
+        true => None,
+        false => remembered(model)?,
+    };
+    let known = Known::new(&args.data, memory)?;
     known.warn_of_idle_flags();
     let dataset = berth_data::read(&known.source(&args.file)?)?;
     known.warn_of_unread(&dataset);

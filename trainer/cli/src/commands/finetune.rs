@@ -181,10 +181,7 @@ fn logged(step: &StepInfo, loss: f64) -> String {
 
 impl Observer for Progress {
     fn on_begin(&mut self, done: u64, of: u64) {
-        let bar = show::progress(of, "training");
-        bar.set_position(done);
-        bar.reset_eta();
-        self.bar = Some(bar);
+        self.bar = Some(show::progress_from(done, of, "training"));
     }
 
     fn on_step(&mut self, step: &StepInfo) -> Control {
@@ -330,6 +327,8 @@ mod tests {
         let bar = progress.bar.expect("a bar");
         assert_eq!((bar.position(), bar.length()), (3, Some(8)));
         assert!(!bar.is_finished());
+        // What was done before this run says nothing of its pace.
+        assert_eq!(bar.per_sec(), 0.0);
     }
 
     #[test]
