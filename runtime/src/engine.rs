@@ -11,9 +11,9 @@ mod ops;
 #[cfg(feature = "tract")]
 mod tract;
 
-use berth_encoder::{ForwardError, MAX_THREADS};
+use berth_encoder::MAX_THREADS;
 
-use crate::error::{OpenError, QueryError};
+use crate::error::OpenError;
 use crate::memory::AlignedBytes;
 use crate::network::Network;
 use crate::workers::{Threads, Workers};
@@ -52,15 +52,4 @@ fn scratch(network: &Network, threads: Threads) -> Result<AlignedBytes, OpenErro
         origin: origin(),
         bytes,
     })
-}
-
-/// Refuses an input that is longer than the engine's memory was made for.
-pub(crate) fn check_room(tokens: usize, most: usize) -> Result<(), QueryError> {
-    if tokens > most {
-        return Err(QueryError::Forward(ForwardError::TooManyTokens {
-            tokens,
-            most,
-        }));
-    }
-    Ok(())
 }

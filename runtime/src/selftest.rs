@@ -8,7 +8,7 @@ use std::fmt::{self, Display};
 
 pub use berth_bundle::SelftestError as Unreadable;
 use berth_bundle::{Golden, logits_crc};
-use berth_encoder::{Encoder, Scratch, scratch_bytes};
+use berth_encoder::{Encoder, Scratch, check_input, scratch_bytes};
 use berth_kernels::{Isa, Tier};
 
 use crate::error::{OpenError, Origin, QueryError};
@@ -139,19 +139,14 @@ fn run(
 /// The checksum of the encoder's own logits.
 fn alone(model: &Model, isa: Isa, golden: &Golden<'_>) -> Result<u32, QueryError> {
     let header = model.header();
-    let tokens = golden.ids.len();
-    crate::engine::check_room(tokens, model.positions())?;
+    let (tokens, second) = (golden.ids.len(), golden.second as usize);
+    check_input(tokens, second, model.positions()).map_err(QueryError::Forward)?;
     let mut memory = vec![0; scratch_bytes(header, tokens)];
     let scratch = Scratch::carve(&mut memory, header, tokens);
     let mut scratch = scratch.ok_or(QueryError::Plan)?;
     let mut logits = vec![0.0; header.logits(tokens)];
     let encoder = Encoder::new(model.bundle(), isa);
-    let ran = encoder.forward(
-        golden.ids,
-        golden.second as usize,
-        &mut scratch,
-        &mut logits,
-    );
+    let ran = encoder.forward(golden.ids, second, &mut scratch, &mut logits);
     ran.map_err(QueryError::Forward)?;
     Ok(logits_crc(&logits))
 }

@@ -356,19 +356,27 @@ impl<'a> Encoder<'a> {
     }
 
     fn check(&self, ids: &[u32], second: usize, scratch: &Scratch<'_>) -> Result<(), ForwardError> {
-        let tokens = ids.len();
         let most = scratch.tokens.min(self.shape().positions as usize);
-        if tokens == 0 {
-            return Err(ForwardError::NoTokens);
-        }
-        if tokens > most {
-            return Err(ForwardError::TooManyTokens { tokens, most });
-        }
-        if second > tokens {
-            return Err(ForwardError::Second { second, tokens });
-        }
-        Ok(())
+        check_input(ids.len(), second, most)
     }
+}
+
+/// Whether an input of so many tokens, those from `second` on of the second text, has an output where there is room for
+/// `most`; but for ids that the model has not.
+///
+/// # Errors
+/// In what it has none.
+pub fn check_input(tokens: usize, second: usize, most: usize) -> Result<(), ForwardError> {
+    if tokens == 0 {
+        return Err(ForwardError::NoTokens);
+    }
+    if tokens > most {
+        return Err(ForwardError::TooManyTokens { tokens, most });
+    }
+    if second > tokens {
+        return Err(ForwardError::Second { second, tokens });
+    }
+    Ok(())
 }
 
 /// Cuts `count` things into at most `pieces` ranges, as equal as can be and none of them empty.

@@ -35,7 +35,7 @@ mod watch;
 mod weights;
 
 pub use berth_kernels::Isa;
-pub use encoder::{Encoder, Rows};
+pub use encoder::{Encoder, Rows, check_input};
 pub use error::ForwardError;
 pub use scratch::{Scratch, scratch_bytes, scratch_bytes_for};
 pub use team::{Alone, MAX_THREADS, Team};

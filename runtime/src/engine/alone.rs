@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use berth_encoder::Scratch;
+use berth_encoder::{Scratch, check_input};
 
 use crate::error::{OpenError, QueryError};
 use crate::memory::AlignedBytes;
@@ -52,7 +52,8 @@ impl Engine {
     pub(crate) fn run(&mut self, ids: &[u32], second: usize) -> Result<&[f32], QueryError> {
         let header = self.network.bundle().header();
         let tokens = ids.len();
-        super::check_room(tokens, header.shape.positions as usize)?;
+        let most = header.shape.positions as usize;
+        check_input(tokens, second, most).map_err(QueryError::Forward)?;
         let scratch = Scratch::carve_for(&mut self.scratch, header, tokens, &self.team);
         let mut scratch = scratch.expect("memory for the longest input");
         let logits = &mut self.logits[..header.logits(tokens)];

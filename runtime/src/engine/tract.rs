@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use berth_encoder::ForwardError;
+use berth_encoder::{ForwardError, check_input};
 use tract_core::internal::*;
 
 use super::ops::{Block, Part, Workspace};
@@ -110,7 +110,7 @@ impl Engine {
 
     /// The logits of one input; those of `ids` from `second` on belong to the second text.
     pub(crate) fn run(&mut self, ids: &[u32], second: usize) -> Result<&[f32], QueryError> {
-        self.check(ids, second)?;
+        self.check(ids, second).map_err(QueryError::Forward)?;
         let ran = self.turn(ids, second);
         ran.map_err(|error| match error.downcast_ref::<ForwardError>() {
             Some(&error) => QueryError::Forward(error),
@@ -119,20 +119,15 @@ impl Engine {
     }
 
     /// What the ops would refuse: their errors go through tract, which allocates for each.
-    fn check(&self, ids: &[u32], second: usize) -> Result<(), QueryError> {
-        let tokens = ids.len();
-        super::check_room(tokens, self.positions)?;
-        let error = if tokens == 0 {
-            ForwardError::NoTokens
-        } else if second > tokens {
-            ForwardError::Second { second, tokens }
-        } else if let Some(position) = ids.iter().position(|&id| id >= self.vocabulary) {
-            let id = ids[position];
-            ForwardError::UnknownId { id, position }
-        } else {
-            return Ok(());
-        };
-        Err(QueryError::Forward(error))
+    fn check(&self, ids: &[u32], second: usize) -> Result<(), ForwardError> {
+        check_input(ids.len(), second, self.positions)?;
+        match ids.iter().position(|&id| id >= self.vocabulary) {
+            Some(position) => Err(ForwardError::UnknownId {
+                id: ids[position],
+                position,
+            }),
+            None => Ok(()),
+        }
     }
 
     fn turn(&mut self, ids: &[u32], second: usize) -> TractResult<&[f32]> {

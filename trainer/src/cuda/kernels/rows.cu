@@ -36,6 +36,22 @@ template <int N> __device__ inline float own_sum(const float *z, int width) {
     return sum;
 }
 
+// y = m·norm(z) of a row that begins at element `start`, once more as an operand where that is asked for.
+template <int N>
+__device__ inline void write_normed(const float *z, Moments m, const float *weight, const float *bias, Dropout dropout,
+                                    u64 start, int width, float *y, Operand *operand) {
+    for (int i = N * (threadIdx.x % WARP); i < width; i += N * WARP) {
+        float x[N], g[N], b[N];
+        load_group(x, z + i);
+        load_group(g, weight + i);
+        load_group(b, bias + i);
+        for (int j = 0; j < N; j++)
+            x[j] = ((x[j] - m.mean) * m.scale * g[j] + b[j]) * factor(dropout, (u32)start + i + j);
+        store_group(y + start + i, x);
+        if (operand) store_group(operand + start + i, x);
+    }
+}
+
 struct NormForward {
     const float *weight, *bias; // of the norm
     const float *added;         // bias of the product before; null in embeddings
@@ -67,15 +83,8 @@ template <int N> __device__ inline void norm_forward_row(const NormForward &a, i
         store_group(z + i, x);
     }
     Moments m = moments<N>(own, z, a.width, a.eps);
-    for (int i = N * lane; i < a.width; i += N * WARP) {
-        float x[N], weight[N], bias[N];
-        load_group(x, z + i);
-        load_group(weight, a.weight + i);
-        load_group(bias, a.bias + i);
-        for (int j = 0; j < N; j++) x[j] = (x[j] - m.mean) * m.scale * weight[j] + bias[j];
-        store_group(a.y + start + i, x);
-        if (a.operand) store_group(a.operand + start + i, x);
-    }
+    // Dropout was that of the product.
+    write_normed<N>(z, m, a.weight, a.bias, Dropout{}, start, a.width, a.y, a.operand);
 }
 
 extern "C" __global__ void norm_forward(NormForward a) {
@@ -116,16 +125,7 @@ template <int N> __device__ inline void embed_forward_row(const EmbedForward &a,
         store_group(z + i, x);
     }
     Moments m = moments<N>(own, z, a.width, a.eps);
-    for (int i = N * lane; i < a.width; i += N * WARP) {
-        float x[N], weight[N], bias[N];
-        load_group(x, z + i);
-        load_group(weight, a.weight + i);
-        load_group(bias, a.bias + i);
-        for (int j = 0; j < N; j++)
-            x[j] = ((x[j] - m.mean) * m.scale * weight[j] + bias[j]) * factor(a.dropout, (u32)start + i + j);
-        store_group(a.y + start + i, x);
-        if (a.operand) store_group(a.operand + start + i, x);
-    }
+    write_normed<N>(z, m, a.weight, a.bias, a.dropout, start, a.width, a.y, a.operand);
 }
 
 extern "C" __global__ void embed_forward(EmbedForward a) {
