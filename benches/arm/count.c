@@ -7,7 +7,9 @@
  * A count is the same on every run of the same program with the same input.
  *
  * The caches are modelled as LRU, four ways in the first level and sixteen in the second, lines of 64 bytes,
- * written back, data alone, without prefetching. Debian packages no header for qemu's plugins, so what is
+ * written back, data alone, without prefetching. Lines that `dc zva` zeroes are not fetched. The plugin is not
+ * told which they are: the next so many that are stored to, hold nothing but zeros beside, and are not in the first
+ * level are taken for them. Debian packages no header for qemu's plugins, so what is
  * used of version 1 of their interface is declared here. */
 #include <inttypes.h>
 #include <stdint.h>
@@ -21,6 +23,8 @@ struct qemu_plugin_tb;
 struct qemu_plugin_insn;
 extern void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id, void (*)(plugin_id, struct qemu_plugin_tb *));
 extern void qemu_plugin_register_atexit_cb(plugin_id, void (*)(plugin_id, void *), void *);
+extern uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *);
+extern void *qemu_plugin_insn_haddr(const struct qemu_plugin_insn *);
 extern size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
 extern uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *);
 extern struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *, size_t);
@@ -30,6 +34,7 @@ extern void qemu_plugin_register_vcpu_insn_exec_inline(struct qemu_plugin_insn *
 extern void qemu_plugin_register_vcpu_tb_exec_inline(struct qemu_plugin_tb *, int, void *, uint64_t);
 extern void qemu_plugin_register_vcpu_mem_cb(struct qemu_plugin_insn *,
                                              void (*)(unsigned, mem_info, uint64_t, void *), int, int, void *);
+extern void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *, void (*)(unsigned, void *), int, void *);
 extern unsigned qemu_plugin_mem_size_shift(mem_info);
 extern _Bool qemu_plugin_mem_is_store(mem_info);
 
@@ -76,7 +81,7 @@ static void make(struct cache *cache, size_t bytes, unsigned ways) {
 
 /* The lowest bit of a line's name says that it was written to; 0 is an empty place. Returns whether the line
  * had to be fetched, and in `out` what had to go for it. */
-static int touch(struct cache *cache, uint64_t line, int store, uint64_t *out) {
+static int touch(struct cache *cache, uint64_t line, int store, int fetch, uint64_t *out) {
     uint64_t name = (line + 1) << 1, *lines = cache->lines + line % cache->sets * cache->ways;
     uint64_t *used = cache->used + (lines - cache->lines);
     unsigned oldest = 0;
@@ -92,18 +97,47 @@ static int touch(struct cache *cache, uint64_t line, int store, uint64_t *out) {
     *out = lines[oldest];
     lines[oldest] = name | store;
     used[oldest] = ++now;
-    cache->fetched++;
+    cache->fetched += fetch;
     cache->written += *out & 1;
     return 1;
+}
+
+static int holds(const struct cache *cache, uint64_t line) {
+    const uint64_t *lines = cache->lines + line % cache->sets * cache->ways;
+    for (unsigned way = 0; way < cache->ways; way++)
+        if ((lines[way] & ~1ull) == (line + 1) << 1) return 1;
+    return 0;
+}
+
+/* How many lines were zeroed in a row, and have not been stored to; and whether anything was stored since. */
+static unsigned zeroed, stored;
+/* Where the program's memory begins in qemu's. */
+static uintptr_t base;
+
+/* Whether a line has nothing but zeros beside what was just stored from `first` to `last`. */
+static int is_zero_beside(uint64_t line, uint64_t first, uint64_t last) {
+    for (uint64_t at = line << LINE_BITS; at < (line + 1) << LINE_BITS; at++)
+        if ((at < first || at > last) && *(const char *)(base + at)) return 0;
+    return 1;
+}
+
+static void on_zeroing(unsigned cpu, void *unused) {
+    (void)cpu, (void)unused;
+    zeroed = stored ? 1 : zeroed + 1;
+    stored = 0;
 }
 
 static void on_memory(unsigned cpu, mem_info info, uint64_t address, void *unused) {
     (void)cpu, (void)unused;
     uint64_t last = address + (1ull << qemu_plugin_mem_size_shift(info)) - 1, out, rest;
+    int store = qemu_plugin_mem_is_store(info);
+    stored |= store;
     for (uint64_t line = address >> LINE_BITS; line <= last >> LINE_BITS; line++) {
-        if (!touch(&first, line, qemu_plugin_mem_is_store(info), &out)) continue;
-        touch(&second, line, 0, &rest);
-        if (out & 1) touch(&second, (out >> 1) - 1, 1, &rest);
+        int fetch = !(store && zeroed && !holds(&first, line) && is_zero_beside(line, address, last));
+        zeroed -= !fetch;
+        if (!touch(&first, line, store, fetch, &out)) continue;
+        touch(&second, line, 0, fetch, &rest);
+        if (out & 1) touch(&second, (out >> 1) - 1, 1, 1, &rest);
     }
 }
 
@@ -144,12 +178,16 @@ static const char *path = "/dev/stderr";
 static void on_block(plugin_id id, struct qemu_plugin_tb *tb) {
     (void)id;
     if (hot) note(tb);
+    struct qemu_plugin_insn *any = qemu_plugin_tb_get_insn(tb, 0);
+    base = (uintptr_t)qemu_plugin_insn_haddr(any) - qemu_plugin_insn_vaddr(any);
     for (size_t i = 0; i < qemu_plugin_tb_n_insns(tb); i++) {
         struct qemu_plugin_insn *instruction = qemu_plugin_tb_get_insn(tb, i);
         uint32_t code;
         memcpy(&code, qemu_plugin_insn_data(instruction), sizeof code);
         qemu_plugin_register_vcpu_insn_exec_inline(instruction, ADD_U64, &counts[class_of(code)], 1);
-        if (second.sets)
+        if (second.sets && (code & ~31u) == 0xd50b7420)
+            qemu_plugin_register_vcpu_insn_exec_cb(instruction, on_zeroing, NO_REGISTERS, NULL);
+        else if (second.sets)
             qemu_plugin_register_vcpu_mem_cb(instruction, on_memory, NO_REGISTERS, READ_AND_WRITE, NULL);
     }
 }

@@ -1,16 +1,20 @@
 //! The blocks of the network, each a sequence of kernels.
 
-use core::mem;
 use core::ops::Range;
+use core::{iter, mem};
 
 use berth_bundle::{Bundle, Layer, LayerWeights, Shape};
-use berth_kernels::{Activation, Attention, AttentionScratch, ByteRow, ColumnsMut, Isa, LANES};
+use berth_kernels::{
+    Activation, Attention, AttentionScratch, ByteRow, ColumnsMut, Isa, LANES, f16,
+};
 
 use crate::error::ForwardError;
-use crate::scratch::{BLOCK, Bench, HeadsMemory, RowsMemory, Scratch, heads_together};
-use crate::team::{parts, share};
+use crate::scratch::{
+    BLOCK, Bench, HeadsMemory, Quantized, RowsMemory, SHORT, Scratch, heads_together, kept,
+};
+use crate::team::{Team, parts, share};
 use crate::watch::{Part, Watch};
-use crate::weights::Weights;
+use crate::weights::{Value, Weights};
 
 /// A model's weights, and the instruction set that they are used with.
 #[derive(Clone, Debug)]
@@ -157,31 +161,50 @@ impl<'a> Encoder<'a> {
             Rows::All => tokens,
             Rows::First => 1,
         };
-        let Scratch {
-            quantized, bench, ..
-        } = scratch;
+        let (long, bench) = (tokens > SHORT, &mut scratch.bench);
         match self.bundle.layer(index) {
+            LayerWeights::Int8(layer) if long => {
+                let halves = &mut scratch.halves[..tokens * width];
+                let x = self.begin(hidden, halves, &mut scratch.quantized, bench.team);
+                self.attend::<f16, _>(&layer.qkv, x, [tokens, needed], bench);
+                self.follow(&layer, hidden, halves, needed, bench);
+            }
             LayerWeights::Int8(layer) => {
-                let each = tokens.div_ceil(bench.team.threads());
-                let places = quantized.pieces(tokens, width, each);
-                let pieces = hidden.chunks(each * width).zip(places);
-                share(bench.team, parts(pieces), |(hidden, places)| {
-                    self.isa.quantize_rows(hidden, places);
-                });
-                let x = quantized.written(tokens, width);
-                self.attend(&layer.qkv, x, [tokens, needed], bench);
-                self.follow(&layer, hidden, needed, bench);
+                let x = self.begin::<f32>(hidden, &mut [], &mut scratch.quantized, bench.team);
+                self.attend::<f32, _>(&layer.qkv, x, [tokens, needed], bench);
+                self.follow::<f32, _>(&layer, hidden, &mut [], needed, bench);
             }
             LayerWeights::F32(layer) => {
                 self.attend(&layer.qkv, &*hidden, [tokens, needed], bench);
-                self.follow(&layer, hidden, needed, bench);
+                self.follow(&layer, hidden, &mut [], needed, bench);
             }
         }
     }
 
+    /// The rows that an int8 layer begins with, and what its first linear reads of them.
+    fn begin<'q, V: Value>(
+        &self,
+        hidden: &[f32],
+        own: &mut [V],
+        quantized: &'q mut Quantized<'_>,
+        team: &dyn Team,
+    ) -> berth_kernels::Rows<'q> {
+        let width = self.width();
+        let tokens = hidden.len() / width;
+        let each = tokens.div_ceil(team.threads());
+        let places = quantized.pieces(tokens, width, each);
+        let hidden = hidden.chunks(each * width);
+        let pieces = hidden.zip(runs(own, each * width)).zip(places);
+        share(team, parts(pieces), |((hidden, own), places)| {
+            V::begin(self.isa, hidden, own);
+            self.isa.quantize_rows(V::rows(hidden, own), places);
+        });
+        quantized.written(tokens, width)
+    }
+
     /// From a layer's rows to the context of the first `needed` of them: a few heads at a time,
     /// so that their query, key and value are still near when attention reads them.
-    fn attend<L: Weights>(
+    fn attend<V: Value, L: Weights<V>>(
         &self,
         qkv: &L,
         x: L::Rows<'_>,
@@ -191,7 +214,8 @@ impl<'a> Encoder<'a> {
         let (width, heads) = (self.heads_width(), self.shape().heads as usize);
         let head_width = width / heads;
         let team = bench.team;
-        let mut rest = Some(whole(&mut bench.context[..needed * width], width));
+        let context = kept(bench.context, needed * width).expect("room for so many tokens");
+        let mut rest = Some(whole(context, width));
         let shares = bench.shares.chunks_mut(bench.share);
         let pieces = cut(heads, team.threads())
             .zip(shares)
@@ -212,13 +236,13 @@ impl<'a> Encoder<'a> {
 
     /// Query, key and value of some heads, and their attention: of all rows, and of as many as `out`
     /// has.
-    fn heads<L: Weights>(
+    fn heads<V: Value, L: Weights<V>>(
         &self,
         qkv: L,
         (x, tokens): (L::Rows<'_>, usize),
         heads: Range<usize>,
         memory: &mut [u8],
-        out: ColumnsMut<'_>,
+        out: ColumnsMut<'_, V>,
     ) {
         let head_width = self.shape().head_width() as usize;
         let memory = HeadsMemory::carve(memory, self.bundle.header(), tokens);
@@ -247,59 +271,79 @@ impl<'a> Encoder<'a> {
     }
 
     /// What follows attention in a layer, for the first `needed` rows: each of them by itself.
-    fn follow<L: Weights>(
+    fn follow<V: Value, L: Weights<V>>(
         &self,
         layer: &Layer<'_, L>,
         hidden: &mut [f32],
+        own: &mut [V],
         needed: usize,
         bench: &mut Bench<'_>,
     ) {
         let (width, heads) = (self.width(), self.heads_width());
         let each = needed.div_ceil(bench.team.threads());
-        let context = bench.context[..needed * heads].chunks(each * heads);
+        let context = kept(bench.context, needed * heads).expect("room for so many tokens");
+        let context = context.chunks(each * heads);
         let hidden = hidden[..needed * width].chunks_mut(each * width);
         let shares = bench.shares.chunks_mut(bench.share);
-        let pieces = hidden.zip(context).zip(shares);
-        share(bench.team, parts(pieces), |((hidden, context), memory)| {
-            let blocks = context.chunks(BLOCK * heads);
-            for (hidden, context) in hidden.chunks_mut(BLOCK * width).zip(blocks) {
-                self.after_attention(layer, hidden, context, memory);
+        let rows = hidden.zip(runs(own, each * width));
+        let pieces = rows.zip(context).zip(shares);
+        share(bench.team, parts(pieces), |((rows, context), memory)| {
+            let blocks = rows.0.chunks_mut(BLOCK * width);
+            let blocks = blocks.zip(runs(rows.1, BLOCK * width));
+            for (rows, context) in blocks.zip(context.chunks(BLOCK * heads)) {
+                self.after_attention(layer, rows, context, memory);
             }
         });
     }
 
     /// The rest of a layer, for a block of rows: attention's output layer, the feed-forward block,
     /// and behind each the residual sum and the norm.
-    fn after_attention<L: Weights>(
+    fn after_attention<V: Value, L: Weights<V>>(
         &self,
         layer: &Layer<'_, L>,
-        hidden: &mut [f32],
-        context: &[f32],
+        (hidden, own): (&mut [f32], &mut [V]),
+        context: &[V],
         memory: &mut [u8],
     ) {
         let rows = hidden.len() / self.width();
-        let memory = RowsMemory::carve(memory, self.shape(), rows);
-        let mut memory = memory.expect("a share for a block of rows");
-        let mut linear = |linear: L, x: &[f32], activation, out: &mut [f32]| {
-            let x = linear.rows(self.isa, x, &mut memory.quantized);
-            let (all, out) = (linear.outputs() / LANES, whole(out, linear.outputs()));
-            self.tell(Part::Linear, || {
-                linear.panels(self.isa, x, 0..all, activation, out);
-            });
-        };
-        let (inside, out) = (memory.inside, memory.out);
-        linear(layer.attention_out, context, Activation::None, out);
-        self.isa.add_norm(hidden, out, &layer.attention_norm);
-        linear(layer.up, hidden, Activation::Gelu, inside);
-        linear(layer.down, inside, Activation::None, out);
-        self.isa.add_norm(hidden, out, &layer.output_norm);
+        let memory = RowsMemory::carve(memory, self.bundle.header(), rows);
+        let RowsMemory {
+            inside,
+            out,
+            sums,
+            ranges,
+            mut quantized,
+        } = memory.expect("a share for a block of rows");
+        let isa = self.isa;
+        let Layer {
+            attention_out,
+            up,
+            down,
+            ..
+        } = *layer;
+
+        let x = attention_out.rows(isa, context, &mut quantized);
+        self.tell(Part::Linear, || {
+            attention_out.all(isa, x, whole(out, attention_out.outputs()));
+        });
+        V::norm(isa, (hidden, own), out, &layer.attention_norm, sums);
+
+        let x = up.rows(isa, V::rows(hidden, own), &mut quantized);
+        self.tell(Part::Linear, || {
+            up.inside(isa, x, whole(inside, up.outputs()), ranges);
+        });
+        self.tell(Part::Linear, || {
+            let out = whole(out, down.outputs());
+            down.behind(isa, inside, ranges, &mut quantized, out);
+        });
+        V::end(isa, (hidden, own), out, &layer.output_norm);
     }
 
     /// Turns rows into logits: through the pooler where there is one, then the last dense layer.
     ///
     /// # Panics
-    /// When `rows` is not whole rows, one at least, when the scratch has no room for so many, or
-    /// when `logits` does not have `outputs` values for each.
+    /// When `rows` is not whole rows, one at least, when it is more than the one row that a pooler reads, when the scratch
+    /// has no room for so many, or when `logits` does not have `outputs` values for each.
     pub fn head(&self, rows: &[f32], logits: &mut [f32], scratch: &mut Scratch<'_>) {
         let width = self.width();
         assert!(
@@ -313,7 +357,9 @@ impl<'a> Encoder<'a> {
         let head = self.bundle.head();
         let x = match &head.pooler {
             Some(pooler) => {
-                let pooled = &mut scratch.bench.context[..rows.len()];
+                assert_eq!(rows.len(), width, "the one row that a pooler reads");
+                let pooled =
+                    kept::<f32>(scratch.bench.context, rows.len()).expect("room for a row");
                 let x = scratch.quantized.rows(self.isa, rows, width);
                 let (all, out) = (0..pooler.panels(), whole(pooled, width));
                 self.isa.linear(x, pooler, all, Activation::None, out);
@@ -393,8 +439,19 @@ fn steps(range: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>>
         .map(move |start| start..end.min(start + most))
 }
 
+/// Pieces of so many values, of which there may be none: then each is empty.
+fn runs<V>(values: &mut [V], len: usize) -> impl Iterator<Item = &mut [V]> {
+    let mut rest = values;
+    iter::repeat_with(move || {
+        let all = mem::take(&mut rest);
+        let (run, behind) = all.split_at_mut(len.min(all.len()));
+        rest = behind;
+        run
+    })
+}
+
 /// All columns of a matrix that was cut to whole rows.
-fn whole(matrix: &mut [f32], columns: usize) -> ColumnsMut<'_> {
+fn whole<T>(matrix: &mut [T], columns: usize) -> ColumnsMut<'_, T> {
     ColumnsMut::new(matrix, columns).expect("whole rows")
 }
 

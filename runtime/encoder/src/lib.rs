@@ -18,9 +18,11 @@
 //!    layer: keys and values of all tokens, and the rest for that row alone ([`Rows::First`]).
 //! 5. **Near memory.** A few heads at a time go from quantized rows to their context, and a few rows at
 //!    a time through the rest of the layer, so that what one kernel writes the next finds in a cache.
-//! 6. **Layers in floats.** A bundle may name layers that int8 hurts; they go the same way with other
+//! 6. **Halves.** Within a layer a long input's rows are kept in sixteen bits, and so are twice as many near. Short
+//!    ones, and layers in floats, keep theirs in floats (the modules `weights` and `scratch`).
+//! 7. **Layers in floats.** A bundle may name layers that int8 hurts; they go the same way with other
 //!    kernels (the module `weights`).
-//! 7. **Threads are the caller's too.** A [`Team`] shares out the heads and the rows of a layer; the
+//! 8. **Threads are the caller's too.** A [`Team`] shares out the heads and the rows of a layer; the
 //!    bits don't depend on it.
 #![no_std]
 

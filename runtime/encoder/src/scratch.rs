@@ -1,18 +1,24 @@
 //! The memory of a forward pass, cut out of one block that the caller brings.
 //!
 //! ```text
-//! | hidden rows | context | quantized rows | share of thread 0 | share of thread 1 | …
+//! | hidden rows | halves | context | quantized rows | share of thread 0 | share of thread 1 | …
 //!   of all tokens, for the layer as a whole  \__ what one thread works in alone __/
 //! ```
+//!
+//! The halves are a layer's rows where an input is long; what a share keeps of rows is then halves too, else floats.
 //!
 //! A share is used in two ways that never overlap in time: for the query, key and value of a few heads
 //! and their attention ([`HeadsMemory`]), and for the feed-forward block of a few rows
 //! ([`RowsMemory`]). Both are small enough for a second-level cache.
 
 use berth_bundle::{ALIGNMENT, Header, Shape};
-use berth_kernels::{AttentionScratch, Isa, LANES, Rows, RowsMut};
+use berth_kernels::{
+    AttentionScratch, Element, Isa, LANES, NORM_TOGETHER, RowRange, Rows, RowsMut, f16,
+};
+use bytemuck::Pod;
 
 use crate::team::{Alone, Team};
+use crate::weights::Value;
 
 /// How many rows are taken through the feed-forward block at a time: a multiple of the rows of a tile on any tier, 6 or
 /// fewer.
@@ -26,6 +32,10 @@ pub(crate) const BLOCK: usize = if cfg!(target_arch = "aarch64") {
 } else {
     96
 };
+
+/// Up to so many tokens an int8 layer keeps rows in floats between its linears, and in halves where there are more:
+/// part of the arithmetic, see `NUMERICS.md`.
+pub(crate) const SHORT: usize = 64;
 
 /// How many columns of queries are computed at a time, at least: four panels of weights fill the
 /// widest tile that a kernel has.
@@ -67,6 +77,8 @@ pub struct Scratch<'s> {
     pub(crate) tokens: usize,
     /// The hidden rows, where the caller has no place of their own for them.
     pub(crate) hidden: &'s mut [f32],
+    /// The rows of a layer that keeps them in halves.
+    pub(crate) halves: &'s mut [f16],
     /// The rows that a layer reads.
     pub(crate) quantized: Quantized<'s>,
     /// Where it is computed.
@@ -76,8 +88,8 @@ pub struct Scratch<'s> {
 /// Who computes a layer, and where.
 pub(crate) struct Bench<'s> {
     pub(crate) team: &'s dyn Team,
-    /// What attention returns.
-    pub(crate) context: &'s mut [f32],
+    /// What attention returns, values of the layer's kind; behind the layers, what the pooler returns, floats.
+    pub(crate) context: &'s mut [u8],
     /// The threads' own memory, `share` bytes each.
     pub(crate) shares: &'s mut [u8],
     pub(crate) share: usize,
@@ -92,7 +104,7 @@ pub(crate) struct Quantized<'s> {
 
 impl Quantized<'_> {
     /// Quantizes whole rows of `width` values, a multiple of 16, for which there is room.
-    pub(crate) fn rows(&mut self, isa: Isa, x: &[f32], width: usize) -> Rows<'_> {
+    pub(crate) fn rows<E: Element>(&mut self, isa: Isa, x: &[E], width: usize) -> Rows<'_> {
         let mut rows = self.places(x.len() / width, width);
         isa.quantize_rows(x, rows.reborrow());
         rows.into_rows()
@@ -140,7 +152,7 @@ impl<'s> HeadsMemory<'s> {
         let shape = &header.shape;
         let head_width = shape.head_width() as usize;
         let (mut attention_floats, attention_bytes) = AttentionScratch::lens(tokens, head_width);
-        if header.f32_layers().next().is_some() {
+        if has_f32_layers(header) {
             let floats = AttentionScratch::lens_f32(tokens, head_width);
             attention_floats = attention_floats.max(floats);
         }
@@ -162,23 +174,30 @@ impl<'s> HeadsMemory<'s> {
     }
 }
 
-/// A thread's share, for what follows attention, row by row.
-pub(crate) struct RowsMemory<'s> {
+/// A thread's share, for what follows attention, row by row: with values of the kind that the layer has.
+pub(crate) struct RowsMemory<'s, V> {
     /// The feed-forward block's inside, `[rows][inside_width]`.
-    pub(crate) inside: &'s mut [f32],
+    pub(crate) inside: &'s mut [V],
     /// What a linear back to the hidden size returns, `[rows][width]`.
-    pub(crate) out: &'s mut [f32],
+    pub(crate) out: &'s mut [V],
+    /// What is added and not yet normalized, of a few rows.
+    pub(crate) sums: &'s mut [f32],
+    /// What is known of the inside of each row.
+    pub(crate) ranges: &'s mut [RowRange],
     /// The rows that a linear reads.
     pub(crate) quantized: Quantized<'s>,
 }
 
-impl<'s> RowsMemory<'s> {
-    fn lens(shape: &Shape, rows: usize) -> Option<[usize; 5]> {
+impl<'s, V: Value> RowsMemory<'s, V> {
+    fn lens(header: &Header, rows: usize) -> Option<[usize; 7]> {
+        let shape = &header.shape;
         let widths = [shape.width(), shape.heads_width(), shape.inside_width()];
         let [width, heads, inside] = widths.map(|width| width as usize);
         Some([
-            float_bytes(rows.checked_mul(inside)?)?,
-            float_bytes(rows.checked_mul(width)?)?,
+            value_bytes(header, rows, inside)?,
+            value_bytes(header, rows, width)?,
+            float_bytes(NORM_TOGETHER.checked_mul(width)?)?,
+            rows.checked_mul(size_of::<RowRange>())?,
             rows.checked_mul(heads.max(inside))?,
             float_bytes(rows)?,
             float_bytes(rows)?,
@@ -186,11 +205,15 @@ impl<'s> RowsMemory<'s> {
     }
 
     /// Cuts a share that was made for as many rows.
-    pub(crate) fn carve(share: &'s mut [u8], shape: &Shape, rows: usize) -> Option<Self> {
-        let [inside, out, values, scale, low] = carve(share, RowsMemory::lens(shape, rows)?)?;
+    pub(crate) fn carve(share: &'s mut [u8], header: &Header, rows: usize) -> Option<Self> {
+        let lens = Self::lens(header, rows)?;
+        let [inside, out, sums, ranges, values, scale, low] = carve(share, lens)?;
+        let shape = &header.shape;
         Some(RowsMemory {
-            inside: floats(inside)?,
-            out: floats(out)?,
+            inside: kept(inside, rows * shape.inside_width() as usize)?,
+            out: kept(out, rows * shape.width() as usize)?,
+            sums: floats(sums)?,
+            ranges: bytemuck::try_cast_slice_mut(ranges).ok()?,
             quantized: Quantized {
                 values,
                 scale: floats(scale)?,
@@ -202,13 +225,20 @@ impl<'s> RowsMemory<'s> {
 
 /// How many bytes each part has, or `None` where one is longer than memory can be. The shares of the
 /// threads are the last.
-fn part_lens(header: &Header, tokens: usize, threads: usize) -> Option<[usize; 6]> {
+fn part_lens(header: &Header, tokens: usize, threads: usize) -> Option<[usize; 7]> {
     let widths = [header.shape.width(), header.shape.heads_width()];
     let [width, heads] = widths.map(|width| width as usize);
     let rows = tokens.checked_mul(width)?;
+    let context = value_bytes(header, tokens, heads)?;
+    let halves = match tokens > SHORT {
+        true => rows.checked_mul(size_of::<f16>())?,
+        false => 0,
+    };
     Some([
         float_bytes(rows)?,
-        float_bytes(tokens.checked_mul(heads)?)?,
+        halves,
+        // At least a row of floats, for the pooler.
+        context.max(float_bytes(width)?),
         rows,
         float_bytes(tokens)?,
         float_bytes(tokens)?,
@@ -219,7 +249,7 @@ fn part_lens(header: &Header, tokens: usize, threads: usize) -> Option<[usize; 6
 /// How many bytes one thread works in, a multiple of 64.
 fn share_len(header: &Header, tokens: usize) -> Option<usize> {
     let heads = padded_sum(&HeadsMemory::lens(header, tokens)?)?;
-    let rows = padded_sum(&RowsMemory::lens(&header.shape, tokens.min(BLOCK))?)?;
+    let rows = padded_sum(&RowsMemory::<f32>::lens(header, tokens.min(BLOCK))?)?;
     Some(heads.max(rows))
 }
 
@@ -272,10 +302,11 @@ impl<'s> Scratch<'s> {
         team: &'s dyn Team,
     ) -> Option<Self> {
         let lens = part_lens(header, tokens, team.threads())?;
-        let [hidden, context, values, scale, low, shares] = carve(memory, lens)?;
+        let [hidden, halves, context, values, scale, low, shares] = carve(memory, lens)?;
         Some(Scratch {
             tokens,
             hidden: floats(hidden)?,
+            halves: bytemuck::try_cast_slice_mut(halves).ok()?,
             quantized: Quantized {
                 values,
                 scale: floats(scale)?,
@@ -283,7 +314,7 @@ impl<'s> Scratch<'s> {
             },
             bench: Bench {
                 team,
-                context: floats(context)?,
+                context,
                 shares,
                 share: share_len(header, tokens)?,
             },
@@ -310,6 +341,28 @@ fn carve<const N: usize>(memory: &mut [u8], lens: [usize; N]) -> Option<[&mut [u
     }
     // Every part is there, or the loop would not have come to its end.
     Some(parts.map(|part| part.unwrap_or_default()))
+}
+
+/// Whether there are layers that keep their rows in floats.
+fn has_f32_layers(header: &Header) -> bool {
+    header.f32_layers().next().is_some()
+}
+
+/// How many bytes there have to be for `each` values of each of up to so many tokens, whichever the layers keep:
+/// floats where an input is short or the layer is in floats, and halves elsewhere.
+fn value_bytes(header: &Header, tokens: usize, each: usize) -> Option<usize> {
+    let in_floats = match has_f32_layers(header) {
+        true => tokens,
+        false => tokens.min(SHORT),
+    };
+    let floats = float_bytes(in_floats.checked_mul(each)?)?;
+    let halves = tokens.checked_mul(each)?.checked_mul(size_of::<f16>())?;
+    Some(floats.max(halves))
+}
+
+/// Aligned bytes as so many values of one kind.
+pub(crate) fn kept<V: Pod>(bytes: &mut [u8], count: usize) -> Option<&mut [V]> {
+    bytemuck::try_cast_slice_mut(bytes).ok()?.get_mut(..count)
 }
 
 /// How many bytes floats have.
@@ -376,7 +429,7 @@ mod tests {
                 assert_eq!(share.len(), scratch.bench.share);
                 let heads = HeadsMemory::carve(share, &header(), tokens).unwrap();
                 assert_eq!(heads.qkv.len(), 96 * tokens);
-                let rows = RowsMemory::carve(share, &SHAPE, tokens.min(BLOCK)).unwrap();
+                let rows = RowsMemory::<f16>::carve(share, &header(), tokens.min(BLOCK)).unwrap();
                 assert_eq!(rows.inside.len(), 48 * tokens.min(BLOCK));
             }
         }

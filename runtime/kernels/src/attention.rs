@@ -18,10 +18,11 @@
 use core::mem::MaybeUninit;
 use core::ops::Range;
 
-use crate::columns::{ColumnsMut, Spare};
+use crate::columns::{ColumnsMut, PanelsMut, Spare};
+use crate::element::{Element, Lane, Out};
 use crate::polynomials::{EXP2_255, exp2};
 use crate::rows::quantize_vectors;
-use crate::simd::{At, Kernel, MAX_ROWS, Panels, Simd, lanes, lanes_mut};
+use crate::simd::{At, Groups, Kernel, MAX_ROWS, Panels, Simd, lanes, lanes_mut};
 use crate::tile::{self, Tiles, each, unroll};
 use crate::weights::{GROUP, MOST_PRODUCTS, SMALLEST_RANGE};
 use crate::{Isa, LANES};
@@ -78,26 +79,35 @@ impl Isa {
     /// When the input's length is not what its dimensions ask for, when there is no token or more
     /// than 65,536, when the head size is not a multiple of 16 from 16 on, when there are no such heads, when `out` has
     /// more rows than tokens or not just the heads' columns, or when the scratch is too small.
-    pub fn attention(
+    pub fn attention<E: Element>(
         self,
         input: &Attention<'_>,
         heads: Range<usize>,
         scratch: &mut AttentionScratch<'_>,
-        out: ColumnsMut<'_>,
+        out: ColumnsMut<'_, E>,
     ) {
         check_attention(input, &heads, &out);
         let work = Work::carve(scratch, input.tokens, input.head_size);
-        self.run(Heads {
+        self.heads(Heads {
             input: *input,
             heads,
             work,
-            out,
+            out: E::out(out),
         });
+    }
+
+    /// Not generic, so that it is there once.
+    fn heads(self, heads: Heads<'_>) {
+        self.run(heads);
     }
 }
 
 /// What holds for every call of attention.
-pub(crate) fn check_attention(input: &Attention<'_>, heads: &Range<usize>, out: &ColumnsMut<'_>) {
+pub(crate) fn check_attention<E>(
+    input: &Attention<'_>,
+    heads: &Range<usize>,
+    out: &ColumnsMut<'_, E>,
+) {
     let (tokens, head_size) = (input.tokens, input.head_size);
     assert!((1..=MOST_PRODUCTS).contains(&tokens), "no sum overflows");
     assert!(head_size > 0 && head_size.is_multiple_of(LANES));
@@ -168,7 +178,7 @@ struct Heads<'a> {
     input: Attention<'a>,
     heads: Range<usize>,
     work: Work<'a>,
-    out: ColumnsMut<'a>,
+    out: Out<'a>,
 }
 
 impl Kernel for Heads<'_> {
@@ -254,7 +264,7 @@ impl Packed {
                 columns: None,
             },
             count,
-            together: tile::together(s, groups),
+            together: tile::together(s, groups, MAX_ROWS),
             kept: false,
             first: 0,
             place: 0,
@@ -452,7 +462,7 @@ impl<'a> Head<'a> {
         row: usize,
         work: &mut Work<'_>,
         kept: &mut S::Kept,
-        (out, place): (&mut ColumnsMut<'_>, Place),
+        (out, place): (&mut Out<'_>, Place),
     ) {
         if M > S::ROWS {
             return; // Never asked for; said so that the compiler leaves such tiles out.
@@ -489,11 +499,13 @@ impl<'a> Head<'a> {
             count, together, ..
         } = place.values;
         let mut context = Context {
-            padded,
-            values: place.values,
-            share,
-            work,
-            kept,
+            means: Means {
+                padded,
+                values: place.values,
+                share,
+                work,
+                kept,
+            },
             out,
             row,
             panel: place.panel,
@@ -586,7 +598,15 @@ impl<S: Simd> Tiles<S> for Scores<'_, '_, S> {
         debug_assert!(self.row + M <= self.tokens);
         let groups = self.keys.panels.groups;
         // SAFETY: the rows are those of tokens, since outputs are asked for of no others.
-        unsafe { s.rows::<M>(self.queries(), self.head_size, groups, self.kept, 0) }
+        unsafe {
+            s.rows::<M>(
+                self.queries(),
+                self.head_size,
+                Groups::all(groups, false),
+                self.kept,
+                0,
+            )
+        }
     }
 
     #[inline(always)]
@@ -702,37 +722,79 @@ fn weight<S: Simd>(s: S, scores: &[f32; LANES], largest: S::F32) -> S::I32 {
 
 /// Softmax weights times values.
 struct Context<'w, 's, 'o, S: Simd> {
+    means: Means<'w, 's, S>,
+    out: &'w mut Out<'o>,
+    row: usize,
+    /// The first of the head's panels of the output.
+    panel: usize,
+}
+
+/// What the context of a tile of rows is made of.
+struct Means<'w, 's, S: Simd> {
     padded: usize,
     values: Packed,
     /// One over the sum of each row's weights.
     share: [f32; MAX_ROWS],
     work: &'w Work<'s>,
     kept: &'w mut S::Kept,
-    out: &'w mut ColumnsMut<'o>,
-    row: usize,
-    /// The first of the head's panels of the output.
-    panel: usize,
 }
 
 impl<S: Simd> Tiles<S> for Context<'_, '_, '_, S> {
     #[inline(always)]
     fn begin(&mut self, s: S, panel: usize, count: usize) {
-        self.values.begin(s, panel, count, self.kept);
+        let Means { values, kept, .. } = &mut self.means;
+        values.begin(s, panel, count, kept);
     }
 
     #[inline(always)]
     fn rows<const M: usize>(&mut self, s: S, _row: usize, _index: usize) {
         debug_assert!(M <= MAX_ROWS);
-        let (weights, groups) = (self.work.weights.as_ptr(), self.values.panels.groups);
+        let means = &mut self.means;
+        let (weights, padded) = (means.work.weights.as_ptr(), means.padded);
+        let groups = Groups::all(means.values.panels.groups, false);
         // SAFETY: `Work::carve` made `weights` long enough for `MAX_ROWS` rows of `padded`, which is no
         // less than `4 * groups`.
-        unsafe { s.rows::<M>(weights, self.padded, groups, self.kept, 0) }
+        unsafe { s.rows::<M>(weights, padded, groups, means.kept, 0) }
     }
 
     #[inline(always)]
     fn tile<const M: usize, const N: usize>(&mut self, s: S, _row: usize, panel: usize) {
+        let (means, row, first) = (&mut self.means, self.row, self.panel);
+        match self.out {
+            Out::Floats(out) => means.tile::<_, M, N>(s, panel, (out, row, first)),
+            Out::Halves(out) => means.tile::<_, M, N>(s, panel, (out, row, first)),
+        }
+    }
+
+    #[inline(always)]
+    fn strip<const M: usize>(&mut self, s: S, _row: usize, panels: Range<usize>) {
+        let (means, row) = (&mut self.means, self.row);
+        let places = self.panel + panels.start..self.panel + panels.end;
+        match self.out {
+            Out::Floats(out) => means.strip(s, panels, out.panels::<M>(row, places)),
+            Out::Halves(out) => {
+                for m in 0..M {
+                    let columns = &mut out.row(row + m)[places.start * LANES..places.end * LANES];
+                    // SAFETY: they are borrowed exclusively, all of them are written now, and zeros are halves.
+                    unsafe { s.claim(columns.as_mut_ptr().cast(), size_of_val(columns)) };
+                }
+                means.strip(s, panels, out.panels::<M>(row, places));
+            }
+        }
+    }
+}
+
+impl<S: Simd> Means<'_, '_, S> {
+    /// Writes `N` panels from `panel` on of `M` rows from `row` on, whose first panel is the output's `first`.
+    #[inline(always)]
+    fn tile<E: Lane, const M: usize, const N: usize>(
+        &mut self,
+        s: S,
+        panel: usize,
+        (out, row, first): (&mut ColumnsMut<'_, E>, usize, usize),
+    ) {
         let mut sums = MaybeUninit::uninit();
-        // SAFETY: the rows exist as for `rows`, and the panels since `tile::of_rows` does not leave its
+        // SAFETY: the rows exist as for `Context::rows`, and the panels since `tile::of_rows` does not leave its
         // range. `rows` and `begin` have looked at them.
         let sums: &[[S::I32; N]; M] = unsafe {
             let weights = (self.work.weights.as_ptr(), self.padded);
@@ -741,8 +803,8 @@ impl<S: Simd> Tiles<S> for Context<'_, '_, '_, S> {
         };
         each!(S, n < N {
             let scale = s.load(lanes(self.work.value_scale, panel + n));
-            let (mut spare, panel) = (Spare::new(), self.panel + panel + n);
-            let mut out = self.out.panel::<M>(self.row, panel, &mut spare);
+            let mut spare = Spare::new();
+            let mut out = out.panel::<M>(row, first + panel + n, &mut spare);
             each!(S, m < M {
                 let mean = s.mul(s.float(s.sums(sums, m, n)), s.splat(self.share[m]));
                 out.put(s, m, s.mul(mean, scale));
@@ -752,14 +814,18 @@ impl<S: Simd> Tiles<S> for Context<'_, '_, '_, S> {
         });
     }
 
+    /// Writes panels to as many of the output.
     #[inline(always)]
-    fn strip<const M: usize>(&mut self, s: S, _row: usize, panels: Range<usize>) {
+    fn strip<E: Lane, const M: usize>(
+        &mut self,
+        s: S,
+        panels: Range<usize>,
+        out: PanelsMut<'_, E, M>,
+    ) {
         let weights = (self.work.weights.as_ptr(), self.padded);
         let scales = self.work.value_scale.as_chunks::<LANES>().0[panels.clone()].iter();
-        let (first, share) = (self.panel, self.share);
-        let places = first + panels.start..first + panels.end;
-        let outputs = self.out.panels::<M>(self.row, places);
-        for (panel, (scale, mut out)) in panels.zip(scales.zip(outputs)) {
+        let share = self.share;
+        for (panel, (scale, mut out)) in panels.zip(scales.zip(out)) {
             let mut sums = MaybeUninit::uninit();
             // SAFETY: as for `tile`.
             let sums: &[[S::I32; 1]; M] = unsafe {

@@ -11,27 +11,28 @@ use core::ptr::NonNull;
 use core::slice;
 
 use crate::LANES;
+use crate::element::Lane;
 use crate::simd::Simd;
 
 /// Exclusive access to a range of columns of a row-major matrix.
 #[derive(Debug)]
-pub struct ColumnsMut<'a> {
+pub struct ColumnsMut<'a, T = f32> {
     /// The first of these columns in the first row.
-    start: NonNull<f32>,
+    start: NonNull<T>,
     rows: usize,
     columns: usize,
     /// How far the same column of the next row is away; at least `columns`.
     stride: usize,
-    owner: PhantomData<&'a mut [f32]>,
+    owner: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: like `&mut [f32]`, the view is the only way to its floats, and floats may be sent.
-unsafe impl Send for ColumnsMut<'_> {}
+// SAFETY: like `&mut [T]`, the view is the only way to its elements, and they may be sent.
+unsafe impl<T: Send> Send for ColumnsMut<'_, T> {}
 
-impl<'a> ColumnsMut<'a> {
+impl<'a, T> ColumnsMut<'a, T> {
     /// All columns of a matrix that has `columns` of them, or `None` when the last row would not be
     /// whole.
-    pub fn new(matrix: &'a mut [f32], columns: usize) -> Option<Self> {
+    pub fn new(matrix: &'a mut [T], columns: usize) -> Option<Self> {
         let rows = matrix.len().checked_div(columns)?;
         (rows * columns == matrix.len()).then(|| ColumnsMut {
             start: NonNull::from(matrix).cast(),
@@ -63,7 +64,7 @@ impl<'a> ColumnsMut<'a> {
             ..self
         };
         let right = ColumnsMut {
-            // SAFETY: the first row has `columns` floats from `start` on, or there is no row and
+            // SAFETY: the first row has `columns` elements from `start` on, or there is no row and
             // the pointer, which may then be dangling, is left as it is.
             start: unsafe { self.start.add(if self.rows > 0 { column } else { 0 }) },
             columns: self.columns - column,
@@ -94,10 +95,10 @@ impl<'a> ColumnsMut<'a> {
     /// # Panics
     /// When there is no such row.
     #[inline(always)]
-    pub fn row(&mut self, row: usize) -> &mut [f32] {
+    pub fn row(&mut self, row: usize) -> &mut [T] {
         assert!(row < self.rows, "a row of the matrix");
         // SAFETY: the matrix is borrowed for as long as the view lives, and row `row` of it has
-        // `columns` floats from here on. No two views share a float, since they are only ever
+        // `columns` elements from here on. No two views share one, since they are only ever
         // split, and this one is borrowed exclusively for as long as the slice lives.
         unsafe {
             let start = self.start.as_ptr().add(row * self.stride);
@@ -114,8 +115,8 @@ impl<'a> ColumnsMut<'a> {
         &'p mut self,
         row: usize,
         panel: usize,
-        spare: &'p mut Spare<M>,
-    ) -> PanelMut<'p, M> {
+        spare: &'p mut Spare<T, M>,
+    ) -> PanelMut<'p, T, M> {
         let column = panel * LANES;
         assert!(row + M <= self.rows, "rows of the matrix");
         assert!(column < self.columns, "columns of the matrix");
@@ -147,7 +148,7 @@ impl<'a> ColumnsMut<'a> {
         &mut self,
         row: usize,
         panels: Range<usize>,
-    ) -> PanelsMut<'_, M> {
+    ) -> PanelsMut<'_, T, M> {
         assert!(row + M <= self.rows, "rows of the matrix");
         assert!(panels.end <= self.columns / LANES, "columns of the matrix");
         assert!(panels.start <= panels.end, "a range of panels");
@@ -162,30 +163,30 @@ impl<'a> ColumnsMut<'a> {
 }
 
 /// Panels of `M` rows, one after another, see [`ColumnsMut::panels`].
-pub(crate) struct PanelsMut<'a, const M: usize> {
+pub(crate) struct PanelsMut<'a, T, const M: usize> {
     /// The next panel's sixteen columns of the first row.
-    next: NonNull<f32>,
+    next: NonNull<T>,
     /// How far those of the next row are away.
     step: usize,
     /// How many panels there are from the next on.
     left: usize,
-    owner: PhantomData<&'a mut [f32]>,
+    owner: PhantomData<&'a mut [T]>,
 }
 
-impl<const M: usize> PanelsMut<'_, M> {
+impl<T, const M: usize> PanelsMut<'_, T, M> {
     /// Where the next panel's first row begins, and how far the next row is away. Sixteen columns of `M` rows and of as
     /// many panels as there are may be written.
     #[inline(always)]
-    pub(crate) fn start(&self) -> (*mut f32, usize) {
+    pub(crate) fn start(&self) -> (*mut T, usize) {
         (self.next.as_ptr(), self.step)
     }
 }
 
-impl<'a, const M: usize> Iterator for PanelsMut<'a, M> {
-    type Item = PanelMut<'a, M>;
+impl<'a, T, const M: usize> Iterator for PanelsMut<'a, T, M> {
+    type Item = PanelMut<'a, T, M>;
 
     #[inline(always)]
-    fn next(&mut self) -> Option<PanelMut<'a, M>> {
+    fn next(&mut self) -> Option<PanelMut<'a, T, M>> {
         self.left = self.left.checked_sub(1)?;
         let lanes = self.next;
         // SAFETY: one behind the last panel at most, in a row that has as many columns or the end of the matrix.
@@ -200,9 +201,9 @@ impl<'a, const M: usize> Iterator for PanelsMut<'a, M> {
 }
 
 /// Room for `M` rows of sixteen columns, where a matrix has fewer.
-pub(crate) struct Spare<const M: usize>([MaybeUninit<[f32; LANES]>; M]);
+pub(crate) struct Spare<T, const M: usize>([MaybeUninit<[T; LANES]>; M]);
 
-impl<const M: usize> Spare<M> {
+impl<T: Copy, const M: usize> Spare<T, M> {
     /// Room that holds nothing yet.
     #[inline(always)]
     pub(crate) fn new() -> Self {
@@ -212,18 +213,18 @@ impl<const M: usize> Spare<M> {
 
 /// One to sixteen columns of `M` rows, each of which has to be written, and then, unless they are sixteen,
 /// [`finish`](Self::finish) called, which alone brings them to the matrix.
-pub(crate) struct PanelMut<'a, const M: usize> {
+pub(crate) struct PanelMut<'a, T, const M: usize> {
     /// Where sixteen lanes of the first row may be written.
-    lanes: NonNull<f32>,
+    lanes: NonNull<T>,
     /// How far those of the next row are away.
     step: usize,
     /// Where there are fewer columns: the first of them, how many there are, and how far those of the next row
     /// are away.
-    rest: Option<(NonNull<f32>, usize, usize)>,
-    owner: PhantomData<&'a mut [f32]>,
+    rest: Option<(NonNull<T>, usize, usize)>,
+    owner: PhantomData<&'a mut [T]>,
 }
 
-impl<const M: usize> PanelMut<'_, M> {
+impl<T: Lane, const M: usize> PanelMut<'_, T, M> {
     /// Writes a row.
     ///
     /// # Panics
@@ -231,9 +232,9 @@ impl<const M: usize> PanelMut<'_, M> {
     #[inline(always)]
     pub(crate) fn put<S: Simd>(&mut self, s: S, row: usize, x: S::F32) {
         assert!(row < M, "a row of these");
-        // Not stored there at once: the spare room may hold no floats yet, and then there is no reference to them.
-        let mut lanes = [0.0; LANES];
-        s.store(x, &mut lanes);
+        // Not stored there at once: the spare room may hold no elements yet, and then there is no reference to them.
+        let mut lanes = [T::default(); LANES];
+        T::store(s, x, &mut lanes);
         // SAFETY: sixteen lanes of `M` rows may be written, in the matrix, as `ColumnsMut::panel` has
         // seen, or in the spare room. Both are borrowed exclusively for as long as this lives.
         unsafe { self.lanes.add(row * self.step).cast().write(lanes) };
@@ -304,7 +305,7 @@ mod tests {
         assert_eq!(view.rows(), 2);
         assert!(ColumnsMut::new(&mut matrix, 5).is_none());
         assert!(ColumnsMut::new(&mut matrix, 0).is_none());
-        let empty = ColumnsMut::new(&mut [], 4).unwrap();
+        let empty = ColumnsMut::<f32>::new(&mut [], 4).unwrap();
         assert_eq!(empty.split_at(2).1.columns(), 2);
     }
 

@@ -221,7 +221,7 @@ impl Kernel for Product<'_> {
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         for panel in self.panels.clone() {
-            for (row, len) in tile::cut(self.out.rows(), MAX_ROWS, 1) {
+            for (row, len) in tile::cut(self.out.rows(), S::ROWS, 1) {
                 for_rows!(len, rows of self, s, row, panel);
             }
         }
@@ -232,6 +232,9 @@ impl Product<'_> {
     /// `M` rows from `row` on of one panel.
     #[inline(always)]
     fn rows<S: Simd, const M: usize>(&mut self, s: S, row: usize, panel: usize) {
+        if M > S::ROWS {
+            return; // Never asked for; said so that the compiler leaves such tiles out.
+        }
         let inputs = self.linear.inputs;
         debug_assert!((row + M) * inputs <= self.x.len() && panel < self.linear.panels());
         // SAFETY: the rows exist (`tile::cut` leaves none of them), and the panel is one of the layer's,
@@ -281,7 +284,7 @@ impl Kernel for Heads<'_> {
                 number,
             };
             self.pack_keys(head);
-            for (row, len) in tile::cut(self.out.rows(), MAX_ROWS, 1) {
+            for (row, len) in tile::cut(self.out.rows(), S::ROWS, 1) {
                 for_rows!(len, rows of self, s, head, row, index);
             }
         }
@@ -309,6 +312,9 @@ impl Heads<'_> {
     /// `index`-th.
     #[inline(always)]
     fn rows<S: Simd, const M: usize>(&mut self, s: S, head: Head<'_>, row: usize, index: usize) {
+        if M > S::ROWS {
+            return; // As above.
+        }
         let Attention {
             tokens, head_size, ..
         } = self.input;

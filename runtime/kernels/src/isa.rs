@@ -201,7 +201,7 @@ fn is_here(tier: Tier) -> bool {
             have_all!("avx512f" "avx512bw" "avx512vl" "avx512dq" "avx512vnni")
         }
         #[cfg(target_arch = "x86_64")]
-        Tier::Avx2 => have_all!("avx2"),
+        Tier::Avx2 => have_all!("avx2" "f16c"),
         #[cfg(all(
             target_arch = "aarch64",
             target_feature = "neon",

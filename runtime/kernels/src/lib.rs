@@ -1,9 +1,13 @@
 //! The int8 arithmetic of BERT, written once and run on every instruction set with the same bits.
 //!
 //! ```text
-//!  f32 rows ──quantize_rows──► Rows (u8) ──linear──► f32 rows ──attention──► f32 rows
-//!                                            ▲
-//!                               Linear (s8, packed, borrowed from the file)
+//!  rows ──quantize_rows──► Rows (u8) ──linear──► rows ──attention──► rows
+//!                                       ▲
+//!                          Linear (s8, packed, borrowed from the file)
+//!
+//!  rows are f32 or f16; between the two linears of a feed-forward block in f16:
+//!
+//!  Rows (u8) ──linear_and_ranges──► rows, and the range of each ──linear_in_ranges──► rows
 //!
 //!  beside them: embed, add_norm, tanh, dense; linear_f32 and attention_f32 for layers in floats
 //! ```
@@ -22,7 +26,10 @@
 //! 5. **Checked once.** Public functions are safe: they compare the lengths of their arguments, and
 //!    panic where these can't belong together. Behind that border the tiles read through pointers,
 //!    each with the reason why it may.
-//! 6. **The caller's memory, the caller's threads.** Nothing is allocated. The large kernels take a
+//! 6. **Read from far away once.** Panels are taken through all rows while they are near, and what is written and read
+//!    again soon is kept small, or read from where it was written last. On AArch64 a line that is about to be written is
+//!    made in the caches without being fetched.
+//! 7. **The caller's memory, the caller's threads.** Nothing is allocated. The large kernels take a
 //!    range of panels or heads and write to [`ColumnsMut`], which can be split, so that threads
 //!    share a layer without sharing a float.
 //!    On AArch64, where weights and rows are brought into another order, a dense layer or attention has
@@ -38,11 +45,13 @@ extern crate std;
 mod attention;
 mod columns;
 mod dense;
+mod element;
 mod floats;
 mod isa;
 mod linear;
 mod norm;
 mod polynomials;
+mod ranges;
 mod rows;
 mod scalar;
 mod simd;
@@ -52,11 +61,14 @@ mod weights;
 
 pub use attention::{Attention, AttentionScratch};
 pub use columns::ColumnsMut;
+pub use element::Element;
 pub use floats::{LinearF32, pack_f32, packed_len_f32};
+pub use half::f16;
 pub use isa::{Isa, Tier, UnknownTier};
 pub use linear::Activation;
-pub use norm::ByteRow;
+pub use norm::{ByteRow, NORM_TOGETHER};
 pub use polynomials::{EXP2, EXP2_255, EXP2_LOWEST, GELU, GELU_END, TANH_FACTOR};
+pub use ranges::RowRange;
 pub use rows::{Rows, RowsMut, row_bytes};
 pub use weights::{Linear, Norm, pack, packed_len, quantize_weight_row};
 
@@ -65,4 +77,4 @@ pub const LANES: usize = 16;
 
 /// The version of the arithmetic that `NUMERICS.md` lays down. A bundle names the one it was
 /// quantized for; a change of any bit that a kernel returns is a new version.
-pub const NUMERICS_VERSION: u16 = 1;
+pub const NUMERICS_VERSION: u16 = 2;

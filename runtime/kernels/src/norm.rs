@@ -1,14 +1,17 @@
 //! Layer norm, and the two places where it stands: behind a residual sum, and behind the sum of
 //! the three embeddings.
 
+use core::ops::Range;
 use core::{array, mem};
+
+use half::f16;
 
 use crate::simd::{Kernel, Simd, lanes};
 use crate::{Isa, LANES, Norm};
 
 /// How many rows are normalized side by side. The sums of one row are a chain of additions that
 /// wait for one another; several chains fill the waiting.
-const TOGETHER: usize = 4;
+pub const NORM_TOGETHER: usize = 4;
 
 /// A row of signed bytes with the worth of one step: how a bundle keeps its embeddings.
 #[derive(Copy, Clone, Debug)]
@@ -26,10 +29,38 @@ impl Isa {
     /// When the norm's two arrays are not as long as its channels in whole vectors of 16, when it has
     /// none, when `x` and `y` differ in length, or when they are not whole rows.
     pub fn add_norm(self, x: &mut [f32], y: &[f32], norm: &Norm<'_>) {
-        check(norm);
-        assert_eq!(x.len(), y.len(), "a summand for each value");
-        assert!(x.len().is_multiple_of(norm.weight.len()), "whole rows");
+        check_rows(norm, [x.len(), y.len(), y.len()]);
         self.run(AddNorm { x, y, norm });
+    }
+
+    /// `x = norm(x + y)`, row by row, with halves. There is room for the sums of some rows in `sums`.
+    ///
+    /// # Panics
+    /// As [`add_norm`](Self::add_norm), and when `sums` is not [`NORM_TOGETHER`] rows long.
+    pub fn add_norm_halves(self, x: &mut [f16], y: &[f16], norm: &Norm<'_>, sums: &mut [f32]) {
+        check_rows(norm, [x.len(), y.len(), y.len()]);
+        assert_eq!(
+            sums.len(),
+            NORM_TOGETHER * norm.weight.len(),
+            "room for sums"
+        );
+        let x = Halves::Mut(x);
+        self.run(AddNormHalves {
+            x,
+            y,
+            norm,
+            z: sums,
+        });
+    }
+
+    /// `out = norm(x + y)`, row by row, from halves to floats.
+    ///
+    /// # Panics
+    /// As [`add_norm`](Self::add_norm), and when `out` is not as long.
+    pub fn add_norm_of_halves(self, x: &[f16], y: &[f16], norm: &Norm<'_>, out: &mut [f32]) {
+        check_rows(norm, [x.len(), y.len(), out.len()]);
+        let x = Halves::Ref(x);
+        self.run(AddNormHalves { x, y, norm, z: out });
     }
 
     /// `out = norm((word + position) + kind)` for one token.
@@ -74,6 +105,13 @@ fn check(norm: &Norm<'_>) {
     );
 }
 
+/// What holds for whole rows of so many values each.
+fn check_rows(norm: &Norm<'_>, lens: [usize; 3]) {
+    check(norm);
+    assert_eq!(lens, [lens[0]; 3], "a summand for each value");
+    assert!(lens[0].is_multiple_of(norm.weight.len()), "whole rows");
+}
+
 struct AddNorm<'a> {
     x: &'a mut [f32],
     y: &'a [f32],
@@ -87,10 +125,10 @@ impl Kernel for AddNorm<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let width = self.norm.weight.len();
-        let mut x = self.x.chunks_exact_mut(TOGETHER * width);
-        let mut y = self.y.chunks_exact(TOGETHER * width);
+        let mut x = self.x.chunks_exact_mut(NORM_TOGETHER * width);
+        let mut y = self.y.chunks_exact(NORM_TOGETHER * width);
         for (x, y) in (&mut x).zip(&mut y) {
-            add_norm::<S, TOGETHER>(s, x, y, self.norm);
+            add_norm::<S, NORM_TOGETHER>(s, x, y, self.norm);
         }
         let x = x.into_remainder().chunks_exact_mut(width);
         for (x, y) in x.zip(y.remainder().chunks_exact(width)) {
@@ -104,8 +142,7 @@ impl Kernel for AddNorm<'_> {
 fn add_norm<S: Simd, const R: usize>(s: S, x: &mut [f32], y: &[f32], norm: &Norm<'_>) {
     let groups = norm.weight.len() / LANES;
     let mut z = cut_mut::<_, R>(x.as_chunks_mut().0, groups);
-    let mut y = y.as_chunks().0.chunks_exact(groups);
-    let y: [_; R] = array::from_fn(|_| y.next().expect("so many rows"));
+    let y = cut::<_, R>(y.as_chunks().0, groups);
     let mut sums = [s.splat(0.0); R];
     for i in 0..groups {
         for r in 0..R {
@@ -114,7 +151,90 @@ fn add_norm<S: Simd, const R: usize>(s: S, x: &mut [f32], y: &[f32], norm: &Norm
             sums[r] = s.add(sums[r], sum);
         }
     }
-    normalize(s, &mut z, sums, norm);
+    normalize(s, &mut z, sums, norm, |_, _, y, z| s.store(y, z));
+}
+
+/// A checked call of one of the two with halves.
+struct AddNormHalves<'a> {
+    x: Halves<'a>,
+    y: &'a [f16],
+    norm: &'a Norm<'a>,
+    /// Room for the sums: of some rows, or of all, and then for what is made of them too.
+    z: &'a mut [f32],
+}
+
+/// The first summands.
+enum Halves<'a> {
+    /// The results take their place.
+    Mut(&'a mut [f16]),
+    /// The results are floats.
+    Ref(&'a [f16]),
+}
+
+impl Kernel for AddNormHalves<'_> {
+    type Output = ();
+    const PRODUCTS: bool = false;
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        let (width, len) = (self.norm.weight.len(), self.y.len());
+        let (mut start, together) = (0, NORM_TOGETHER * width);
+        while start + together <= len {
+            self.rows::<S, NORM_TOGETHER>(s, start..start + together);
+            start += together;
+        }
+        for start in (start..len).step_by(width) {
+            self.rows::<S, 1>(s, start..start + width);
+        }
+    }
+}
+
+impl AddNormHalves<'_> {
+    /// Adds and normalizes `R` rows.
+    #[inline(always)]
+    fn rows<S: Simd, const R: usize>(&mut self, s: S, at: Range<usize>) {
+        let groups = self.norm.weight.len() / LANES;
+        let (x, z) = match &self.x {
+            Halves::Mut(x) => (&x[at.clone()], &mut *self.z),
+            Halves::Ref(x) => {
+                let out = &mut self.z[at.clone()];
+                // SAFETY: they are floats, and all of them are written now.
+                unsafe { s.claim(out.as_mut_ptr().cast(), size_of_val(out)) };
+                (&x[at.clone()], out)
+            }
+        };
+        let mut z = cut_mut::<_, R>(z.as_chunks_mut().0, groups);
+        let sums = add_halves(s, x, &self.y[at.clone()], &mut z);
+        let mut x = match &mut self.x {
+            Halves::Mut(x) => Some(cut_mut::<_, R>(x[at].as_chunks_mut().0, groups)),
+            Halves::Ref(_) => None,
+        };
+        normalize(s, &mut z, sums, self.norm, |r, i, y, z| match &mut x {
+            Some(x) => s.store_halves(y, &mut x[r][i]),
+            None => s.store(y, z),
+        });
+    }
+}
+
+/// Writes the sums of `R` rows of halves to `z`, and returns the sums of each row's sixteen lanes.
+#[inline(always)]
+fn add_halves<S: Simd, const R: usize>(
+    s: S,
+    x: &[f16],
+    y: &[f16],
+    z: &mut [&mut [[f32; LANES]]; R],
+) -> [S::F32; R] {
+    let groups = z[0].len();
+    let [x, y] = [x, y].map(|rows| cut::<_, R>(rows.as_chunks().0, groups));
+    let mut sums = [s.splat(0.0); R];
+    for i in 0..groups {
+        for r in 0..R {
+            let sum = s.add(s.load_halves(&x[r][i]), s.load_halves(&y[r][i]));
+            s.store(sum, &mut z[r][i]);
+            sums[r] = s.add(sums[r], sum);
+        }
+    }
+    sums
 }
 
 struct Embed<'a> {
@@ -143,7 +263,7 @@ impl Kernel for Embed<'_> {
             s.store(z, out);
             sum = s.add(sum, z);
         }
-        normalize(s, &mut [out], [sum], self.norm);
+        normalize(s, &mut [out], [sum], self.norm, |_, _, y, z| s.store(y, z));
     }
 }
 
@@ -154,13 +274,22 @@ fn cut_mut<T, const R: usize>(rows: &mut [T], len: usize) -> [&mut [T]; R] {
     array::from_fn(|_| rows.next().expect("so many rows"))
 }
 
-/// Normalizes `R` rows in place; `sums` has the sums of each row's sixteen lanes.
+/// `R` rows of `len` things, to be read.
+#[inline(always)]
+fn cut<T, const R: usize>(rows: &[T], len: usize) -> [&[T]; R] {
+    let mut rows = rows.chunks_exact(len);
+    array::from_fn(|_| rows.next().expect("so many rows"))
+}
+
+/// Normalizes `R` rows; `sums` has the sums of each row's sixteen lanes. Each vector is put where it belongs, of which
+/// the row's number, its own, and the place where its sums are is told.
 #[inline(always)]
 fn normalize<S: Simd, const R: usize>(
     s: S,
     rows: &mut [&mut [[f32; LANES]]; R],
     sums: [S::F32; R],
     norm: &Norm<'_>,
+    mut put: impl FnMut(usize, usize, S::F32, &mut [f32; LANES]),
 ) {
     let (weight, bias) = (norm.weight.as_chunks().0, norm.bias.as_chunks().0);
     let groups = weight.len();
@@ -199,7 +328,7 @@ fn normalize<S: Simd, const R: usize>(
         for r in 0..R {
             let z = &mut rows[r][i];
             let unit = s.mul(s.sub(s.load(z), means[r]), factors[r]);
-            s.store(s.add(s.mul(unit, weight), bias), z);
+            put(r, i, s.add(s.mul(unit, weight), bias), z);
         }
     }
 }

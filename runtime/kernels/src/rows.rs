@@ -3,6 +3,7 @@
 //! `x` is about `q * scale + low`, where `low` is the row's smallest value and 255 steps of `scale`
 //! lead to its largest. See NUMERICS.md, "Rows of activations".
 
+use crate::element::{Element, Lane};
 use crate::simd::{Kernel, Simd};
 use crate::weights::{GROUP, SMALLEST_RANGE};
 use crate::{Isa, LANES};
@@ -62,6 +63,26 @@ impl<'a> RowsMut<'a> {
     /// The same rows for a shorter time, so that they are still at hand afterwards.
     pub fn reborrow(&mut self) -> RowsMut<'_> {
         RowsMut {
+            width: self.width,
+            values: self.values,
+            scale: self.scale,
+            low: self.low,
+        }
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.scale.len()
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The rows, to be read for a while.
+    pub fn view(&self) -> Rows<'_> {
+        Rows {
             width: self.width,
             values: self.values,
             scale: self.scale,
@@ -143,19 +164,19 @@ impl Isa {
     ///
     /// # Panics
     /// When `x` does not have the values of just these rows.
-    pub fn quantize_rows(self, x: &[f32], rows: RowsMut<'_>) {
+    pub fn quantize_rows<E: Element>(self, x: &[E], rows: RowsMut<'_>) {
         let values = rows.scale.len() * rows.width;
         assert_eq!(x.len(), values, "a value for each place");
         self.run(Quantize { x, rows });
     }
 }
 
-struct Quantize<'a> {
-    x: &'a [f32],
+struct Quantize<'a, E> {
+    x: &'a [E],
     rows: RowsMut<'a>,
 }
 
-impl Kernel for Quantize<'_> {
+impl<E: Lane> Kernel for Quantize<'_, E> {
     type Output = ();
     const PRODUCTS: bool = false;
 
@@ -165,16 +186,31 @@ impl Kernel for Quantize<'_> {
         let values = self.rows.values.chunks_exact_mut(row_bytes(width));
         let ranges = self.rows.scale.iter_mut().zip(self.rows.low);
         for ((x, q), (scale, low)) in self.x.chunks_exact(width).zip(values).zip(ranges) {
+            // SAFETY: all of the row is written now.
+            unsafe { s.claim(q.as_mut_ptr(), q.len()) };
             (*scale, *low) = quantize_row(s, x, q);
         }
     }
 }
 
+impl RowsMut<'_> {
+    /// What a step of each row is worth, and its smallest value, to be written.
+    pub(crate) fn numbers(&mut self) -> impl Iterator<Item = (&mut f32, &mut f32)> {
+        self.scale.iter_mut().zip(&mut *self.low)
+    }
+
+    /// The values of row `row`, to be written.
+    pub(crate) fn values_of(&mut self, row: usize) -> &mut [u8] {
+        let bytes = row_bytes(self.width);
+        &mut self.values[row * bytes..][..bytes]
+    }
+}
+
 /// Quantizes one row that is not empty, and returns its scale and its smallest value.
 #[inline(always)]
-fn quantize_row<S: Simd>(s: S, x: &[f32], q: &mut [u8]) -> (f32, f32) {
+fn quantize_row<S: Simd, E: Lane>(s: S, x: &[E], q: &mut [u8]) -> (f32, f32) {
     let (whole, rest) = x.as_chunks::<LANES>();
-    let mut tail = [0.0; LANES];
+    let mut tail = [E::default(); LANES];
     let (low, high) = if rest.is_empty() {
         range(s, whole, &whole[0])
     } else {
@@ -186,17 +222,7 @@ fn quantize_row<S: Simd>(s: S, x: &[f32], q: &mut [u8]) -> (f32, f32) {
     let (steps, numbers) = steps_between(low, high);
     let (steps, lows) = (s.splat(steps), s.splat(low));
     let (q_whole, q_rest) = q.split_at_mut(whole.len() * LANES);
-    let (fours, ones) = whole.as_chunks::<4>();
-    let (q_fours, q_ones) = q_whole.as_chunks_mut::<{ 4 * LANES }>();
-    for (x, q) in fours.iter().zip(q_fours) {
-        let [a, b, c, d] = x;
-        let first = [steps_of(s, a, lows, steps), steps_of(s, b, lows, steps)];
-        let second = [steps_of(s, c, lows, steps), steps_of(s, d, lows, steps)];
-        s.store_steps([first[0], first[1], second[0], second[1]], q);
-    }
-    for (x, q) in ones.iter().zip(q_ones.as_chunks_mut().0) {
-        s.store_bytes(steps_of(s, x, lows, steps), q);
-    }
+    write_steps(s, whole, q_whole, lows, steps);
     if !rest.is_empty() {
         let mut bytes = [0; LANES];
         s.store_bytes(steps_of(s, &tail, lows, steps), &mut bytes);
@@ -207,7 +233,29 @@ fn quantize_row<S: Simd>(s: S, x: &[f32], q: &mut [u8]) -> (f32, f32) {
     numbers
 }
 
-/// The same for a short row of whole vectors.
+/// Writes whole vectors as steps.
+#[inline(always)]
+pub(crate) fn write_steps<S: Simd, E: Lane>(
+    s: S,
+    x: &[[E; LANES]],
+    q: &mut [u8],
+    lows: S::F32,
+    steps: S::F32,
+) {
+    let (fours, ones) = x.as_chunks::<4>();
+    let (q_fours, q_ones) = q.as_chunks_mut::<{ 4 * LANES }>();
+    for (x, q) in fours.iter().zip(q_fours) {
+        let [a, b, c, d] = x;
+        let first = [steps_of(s, a, lows, steps), steps_of(s, b, lows, steps)];
+        let second = [steps_of(s, c, lows, steps), steps_of(s, d, lows, steps)];
+        s.store_steps([first[0], first[1], second[0], second[1]], q);
+    }
+    for (x, q) in ones.iter().zip(q_ones.as_chunks_mut().0) {
+        s.store_bytes(steps_of(s, x, lows, steps), q);
+    }
+}
+
+/// Quantizes a short row of whole vectors, and returns its scale and its smallest value.
 ///
 /// # Panics
 /// When there is none.
@@ -234,7 +282,7 @@ pub(crate) fn quantize_vectors<S: Simd>(
 
 /// How many steps 1 is, and what a row keeps: what one step is worth, and its smallest value.
 #[inline(always)]
-fn steps_between(low: f32, high: f32) -> (f32, (f32, f32)) {
+pub(crate) fn steps_between(low: f32, high: f32) -> (f32, (f32, f32)) {
     let range = if high - low > SMALLEST_RANGE {
         high - low
     } else {
@@ -245,26 +293,26 @@ fn steps_between(low: f32, high: f32) -> (f32, (f32, f32)) {
 
 /// Sixteen values as steps.
 #[inline(always)]
-fn steps_of<S: Simd>(s: S, x: &[f32; LANES], lows: S::F32, steps: S::F32) -> S::I32 {
-    s.round(s.mul(s.sub(s.load(x), lows), steps))
+fn steps_of<S: Simd, E: Lane>(s: S, x: &[E; LANES], lows: S::F32, steps: S::F32) -> S::I32 {
+    s.round(s.mul(s.sub(E::load(s, x), lows), steps))
 }
 
 /// The smallest and the largest value of these and some more, zeros without a sign. The order of the comparisons does
 /// not show, so two chains of them run side by side.
 #[inline(always)]
-fn range<S: Simd>(s: S, whole: &[[f32; LANES]], more: &[f32; LANES]) -> (f32, f32) {
-    let more = s.load(more);
+fn range<S: Simd, E: Lane>(s: S, whole: &[[E; LANES]], more: &[E; LANES]) -> (f32, f32) {
+    let more = E::load(s, more);
     let (mut low, mut high) = ([more; 2], [more; 2]);
     let (pairs, single) = whole.as_chunks::<2>();
     for pair in pairs {
         for i in 0..2 {
-            let x = s.load(&pair[i]);
+            let x = E::load(s, &pair[i]);
             low[i] = s.min(low[i], x);
             high[i] = s.max(high[i], x);
         }
     }
     for x in single {
-        let x = s.load(x);
+        let x = E::load(s, x);
         low[0] = s.min(low[0], x);
         high[0] = s.max(high[0], x);
     }

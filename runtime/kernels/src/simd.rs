@@ -17,6 +17,8 @@
 
 use core::mem::MaybeUninit;
 
+use half::f16;
+
 use crate::LANES;
 
 /// An algorithm that runs on any tier.
@@ -57,8 +59,12 @@ pub(crate) trait Simd: Copy {
     const STEPS_BY_FOUR: bool = true;
     /// How many places there are for panels that are kept: enough for one panel, or no panel is kept.
     const PLACES: usize = 0;
-    /// How many bytes of panels are taken through all rows together where no panel is kept; those of a tile at least.
+    /// How many bytes of panels are taken through all rows together, if rows are many or no panel is kept; at least the
+    /// panels of a tile, and of strips two, whose halves fill a line of the caches.
     const BYTES_TOGETHER: usize = 0;
+    /// How many rows are few: they are near whatever is done, so as many panels go through them as there are places for,
+    /// and neither outputs in floats nor what is kept of rows is claimed.
+    const FEW_ROWS: usize = 0;
 
     /// Runs a part of a kernel in which no bytes are multiplied. A tier all of whose instructions for it are part of
     /// the target may make a function of its own of it, so that the registers are given out for it alone; for the
@@ -68,14 +74,26 @@ pub(crate) trait Simd: Copy {
         part()
     }
 
+    /// Called before some memory is written, what it holds being of no use any more: it may become anything. A tier may
+    /// have the caches make the lines of it without fetching them.
+    ///
+    /// # Safety
+    /// So many bytes can be written there, and zeros are values of what they hold.
+    #[inline(always)]
+    unsafe fn claim(self, _start: *mut u8, _bytes: usize) {}
+
     /// The same float sixteen times.
     fn splat(self, x: f32) -> Self::F32;
     /// Reads sixteen floats.
     fn load(self, from: &[f32; LANES]) -> Self::F32;
     /// Reads sixteen signed bytes as floats.
     fn load_bytes(self, from: &[i8; LANES]) -> Self::F32;
+    /// Reads sixteen halves as floats.
+    fn load_halves(self, from: &[f16; LANES]) -> Self::F32;
     /// Writes sixteen floats.
     fn store(self, x: Self::F32, to: &mut [f32; LANES]);
+    /// Writes sixteen floats as halves, each the nearest one, ties to even.
+    fn store_halves(self, x: Self::F32, to: &mut [f16; LANES]);
     /// Writes the low byte of each integer.
     fn store_bytes(self, x: Self::I32, to: &mut [u8; LANES]);
     /// Writes the low byte of each integer, all from 0 to 255, and returns a vector with the same total as `sum`
@@ -168,17 +186,23 @@ pub(crate) trait Simd: Copy {
         1
     }
 
-    /// Looks at the `M` rows of a tile before they are taken through panels of `groups` groups. What is kept of
+    /// Whether what is kept of rows of so many groups is all that tiles read of them, where rows are not few.
+    #[inline(always)]
+    fn keeps_rows(self, _groups: usize) -> bool {
+        false
+    }
+
+    /// Looks at the `M` rows of a tile before they are taken through panels, or at some of their groups. What is kept of
     /// them goes to a slot, one of [`slots`](Self::slots).
     ///
     /// # Safety
-    /// `a` is valid for reads of `(M - 1) * row + 4 * groups` bytes.
+    /// `a` is valid for reads of `(M - 1) * row + 4 * groups.count` bytes.
     #[inline(always)]
     unsafe fn rows<const M: usize>(
         self,
         _a: *const u8,
         _row: usize,
-        _groups: usize,
+        _groups: Groups,
         _kept: &mut Self::Kept,
         _slot: usize,
     ) {
@@ -235,6 +259,34 @@ pub(crate) trait Simd: Copy {
         at: At,
         out: &mut MaybeUninit<[[Self::I32; N]; M]>,
     );
+}
+
+/// Some of a row's groups of four.
+#[derive(Copy, Clone)]
+// Only AArch64 asks for all of it.
+#[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
+pub(crate) struct Groups {
+    /// The first, a multiple of four.
+    pub(crate) first: usize,
+    /// How many they are: up to the last one of the row, or a multiple of four.
+    pub(crate) count: usize,
+    /// How many the row has.
+    pub(crate) all: usize,
+    /// Whether what is kept of them is not soon replaced by that of others.
+    pub(crate) stays: bool,
+}
+
+impl Groups {
+    /// All of a row that has so many.
+    #[inline(always)]
+    pub(crate) fn all(all: usize, stays: bool) -> Self {
+        Groups {
+            first: 0,
+            count: all,
+            all,
+            stays,
+        }
+    }
 }
 
 /// Panels of packed weights, one behind the other.
@@ -440,7 +492,13 @@ mod tests {
                                 s.ready(w(at), 1, MAX_ROWS, &mut kept, at * places);
                             }
                             if at < slots {
-                                s.rows::<M>(a(at), 4 * groups, groups, &mut kept, at);
+                                s.rows::<M>(
+                                    a(at),
+                                    4 * groups,
+                                    Groups::all(groups, true),
+                                    &mut kept,
+                                    at,
+                                );
                             }
                         }
                     }

@@ -134,14 +134,17 @@ fn through_panels<S: Simd, const M: usize>(
     }
 }
 
-/// How many panels of so many groups are taken through rows together: as many as there are places for, or, where
-/// no panel is kept, as many as the tier asks for.
+/// How many panels of so many groups are taken through so many rows together: as many as there are places for; or, where
+/// rows are many or no panel is kept, as many as the tier says, an even number in strips, if it is not one.
 #[inline(always)]
-pub(crate) fn together<S: Simd>(s: S, groups: usize) -> usize {
-    let near = S::BYTES_TOGETHER / (LANES * GROUP * groups.max(1));
-    S::PLACES
-        .checked_div(s.places(groups))
-        .map_or(near.max(S::PANELS), |panels| panels.max(1))
+pub(crate) fn together<S: Simd>(s: S, groups: usize, rows: usize) -> usize {
+    let least = if S::STRIPS { 2 } else { S::PANELS };
+    let near = (S::BYTES_TOGETHER / (LANES * GROUP * groups.max(1))).max(least);
+    match S::PLACES.checked_div(s.places(groups)) {
+        Some(places) if rows > S::FEW_ROWS => (places.min(near) / 2 * 2).max(1),
+        Some(places) => places.max(1),
+        None => near,
+    }
 }
 
 /// Cuts panels into pieces of at most `most`.

@@ -98,7 +98,7 @@ fn the_golden_bytes_lie_where_the_specification_says() {
     let header_end = 64 + u32_at(&file, 12) as usize;
     let covered = [&file[..24], &file[28..header_end]].concat();
     assert_eq!(u32_at(&file, 24), crc32c(&covered));
-    let shape = [1, 13, 16, 2, 1, 32, 9, 2, 2];
+    let shape = [2, 13, 16, 2, 1, 32, 9, 2, 2];
     assert_eq!(file[64..73], shape, "numerics, then the shape");
     assert_eq!(file[73..77], SHAPE.norm_eps.to_le_bytes());
     assert_eq!(file[77..87], *b"\x00\x02\x03bad\x03fun", "task and labels");

@@ -162,8 +162,8 @@ fn reserved_bytes() {
 #[test]
 fn numerics() {
     assert_eq!(
-        with(|header| header.numerics = 2),
-        Err(OpenError::Numerics(2))
+        with(|header| header.numerics = 3),
+        Err(OpenError::Numerics(3))
     );
     assert_eq!(
         with(|header| header.numerics = 0),

@@ -174,11 +174,13 @@ impl<L: Kind> Layer<L> {
         }
     }
 
-    /// `[tokens][width]` to the same.
-    fn forward(&self, x: &[f32], shape: &Shape) -> Vec<f32> {
+    /// `[tokens][width]` to the same, with what is kept in between as `keep` leaves it.
+    fn forward(&self, x: &[f32], shape: &Shape, keep: fn(f32) -> f32) -> Vec<f32> {
+        let kept = |x: Vec<f32>| -> Vec<f32> { x.into_iter().map(keep).collect() };
+        let x = kept(x.to_vec());
         let tokens = x.len() / shape.width() as usize;
         let [heads, head_size] = [shape.heads, shape.head_width()].map(|n| n as usize);
-        let qkv = self.qkv.apply(x, Activation::None);
+        let qkv = self.qkv.apply(&x, Activation::None);
         let input = Attention {
             qkv: &qkv,
             tokens,
@@ -191,10 +193,11 @@ impl<L: Kind> Layer<L> {
             .flat_map(|(token, head)| &head[token * head_size..][..head_size])
             .copied()
             .collect();
-        let out = self.attention_out.apply(&context, Activation::None);
-        let x = add_norm(x, &out, &self.attention_norm);
-        let inside = self.up.apply(&x, Activation::Gelu);
-        let out = self.down.apply(&inside, Activation::None);
+        let context = kept(context);
+        let out = kept(self.attention_out.apply(&context, Activation::None));
+        let x = kept(add_norm(&x, &out, &self.attention_norm));
+        let inside = kept(self.up.apply(&x, Activation::Gelu));
+        let out = kept(self.down.apply(&inside, Activation::None));
         add_norm(&x, &out, &self.output_norm)
     }
 }
@@ -264,8 +267,9 @@ impl Model {
         });
         let layers = self.layers.iter();
         let rows = layers.fold(embedded.collect(), |x: Vec<f32>, layer| match layer {
-            AnyLayer::Int8(layer) => layer.forward(&x, &self.shape),
-            AnyLayer::F32(layer) => layer.forward(&x, &self.shape),
+            AnyLayer::Int8(layer) if ids.len() > 64 => layer.forward(&x, &self.shape, oracle::half),
+            AnyLayer::Int8(layer) => layer.forward(&x, &self.shape, |x| x),
+            AnyLayer::F32(layer) => layer.forward(&x, &self.shape, |x| x),
         });
         let read = match &self.pooler {
             Some(pooler) => {

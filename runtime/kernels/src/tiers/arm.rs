@@ -4,10 +4,13 @@
 //! target that the program was compiled for, or these files are left out.
 
 use core::arch::aarch64::*;
+use core::arch::asm;
 use core::mem::MaybeUninit;
 
+use half::f16;
+
 use crate::LANES;
-use crate::simd::{At, Panels, Simd, Strip};
+use crate::simd::{At, Groups, Panels, Simd, Strip};
 
 /// Calls intrinsics that touch no memory, or only what a reference beside them covers.
 macro_rules! have {
@@ -88,6 +91,8 @@ pub(super) trait Products: Copy {
     const ROWS: usize;
     /// As [`Simd::STEP`].
     const STEP: usize;
+    /// As [`Simd::BYTES_TOGETHER`]: about what the first-level cache of the cores holds that the tier is meant for.
+    const BYTES_TOGETHER: usize;
     /// Whether the sums of a panel's columns are made use of.
     const TOTALS: bool = false;
     /// Whether [`outputs`](Self::outputs) is there.
@@ -105,6 +110,9 @@ pub(super) trait Products: Copy {
     /// `64 * groups` bytes can be read at `w`, and [`lines`](Self::lines) lines written at `to`, which is aligned
     /// to one.
     unsafe fn panel(self, w: *const i8, groups: usize, totals: Option<Sums>, to: *mut i8);
+
+    /// How many bytes a block of so many rows takes in the order of [`rows`](Self::rows).
+    fn block_bytes(rows: usize) -> usize;
 
     /// Copies `M` rows.
     ///
@@ -298,6 +306,8 @@ impl<P: Products> Simd for Arm<P> {
     const OUTPUTS: bool = P::OUTPUTS;
     const STEPS_BY_FOUR: bool = false;
     const PLACES: usize = LINES;
+    const BYTES_TOGETHER: usize = P::BYTES_TOGETHER;
+    const FEW_ROWS: usize = 64;
 
     #[inline(never)]
     fn apart<T>(self, part: impl FnOnce() -> T) -> T {
@@ -341,6 +351,54 @@ impl<P: Products> Simd for Arm<P> {
         have!(vst1q_f32(quarters[1].as_mut_ptr(), x[1]));
         have!(vst1q_f32(quarters[2].as_mut_ptr(), x[2]));
         have!(vst1q_f32(quarters[3].as_mut_ptr(), x[3]));
+    }
+
+    #[inline(always)]
+    fn load_halves(self, from: &[f16; LANES]) -> Self::F32 {
+        let mut quarters = [have!(vdupq_n_f32(0.0)); 4];
+        for (eight, two) in from
+            .as_chunks::<8>()
+            .0
+            .iter()
+            .zip(quarters.as_chunks_mut::<2>().0)
+        {
+            let halves = have!(vld1q_u16(eight.as_ptr().cast()));
+            let [low, high]: [float32x4_t; 2];
+            // SAFETY: NEON is there wherever this is compiled, and only the registers named here are touched. The
+            // intrinsics have a type that is not stable.
+            unsafe {
+                asm!(
+                    "fcvtl {low:v}.4s, {halves:v}.4h", "fcvtl2 {high:v}.4s, {halves:v}.8h",
+                    low = out(vreg) low, high = lateout(vreg) high, halves = in(vreg) halves,
+                    options(pure, nomem, nostack, preserves_flags)
+                );
+            }
+            *two = [low, high];
+        }
+        quarters
+    }
+
+    #[inline(always)]
+    fn store_halves(self, x: Self::F32, to: &mut [f16; LANES]) {
+        for (two, eight) in x.as_chunks::<2>().0.iter().zip(to.as_chunks_mut::<8>().0) {
+            let [low, high] = *two;
+            let halves: uint16x8_t;
+            // SAFETY: as for `load_halves`.
+            unsafe {
+                asm!(
+                    "fcvtn {halves:v}.4h, {low:v}.4s", "fcvtn2 {halves:v}.8h, {high:v}.4s",
+                    halves = out(vreg) halves, low = in(vreg) low, high = in(vreg) high,
+                    options(pure, nomem, nostack, preserves_flags)
+                );
+            }
+            have!(vst1q_u16(eight.as_mut_ptr().cast(), halves));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn claim(self, start: *mut u8, bytes: usize) {
+        // SAFETY: the caller grants the same.
+        unsafe { claim(start, bytes) }
     }
 
     #[inline(always)]
@@ -541,16 +599,30 @@ impl<P: Products> Simd for Arm<P> {
         self,
         a: *const u8,
         row: usize,
-        groups: usize,
+        groups: Groups,
         kept: &mut Kept,
         slot: usize,
     ) {
-        if groups <= CHUNK {
-            let to = &mut kept.rows[slot * slot_lines(P::ROWS, groups)..];
-            let to = &mut to[..slot_lines(M, groups)];
-            // SAFETY: the caller grants the reads; there is room for so many groups of all rows.
-            unsafe { self.0.rows::<M>(a, row, groups, to.as_mut_ptr().cast()) };
+        if groups.all <= CHUNK {
+            let to = &mut kept.rows[slot * slot_lines(P::ROWS, groups.all)..];
+            let to = &mut to[..slot_lines(M, groups.all)];
+            assert!(groups.first.is_multiple_of(4) && groups.first + groups.count <= groups.all);
+            let block = P::block_bytes(M);
+            // SAFETY: there is room for all groups of all rows, so for those before the first of these and for these.
+            // The caller grants the reads.
+            unsafe {
+                let to = to.as_mut_ptr().cast::<i8>().add(block * (groups.first / 4));
+                if groups.stays {
+                    claim(to.cast(), block * blocks(groups.count));
+                }
+                self.0.rows::<M>(a, row, groups.count, to);
+            }
         }
+    }
+
+    #[inline(always)]
+    fn keeps_rows(self, groups: usize) -> bool {
+        groups <= CHUNK
     }
 
     #[inline(always)]
@@ -666,6 +738,36 @@ unsafe fn chunks<P: Products, const M: usize>(
     }
     // SAFETY: the caller grants these sums.
     unsafe { to.cast::<[Sums; M]>().write(all) };
+}
+
+/// Zeroes the lines that lie inside of some memory whose contents are of no use any more: the one way to have them in the caches without fetching them.
+/// Machines say whether they allow that, and how long their lines are; on bare ones the memory may not have been set
+/// up for it.
+///
+/// # Safety
+/// So many bytes can be written there.
+#[inline(always)]
+pub(super) unsafe fn claim(start: *mut u8, bytes: usize) {
+    const LINE: usize = 64;
+    if cfg!(target_os = "none") {
+        return;
+    }
+    let says: usize;
+    // SAFETY: every program may read this register, which is a constant.
+    unsafe {
+        asm!("mrs {}, dczid_el0", out(reg) says, options(pure, nomem, nostack, preserves_flags));
+    }
+    // Lines of so many words, as a power of two, and no bit above that says no.
+    if says & 31 != (LINE / 4).ilog2() as usize {
+        return;
+    }
+    let skipped = start.align_offset(LINE);
+    let mut line = start.wrapping_add(skipped);
+    for _ in 0..bytes.saturating_sub(skipped) / LINE {
+        // SAFETY: the line lies inside of what the caller grants.
+        unsafe { asm!("dc zva, {}", in(reg) line, options(nostack, preserves_flags)) };
+        line = line.wrapping_add(LINE);
+    }
 }
 
 /// The low byte of each integer.

@@ -17,15 +17,17 @@ use core::arch::asm;
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 
+use half::f16;
+
 use super::x86;
 use crate::LANES;
-use crate::simd::{At, Kernel, MAX_ROWS, Panels, Simd};
+use crate::simd::{At, Groups, Kernel, MAX_ROWS, Panels, Simd};
 
 /// Runs a kernel with the instructions of this tier.
 ///
 /// # Safety
-/// The machine has AVX2.
-#[target_feature(enable = "avx2")]
+/// The machine has AVX2, and F16C.
+#[target_feature(enable = "avx2,f16c")]
 pub(crate) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx2(()))
 }
@@ -87,6 +89,23 @@ impl Simd for Avx2 {
         let high = have!(_mm_unpackhi_epi64(bytes, bytes));
         let wide = [bytes, high];
         both!(_mm256_cvtepi32_ps, both!(_mm256_cvtepi8_epi32, wide))
+    }
+
+    #[inline(always)]
+    fn load_halves(self, from: &[f16; LANES]) -> [__m256; 2] {
+        let (halves, _) = from.as_chunks::<8>();
+        have!([
+            _mm256_cvtph_ps(_mm_loadu_si128(halves[0].as_ptr().cast())),
+            _mm256_cvtph_ps(_mm_loadu_si128(halves[1].as_ptr().cast()))
+        ])
+    }
+
+    #[inline(always)]
+    fn store_halves(self, x: [__m256; 2], to: &mut [f16; LANES]) {
+        for (x, to) in x.into_iter().zip(to.as_chunks_mut::<8>().0) {
+            let halves = have!(_mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x));
+            have!(_mm_storeu_si128(to.as_mut_ptr().cast(), halves))
+        }
     }
 
     #[inline(always)]
@@ -253,13 +272,14 @@ impl Simd for Avx2 {
         self,
         a: *const u8,
         row: usize,
-        groups: usize,
+        groups: Groups,
         kept: &mut Kept,
         _slot: usize,
     ) {
-        if groups <= WIDENED {
+        debug_assert!(groups.count == groups.all, "nothing is kept of a part");
+        if groups.all <= WIDENED {
             // SAFETY: the caller grants the reads.
-            unsafe { self.widen::<M>(a, row, groups, kept) }
+            unsafe { self.widen::<M>(a, row, groups.all, kept) }
         }
     }
 

@@ -4,6 +4,8 @@ use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 
 use super::x86;
+use half::f16;
+
 use crate::LANES;
 use crate::simd::{At, Kernel, Panels, Simd};
 
@@ -55,8 +57,19 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn load_halves(self, from: &[f16; LANES]) -> __m512 {
+        have!(_mm512_cvtph_ps(_mm256_loadu_si256(from.as_ptr().cast())))
+    }
+
+    #[inline(always)]
     fn store(self, x: __m512, to: &mut [f32; LANES]) {
         have!(_mm512_storeu_ps(to.as_mut_ptr(), x))
+    }
+
+    #[inline(always)]
+    fn store_halves(self, x: __m512, to: &mut [f16; LANES]) {
+        let halves = have!(_mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x));
+        have!(_mm256_storeu_si256(to.as_mut_ptr().cast(), halves))
     }
 
     #[inline(always)]

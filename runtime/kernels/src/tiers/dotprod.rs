@@ -52,12 +52,18 @@ struct Kept {
 impl Products for Dotprod {
     const ROWS: usize = 6;
     const STEP: usize = 1;
+    const BYTES_TOGETHER: usize = 48 * 1024;
     const TOTALS: bool = true;
     const OUTPUTS: bool = true;
 
     #[inline(always)]
     fn lines(groups: usize) -> usize {
         groups + size_of::<Kept>() / 64
+    }
+
+    #[inline(always)]
+    fn block_bytes(rows: usize) -> usize {
+        16 * registers(rows)
     }
 
     #[inline(always)]

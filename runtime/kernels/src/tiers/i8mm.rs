@@ -44,11 +44,17 @@ struct I8mm(());
 impl Products for I8mm {
     const ROWS: usize = 6;
     const STEP: usize = 2;
+    const BYTES_TOGETHER: usize = 48 * 1024;
     const ONE: bool = true;
 
     #[inline(always)]
     fn lines(groups: usize) -> usize {
         4 * blocks(groups)
+    }
+
+    #[inline(always)]
+    fn block_bytes(rows: usize) -> usize {
+        32 * rows.div_ceil(2)
     }
 
     #[inline(always)]

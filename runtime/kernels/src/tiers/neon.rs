@@ -22,7 +22,7 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use super::arm::{Arm, Products, Sums, blocks, have, last_block, less_128, row_block};
+use super::arm::{Arm, Products, Sums, blocks, claim, have, last_block, less_128, row_block};
 use crate::simd::Kernel;
 
 /// Runs a kernel with the instructions of this tier, which the program was compiled for.
@@ -73,6 +73,7 @@ impl Parts {
 impl Products for Neon {
     const ROWS: usize = 4;
     const STEP: usize = 1;
+    const BYTES_TOGETHER: usize = 24 * 1024;
     const TOTALS: bool = true;
     const ONE: bool = true;
 
@@ -80,6 +81,11 @@ impl Products for Neon {
     fn lines(groups: usize) -> usize {
         let blocks = blocks(groups);
         size_of::<Head>() / 64 + Parts::order_lines(blocks) + 4 * blocks
+    }
+
+    #[inline(always)]
+    fn block_bytes(rows: usize) -> usize {
+        apart(rows)
     }
 
     #[inline(always)]
@@ -181,7 +187,10 @@ unsafe fn sort(w: *const i8, groups: usize, again: &[Sums; 2], to: *mut i8) {
         weights,
     } = Parts::of(to, blocks);
     // SAFETY: the caller grants writes of everything behind `to`.
-    unsafe { (&raw mut (*head).again).write(*again) };
+    unsafe {
+        claim(weights.cast(), 256 * blocks);
+        (&raw mut (*head).again).write(*again);
+    }
     for half in 0..2 {
         let (mut light, mut heavy) = (0, blocks);
         // SAFETY: the caller grants reads of all blocks, and writes of everything behind `to`: `light` counts

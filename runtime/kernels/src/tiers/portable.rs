@@ -3,6 +3,8 @@
 
 use core::mem::MaybeUninit;
 
+use half::f16;
+
 use crate::LANES;
 use crate::scalar;
 use crate::simd::{At, Kernel, Panels, Simd};
@@ -69,6 +71,13 @@ impl Simd for Portable {
 
     const ROWS: usize = 4;
     const PANELS: usize = 1;
+    const SUMS_IN_REGISTERS: bool = false;
+    const STRIPS: bool = true;
+
+    #[inline(never)]
+    fn apart<T>(self, part: impl FnOnce() -> T) -> T {
+        part()
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> Lanes<f32> {
@@ -86,8 +95,18 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn load_halves(self, from: &[f16; LANES]) -> Lanes<f32> {
+        Lanes(*from).map(0.0, f16::to_f32)
+    }
+
+    #[inline(always)]
     fn store(self, x: Lanes<f32>, to: &mut [f32; LANES]) {
         *to = x.0;
+    }
+
+    #[inline(always)]
+    fn store_halves(self, x: Lanes<f32>, to: &mut [f16; LANES]) {
+        *to = x.map(f16::ZERO, f16::from_f32).0;
     }
 
     #[inline(always)]

@@ -13,6 +13,7 @@ use berth_kernels::{
 };
 
 use crate::assert_bits;
+use crate::halves;
 use crate::input::{Layer, Random};
 use crate::linear::OwnedRows;
 use crate::oracle;
@@ -88,6 +89,36 @@ fn dense_layers() {
             (0..rows).flat_map(row).collect()
         });
         alike(&format!("{rows} x {outputs} x {inputs}"), expected, whole);
+    });
+}
+
+/// Feed-forward blocks whose inside is kept in halves.
+#[test]
+fn blocks_of_halves() {
+    let mut random = Random(45);
+    draw("feed-forward blocks in halves", 10, || {
+        let rows = [150, 40][random.bits() as usize % 2];
+        let rows = random.size(rows);
+        let [inputs, outputs] = [(); 2].map(|()| random.size(70));
+        let most = [96, 20, 20, 20, 20, 20, 20, 20][random.bits() as usize % 8];
+        let inside = 16 * random.size(most);
+        let up = Layer::random(&mut random, inputs, inside);
+        let down = Layer::random(&mut random, inside, outputs);
+        let x = OwnedRows::random(&mut random, rows, inputs);
+        let small = rows * inside * (inputs + outputs) <= SMALL;
+        let expected = small.then(|| {
+            let rounded = |y: Vec<f32>| -> Vec<f32> { y.into_iter().map(oracle::half).collect() };
+            let row = |row| {
+                let y = rounded(oracle::linear(&x.row(row), &up, Activation::Gelu));
+                let y = oracle::quantize_row(&y);
+                rounded(oracle::linear(&y, &down, Activation::None))
+            };
+            (0..rows).flat_map(row).collect()
+        });
+        let what = format!("{rows} x {inputs} x {inside} x {outputs}");
+        alike(&what, expected, |isa| {
+            halves::block(isa, &x, &up, &down, [inside, outputs])
+        });
     });
 }
 

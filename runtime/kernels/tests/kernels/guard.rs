@@ -6,10 +6,11 @@ use std::ops::{Deref, DerefMut};
 use std::{ptr, slice};
 
 use berth_kernels::{
-    Activation, Attention, AttentionScratch, ByteRow, ColumnsMut, Isa, Linear, LinearF32, Norm,
-    Rows, RowsMut, row_bytes,
+    Activation, Attention, AttentionScratch, ByteRow, ColumnsMut, Isa, Linear, LinearF32,
+    NORM_TOGETHER, Norm, RowRange, Rows, RowsMut, f16, row_bytes,
 };
 
+use crate::halves::{floats, halves};
 use crate::input::{Layer, LayerF32, Random};
 use crate::linear::OwnedRows;
 
@@ -183,6 +184,67 @@ fn dense_layers() {
     // On AArch64 and with AVX2 so many inputs go through in pieces, and so many rows are not kept all.
     for (rows, outputs, inputs) in [(1, 17, 6150), (7, 49, 6150), (37, 49, 6100)] {
         check_linear(&mut random, [2.min(rows), rows], outputs, inputs);
+    }
+}
+
+/// A feed-forward block whose inside is kept in halves.
+fn check_block(random: &mut Random, rows: usize, inside: usize) {
+    let (inputs, outputs) = (20, 33);
+    let up = Layer::random(random, inputs, inside);
+    let down = Layer::random(random, inside, outputs);
+    let x = OwnedRows::random(random, rows, inputs);
+    let nothing = f16::from_f32(f32::NAN);
+    for side in SIDES {
+        for isa in Isa::available() {
+            let mut middle = Fenced::output(nothing, rows * inside, side);
+            let mut ranges: Fenced<RowRange> = Fenced::output([[f32::NAN; 16]; 2], rows, side);
+            let out = ColumnsMut::new(&mut middle, inside).unwrap();
+            isa.linear_and_ranges(x.view(), &up.view(), out, &mut ranges);
+            assert!(middle.iter().all(|y| !y.is_nan()), "{}", isa.tier());
+            let mut values = Fenced::output(0xa5, rows * row_bytes(inside), side);
+            let [mut scale, mut low] = [rows; 2].map(|len| Fenced::output(f32::NAN, len, side));
+            let places = RowsMut::new(inside, &mut values, &mut scale, &mut low).unwrap();
+            let mut out = Fenced::output(nothing, rows * outputs, side);
+            let columns = ColumnsMut::new(&mut out, outputs).unwrap();
+            isa.linear_in_ranges(&middle, &mut ranges, places, &down.view(), columns);
+            assert!(out.iter().all(|y| !y.is_nan()), "{}", isa.tier());
+        }
+    }
+}
+
+#[test]
+fn blocks_norms_and_rounding_in_halves() {
+    let mut random = Random(75);
+    for rows in [1, 2, 5, 6, 7, 64, 65, 66, 67, 68, 69, 70] {
+        for inside in [16, 48, 272] {
+            check_block(&mut random, rows, inside);
+        }
+    }
+    for width in [16, 48, 80] {
+        for count in [0, 1, 4, 5] {
+            let [x, y] = [2.0; 2].map(|most| random.floats(count * width, most));
+            let [weight, bias] = [1.5; 2].map(|most| random.floats(width, most));
+            let norm = Norm {
+                weight: &weight,
+                bias: &bias,
+                channels: width,
+                eps: 1e-12,
+            };
+            for side in SIDES {
+                let y = Fenced::input(&halves(&y), side);
+                let x = Fenced::input(&x, side);
+                for isa in Isa::available() {
+                    let mut rows = Fenced::output(f16::from_f32(f32::NAN), count * width, side);
+                    isa.halve(&x, &mut rows);
+                    let mut out = Fenced::output(f32::NAN, count * width, side);
+                    isa.add_norm_of_halves(&rows, &y, &norm, &mut out);
+                    all_written(&out, isa);
+                    let mut sums = Fenced::output(f32::NAN, NORM_TOGETHER * width, side);
+                    isa.add_norm_halves(&mut rows, &y, &norm, &mut sums);
+                    all_written(&floats(&rows), isa);
+                }
+            }
+        }
     }
 }
 

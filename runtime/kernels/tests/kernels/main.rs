@@ -8,6 +8,7 @@ mod cases;
 mod floats;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod guard;
+mod halves;
 mod input;
 mod linear;
 mod oracle;

@@ -30,6 +30,18 @@ fn smallest(values: impl Iterator<Item = f32>) -> f32 {
     values.fold(f32::MAX, f32::min) + 0.0
 }
 
+/// The nearest number of eleven bits, ties to even, with steps no finer than `2^-24`; infinity from 65,520 on.
+pub fn half(x: f32) -> f32 {
+    let exponent = ((x.to_bits() >> 23 & 255) as i32 - 127).max(-14);
+    let step = 2f32.powi(exponent - 10);
+    let rounded = (x / step).round_ties_even() * step;
+    if rounded.abs() < 65_536.0 {
+        rounded
+    } else {
+        f32::INFINITY.copysign(x)
+    }
+}
+
 fn round(x: f32) -> i32 {
     x.round_ties_even() as i32
 }
