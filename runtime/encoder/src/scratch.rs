@@ -167,8 +167,8 @@ impl<'s> HeadsMemory<'s> {
     pub(crate) fn carve(share: &'s mut [u8], header: &Header, tokens: usize) -> Option<Self> {
         let [qkv, attention, bytes] = carve(share, HeadsMemory::lens(header, tokens)?)?;
         Some(HeadsMemory {
-            qkv: floats(qkv)?,
-            floats: floats(attention)?,
+            qkv: typed(qkv)?,
+            floats: typed(attention)?,
             bytes,
         })
     }
@@ -212,12 +212,12 @@ impl<'s, V: Value> RowsMemory<'s, V> {
         Some(RowsMemory {
             inside: kept(inside, rows * shape.inside_width() as usize)?,
             out: kept(out, rows * shape.width() as usize)?,
-            sums: floats(sums)?,
-            ranges: bytemuck::try_cast_slice_mut(ranges).ok()?,
+            sums: typed(sums)?,
+            ranges: typed(ranges)?,
             quantized: Quantized {
                 values,
-                scale: floats(scale)?,
-                low: floats(low)?,
+                scale: typed(scale)?,
+                low: typed(low)?,
             },
         })
     }
@@ -305,12 +305,12 @@ impl<'s> Scratch<'s> {
         let [hidden, halves, context, values, scale, low, shares] = carve(memory, lens)?;
         Some(Scratch {
             tokens,
-            hidden: floats(hidden)?,
-            halves: bytemuck::try_cast_slice_mut(halves).ok()?,
+            hidden: typed(hidden)?,
+            halves: typed(halves)?,
             quantized: Quantized {
                 values,
-                scale: floats(scale)?,
-                low: floats(low)?,
+                scale: typed(scale)?,
+                low: typed(low)?,
             },
             bench: Bench {
                 team,
@@ -360,9 +360,9 @@ fn value_bytes(header: &Header, tokens: usize, each: usize) -> Option<usize> {
     Some(floats.max(halves))
 }
 
-/// Aligned bytes as so many values of one kind.
+/// The first so many values of one kind in aligned bytes.
 pub(crate) fn kept<V: Pod>(bytes: &mut [u8], count: usize) -> Option<&mut [V]> {
-    bytemuck::try_cast_slice_mut(bytes).ok()?.get_mut(..count)
+    typed(bytes)?.get_mut(..count)
 }
 
 /// How many bytes floats have.
@@ -370,8 +370,8 @@ fn float_bytes(count: usize) -> Option<usize> {
     count.checked_mul(size_of::<f32>())
 }
 
-/// Aligned bytes as floats.
-fn floats(bytes: &mut [u8]) -> Option<&mut [f32]> {
+/// Aligned bytes as values of one kind.
+fn typed<V: Pod>(bytes: &mut [u8]) -> Option<&mut [V]> {
     bytemuck::try_cast_slice_mut(bytes).ok()
 }
 

@@ -11,7 +11,8 @@ use bytemuck::Pod;
 
 use crate::scratch::Quantized;
 
-/// What the rows of a layer are kept in: floats, which stay where they were, or halves, which have a place of their own.
+/// What the rows of a layer are kept in: floats, which stay where they were, or halves, which have a place of their own;
+/// and what an int8 layer does with the one and not with the other.
 pub(crate) trait Value: Element + Pod {
     /// The rows that a layer begins with.
     fn begin(isa: Isa, hidden: &[f32], own: &mut [Self]);
@@ -30,6 +31,25 @@ pub(crate) trait Value: Element + Pod {
 
     /// The same for what the layer ends with: floats in any case.
     fn end(isa: Isa, rows: (&mut [f32], &[Self]), out: &[Self], norm: &Norm<'_>);
+
+    /// As [`Weights::inside`], of an int8 layer.
+    fn inside(
+        isa: Isa,
+        up: &Linear<'_>,
+        x: Rows<'_>,
+        out: ColumnsMut<'_, Self>,
+        ranges: &mut [RowRange],
+    );
+
+    /// As [`Weights::behind`], of an int8 layer.
+    fn behind(
+        isa: Isa,
+        down: &Linear<'_>,
+        x: &[Self],
+        ranges: &mut [RowRange],
+        places: &mut Quantized<'_>,
+        out: ColumnsMut<'_, Self>,
+    );
 }
 
 impl Value for f32 {
@@ -51,6 +71,22 @@ impl Value for f32 {
 
     fn end(isa: Isa, (hidden, _): (&mut [f32], &[f32]), out: &[f32], norm: &Norm<'_>) {
         isa.add_norm(hidden, out, norm);
+    }
+
+    fn inside(isa: Isa, up: &Linear<'_>, x: Rows<'_>, out: ColumnsMut<'_>, _: &mut [RowRange]) {
+        isa.linear(x, up, 0..up.panels(), Activation::Gelu, out);
+    }
+
+    fn behind(
+        isa: Isa,
+        down: &Linear<'_>,
+        x: &[f32],
+        _: &mut [RowRange],
+        places: &mut Quantized<'_>,
+        out: ColumnsMut<'_>,
+    ) {
+        let x = places.rows(isa, x, down.inputs);
+        isa.linear(x, down, 0..down.panels(), Activation::None, out);
     }
 }
 
@@ -75,6 +111,28 @@ impl Value for f16 {
 
     fn end(isa: Isa, (hidden, own): (&mut [f32], &[f16]), out: &[f16], norm: &Norm<'_>) {
         isa.add_norm_of_halves(own, out, norm, hidden);
+    }
+
+    fn inside(
+        isa: Isa,
+        up: &Linear<'_>,
+        x: Rows<'_>,
+        out: ColumnsMut<'_, f16>,
+        ranges: &mut [RowRange],
+    ) {
+        isa.linear_and_ranges(x, up, out, ranges);
+    }
+
+    fn behind(
+        isa: Isa,
+        down: &Linear<'_>,
+        x: &[f16],
+        ranges: &mut [RowRange],
+        places: &mut Quantized<'_>,
+        out: ColumnsMut<'_, f16>,
+    ) {
+        let places = places.places(ranges.len(), down.inputs);
+        isa.linear_in_ranges(x, ranges, places, down, out);
     }
 }
 
@@ -119,80 +177,34 @@ pub(crate) trait Weights<V>: Copy + Sync {
     );
 }
 
-impl Weights<f32> for Linear<'_> {
+impl<V: Value> Weights<V> for Linear<'_> {
     type Rows<'r> = Rows<'r>;
 
     fn outputs(&self) -> usize {
         self.outputs
     }
 
-    fn rows<'r>(self, isa: Isa, x: &'r [f32], places: &'r mut Quantized<'_>) -> Rows<'r> {
+    fn rows<'r>(self, isa: Isa, x: &'r [V], places: &'r mut Quantized<'_>) -> Rows<'r> {
         places.rows(isa, x, self.inputs)
     }
 
-    fn all(self, isa: Isa, x: Rows<'_>, out: ColumnsMut<'_>) {
+    fn all(self, isa: Isa, x: Rows<'_>, out: ColumnsMut<'_, V>) {
         isa.linear(x, &self, 0..self.panels(), Activation::None, out);
     }
 
-    fn inside(self, isa: Isa, x: Rows<'_>, out: ColumnsMut<'_>, _: &mut [RowRange]) {
-        isa.linear(x, &self, 0..self.panels(), Activation::Gelu, out);
+    fn inside(self, isa: Isa, x: Rows<'_>, out: ColumnsMut<'_, V>, ranges: &mut [RowRange]) {
+        V::inside(isa, &self, x, out, ranges);
     }
 
     fn behind(
         self,
         isa: Isa,
-        x: &[f32],
-        _: &mut [RowRange],
-        places: &mut Quantized<'_>,
-        out: ColumnsMut<'_>,
-    ) {
-        let x = places.rows(isa, x, self.inputs);
-        isa.linear(x, &self, 0..self.panels(), Activation::None, out);
-    }
-
-    fn parts(self, isa: Isa, x: Rows<'_>, parts: [(Range<usize>, ColumnsMut<'_>); 3]) {
-        isa.linear_parts(x, &self, parts);
-    }
-
-    fn attention(
-        isa: Isa,
-        input: &Attention<'_>,
-        scratch: &mut AttentionScratch<'_>,
-        out: ColumnsMut<'_>,
-    ) {
-        isa.attention(input, 0..input.heads, scratch, out);
-    }
-}
-
-impl Weights<f16> for Linear<'_> {
-    type Rows<'r> = Rows<'r>;
-
-    fn outputs(&self) -> usize {
-        self.outputs
-    }
-
-    fn rows<'r>(self, isa: Isa, x: &'r [f16], places: &'r mut Quantized<'_>) -> Rows<'r> {
-        places.rows(isa, x, self.inputs)
-    }
-
-    fn all(self, isa: Isa, x: Rows<'_>, out: ColumnsMut<'_, f16>) {
-        isa.linear(x, &self, 0..self.panels(), Activation::None, out);
-    }
-
-    fn inside(self, isa: Isa, x: Rows<'_>, out: ColumnsMut<'_, f16>, ranges: &mut [RowRange]) {
-        isa.linear_and_ranges(x, &self, out, ranges);
-    }
-
-    fn behind(
-        self,
-        isa: Isa,
-        x: &[f16],
+        x: &[V],
         ranges: &mut [RowRange],
         places: &mut Quantized<'_>,
-        out: ColumnsMut<'_, f16>,
+        out: ColumnsMut<'_, V>,
     ) {
-        let places = places.places(ranges.len(), self.inputs);
-        isa.linear_in_ranges(x, ranges, places, &self, out);
+        V::behind(isa, &self, x, ranges, places, out);
     }
 
     fn parts(self, isa: Isa, x: Rows<'_>, parts: [(Range<usize>, ColumnsMut<'_>); 3]) {
@@ -203,7 +215,7 @@ impl Weights<f16> for Linear<'_> {
         isa: Isa,
         input: &Attention<'_>,
         scratch: &mut AttentionScratch<'_>,
-        out: ColumnsMut<'_, f16>,
+        out: ColumnsMut<'_, V>,
     ) {
         isa.attention(input, 0..input.heads, scratch, out);
     }

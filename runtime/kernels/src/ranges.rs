@@ -91,7 +91,8 @@ impl<'a> Inside<'a> {
                 let mut bytes = [[0; COLUMNS_TOGETHER]; MAX_ROWS];
                 s.apart(|| {
                     for (m, to) in bytes.iter_mut().enumerate().take(len) {
-                        self.row(s, row + m, columns.clone(), &mut to[..columns.len()]);
+                        let x = &self.x[(row + m) * self.width..][columns.clone()];
+                        quantize(s, x, &self.ranges[row + m], &mut to[..columns.len()]);
                     }
                 });
                 let groups = Groups {
@@ -142,26 +143,20 @@ impl<'a> Inside<'a> {
     /// Quantizes some columns of all rows to their room.
     #[inline(always)]
     fn write<S: Simd>(&mut self, s: S, columns: Range<usize>) {
-        for row in 0..self.len() {
-            let (low, steps) = self.steps(s, row);
+        for (row, numbers) in self.ranges.iter().enumerate() {
             let x = &self.x[row * self.width..][columns.clone()];
-            let to = &mut self.rows.values_of(row)[columns.clone()];
-            write_steps(s, x.as_chunks().0, to, low, steps);
+            quantize(
+                s,
+                x,
+                numbers,
+                &mut self.rows.values_of(row)[columns.clone()],
+            );
         }
     }
+}
 
-    /// Quantizes some columns of a row.
-    #[inline(always)]
-    fn row<S: Simd>(&self, s: S, row: usize, columns: Range<usize>, to: &mut [u8]) {
-        let (low, steps) = self.steps(s, row);
-        let x = &self.x[row * self.width..][columns];
-        write_steps(s, x.as_chunks().0, to, low, steps);
-    }
-
-    /// A row's smallest value, and how many steps 1 is, behind [`numbers`](Self::numbers).
-    #[inline(always)]
-    fn steps<S: Simd>(&self, s: S, row: usize) -> (S::F32, S::F32) {
-        let [low, steps] = &self.ranges[row];
-        (s.load(low), s.load(steps))
-    }
+/// Quantizes some columns of a row, whose range [`Inside::numbers`] has turned into numbers.
+#[inline(always)]
+fn quantize<S: Simd>(s: S, x: &[f16], [low, steps]: &RowRange, to: &mut [u8]) {
+    write_steps(s, x.as_chunks().0, to, s.load(low), s.load(steps));
 }
